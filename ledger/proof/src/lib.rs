@@ -1,1 +1,38 @@
-//! Placeholder until its first module lands.
+//! What verifies a Hufu receipt.
+//!
+//! This crate holds the bytes that leave an appliance and must still mean the
+//! same in thirty years: identifiers, transactions, block headers, finality
+//! certificates, the Merkle log, state proofs, receipts and the genesis file;
+//! and the checks that need nothing but those bytes. `docs/formats.md` is the
+//! prose of the same formats; `tests/vectors/` pins them.
+//!
+//! It is *not* a client: no async, no I/O, no clock, no unsafe, no X.509. It
+//! compiles for a browser or a device.
+//!
+//! Rules it keeps:
+//! - Everything is encoded with [borsh](https://borsh.io), which is canonical:
+//!   one value, one byte string. A decoder that leaves bytes over is an error.
+//! - Every hash is SHA-256 with a domain prefix, so bytes of one kind are never
+//!   taken for another.
+//! - Every key and signature names its algorithm; no size is assumed.
+
+pub mod block;
+pub mod codec;
+pub mod finality;
+pub mod genesis;
+pub mod identifier;
+pub mod key;
+pub mod merkle;
+pub mod receipt;
+pub mod state;
+pub mod transaction;
+pub mod value;
+
+pub use block::{Block, Commitment, Header};
+pub use finality::FinalityCertificate;
+pub use genesis::Genesis;
+pub use identifier::{Digest, IdentityId, Name, Serial};
+pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};
+pub use receipt::{LogEntry, Receipt};
+pub use transaction::{Body, Outcome, Payload, Transaction};
+pub use value::Value;

@@ -1,0 +1,85 @@
+//! Canonical bytes: borsh with a size limit and no bytes left over.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Largest encoded transaction, in bytes. A contract package in a governance
+/// proposal is the largest thing a transaction carries.
+pub const MAX_TRANSACTION: usize = 512 * 1024;
+
+/// Largest encoded block, in bytes.
+pub const MAX_BLOCK: usize = 2 * 1024 * 1024;
+
+/// Largest receipt or state proof, in bytes, apart from the transaction in it.
+pub const MAX_PROOF: usize = 64 * 1024;
+
+/// Largest genesis file, in bytes.
+pub const MAX_GENESIS: usize = 1024 * 1024;
+
+/// Why bytes are not the canonical encoding of a value.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The input is larger than its kind may be.
+    #[error("{what} is {size} bytes; at most {limit} are accepted")]
+    TooLarge {
+        /// What was being decoded.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The bytes do not decode.
+    #[error("{what} is malformed: {reason}")]
+    Malformed {
+        /// What was being decoded.
+        what: &'static str,
+        /// What borsh said.
+        reason: String,
+    },
+}
+
+/// Decodes all of `bytes`, which may be at most `limit` long.
+///
+/// # Errors
+/// When the input is over the limit, malformed, not canonical, or has bytes
+/// left over.
+pub fn decode<T: BorshDeserialize>(
+    what: &'static str,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<T, DecodeError> {
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLarge { what, size: bytes.len(), limit });
+    }
+    borsh::from_slice(bytes)
+        .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })
+}
+
+/// Encodes `value` canonically.
+pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
+    // Writing to a Vec cannot fail, and no type here has a failing serializer.
+    borsh::to_vec(value).expect("borsh into memory does not fail")
+}
+
+/// SHA-256 of a domain label, a zero byte, and the canonical bytes of `value`.
+pub fn digest<T: BorshSerialize + ?Sized>(domain: &str, value: &T) -> crate::Digest {
+    crate::Digest::of_parts(&[domain.as_bytes(), &[0], &encode(value)])
+}
+
+/// Bytes as standard base64 in JSON.
+pub mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes base64 text.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    /// Reads base64 text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,77 @@
+//! Proofs about the authenticated state: what a key held, or that it held
+//! nothing, as of a height.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use jmt::proof::SparseMerkleProof;
+use jmt::{KeyHash, RootHash, Sha256Jmt};
+
+use crate::block::Header;
+use crate::codec::{self, DecodeError, MAX_PROOF};
+use crate::finality::FinalityCertificate;
+use crate::genesis::Genesis;
+use crate::identifier::Digest;
+use crate::receipt::{ReceiptError, check_header};
+
+/// The hash function of the state tree, as the tree library wants it.
+type StateHasher = jmt_sha256::Sha256;
+
+/// The place of `key` in the state tree: SHA-256 of it.
+pub fn key_hash(key: &[u8]) -> KeyHash {
+    KeyHash(Digest::of(key).0)
+}
+
+/// That `key` held `value` (or nothing) after the height a header commits to.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StateProof {
+    /// The state key, as the state machine writes it.
+    pub key: Vec<u8>,
+    /// What it held; `None` proves that it held nothing.
+    pub value: Option<Vec<u8>>,
+    /// The tree's proof: borsh of the library's `SparseMerkleProof`.
+    pub path: Vec<u8>,
+    /// A header whose commitment has the root.
+    pub header: Header,
+    /// Proof that the header is final.
+    pub certificate: FinalityCertificate,
+}
+
+impl StateProof {
+    /// Verifies the proof against the genesis file.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] says which link does not hold.
+    pub fn verify(&self, genesis: &Genesis) -> Result<(), ReceiptError> {
+        check_header(genesis, &self.header, &self.certificate)?;
+        check_path(&self.header.executed.state_root, &self.key, self.value.as_deref(), &self.path)
+    }
+
+    /// Decodes at most [`MAX_PROOF`] bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode("state proof", bytes, MAX_PROOF)
+    }
+}
+
+/// Checks a tree path for `key` and `value` against `root`.
+///
+/// # Errors
+/// [`ReceiptError`] when the path is malformed or leads elsewhere.
+pub fn check_path(
+    root: &Digest,
+    key: &[u8],
+    value: Option<&[u8]>,
+    path: &[u8],
+) -> Result<(), ReceiptError> {
+    let proof: SparseMerkleProof<StateHasher> = codec::decode("state path", path, MAX_PROOF)?;
+    let root = RootHash(root.0);
+    let verdict = match value {
+        Some(value) => proof.verify_existence(root, key_hash(key), value),
+        None => proof.verify_nonexistence(root, key_hash(key)),
+    };
+    verdict.map_err(|error| ReceiptError::StatePath(error.to_string()))
+}
+
+/// The tree with the hash function used here.
+pub type StateTree<'a, R> = Sha256Jmt<'a, R>;
