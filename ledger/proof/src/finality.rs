@@ -106,6 +106,10 @@ pub enum FinalityError {
         /// How many validators there are.
         validators: usize,
     },
+    /// The headers up to the one voted on are too many or do not follow from
+    /// one another.
+    #[error("the headers up to the one voted on do not follow from one another")]
+    Descendants,
     /// Votes are not in ascending order, or one validator votes twice.
     #[error("the votes are not in the order of their validators, each once, at validator {0}")]
     Order(u16),
@@ -176,8 +180,8 @@ impl FinalityCertificate {
             let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key)
                 .map_err(|_| FinalityError::Key(vote.validator))?;
             let refused = FinalityError::Signature(vote.validator);
-            let signature = p256::ecdsa::Signature::from_slice(&vote.signature)
-                .map_err(|_| refused.clone())?;
+            let signature =
+                p256::ecdsa::Signature::from_slice(&vote.signature).map_err(|_| refused.clone())?;
             if signature.normalize_s() != signature {
                 return Err(refused);
             }
@@ -190,7 +194,7 @@ impl FinalityCertificate {
 /// A signature as hexadecimal digits in JSON.
 mod hexadecimal {
     use super::VOTE_SIGNATURE_LENGTH;
-    use serde::{de::Error as _, Deserialize as _, Deserializer, Serializer};
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     pub fn serialize<S: Serializer>(
         bytes: &[u8; VOTE_SIGNATURE_LENGTH],
@@ -255,7 +259,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p256::ecdsa::{signature::Signer as _, Signature, SigningKey};
+    use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
     use proptest::prelude::*;
 
     const NAMESPACE: &[u8] = b"test";

@@ -29,7 +29,7 @@ pub mod transaction;
 pub mod value;
 
 pub use block::{Block, Commitment, Header};
-pub use finality::FinalityCertificate;
+pub use finality::{FinalityCertificate, FinalityProof};
 pub use genesis::Genesis;
 pub use identifier::{Digest, IdentityId, Name, Serial};
 pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};

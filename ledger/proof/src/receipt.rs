@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{HEADER_VERSION, Header};
 use crate::codec::{self, DecodeError, MAX_PROOF, MAX_TRANSACTION};
-use crate::finality::{FinalityCertificate, FinalityError};
+use crate::finality::{FinalityError, FinalityProof};
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
 use crate::key::KeyError;
@@ -48,7 +48,7 @@ pub struct Receipt {
     /// A header of a later height, whose commitment covers the entry.
     pub header: Header,
     /// Proof that the header is final.
-    pub certificate: FinalityCertificate,
+    pub finality: FinalityProof,
 }
 
 /// Why a receipt or state proof does not convince.
@@ -114,7 +114,7 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError`] says which link does not hold.
     pub fn verify(&self, genesis: &Genesis) -> Result<(), ReceiptError> {
-        check_header(genesis, &self.header, &self.certificate)?;
+        check_header(genesis, &self.header, &self.finality)?;
         if self.entry.transaction != self.transaction.id() {
             return Err(ReceiptError::Entry);
         }
@@ -148,7 +148,7 @@ impl Receipt {
 pub fn check_header(
     genesis: &Genesis,
     header: &Header,
-    certificate: &FinalityCertificate,
+    finality: &FinalityProof,
 ) -> Result<(), ReceiptError> {
     let chain = genesis.digest();
     if header.chain != chain {
@@ -157,6 +157,6 @@ pub fn check_header(
     if header.version != HEADER_VERSION {
         return Err(ReceiptError::Version(header.version));
     }
-    certificate.verify(genesis, &header.digest())?;
+    finality.verify(genesis, header)?;
     Ok(())
 }

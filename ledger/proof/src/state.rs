@@ -3,11 +3,11 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::proof::SparseMerkleProof;
-use jmt::{KeyHash, RootHash, Sha256Jmt};
+use jmt::{KeyHash, RootHash};
 
 use crate::block::Header;
 use crate::codec::{self, DecodeError, MAX_PROOF};
-use crate::finality::FinalityCertificate;
+use crate::finality::FinalityProof;
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
 use crate::receipt::{ReceiptError, check_header};
@@ -32,7 +32,7 @@ pub struct StateProof {
     /// A header whose commitment has the root.
     pub header: Header,
     /// Proof that the header is final.
-    pub certificate: FinalityCertificate,
+    pub finality: FinalityProof,
 }
 
 impl StateProof {
@@ -41,7 +41,7 @@ impl StateProof {
     /// # Errors
     /// [`ReceiptError`] says which link does not hold.
     pub fn verify(&self, genesis: &Genesis) -> Result<(), ReceiptError> {
-        check_header(genesis, &self.header, &self.certificate)?;
+        check_header(genesis, &self.header, &self.finality)?;
         check_path(&self.header.executed.state_root, &self.key, self.value.as_deref(), &self.path)
     }
 
@@ -72,6 +72,3 @@ pub fn check_path(
     };
     verdict.map_err(|error| ReceiptError::StatePath(error.to_string()))
 }
-
-/// The tree with the hash function used here.
-pub type StateTree<'a, R> = Sha256Jmt<'a, R>;
