@@ -16,6 +16,7 @@
 //!   taken for another.
 //! - Every key and signature names its algorithm; no size is assumed.
 
+pub mod ancestry;
 pub mod block;
 pub mod codec;
 pub mod finality;
@@ -28,8 +29,9 @@ pub mod state;
 pub mod transaction;
 pub mod value;
 
+pub use ancestry::FinalityProof;
 pub use block::{Block, Commitment, Header};
-pub use finality::{FinalityCertificate, FinalityProof};
+pub use finality::FinalityCertificate;
 pub use genesis::Genesis;
 pub use identifier::{Digest, IdentityId, Name, Serial};
 pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};

@@ -3,9 +3,10 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::ancestry::FinalityProof;
 use crate::block::{HEADER_VERSION, Header};
 use crate::codec::{self, DecodeError, MAX_PROOF, MAX_TRANSACTION};
-use crate::finality::{FinalityError, FinalityProof};
+use crate::finality::FinalityError;
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
 use crate::key::KeyError;

@@ -5,9 +5,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::proof::SparseMerkleProof;
 use jmt::{KeyHash, RootHash};
 
+use crate::ancestry::FinalityProof;
 use crate::block::Header;
 use crate::codec::{self, DecodeError, MAX_PROOF};
-use crate::finality::FinalityProof;
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
 use crate::receipt::{ReceiptError, check_header};
