@@ -1,1 +1,64 @@
-fn main() {}
+//! `cargo xtask`: what a newcomer and CI run.
+//!
+//! It has no dependencies, so that it is there in seconds, and it does nothing
+//! that cannot be done by hand: every command it runs is printed first.
+
+mod command;
+mod demo;
+mod fuzz;
+mod packages;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <command>
+
+  demo [--exit] [--dir DIR] [...]   install what is missing, build, and run the demonstration;
+                                    the options are those of `hufu-demo` (see `demo --help`)
+  test [--only STEP,STEP...] [--skip STEP,STEP...] [--list]
+                                    install what is missing and run every check; what CI runs
+  install [--for demo|test]         install the Debian packages that demo or test need
+  help                              this text
+
+Environment: CARGO_TARGET_DIR is honoured; tools that are not Debian packages go to
+~/.cache/hufu (XDG_CACHE_HOME is honoured).
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_deref() {
+        Some("demo") => demo::run(&rest),
+        Some("test") => test::run(&rest),
+        Some("install") => install(&rest),
+        Some("help" | "--help" | "-h") | None => {
+            print!("{USAGE}");
+            return if command.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+        Some(other) => Err(format!("there is no command `{other}`\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn install(arguments: &[String]) -> Result<ExitCode, String> {
+    let purpose = match arguments {
+        [] => packages::Purpose::Test,
+        [flag, purpose] if flag == "--for" => match purpose.as_str() {
+            "demo" => packages::Purpose::Demo,
+            "test" => packages::Purpose::Test,
+            other => return Err(format!("--for takes demo or test, not `{other}`")),
+        },
+        _ => return Err("install takes only --for demo or --for test".to_owned()),
+    };
+    packages::install(purpose)?;
+    Ok(ExitCode::SUCCESS)
+}

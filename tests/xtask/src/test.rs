@@ -1,0 +1,238 @@
+//! `cargo xtask test`: every check, in steps.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::command;
+use crate::packages::{self, Purpose};
+use crate::{fuzz, tools};
+
+struct Step {
+    name: &'static str,
+    does: &'static str,
+    run: fn(&mut Tests) -> Result<(), String>,
+}
+
+/// In the order in which they run: what fails fastest comes first, the tests
+/// last, so that their closing lines are the last ones seen.
+const STEPS: &[Step] = &[
+    Step { name: "fmt", does: "formatting", run: |_| format_check() },
+    Step { name: "clippy", does: "lints, warnings are errors", run: |_| clippy() },
+    Step {
+        name: "deny",
+        does: "licences, sources and duplicates of dependencies",
+        run: |_| deny(),
+    },
+    Step { name: "doc", does: "documentation builds without a warning", run: |_| documentation() },
+    Step { name: "bench", does: "benches compile", run: |_| benches() },
+    Step { name: "fuzz", does: "each fuzz target for a few seconds", run: fuzz_targets },
+    Step { name: "test", does: "all tests, whole-system tests among them", run: cargo_test },
+];
+
+/// What the test runners counted.
+#[derive(Default)]
+struct Tests {
+    passed: usize,
+    failed: usize,
+}
+
+struct Outcome {
+    name: &'static str,
+    duration: Duration,
+    error: Option<String>,
+}
+
+/// Runs the chosen steps, all of them also after one has failed.
+pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
+    let Some(chosen) = choose(arguments)? else {
+        for step in STEPS {
+            println!("{:<8} {}", step.name, step.does);
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    packages::install(Purpose::Test)?;
+    let mut tests = Tests::default();
+    let mut outcomes = Vec::new();
+    for step in STEPS.iter().filter(|step| chosen.contains(&step.name)) {
+        println!("\n=== {}: {}", step.name, step.does);
+        let started = Instant::now();
+        let error = (step.run)(&mut tests).err();
+        let duration = started.elapsed();
+        match &error {
+            None => println!("=== {}: ok, {}", step.name, command::seconds(duration)),
+            Some(message) => {
+                println!("=== {}: FAILED, {}: {message}", step.name, command::seconds(duration));
+            }
+        }
+        outcomes.push(Outcome { name: step.name, duration, error });
+    }
+    Ok(summary(&tests, &outcomes))
+}
+
+fn summary(tests: &Tests, outcomes: &[Outcome]) -> ExitCode {
+    println!("\nsteps:");
+    for Outcome { name, duration, error } in outcomes {
+        let verdict = if error.is_none() { "ok" } else { "FAILED" };
+        println!("  {name:<8} {:>9}  {verdict}", command::seconds(*duration));
+    }
+    // A step is one check, apart from those whose tests are counted one by one.
+    let (mut passed, mut failed) = (tests.passed, tests.failed);
+    for outcome in outcomes {
+        match (&outcome.error, outcome.name) {
+            (None, "test" | "fuzz") => {}
+            (None, _) => passed += 1,
+            // A test step that failed without a failed test did not build.
+            (Some(_), "test" | "fuzz") if tests.failed > 0 => {}
+            (Some(_), _) => failed += 1,
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The names of the steps to run; `None` when only their list is wanted.
+fn choose(arguments: &[String]) -> Result<Option<Vec<&'static str>>, String> {
+    let known = |list: &str| -> Result<Vec<&'static str>, String> {
+        list.split(',')
+            .map(|wanted| {
+                STEPS.iter().map(|step| step.name).find(|name| *name == wanted).ok_or_else(|| {
+                    let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+                    format!("there is no step `{wanted}`; the steps are {}", names.join(", "))
+                })
+            })
+            .collect()
+    };
+    let mut chosen: Vec<&'static str> = STEPS.iter().map(|step| step.name).collect();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut list = || arguments.next().ok_or(format!("{argument} takes names of steps"));
+        match argument.as_str() {
+            "--list" => return Ok(None),
+            "--only" => chosen = known(list()?)?,
+            "--skip" => {
+                let skipped = known(list()?)?;
+                chosen.retain(|name| !skipped.contains(name));
+            }
+            other => return Err(format!("test takes --only, --skip and --list, not `{other}`")),
+        }
+    }
+    Ok(Some(chosen))
+}
+
+fn cargo(arguments: &[&str]) -> Result<Command, String> {
+    let mut cargo = command::cargo();
+    cargo.args(arguments).current_dir(command::root()?);
+    Ok(cargo)
+}
+
+fn format_check() -> Result<(), String> {
+    command::run(&mut cargo(&["fmt", "--all", "--check"])?)
+}
+
+fn clippy() -> Result<(), String> {
+    command::run(&mut cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])?)
+}
+
+/// Advisories need a database from the network, which a data centre's builder
+/// may not have; CI that has one adds `cargo deny check advisories`.
+fn deny() -> Result<(), String> {
+    let program = tools::cargo_deny()?;
+    command::run(
+        Command::new(program)
+            .args(["--locked", "check", "licenses", "bans", "sources"])
+            .current_dir(command::root()?),
+    )
+}
+
+fn documentation() -> Result<(), String> {
+    command::run(
+        cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])?
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn benches() -> Result<(), String> {
+    command::run(&mut cargo(&["bench", "--locked", "--workspace", "--no-run"])?)
+}
+
+fn fuzz_targets(tests: &mut Tests) -> Result<(), String> {
+    tests.passed += fuzz::smoke()?;
+    Ok(())
+}
+
+fn cargo_test(tests: &mut Tests) -> Result<(), String> {
+    let pkilint = tools::pkilint()?;
+    // The whole-system tests run the `hufu` that this builds.
+    command::run(&mut cargo(&["build", "--locked", "--workspace", "--bins"])?)?;
+    let hufu = command::target_directory()?.join("debug").join("hufu");
+    let mut test = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])?;
+    test.env("HUFU_BIN", hufu).env("HUFU_PKILINT", pkilint);
+    count(&mut test, tests)
+}
+
+/// Runs `cargo test`, shows its output, and counts what it says.
+fn count(command: &mut Command, tests: &mut Tests) -> Result<(), String> {
+    println!("$ {}", command::shown(command));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("`{}` did not start: {error}", command::shown(command)))?;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line.map_err(|error| format!("the tests' output: {error}"))?;
+            if let Some((passed, failed)) = counts(&line) {
+                tests.passed += passed;
+                tests.failed += failed;
+            }
+            println!("{line}");
+            // Ignored: without a reader there is nobody to tell.
+            let _ = std::io::stdout().flush();
+        }
+    }
+    let status = child.wait().map_err(|error| format!("the tests: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo test` ended with {status}")) }
+}
+
+/// The numbers in `test result: ok. 3 passed; 0 failed; ...`.
+fn counts(line: &str) -> Option<(usize, usize)> {
+    let rest = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let mut parts = rest.split("; ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some((passed, failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STEPS, choose, counts};
+
+    #[test]
+    fn result_lines_are_counted() {
+        let line =
+            "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(counts(line), Some((12, 3)));
+        assert_eq!(counts("test result: ok"), None);
+        assert_eq!(counts("running 3 tests"), None);
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name() {
+        let arguments =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(choose(&arguments(&["--only", "fmt,deny"])), Ok(Some(vec!["fmt", "deny"])));
+        assert_eq!(choose(&arguments(&["--list"])), Ok(None));
+        assert_eq!(choose(&[]).map(|steps| steps.map(|steps| steps.len())), Ok(Some(STEPS.len())));
+        assert!(choose(&arguments(&["--only", "format"])).is_err());
+        assert!(choose(&arguments(&["--skip"])).is_err());
+    }
+}
