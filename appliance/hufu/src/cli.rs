@@ -1,0 +1,495 @@
+//! The command line: nouns, then verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hufu_proof::{Digest, Name, Serial};
+
+/// Identity, record and supervision for an industry, in one appliance.
+///
+/// A new node: `hufu init` holds the key ceremony, the founders run `hufu org
+/// found` and compare the digest, every node starts with `hufu serve`.
+///
+/// Exit status: 0 done; 1 the answer is no (a file does not verify, a package
+/// has problems, a transaction is refused); 2 the command or the configuration
+/// is wrong; 3 the appliance, its token or a peer cannot be reached or is busy:
+/// try again.
+#[derive(Debug, Parser)]
+#[command(name = "hufu", version, about, long_about, propagate_version = true)]
+pub struct Cli {
+    /// The node's configuration.
+    #[arg(
+        long,
+        global = true,
+        env = "HUFU_CONFIG",
+        default_value = "/etc/hufu/hufu.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Read the token's PIN from this file descriptor. Without it: the systemd
+    /// credential `hufu-pin`, or a prompt.
+    #[arg(long, global = true, value_name = "FD")]
+    pub pin_fd: Option<u32>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Hold the key ceremony: make the token, its keys and, for an authority,
+    /// the CA certificates; write a signed transcript and a join request.
+    Init(Init),
+    /// Run the node until it is told to stop (SIGTERM).
+    Serve,
+    /// Say how the node is, since when and why.
+    Status,
+    /// Found a consortium, look at its members.
+    #[command(subcommand)]
+    Org(Org),
+    /// Enrol a device through its TPM, send what it measures.
+    #[command(subcommand)]
+    Device(Box<Device>),
+    /// Issue, show and revoke certificates.
+    #[command(subcommand)]
+    Cert(Cert),
+    /// Check, deploy and approve contract packages.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Run a control set as of a height and get a signed report.
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// Ask the read model in SQL, as of a height.
+    Query(Query),
+    /// Send transactions; get blocks and receipts.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Verify a certificate, receipt or report offline, given only the genesis
+    /// file. Exit status 1 and the reason when it does not hold.
+    Verify(Verify),
+    /// Measure the running consortium.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a directory.
+    Manual {
+        /// The directory; it must exist.
+        directory: PathBuf,
+    },
+}
+
+/// `hufu init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Read the token's security-officer PIN from this file descriptor. Needed
+    /// only when the token does not exist yet.
+    #[arg(long, value_name = "FD")]
+    pub so_pin_fd: Option<u32>,
+
+    /// Names of the people who watch, for the transcript.
+    #[arg(long = "witness", value_name = "NAME")]
+    pub witnesses: Vec<String>,
+}
+
+/// `hufu org`.
+#[derive(Debug, Subcommand)]
+pub enum Org {
+    /// Make the genesis file from the founders' join requests. Every founder
+    /// runs this on the same files and compares the digest aloud.
+    Found {
+        /// The consortium's name.
+        #[arg(long)]
+        consortium: Name,
+        /// Approvals that a governance proposal needs.
+        #[arg(long)]
+        approvals: u16,
+        /// When it is founded, milliseconds since 1970; the same for every
+        /// founder. Default: the newest join request's time.
+        #[arg(long)]
+        created_ms: Option<u64>,
+        /// Where to write the genesis file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The founders' join requests.
+        #[arg(required = true)]
+        requests: Vec<PathBuf>,
+    },
+    /// Show a genesis file and its digest.
+    Show {
+        /// The genesis file.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
+    /// The members as the running node sees them.
+    Members,
+}
+
+/// `hufu device`.
+#[derive(Debug, Subcommand)]
+pub enum Device {
+    /// Enrol a device: its TPM proves that the key in the request lives in it.
+    Enroll(Enroll),
+    /// Sign readings in the device's TPM and send them.
+    Send(Send),
+}
+
+/// `hufu device enroll`. The production line authenticates with the node key of
+/// the maker's token (`--config`).
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// How to reach the TPM: `device:/dev/tpmrm0`, `swtpm:host=…,port=…`.
+    #[arg(long)]
+    pub tcti: String,
+    /// Where the device keeps its wrapped keys.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// The EST server, for instance `https://ca.example:8443`.
+    #[arg(long, value_name = "URL")]
+    pub est: String,
+    /// The root certificate (PEM) that the server's certificate must chain to.
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// The device's identifier: the certificate's serialNumber attribute.
+    #[arg(long, value_name = "ID")]
+    pub device_id: String,
+    /// More certificates of the TPM maker between the EK and its root (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ek_chain: Option<PathBuf>,
+    /// The certificate profile.
+    #[arg(long, default_value = "idevid-tpm")]
+    pub profile: Name,
+    /// Where to write the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `hufu device send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// How to reach the TPM.
+    #[arg(long)]
+    pub tcti: String,
+    /// Where the device keeps its wrapped keys and certificate.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// A member's gateway, for instance `https://node.example:8444`.
+    #[arg(long, value_name = "URL")]
+    pub gateway: String,
+    /// The root certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// The genesis file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// The contract.
+    #[arg(long, default_value = "operation-supervision")]
+    pub contract: Name,
+    /// Its stream.
+    #[arg(long, default_value = "reading")]
+    pub stream: Name,
+    /// Readings: CSV whose header names the stream's columns.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rows in one signed batch.
+    #[arg(long, default_value_t = 1000)]
+    pub batch: usize,
+}
+
+/// `hufu cert`.
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// Issue a certificate for a request (authority only).
+    Issue {
+        /// The certificate profile.
+        #[arg(long)]
+        profile: Name,
+        /// The member that answers for the subject.
+        #[arg(long)]
+        member: Name,
+        /// A role the certificate carries; may be repeated.
+        #[arg(long = "role")]
+        roles: Vec<Name>,
+        /// The request (PKCS#10, PEM).
+        #[arg(long, value_name = "FILE")]
+        csr: PathBuf,
+        /// Where to write the certificate and its issuer (PEM).
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Install this node's TLS certificate chain; its services start with it.
+    Install {
+        /// Certificate, then issuer (PEM).
+        #[arg(long, value_name = "FILE")]
+        chain: PathBuf,
+    },
+    /// List certificates from the ledger.
+    List {
+        /// Only those of this member.
+        #[arg(long)]
+        member: Option<Name>,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show one certificate's record.
+    Show {
+        /// Its serial number, hexadecimal.
+        serial: Serial,
+    },
+    /// Revoke a certificate (authority only).
+    Revoke {
+        /// Its serial number, hexadecimal.
+        serial: Serial,
+        /// Why (RFC 5280 §5.3.1).
+        #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
+        reason: Reason,
+    },
+    /// Write the certificate with its issuance receipt, for `hufu verify`
+    /// (authority only).
+    Bundle {
+        /// Its serial number, hexadecimal.
+        serial: Serial,
+        /// Where to write it (PEM).
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// CRLReason (RFC 5280 §5.3.1), as far as it ends a certificate's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[repr(u8)]
+pub enum Reason {
+    /// No reason given.
+    Unspecified = 0,
+    /// The subject's key is known to somebody else.
+    KeyCompromise = 1,
+    /// The subject's name or owner changed.
+    AffiliationChanged = 3,
+    /// There is a newer certificate.
+    Superseded = 4,
+    /// The device is out of use.
+    CessationOfOperation = 5,
+    /// The privilege was withdrawn.
+    PrivilegeWithdrawn = 9,
+}
+
+/// `hufu policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Check a package and run its scenario tests. Needs no running node.
+    Check {
+        /// The package's directory.
+        directory: PathBuf,
+        /// Directories of packages it requires; found beside it by default.
+        #[arg(long = "requires", value_name = "DIR")]
+        requires: Vec<PathBuf>,
+    },
+    /// Propose a package's deployment, which approves it for this member.
+    Deploy {
+        /// The package's directory.
+        directory: PathBuf,
+    },
+    /// Approve a proposal.
+    Approve {
+        /// The proposal's digest.
+        proposal: Digest,
+    },
+    /// Propose that a member has a role of a contract.
+    Grant {
+        /// The contract.
+        #[arg(long)]
+        contract: Name,
+        /// The role.
+        #[arg(long)]
+        role: Name,
+        /// The member.
+        #[arg(long)]
+        member: Name,
+    },
+    /// The contracts and open proposals.
+    List,
+}
+
+/// `hufu report`.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Run a control set as of a height on a member's node.
+    Run(ReportRun),
+}
+
+/// `hufu report run`. Authenticates with the node key of this member's token.
+#[derive(Debug, Args)]
+pub struct ReportRun {
+    /// The member's gateway.
+    #[arg(long, value_name = "URL")]
+    pub gateway: String,
+    /// The root certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// The contract that defines the control set.
+    #[arg(long, default_value = "operation-supervision")]
+    pub contract: Name,
+    /// The control set.
+    #[arg(long)]
+    pub control_set: Name,
+    /// As of which height. Default: the newest that can be proved.
+    #[arg(long)]
+    pub as_of: Option<u64>,
+    /// A parameter, `name=value`; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// The report's form.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
+    pub format: ReportFormat,
+    /// The report's language.
+    #[arg(long, value_enum, default_value_t = Language::En)]
+    pub lang: Language,
+    /// Where to write it.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// The forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// To read and print.
+    Html,
+    /// To process, with all evidence.
+    Json,
+    /// To open in a spreadsheet.
+    Csv,
+}
+
+/// The languages of what people read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English.
+    En,
+    /// Chinese.
+    Zh,
+}
+
+/// `hufu query`.
+#[derive(Debug, Args)]
+pub struct Query {
+    /// One SELECT, for instance `SELECT * FROM device_registry.device`.
+    pub sql: String,
+    /// As of which height. Default: the newest.
+    #[arg(long)]
+    pub as_of: Option<u64>,
+}
+
+/// `hufu ledger`.
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Do an action of a contract, signed by this member's token.
+    Invoke {
+        /// The contract.
+        #[arg(long)]
+        contract: Name,
+        /// The action.
+        #[arg(long)]
+        action: Name,
+        /// The asset's key.
+        #[arg(long)]
+        asset: String,
+        /// A parameter, `name=value`; may be repeated.
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
+    },
+    /// Get the receipt of a transaction.
+    Receipt {
+        /// The transaction's identifier.
+        transaction: Digest,
+        /// Where to write it (PEM). Default: standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show a block.
+    Block {
+        /// Its height.
+        height: u64,
+    },
+}
+
+/// `hufu verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The genesis file: all that needs to be trusted.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// A certificate with its issuance receipt, a receipt, or a report.
+    pub file: PathBuf,
+}
+
+/// `hufu bench`. Both print a ratio to the raw limit measured in the same run.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Certificates per second over EST and mTLS, recorded on the ledger.
+    Issue(BenchIssue),
+    /// Finalized transactions per second.
+    Ledger(BenchLedger),
+}
+
+/// `hufu bench issue`.
+#[derive(Debug, Args)]
+pub struct BenchIssue {
+    /// The EST server.
+    #[arg(long, value_name = "URL")]
+    pub est: String,
+    /// The root certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// Certificates to get.
+    #[arg(long, default_value_t = 2000)]
+    pub count: usize,
+    /// Connections at a time.
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+}
+
+/// `hufu bench ledger`.
+#[derive(Debug, Args)]
+pub struct BenchLedger {
+    /// The EST server, for the senders' certificates.
+    #[arg(long, value_name = "URL")]
+    pub est: String,
+    /// Members' gateways; the load is spread over them.
+    #[arg(long = "gateway", value_name = "URL", required = true)]
+    pub gateways: Vec<String>,
+    /// The root certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// Transactions to send.
+    #[arg(long, default_value_t = 50_000)]
+    pub count: usize,
+    /// Distinct signers.
+    #[arg(long, default_value_t = 500)]
+    pub signers: usize,
+    /// Transactions in one request to a gateway.
+    #[arg(long, default_value_t = 250)]
+    pub bundle: usize,
+}
+
+/// Parses `name=value`.
+///
+/// # Errors
+/// A sentence when there is no `=` or the name is none.
+pub fn parse_parameter(text: &str) -> anyhow::Result<(Name, String)> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| anyhow::anyhow!("`{text}` is not of the form NAME=VALUE"))?;
+    Ok((Name::new(name)?, value.to_owned()))
+}
+

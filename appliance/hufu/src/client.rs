@@ -1,0 +1,246 @@
+//! HTTP/1.1 as a client: to a node's services over TLS, to its own node over
+//! the admin socket.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+use crate::output::{no, unavailable};
+
+/// Largest answer that is read, in bytes: a report with all its evidence.
+const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// How long one exchange may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where requests go.
+enum Target {
+    /// A TLS service.
+    Tls { host: String, port: u16, config: Arc<rustls::ClientConfig> },
+    /// The node's admin socket.
+    Socket(PathBuf),
+}
+
+/// One kept-alive connection; a broken one is made anew.
+pub struct Client {
+    target: Target,
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+/// An answer.
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// A client of an `https://HOST[:PORT]` service.
+    ///
+    /// # Errors
+    /// A sentence when the URL is not of that form.
+    pub fn tls(url: &str, config: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
+        let uri: http::Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+        anyhow::ensure!(
+            uri.scheme_str() == Some("https") && uri.path().trim_end_matches('/').is_empty(),
+            "`{url}`: give https://HOST:PORT without a path"
+        );
+        let host = uri.host().with_context(|| format!("`{url}` names no host"))?.to_owned();
+        let port = uri.port_u16().unwrap_or(443);
+        Ok(Self { target: Target::Tls { host, port, config }, connection: Mutex::new(None) })
+    }
+
+    /// A client of the node that keeps its data where `socket` is.
+    pub fn admin(socket: &Path) -> Self {
+        Self { target: Target::Socket(socket.to_owned()), connection: Mutex::new(None) }
+    }
+
+    /// Sends one request. A request that fails on a kept-alive connection
+    /// before an answer is sent once more on a new one: the services here give
+    /// the first answer again to a repeated request.
+    ///
+    /// # Errors
+    /// [`crate::output::Exit::Unavailable`] when there is no answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Answer> {
+        let body = body.into();
+        let mut connection = self.connection.lock().await;
+        let exchange = async {
+            let reused = connection.as_ref().is_some_and(|one| one.is_ready());
+            if !reused {
+                *connection = Some(self.connect().await?);
+            }
+            loop {
+                let mut sender = match connection.take() {
+                    Some(sender) => sender,
+                    None => self.connect().await?,
+                };
+                let mut request = Request::builder()
+                    .method(method.clone())
+                    .uri(path)
+                    .header(header::HOST, self.host());
+                for (name, value) in headers {
+                    request = request.header(name, *value);
+                }
+                let request = request.body(Full::new(body.clone()))?;
+                match sender.send_request(request).await {
+                    Ok(answer) => {
+                        let (parts, answer) = answer.into_parts();
+                        let body = Limited::new(answer, MAX_ANSWER)
+                            .collect()
+                            .await
+                            .map_err(|error| unavailable(format!("answer broke off: {error}")))?
+                            .to_bytes();
+                        *connection = Some(sender);
+                        return Ok(Answer { status: parts.status, headers: parts.headers, body });
+                    }
+                    Err(error) if reused && (error.is_closed() || error.is_canceled()) => {}
+                    Err(error) => {
+                        return Err(unavailable(format!("{}: {error}", self.name())));
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .unwrap_or_else(|_| Err(unavailable(format!("{}: no answer in time", self.name()))))
+    }
+
+    /// GET, JSON answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and the problem document of a refusal.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.send(Method::GET, path, &[], Bytes::new()).await?.json()
+    }
+
+    /// POST of JSON, JSON answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and the problem document of a refusal.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body)?;
+        self.send(Method::POST, path, &[(header::CONTENT_TYPE, "application/json")], body)
+            .await?
+            .json()
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        match &self.target {
+            Target::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    unavailable(format!(
+                        "the node does not answer at {} ({error}); start it with `hufu serve`",
+                        path.display()
+                    ))
+                })?;
+                handshake(stream).await
+            }
+            Target::Tls { host, port, config } => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let stream = TcpStream::connect((bare, *port))
+                    .await
+                    .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
+                stream.set_nodelay(true)?;
+                let name = ServerName::try_from(bare.to_owned())
+                    .with_context(|| format!("`{host}` is not a host name"))?;
+                let stream = TlsConnector::from(config.clone())
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| unavailable(format!("{}: TLS: {error}", self.name())))?;
+                handshake(stream).await
+            }
+        }
+    }
+
+    fn host(&self) -> String {
+        match &self.target {
+            Target::Tls { host, port, .. } => format!("{host}:{port}"),
+            Target::Socket(_) => "localhost".to_owned(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.target {
+            Target::Tls { host, port, .. } => format!("https://{host}:{port}"),
+            Target::Socket(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl Answer {
+    /// The body, unless the service refused.
+    ///
+    /// # Errors
+    /// The service's own words: [`crate::output::Exit::Unavailable`] for 429
+    /// and 5xx, [`crate::output::Exit::No`] for other refusals.
+    pub fn success(self) -> anyhow::Result<Bytes> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let said = problem(&self.body).unwrap_or_else(|| {
+            String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).trim().to_owned()
+        });
+        let message = format!("{}: {said}", self.status);
+        if self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS {
+            Err(unavailable(message))
+        } else {
+            Err(no(message))
+        }
+    }
+
+    fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        let body = self.success()?;
+        serde_json::from_slice(&body).context("the answer is not what this version expects")
+    }
+}
+
+/// The words of an RFC 9457 problem document.
+fn problem(body: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let title = document.get("title")?.as_str()?;
+    Some(match document.get("detail").and_then(serde_json::Value::as_str) {
+        Some(detail) => format!("{title}: {detail}"),
+        None => title.to_owned(),
+    })
+}
+
+async fn handshake<S>(stream: S) -> anyhow::Result<SendRequest<Full<Bytes>>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| unavailable(format!("HTTP: {error}")))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended");
+        }
+    });
+    Ok(sender)
+}

@@ -1,0 +1,4 @@
+//! One module a command.
+
+pub mod init;
+pub mod org;

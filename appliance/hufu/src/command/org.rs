@@ -1,0 +1,90 @@
+//! `hufu org`: found a consortium, look at its members.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use hufu_proof::Genesis;
+use serde::Serialize;
+
+use crate::cli::Org;
+use crate::client::Client;
+use crate::config::{self, Config};
+use crate::files;
+use crate::join::{self, JoinRequest};
+use crate::output;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Path>,
+    genesis: &'a Genesis,
+}
+
+/// Runs `hufu org`.
+///
+/// # Errors
+/// What stands in the way, with the remedy.
+pub async fn run(command: Org, config: &Path, json: bool) -> anyhow::Result<()> {
+    match command {
+        Org::Found { consortium, approvals, created_ms, out, requests } => {
+            let mut joins = Vec::new();
+            for path in &requests {
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                joins.push(
+                    JoinRequest::from_json(&bytes)
+                        .with_context(|| format!("in {}", path.display()))?,
+                );
+            }
+            let genesis = join::found(consortium, approvals, created_ms, &joins)?;
+            files::write_new(&out, &genesis.to_json())?;
+            show(json, &genesis, Some(&out))
+        }
+        Org::Show { genesis } => show(json, &config::read_genesis(&genesis)?, None),
+        Org::Members => {
+            let config = Config::load(config)?;
+            let members: serde_json::Value =
+                Client::admin(&config.admin_socket()).get("/members").await?;
+            output::print(json, &members, |members| {
+                let text = |row: &serde_json::Value, key: &str| match row.get(key) {
+                    Some(serde_json::Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                    None => String::new(),
+                };
+                let rows: Vec<Vec<String>> = members
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|row| {
+                        ["name", "kinds", "validator", "identity"]
+                            .map(|key| text(row, key))
+                            .to_vec()
+                    })
+                    .collect();
+                output::table(&["NAME", "KINDS", "VALIDATOR", "IDENTITY"], &rows)
+            })
+        }
+    }
+}
+
+fn show(json: bool, genesis: &Genesis, file: Option<&Path>) -> anyhow::Result<()> {
+    let digest = genesis.digest();
+    output::print(json, &Shown { digest: digest.to_string(), file, genesis }, |_| {
+        let mut text = format!(
+            "consortium {}, {} members, {} approvals for a change\n",
+            genesis.consortium,
+            genesis.members.len(),
+            genesis.constitution.approvals
+        );
+        for member in &genesis.members {
+            let kinds: Vec<&str> = member.kinds.iter().map(AsRef::as_ref).collect();
+            text += &format!("  {}: {}\n", member.name, kinds.join(", "));
+        }
+        if let Some(file) = file {
+            text += &format!("written to {}\n", file.display());
+        }
+        text += "\nEvery founder must read the same digest:\n  ";
+        text + &join::spoken(&digest)
+    })
+}

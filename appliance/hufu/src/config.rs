@@ -1,0 +1,183 @@
+//! The configuration: one TOML file, unknown keys refused.
+//!
+//! This is the only place that reads it. Nothing secret is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use hufu_proof::{Genesis, Name};
+use serde::Deserialize;
+
+/// Largest configuration file, in bytes.
+const MAX_CONFIG: u64 = 256 * 1024;
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whose node it is.
+    pub member: MemberConfig,
+    /// Where things are.
+    pub paths: Paths,
+    /// The PKCS#11 token with the node's keys.
+    pub token: hufu_keys::TokenConfig,
+    /// Traffic among validators.
+    pub network: Network,
+    /// What the node serves.
+    #[serde(default)]
+    pub services: Services,
+    /// Attestation of devices; only an authority uses it.
+    #[serde(default)]
+    pub tpm: Tpm,
+    /// The certification authority; only an authority uses it.
+    #[serde(default)]
+    pub ca: Ca,
+}
+
+/// Whose node it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    /// The member's name on the ledger.
+    pub name: Name,
+    /// `authority`, `regulator`, `maker`, `operator`.
+    pub kinds: BTreeSet<Name>,
+    /// The name for people, by language (`en`, `zh`).
+    #[serde(default)]
+    pub title: BTreeMap<String, String>,
+}
+
+/// Where things are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// Everything the node keeps.
+    pub data: PathBuf,
+    /// The genesis file.
+    pub genesis: PathBuf,
+}
+
+/// Traffic among validators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where the validator listens.
+    pub listen: SocketAddr,
+    /// Every member's validator address, by member.
+    pub peers: BTreeMap<Name, SocketAddr>,
+}
+
+/// What the node serves; an address left out is not served.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Services {
+    /// The JSON interface, mTLS.
+    pub gateway: Option<SocketAddr>,
+    /// Prometheus metrics and health, plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// EST, mTLS; only an authority serves it.
+    pub est: Option<SocketAddr>,
+    /// OCSP, CRL and CA certificates, plain HTTP; only an authority serves it.
+    pub status: Option<SocketAddr>,
+    /// Also accept TLS 1.2, for old plants.
+    #[serde(default)]
+    pub tls12: bool,
+}
+
+/// Attestation of devices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tpm {
+    /// Root certificates of TPM manufacturers (PEM files).
+    #[serde(default)]
+    pub manufacturer_roots: Vec<PathBuf>,
+}
+
+/// The certification authority.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ca {
+    /// Public URL of the status service, written into certificates. Default:
+    /// `http://` and the address it listens on.
+    pub status_url: Option<String>,
+    /// Certificates a member may have at a time for one profile. Default: no
+    /// limit but the ledger's.
+    pub quota: Option<u64>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// A sentence with the line, the key and the remedy.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let size = std::fs::metadata(path)
+            .with_context(|| {
+                format!("no configuration at {}: name it with --config FILE", path.display())
+            })?
+            .len();
+        anyhow::ensure!(size <= MAX_CONFIG, "{} is over {MAX_CONFIG} bytes", path.display());
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self =
+            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        config.check().with_context(|| format!("in {}", path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.token.validate()?;
+        anyhow::ensure!(
+            !self.member.kinds.is_empty(),
+            "member.kinds: name at least one of authority, regulator, maker, operator"
+        );
+        if !self.is_authority() {
+            anyhow::ensure!(
+                self.services.est.is_none() && self.services.status.is_none(),
+                "services.est and services.status: only a member of kind `authority` serves them"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether this node runs the certification authority.
+    pub fn is_authority(&self) -> bool {
+        self.member.kinds.iter().any(|kind| kind.as_str() == "authority")
+    }
+
+    /// A path in the data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.paths.data.join(name)
+    }
+
+    /// Where the running node listens for its operator.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data("admin.sock")
+    }
+
+    /// Where the node's TLS certificate chain is.
+    pub fn tls_chain(&self) -> PathBuf {
+        self.data("tls.pem")
+    }
+
+    /// Reads the genesis file.
+    ///
+    /// # Errors
+    /// A sentence with the path and what is wrong.
+    pub fn genesis(&self) -> anyhow::Result<Genesis> {
+        read_genesis(&self.paths.genesis)
+    }
+}
+
+/// Reads a genesis file.
+///
+/// # Errors
+/// A sentence with the path and what is wrong.
+pub fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let bytes = std::fs::read(path).with_context(|| {
+        format!("cannot read the genesis file {}; `hufu org found` makes it", path.display())
+    })?;
+    Genesis::from_json(&bytes).with_context(|| format!("in {}", path.display()))
+}

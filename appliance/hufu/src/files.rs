@@ -1,0 +1,51 @@
+//! Files that are there whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// Writes a file durably: to a temporary name, synced, then renamed.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().with_context(what)?.to_string_lossy();
+    let temporary = parent.join(format!(".{name}.{}.new", std::process::id()));
+    let written = (|| -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(parent)?.sync_all()
+    })();
+    written.with_context(what)
+}
+
+/// Writes a file that must not exist, unless it has exactly these bytes.
+///
+/// # Errors
+/// A sentence with the path and what to do about the file in the way.
+pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    match fs::read(path) {
+        Ok(present) if present == bytes => Ok(()),
+        Ok(_) => anyhow::bail!(
+            "{} exists with other content; move it away or choose another name",
+            path.display()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(path, bytes),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}

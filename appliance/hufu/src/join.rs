@@ -1,0 +1,160 @@
+//! Join requests: what a founding member says of itself, signed by every key it
+//! brings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use borsh::BorshSerialize;
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
+use hufu_proof::{Algorithm, Digest, Genesis, Name, PublicKey, Signature, codec};
+use serde::{Deserialize, Serialize};
+
+/// What the signatures cover, in front of the canonical request.
+const DOMAIN: &str = "hufu join v1";
+
+/// Largest join request file, in bytes.
+pub const MAX_JOIN: usize = 256 * 1024;
+
+/// What a founding member says of itself.
+#[derive(Clone, Debug, BorshSerialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Its name on the ledger.
+    pub name: Name,
+    /// Its name for people, by language.
+    pub title: BTreeMap<String, String>,
+    /// What it is to the consortium.
+    pub kinds: BTreeSet<Name>,
+    /// When the request was made, milliseconds since 1970.
+    pub made_ms: u64,
+    /// Verifies its votes.
+    pub vote_key: PublicKey,
+    /// Verifies its transactions, receipts and reports.
+    pub statement_key: PublicKey,
+    /// Its TLS key.
+    pub tls_key: PublicKey,
+    /// The CA's certificates (DER in base64), if it is the authority.
+    pub authority: Option<Certificates>,
+}
+
+/// The CA's certificates, DER in base64.
+#[derive(Clone, Debug, BorshSerialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    /// The root certificate.
+    pub root: String,
+    /// The issuing certificate.
+    pub issuing: String,
+}
+
+/// A request with proof of possession of each key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The request.
+    pub request: Request,
+    /// By the vote key.
+    pub vote_signature: Signature,
+    /// By the statement key.
+    pub statement_signature: Signature,
+    /// By the TLS key.
+    pub tls_signature: Signature,
+}
+
+impl Request {
+    /// What the signatures cover.
+    pub fn message(&self) -> Vec<u8> {
+        [DOMAIN.as_bytes(), &[0], &codec::encode(self)].concat()
+    }
+}
+
+impl JoinRequest {
+    /// Reads a request and verifies its three signatures.
+    ///
+    /// # Errors
+    /// A sentence that names what does not fit.
+    pub fn from_json(bytes: &[u8]) -> anyhow::Result<Self> {
+        anyhow::ensure!(bytes.len() <= MAX_JOIN, "a join request is at most {MAX_JOIN} bytes");
+        let join: Self = serde_json::from_slice(bytes).context("not a join request")?;
+        let message = join.request.message();
+        for (what, key, signature) in [
+            ("vote_signature", &join.request.vote_key, &join.vote_signature),
+            ("statement_signature", &join.request.statement_key, &join.statement_signature),
+            ("tls_signature", &join.request.tls_key, &join.tls_signature),
+        ] {
+            key.verify(&message, signature).with_context(|| {
+                format!("{what} of `{}`: ask the member for a new join.json", join.request.name)
+            })?;
+        }
+        Ok(join)
+    }
+}
+
+/// Makes the genesis that these requests amount to; the same for every founder
+/// who has the same requests.
+///
+/// # Errors
+/// A sentence when there is not exactly one authority, or the genesis would not
+/// be valid.
+pub fn found(
+    consortium: Name,
+    approvals: u16,
+    created_ms: Option<u64>,
+    joins: &[JoinRequest],
+) -> anyhow::Result<Genesis> {
+    let mut authority = None;
+    let mut members = Vec::new();
+    for JoinRequest { request, .. } in joins {
+        if let Some(certificates) = &request.authority {
+            anyhow::ensure!(
+                authority.is_none(),
+                "two join requests bring a certification authority; a consortium has one"
+            );
+            let decode = |text: &str| STANDARD.decode(text).context("a CA certificate's base64");
+            authority = Some(Authority {
+                member: request.name.clone(),
+                root_certificate: decode(&certificates.root)?,
+                issuing_certificate: decode(&certificates.issuing)?,
+            });
+        }
+        members.push(Member {
+            name: request.name.clone(),
+            title: request.title.clone(),
+            kinds: request.kinds.clone(),
+            vote_key: request.vote_key.clone(),
+            statement_key: request.statement_key.clone(),
+        });
+    }
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    let newest = joins.iter().map(|join| join.request.made_ms).max();
+    let genesis = Genesis {
+        version: GENESIS_VERSION,
+        consortium,
+        created_ms: created_ms
+            .or(newest)
+            .context("a consortium needs at least one join request")?,
+        members,
+        authority: authority
+            .context("no join request brings a certification authority (kind `authority`)")?,
+        constitution: Constitution {
+            approvals,
+            algorithms: BTreeSet::from([
+                Algorithm::Ed25519,
+                Algorithm::EcdsaP256,
+                Algorithm::EcdsaP384,
+            ]),
+        },
+    };
+    genesis.check()?;
+    Ok(genesis)
+}
+
+/// A digest in groups of eight digits, which people can read to each other.
+pub fn spoken(digest: &Digest) -> String {
+    let text = digest.to_string();
+    let groups: Vec<&str> =
+        (0..text.len()).step_by(8).map(|at| &text[at..at + 8]).collect();
+    groups.join(" ")
+}

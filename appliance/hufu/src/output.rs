@@ -1,0 +1,81 @@
+//! What commands print, and how they end.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How a command ends when it does not succeed (`hufu --help`, Exit status).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The answer is no.
+    No = 1,
+    /// The command or the configuration is wrong.
+    Usage = 2,
+    /// Something cannot be reached or is busy; try again.
+    Unavailable = 3,
+}
+
+/// An error that says how the process ends.
+#[derive(Debug)]
+pub struct Ending {
+    /// The exit status.
+    pub exit: Exit,
+    /// The sentence for the operator.
+    pub message: String,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Ending {}
+
+/// The answer is no.
+pub fn no(message: impl Into<String>) -> anyhow::Error {
+    Ending { exit: Exit::No, message: message.into() }.into()
+}
+
+/// Try again later.
+pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
+    Ending { exit: Exit::Unavailable, message: message.into() }.into()
+}
+
+/// Prints `value` as JSON when asked for, else the text.
+///
+/// # Errors
+/// When `value` does not serialise, which is a fault of this program.
+pub fn print<T: Serialize>(
+    json: bool,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(value)?);
+    } else {
+        println!("{}", text(value).trim_end());
+    }
+    Ok(())
+}
+
+/// Columns, padded.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(header.to_vec())];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
