@@ -1,0 +1,381 @@
+//! The report as a file: body, then the signature block.
+//!
+//! | form | body | after the body |
+//! |---|---|---|
+//! | JSON | the canonical report | `{"report":` before it, `,"signature":` BLOCK `}` after it |
+//! | HTML | the page | `<!-- hufu report v1 signature: ` BASE64 ` -->` LF |
+//! | CSV | the lines | `# hufu report v1 signature: ` BASE64 CR LF |
+//!
+//! BLOCK is [`SignatureBlock`] as canonical JSON, BASE64 is RFC 4648 §4 of it.
+//! It is the only part in which the files of two members differ.
+//!
+//! The signature is by the member's statement key over `hufu report v1`, a
+//! zero byte, and the SHA-256 of the body. ECDSA signatures are low-S, so that
+//! nobody makes a second good file out of a first.
+
+use hufu_proof::genesis::Member;
+use hufu_proof::receipt::{ReceiptError, check_header};
+use hufu_proof::{Algorithm, Digest, FinalityProof, Genesis, Name, Signature, Signer, SignerFault};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{self, CanonicalError};
+use crate::message::Language;
+use crate::model::{AsOf, Counts, Report};
+use crate::{csv, html};
+
+/// What is signed begins with this and a zero byte.
+pub const DOMAIN: &str = "hufu report v1";
+
+/// Largest report file, in bytes.
+pub const MAX_REPORT: usize = 64 * 1024 * 1024;
+
+const HTML_MARKER: &str = "<!-- hufu report v1 signature: ";
+const HTML_END: &str = " -->\n";
+const CSV_MARKER: &str = "# hufu report v1 signature: ";
+const CSV_END: &str = "\r\n";
+
+/// The form of a report file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Canonical JSON, to process.
+    #[default]
+    Json,
+    /// A page, to read and print.
+    Html,
+    /// Lines, for a spreadsheet.
+    Csv,
+}
+
+impl Format {
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Csv => "text/csv; charset=utf-8",
+        }
+    }
+
+    /// The code in requests.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// The only part of a report file that differs between members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureBlock {
+    /// Who signed.
+    pub member: Name,
+    /// By the member's statement key.
+    pub signature: Signature,
+    /// Proof that the anchor is final.
+    pub finality: FinalityProof,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignedReport {
+    report: Report,
+    signature: SignatureBlock,
+}
+
+/// What a verified report was found to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The file's form.
+    pub format: Format,
+    /// Who signed it, with the statement key in the genesis file.
+    pub signer: Name,
+    /// SHA-256 of the body: equal for every member that computed this report.
+    pub body: Digest,
+    /// The control set, `contract/name`.
+    pub control_set: String,
+    /// The state it speaks of.
+    pub as_of: AsOf,
+    /// Height of the anchor header, which a quorum of members finalized.
+    pub anchor_height: u64,
+    /// The state root in it.
+    pub state_root: Digest,
+    /// The log root in it.
+    pub log_root: Digest,
+    /// Votes on the anchor or its descendant.
+    pub votes: usize,
+    /// Sums over the report, which agree with its content; every one of the
+    /// log entries in evidence is included under the log root.
+    pub counts: Counts,
+    /// Whether the page was rendered again from its data and is the same.
+    /// False only for pages of another version of the presentation.
+    pub presentation_recomputed: bool,
+}
+
+impl Checked {
+    /// What was checked, a sentence each, for people.
+    pub fn statements(&self) -> Vec<String> {
+        let mut said = vec![
+            format!("signed by member `{}` of this consortium", self.signer),
+            format!(
+                "anchored in block {}, finalized with {} votes",
+                self.anchor_height, self.votes
+            ),
+            format!("state root {} covers height {}", self.state_root, self.as_of.height),
+            format!(
+                "{} log entries in evidence are included under log root {}",
+                self.counts.evidence, self.log_root
+            ),
+            format!(
+                "{} controls of `{}` with {} findings, counts and result digests agree",
+                self.counts.controls, self.control_set, self.counts.findings
+            ),
+        ];
+        said.push(if self.presentation_recomputed {
+            "what is shown is exactly what the data says".into()
+        } else {
+            "the page is of another version of the presentation, so only its signature was checked"
+                .into()
+        });
+        said
+    }
+}
+
+/// Why a report does not convince.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// Larger than a report may be.
+    #[error("the report is {0} bytes; at most {MAX_REPORT} are accepted")]
+    TooLarge(usize),
+    /// Not a report.
+    #[error("not a report: {0}")]
+    Malformed(String),
+    /// Not in the one form that it may have.
+    #[error("the report is not in its exact form: {0}")]
+    Canonical(#[from] CanonicalError),
+    /// What is shown is not what the data says.
+    #[error("the report's presentation does not hold: {0}")]
+    Presentation(String),
+    /// The content contradicts itself.
+    #[error("the report contradicts itself: {0}")]
+    Content(String),
+    /// It belongs to another consortium.
+    #[error("the report is of consortium `{name}` with genesis {digest}, not of this one")]
+    OtherConsortium {
+        /// The name in the report.
+        name: Name,
+        /// The genesis digest in the report.
+        digest: Digest,
+    },
+    /// The anchor is not final.
+    #[error("the report's anchor does not hold: {0}")]
+    Anchor(ReceiptError),
+    /// Signed by someone who is no member.
+    #[error("the report is signed by `{0}`, who is not a member of the consortium")]
+    UnknownSigner(Name),
+    /// The signature does not verify.
+    #[error("the signature of `{0}` does not verify: the file was altered or the member did not sign it")]
+    Signature(Name),
+    /// The signer did not sign.
+    #[error("the report could not be signed")]
+    Signer(#[source] SignerFaultText),
+}
+
+/// [`SignerFault`] as a comparable cause.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SignerFaultText(pub String);
+
+impl From<SignerFault> for ReportError {
+    fn from(fault: SignerFault) -> Self {
+        Self::Signer(SignerFaultText(fault.to_string()))
+    }
+}
+
+/// The body of a file: what is signed, and what is the same on every node.
+///
+/// # Errors
+/// [`ReportError`] when the report cannot be written, which is a fault of the
+/// program that made it.
+pub fn body(report: &Report, format: Format, language: Language) -> Result<Vec<u8>, ReportError> {
+    match format {
+        Format::Json => Ok(canonical::encode(report)?),
+        Format::Html => html::render(report, language),
+        Format::Csv => csv::render(report),
+    }
+}
+
+/// The bytes that a member's statement key signs.
+pub fn message(body: &[u8]) -> Vec<u8> {
+    [DOMAIN.as_bytes(), &[0], Digest::of(body).as_bytes()].concat()
+}
+
+/// Signs `report` and writes the file.
+///
+/// # Errors
+/// [`ReportError`] when the signer does not answer or the file grows over
+/// [`MAX_REPORT`].
+pub fn seal(
+    report: &Report,
+    format: Format,
+    language: Language,
+    member: &Name,
+    signer: &dyn Signer,
+    finality: FinalityProof,
+) -> Result<Vec<u8>, ReportError> {
+    let body = body(report, format, language)?;
+    let signature = low_s(signer.sign(&message(&body))?)
+        .ok_or_else(|| ReportError::Signature(member.clone()))?;
+    let block = SignatureBlock { member: member.clone(), signature, finality };
+    let file = join(&body, format, &block)?;
+    if file.len() > MAX_REPORT { Err(ReportError::TooLarge(file.len())) } else { Ok(file) }
+}
+
+/// Verifies a report file against the genesis file, offline. Any change of any
+/// byte of the file is an error.
+///
+/// # Errors
+/// [`ReportError`] says which link does not hold.
+pub fn verify_report(bytes: &[u8], genesis: &Genesis) -> Result<Checked, ReportError> {
+    let opened = open(bytes)?;
+    let Opened { report, block, format, body, presentation_recomputed } = &opened;
+    let digest = genesis.digest();
+    if report.genesis != digest || report.consortium != genesis.consortium {
+        return Err(ReportError::OtherConsortium {
+            name: report.consortium.clone(),
+            digest: report.genesis,
+        });
+    }
+    let member = genesis
+        .member(&block.member)
+        .ok_or_else(|| ReportError::UnknownSigner(block.member.clone()))?;
+    check_signature(member, body, &block.signature)?;
+    report.check().map_err(ReportError::Content)?;
+    check_header(genesis, &report.anchor.header, &block.finality).map_err(ReportError::Anchor)?;
+    let executed = &report.anchor.header.executed;
+    Ok(Checked {
+        format: *format,
+        signer: block.member.clone(),
+        body: Digest::of(body),
+        control_set: format!("{}/{}", report.control_set.contract, report.control_set.name),
+        as_of: report.as_of,
+        anchor_height: report.anchor.header.height,
+        state_root: executed.state_root,
+        log_root: executed.log_root,
+        votes: block.finality.certificate.votes.len(),
+        counts: report.counts.clone(),
+        presentation_recomputed: *presentation_recomputed,
+    })
+}
+
+/// A file taken apart, with nothing verified but its form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// What it says.
+    pub report: Report,
+    /// Who signed it.
+    pub block: SignatureBlock,
+    /// Its form.
+    pub format: Format,
+    /// The signed bytes.
+    pub body: Vec<u8>,
+    /// See [`Checked::presentation_recomputed`].
+    pub presentation_recomputed: bool,
+}
+
+/// Takes a file apart; its form is recognised by how it begins.
+///
+/// # Errors
+/// [`ReportError`] when the bytes are not exactly of one of the forms. Nothing
+/// is said about signature and proofs: that is [`verify_report`].
+pub fn open(bytes: &[u8]) -> Result<Opened, ReportError> {
+    if bytes.len() > MAX_REPORT {
+        return Err(ReportError::TooLarge(bytes.len()));
+    }
+    if bytes.starts_with(b"{") {
+        let SignedReport { report, signature } = canonical::decode(bytes)?;
+        let body = canonical::encode(&report)?;
+        return Ok(Opened {
+            report,
+            block: signature,
+            format: Format::Json,
+            body,
+            presentation_recomputed: true,
+        });
+    }
+    let (format, marker, end) = if bytes.starts_with(b"<!DOCTYPE html>") {
+        (Format::Html, HTML_MARKER, HTML_END)
+    } else if bytes.starts_with(csv::BEGIN.as_bytes()) {
+        (Format::Csv, CSV_MARKER, CSV_END)
+    } else {
+        return Err(ReportError::Malformed("it begins like none of JSON, HTML and CSV".into()));
+    };
+    let (body, block) = split(bytes, marker, end)?;
+    let (report, presentation_recomputed) = match format {
+        Format::Html => html::parse(body)?,
+        _ => (csv::parse(body)?, true),
+    };
+    Ok(Opened { report, block, format, body: body.to_vec(), presentation_recomputed })
+}
+
+fn join(body: &[u8], format: Format, block: &SignatureBlock) -> Result<Vec<u8>, ReportError> {
+    let block = canonical::encode(block)?;
+    let (marker, end) = match format {
+        Format::Json => return Ok([b"{\"report\":", body, b",\"signature\":", &block, b"}"].concat()),
+        Format::Html => (HTML_MARKER, HTML_END),
+        Format::Csv => (CSV_MARKER, CSV_END),
+    };
+    let block = STANDARD.encode(block);
+    Ok([body, marker.as_bytes(), block.as_bytes(), end.as_bytes()].concat())
+}
+
+fn split<'a>(
+    bytes: &'a [u8],
+    marker: &str,
+    end: &str,
+) -> Result<(&'a [u8], SignatureBlock), ReportError> {
+    let malformed = |what: String| ReportError::Malformed(what);
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8".into()))?;
+    let (body, block) = text
+        .strip_suffix(end)
+        .and_then(|front| front.rsplit_once(marker))
+        .ok_or_else(|| malformed("it does not end with its signature".into()))?;
+    let block = STANDARD
+        .decode(block)
+        .map_err(|error| malformed(format!("the signature block: {error}")))?;
+    Ok((body.as_bytes(), canonical::decode(&block)?))
+}
+
+fn check_signature(member: &Member, body: &[u8], signature: &Signature) -> Result<(), ReportError> {
+    let refused = || ReportError::Signature(member.name.clone());
+    if low_s(signature.clone()).as_ref() != Some(signature) {
+        return Err(refused());
+    }
+    member.statement_key.verify(&message(body), signature).map_err(|_| refused())
+}
+
+/// The same signature with the smaller of its two possible `s`; `None` when it
+/// is no signature.
+fn low_s(signature: Signature) -> Option<Signature> {
+    let bytes = match signature.algorithm() {
+        Algorithm::EcdsaP256 => p256::ecdsa::Signature::from_slice(signature.as_bytes())
+            .ok()?
+            .normalize_s()
+            .to_bytes()
+            .to_vec(),
+        Algorithm::EcdsaP384 => p384::ecdsa::Signature::from_slice(signature.as_bytes())
+            .ok()?
+            .normalize_s()
+            .to_bytes()
+            .to_vec(),
+        _ => return Some(signature),
+    };
+    Signature::new(signature.algorithm(), &bytes).ok()
+}
