@@ -1,0 +1,105 @@
+//! What can go wrong in a store.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::Space;
+use crate::limits::{MAX_COMMITMENT, MAX_KEY, MAX_VALUE};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the store open.
+    #[error(
+        "the store in {} is in use by another process; stop that process, or give this one a \
+         directory of its own", path.display()
+    )]
+    Locked {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A newer holder took the store over.
+    #[error("this holder of the store has epoch {held}, and epoch {current} has taken over; stop")]
+    Fenced {
+        /// The epoch of whoever called.
+        held: u64,
+        /// The epoch that may write.
+        current: u64,
+    },
+    /// A key is over the limit. The caller's mistake.
+    #[error("a key of the space `{space}` is {size} bytes; at most {MAX_KEY} are accepted")]
+    KeyTooLarge {
+        /// Where.
+        space: Space,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// A value is over the limit. The caller's mistake: see [`crate::large`].
+    #[error("a value of the space `{space}` is {size} bytes; at most {MAX_VALUE} are accepted")]
+    ValueTooLarge {
+        /// Where.
+        space: Space,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// The commitment is over the limit. The caller's mistake.
+    #[error("the commitment is {0} bytes; at most {MAX_COMMITMENT} are accepted")]
+    CommitmentTooLarge(usize),
+    /// A plain space cannot forget, and only plain rows are attached.
+    #[error("the space `{space}` does not take {what}")]
+    Unsupported {
+        /// Where.
+        space: Space,
+        /// What it does not take.
+        what: &'static str,
+    },
+    /// The height is not the one that comes next.
+    #[error("height {height} does not follow the applied height {applied:?}")]
+    NotNext {
+        /// The applied height.
+        applied: Option<u64>,
+        /// The height asked for.
+        height: u64,
+    },
+    /// The height was not staged completely.
+    #[error("height {0} is not staged completely; stage it before the flip")]
+    NotStaged(u64),
+    /// No room is left, or the process may not write larger files. The store
+    /// accepts no more writes until it is reopened.
+    #[error("no room to write the store; make room on its disk and restart")]
+    Full(#[source] Box<dyn Error + Send + Sync>),
+    /// An earlier write or flush failed, so that what is on disk is uncertain.
+    #[error("an earlier write of the store failed; restart, it continues from the applied height")]
+    Poisoned,
+    /// What is on disk is not what was written.
+    #[error(
+        "the store is damaged ({what}); restore it from a backup or let it catch up from the \
+         other members in an empty directory"
+    )]
+    Damaged {
+        /// What did not check out.
+        what: String,
+        /// What the engine said.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The store was written by another version.
+    #[error("the store has format {found}; this version reads and writes format {expected}")]
+    Format {
+        /// The format found.
+        found: String,
+        /// The format of this version.
+        expected: &'static str,
+    },
+    /// The disk or the network failed.
+    #[error("the store cannot be read or written")]
+    Io(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// Damage that the engine did not report itself.
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into(), source: None }
+    }
+}

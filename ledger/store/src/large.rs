@@ -1,0 +1,77 @@
+//! Values over the limit of one row, in chunks of a plain space.
+//!
+//! Chunk *i* of the value of `key` has the key `key ‖ i` (two bytes,
+//! big-endian). The first chunk begins with the length of the whole value (four
+//! bytes, big-endian), so that a reader knows when it has everything.
+
+use crate::limits::MAX_VALUE;
+use crate::{Space, Store, StoreError, Write};
+
+/// Largest value in bytes: 64 MiB.
+pub const MAX_LARGE: usize = 64 * 1024 * 1024;
+
+const PREFIX: usize = 4;
+
+/// The rows that hold `value` under `key`.
+///
+/// # Errors
+/// [`StoreError::ValueTooLarge`] over [`MAX_LARGE`].
+pub fn writes(
+    space: Space,
+    key: &[u8],
+    value: &[u8],
+) -> Result<impl Iterator<Item = Write>, StoreError> {
+    if value.len() > MAX_LARGE {
+        return Err(StoreError::ValueTooLarge { space, size: value.len() });
+    }
+    // Fits: the limit is far below 4 GiB and 65,536 chunks.
+    let length = (value.len() as u32).to_be_bytes();
+    let (first, mut rest) = value.split_at(value.len().min(MAX_VALUE - PREFIX));
+    let mut chunks = vec![[&length, first].concat()];
+    while !rest.is_empty() {
+        let (chunk, next) = rest.split_at(rest.len().min(MAX_VALUE));
+        chunks.push(chunk.to_vec());
+        rest = next;
+    }
+    let key = key.to_vec();
+    Ok(chunks
+        .into_iter()
+        .enumerate()
+        .map(move |(index, chunk)| Write::put(space, chunk_key(&key, index as u16), chunk)))
+}
+
+/// The value under `key`, as of `height`.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when a chunk is missing or of the wrong size, or
+/// what the store meets.
+pub fn read(
+    store: &dyn Store,
+    space: Space,
+    key: &[u8],
+    height: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(first) = store.read(space, &chunk_key(key, 0), height)? else { return Ok(None) };
+    let damaged = || StoreError::damaged(format!("a large value of the space `{space}`"));
+    let (length, start) = first.split_at_checked(PREFIX).ok_or_else(damaged)?;
+    let length = u32::from_be_bytes(length.try_into().map_err(|_| damaged())?) as usize;
+    if length > MAX_LARGE {
+        return Err(damaged());
+    }
+    let mut value = Vec::with_capacity(length);
+    value.extend_from_slice(start);
+    let mut index = 1u16;
+    while value.len() < length {
+        let chunk = store.read(space, &chunk_key(key, index), height)?.ok_or_else(damaged)?;
+        if chunk.is_empty() {
+            return Err(damaged());
+        }
+        value.extend_from_slice(&chunk);
+        index = index.checked_add(1).ok_or_else(damaged)?;
+    }
+    if value.len() == length { Ok(Some(value)) } else { Err(damaged()) }
+}
+
+fn chunk_key(key: &[u8], index: u16) -> Vec<u8> {
+    [key, &index.to_be_bytes()].concat()
+}
