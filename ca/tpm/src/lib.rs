@@ -3,6 +3,7 @@
 //! * [`attest`] is what a certificate authority checks. It is pure software:
 //!   no TPM, no clock, no socket. Every byte it reads is hostile.
 //! * [`exchange`] holds the JSON bodies that device and authority exchange.
+//! * [`keyfile`] is how a device keeps its TPM-wrapped keys.
 //! * [`csr`] writes PKCS#10 requests for a key that only signs.
 //! * [`device`] (feature `device`) drives a real TPM through tss2.
 //! * [`swtpm`] (feature `swtpm`) starts software TPMs for tests.
@@ -27,7 +28,8 @@
 pub mod attest;
 pub mod csr;
 #[cfg(feature = "device")]
-mod device_placeholder {}
+pub mod device;
 pub mod exchange;
+pub mod keyfile;
 #[cfg(feature = "swtpm")]
 pub mod swtpm;

@@ -13,6 +13,17 @@ const GENERATED: u32 = 0xff54_4347;
 const ATTEST_CERTIFY: u16 = 0x8017;
 const ALG_ECDSA: u16 = 0x0018;
 
+/// Order of the P-256 group (SP 800-186 §3.2.1.3).
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+/// Half of it, rounded down.
+const P256_HALF_ORDER: [u8; 32] = [
+    0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
+];
+
 /// A `TPMS_ATTEST` of type certify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertifyStatement {
@@ -137,6 +148,25 @@ impl EcdsaSignature {
         }
         reader.finish()?;
         Ok(Self { fixed })
+    }
+
+    /// `r ‖ s` with `s` in the lower half of the group order, as protocols
+    /// want it that allow one form of a signature only.
+    #[must_use]
+    pub fn low_s(&self) -> [u8; 64] {
+        let mut fixed = self.fixed;
+        let (_, s) = fixed.split_at_mut(32);
+        if &*s > P256_HALF_ORDER.as_slice() {
+            // order - s, from the least significant byte.
+            let mut borrow = false;
+            for (digit, order) in s.iter_mut().zip(P256_ORDER).rev() {
+                let (first, under) = order.overflowing_sub(*digit);
+                let (second, under_again) = first.overflowing_sub(borrow.into());
+                *digit = second;
+                borrow = under || under_again;
+            }
+        }
+        fixed
     }
 
     /// Writes the `TPMT_SIGNATURE`, leading zeros kept.

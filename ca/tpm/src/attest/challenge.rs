@@ -29,13 +29,6 @@ pub const DEFAULT_CAPACITY: usize = 4096;
 const QUALIFYING_LABEL: &[u8] = b"hufu attestation qualifying data v1";
 const EVIDENCE_LABEL: &[u8] = b"hufu attestation evidence v1";
 
-/// DER of `SEQUENCE { SEQUENCE { ecPublicKey, prime256v1 }, BIT STRING (66) }`
-/// up to the point.
-const P256_SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
 /// The source of randomness failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no randomness is to be had")]
@@ -131,6 +124,8 @@ pub struct Attested {
     pub spki_sha256: [u8; 32],
     /// The key's `SubjectPublicKeyInfo` in DER.
     pub spki_der: Vec<u8>,
+    /// The key as SEC1 compressed point on P-256.
+    pub public_key: [u8; 33],
     /// SHA-256 of the EK certificate in DER.
     pub ek_certificate_sha256: [u8; 32],
     /// What the EK certificate says.
@@ -259,8 +254,11 @@ impl OpenChallenge {
         check_device_key(&key)?;
         let qualifying = qualifying_data(&self.id, &self.nonce);
         check_certified(&self.ak_public, &key.name(), &qualifying, attest, signature)?;
-        let (_, point) = key.uncompressed_point().ok_or(AttestationError::KeyMismatch)?;
-        let spki_der = [P256_SPKI_PREFIX.as_slice(), &point].concat();
+        // `check_device_key` has seen that it is on P-256.
+        let (Some(spki_der), Some(public_key)) = (key.p256_spki_der(), key.p256_compressed())
+        else {
+            return Err(AttestationError::KeyMismatch);
+        };
         let ek_public = self.ek_public.to_tpm2b();
         let ak_public = self.ak_public.to_tpm2b();
         let evidence: [&[u8]; 8] = [
@@ -276,6 +274,7 @@ impl OpenChallenge {
         Ok(Attested {
             spki_sha256: sha256(&[&spki_der]),
             spki_der,
+            public_key,
             ek_certificate_sha256: self.ek.certificate_sha256,
             ak_name: self.ak_public.name(),
             digest: evidence_digest(&evidence),

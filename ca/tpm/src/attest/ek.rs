@@ -315,3 +315,15 @@ fn check_same_key(leaf: &ParsedCertificate, ek: &Public) -> Result<(), Attestati
     };
     if same { Ok(()) } else { Err(AttestationError::EkMismatch) }
 }
+
+/// Checks that a certificate (DER) holds the key of a public area, and nothing
+/// else: for a device that looks for its own EK.
+///
+/// # Errors
+/// [`AttestationError::EkCertificateMalformed`], [`AttestationError::EkUsage`],
+/// [`AttestationError::EkMismatch`].
+pub fn certificate_is_for(certificate: &[u8], ek: &Public) -> Result<(), AttestationError> {
+    let certificate = ParsedCertificate::from_der(certificate)
+        .map_err(|reason| AttestationError::EkCertificateMalformed { reason })?;
+    check_same_key(&certificate, ek)
+}

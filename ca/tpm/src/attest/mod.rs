@@ -47,7 +47,7 @@ pub use challenge::{
     Randomness, RandomnessUnavailable, SystemRandomness, qualifying_data,
 };
 pub use credential::{Credential, make_credential};
-pub use ek::{ManufacturerRoots, RootsError, VerifiedEk};
+pub use ek::{ManufacturerRoots, RootsError, VerifiedEk, certificate_is_for};
 pub use error::{AttestationError, Fault};
 pub use public::{
     Attributes, Curve, HashAlgorithm, Name, Public, PublicKey, Scheme, Symmetric,

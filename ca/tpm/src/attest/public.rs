@@ -28,6 +28,13 @@ const ALG_CFB: u16 = 0x0043;
 const CURVE_P256: u16 = 0x0003;
 const CURVE_P384: u16 = 0x0004;
 
+/// DER of `SEQUENCE { SEQUENCE { ecPublicKey, prime256v1 }, BIT STRING (66) }`
+/// up to the point.
+const P256_SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
 /// A hash algorithm of a Name, a scheme or a key derivation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashAlgorithm {
@@ -355,6 +362,27 @@ impl Public {
             point.extend_from_slice(coordinate);
         }
         Some((*curve, point))
+    }
+
+    /// `SubjectPublicKeyInfo` in DER (RFC 5480), if it is a key on P-256.
+    #[must_use]
+    pub fn p256_spki_der(&self) -> Option<Vec<u8>> {
+        match self.uncompressed_point()? {
+            (Curve::P256, point) => Some([P256_SPKI_PREFIX.as_slice(), &point].concat()),
+            (Curve::P384, _) => None,
+        }
+    }
+
+    /// The point as SEC1 compressed, if it is a key on P-256.
+    #[must_use]
+    pub fn p256_compressed(&self) -> Option<[u8; 33]> {
+        let (Curve::P256, point) = self.uncompressed_point()? else {
+            return None;
+        };
+        let parity = point.last()? & 1;
+        let mut compressed: [u8; 33] = *point.first_chunk()?;
+        compressed[0] = 2 + parity;
+        Some(compressed)
     }
 
     /// The RSA modulus and exponent, if it is an RSA key.
