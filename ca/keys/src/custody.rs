@@ -259,7 +259,7 @@ impl Key {
     pub fn sign_async(
         &self,
         message: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>>> + Send + 'static {
+    ) -> impl Future<Output = Result<Vec<u8>>> + Send + use<> {
         let submitted = self.input(message).and_then(|input| {
             let (sender, receiver) = tokio::sync::oneshot::channel();
             self.custody.0.pool.submit(
@@ -290,7 +290,7 @@ impl Key {
     pub fn sign_der_async(
         &self,
         message: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>>> + Send + 'static {
+    ) -> impl Future<Output = Result<Vec<u8>>> + Send + use<> {
         let signed = self.sign_async(message);
         let algorithm = self.algorithm();
         async move { signed.await.map(|fixed| to_der(algorithm, fixed)) }

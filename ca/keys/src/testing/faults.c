@@ -83,11 +83,12 @@ static ck initialize(void *arguments) {
 }
 
 static ck finalize(void *reserved) {
-    count(FINALISATIONS, 1);
     pthread_rwlock_wrlock(&gate);
     initialised = 0;
     control[SESSIONS] = 0;
-    LEAVE(REAL(FINALIZE, void *)(reserved));
+    ck result = REAL(FINALIZE, void *)(reserved);
+    count(FINALISATIONS, 1);
+    LEAVE(result);
 }
 
 static ck get_slot_list(unsigned char present, ck *slots, ck *number) {

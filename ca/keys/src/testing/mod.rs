@@ -79,6 +79,15 @@ impl Site {
         Ok(Self { directory, _owned: Some(owned) })
     }
 
+    /// The site of the parent process, in a child of [`isolated`] or
+    /// [`rerun`].
+    fn inherited() -> Option<Self> {
+        env::var_os(SITE_VARIABLE).map(|directory| Self {
+            directory: directory.into(),
+            _owned: None,
+        })
+    }
+
     /// Where everything of the site is.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -139,6 +148,25 @@ impl Site {
 #[must_use]
 pub fn pin(text: &str) -> Pin {
     Pin::new(Zeroizing::new(text.to_owned())).expect("a PIN")
+}
+
+/// Runs the body of a benchmark's or example's `main` in a child process with
+/// a [`Site`], passing on arguments, output and exit code.
+///
+/// # Panics
+/// If the child cannot be started or is killed.
+pub fn rerun(body: impl FnOnce(&Site)) {
+    if let Some(site) = Site::inherited() {
+        return body(&site);
+    }
+    let site = Site::new().expect("a temporary directory");
+    let status = Command::new(env::current_exe().expect("the program's own path"))
+        .args(env::args_os().skip(1))
+        .env(SITE_VARIABLE, &site.directory)
+        .envs(site.environment())
+        .status()
+        .expect("a child process");
+    assert!(status.success(), "child process: {status}");
 }
 
 /// Runs the body of a test alone in a process of its own, with a [`Site`].
