@@ -1,1 +1,33 @@
-//! Placeholder until its first module lands.
+//! A member's ledger: takes transactions in, makes and judges blocks, executes
+//! the final ones, answers with receipts.
+//!
+//! ```text
+//! submit ─► admission ─► mempool ─► propose ─► votes ─► final ─► execute ─► answer
+//!               ▲  │                  ▲                              │
+//!     gossip ───┘  └──► gossip        └── verify (other leaders)     └─► commitment in
+//!                                                                        a later header
+//! ```
+//!
+//! It is *not* consensus (`hufu-consensus`) and not the rules
+//! (`hufu-machine`): it joins the two. [`start`] runs a node over TCP;
+//! [`Ledger`] is how everything else uses it.
+//!
+//! Rules it keeps:
+//! - A sender is answered only when its transaction is final, executed and on
+//!   this node's disk.
+//! - A signature is verified once: at admission, or with the block that brings
+//!   it.
+//! - What waits is bounded ([`mempool`]); a full node says `Busy`.
+
+mod builder;
+mod core;
+mod error;
+mod ledger;
+pub mod mempool;
+mod run;
+
+pub use builder::{Builder, Limits};
+pub use core::{Admission, Committed, Core};
+pub use error::Error;
+pub use ledger::{Ledger, NodeStatus};
+pub use run::{Config, Running, start};

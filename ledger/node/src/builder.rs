@@ -1,0 +1,238 @@
+//! The ledger's side of ordering: proposes blocks, judges those of others,
+//! executes the final ones.
+//!
+//! A block is valid when, besides its links:
+//! - its version and consortium are ours and its time is not before its
+//!   parent's (a time ahead of our clock is waited for);
+//! - its transactions are within [`Limits`], for this consortium, and every
+//!   signature is good;
+//! - its commitment is its parent's, or of a later executed height below its
+//!   own, and equal to ours at that height (which is waited for).
+//!
+//! Everything else about a transaction is decided when it is executed, in the
+//! same way everywhere, and recorded as its outcome.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use commonware_runtime::Clock;
+use futures::future::{Either, select};
+use futures::pin_mut;
+use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
+use hufu_proof::block::HEADER_VERSION;
+use hufu_proof::{Block, Digest, Header};
+
+use crate::core::Core;
+
+/// How blocks are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most transactions in a block.
+    pub transactions: usize,
+    /// Most bytes of transactions in a block.
+    pub bytes: usize,
+    /// Shortest time from one block to the next. A block costs three to four
+    /// signatures of each validator's token, so throughput comes from size.
+    pub interval: Duration,
+    /// Longest time from one block to the next when nothing happens.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            transactions: 4096,
+            bytes: 1024 * 1024,
+            interval: Duration::from_millis(50),
+            idle: Duration::from_millis(500),
+        }
+    }
+}
+
+/// [`Application`] over a [`Core`].
+pub struct Builder<E> {
+    context: E,
+    core: Arc<Core>,
+    chain: Digest,
+    limits: Limits,
+}
+
+impl<E: Clock> Builder<E> {
+    /// A builder with the runtime's clock.
+    pub fn new(context: E, core: Arc<Core>, chain: Digest, limits: Limits) -> Self {
+        Self { context, core, chain, limits }
+    }
+
+    fn now_ms(&self) -> u64 {
+        milliseconds(self.context.current())
+    }
+
+    /// Waits for transactions, but not longer than an idle chain may.
+    async fn pace(&self, parent: &Block, patience: Duration) {
+        let since = self.now_ms().saturating_sub(parent.header.time_ms);
+        let since = Duration::from_millis(since);
+        // Leave half of the others' patience for the block's way to them.
+        let most = patience / 2;
+        self.context.sleep(self.limits.interval.saturating_sub(since).min(most)).await;
+        let idle = self.limits.idle.saturating_sub(since).min(most);
+        let until = self.context.current() + idle;
+        loop {
+            let arrived = self.core.arrived.notified();
+            pin_mut!(arrived);
+            arrived.as_mut().enable();
+            // What was executed is to be committed to soon, for receipts.
+            let owed = self.core.machine.applied().log_size > parent.header.executed.log_size;
+            if owed || self.core.waiting().0 > 0 {
+                return;
+            }
+            let Ok(left) = until.duration_since(self.context.current()) else { return };
+            // Short naps, because execution does not ring.
+            let nap = self.context.sleep(left.min(Duration::from_millis(50)));
+            pin_mut!(nap);
+            match select(arrived, nap).await {
+                Either::Left(_) => return,
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// What is wrong with the block for good, if anything.
+    fn wrong(&self, block: &Block, parent: &Block) -> Option<&'static str> {
+        let header = &block.header;
+        let executed = &header.executed;
+        let before = &parent.header.executed;
+        if header.version != HEADER_VERSION {
+            Some("version")
+        } else if header.chain != self.chain {
+            Some("consortium")
+        } else if header.time_ms < parent.header.time_ms {
+            Some("time")
+        } else if block.transactions.len() > self.limits.transactions {
+            Some("number of transactions")
+        } else if block.transactions.iter().any(|one| one.body.chain != self.chain) {
+            Some("a transaction's consortium")
+        } else if executed.height < before.height
+            || (executed.height == before.height && executed != before)
+            || executed.height >= header.height
+        {
+            Some("commitment")
+        } else {
+            None
+        }
+    }
+}
+
+impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
+    type Block = Block;
+
+    fn applied(&self) -> u64 {
+        self.core.machine.applied().height
+    }
+
+    async fn propose(&self, proposal: Proposal<Block>) -> Option<Block> {
+        let parent = proposal.parent;
+        self.pace(&parent, proposal.patience).await;
+        let ancestors = self.core.unexecuted(&parent);
+        let chosen = self.core.choose(self.limits.transactions, self.limits.bytes, &ancestors);
+        let transactions: Vec<_> =
+            chosen.into_iter().map(|pending| (*pending.transaction).clone()).collect();
+        let ours = self.core.machine.applied();
+        let executed =
+            if ours.height > parent.header.executed.height { ours } else { parent.header.executed };
+        let block = Block {
+            header: Header {
+                version: HEADER_VERSION,
+                chain: self.chain,
+                height: parent.header.height + 1,
+                parent: parent.digest(),
+                time_ms: self.now_ms().max(parent.header.time_ms),
+                transactions_root: Block::transactions_root(&transactions),
+                executed,
+            },
+            transactions,
+        };
+        self.core.judged(Arc::new(block.clone()));
+        Some(block)
+    }
+
+    async fn verify(&self, round: Round, block: Arc<Block>, parent: Arc<Block>) -> bool {
+        let refuse = |what: &str| {
+            tracing::warn!(view = round.view, height = block.header.height, what, "block refused");
+            false
+        };
+        if let Some(what) = self.wrong(&block, &parent) {
+            return refuse(what);
+        }
+        if !self.core.verdicts(&block).into_iter().all(|good| good) {
+            return refuse("a signature");
+        }
+        let ahead = block.header.time_ms.saturating_sub(self.now_ms());
+        if ahead > 0 {
+            self.context.sleep(Duration::from_millis(ahead)).await;
+        }
+        let executed = block.header.executed;
+        if executed.height > parent.header.executed.height {
+            let mut applied = self.core.applied.subscribe();
+            if applied.wait_for(|applied| *applied >= executed.height).await.is_err() {
+                return false;
+            }
+            match self.core.machine.commitment(executed.height) {
+                Ok(Some(ours)) if ours == executed => {}
+                Ok(ours) => {
+                    tracing::error!(?ours, theirs = ?executed, "a proposer's state differs from ours");
+                    return refuse("state");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot read a commitment");
+                    return false;
+                }
+            }
+        }
+        self.core.judged(block);
+        true
+    }
+
+    async fn finalized(&self, finalized: Finalized<Block>) -> Result<(), ApplicationFault> {
+        let fault = |error: hufu_machine::Error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text += &format!(": {cause}");
+                source = cause.source();
+            }
+            ApplicationFault(text)
+        };
+        let block = finalized.block;
+        let height = block.header.height;
+        let applied = self.core.machine.applied().height;
+        if height > applied {
+            let verdicts = if self.core.was_judged(&block.digest()) {
+                vec![true; block.transactions.len()]
+            } else {
+                self.core.verdicts(&block)
+            };
+            let executed = self.core.machine.execute(&block, &verdicts).map_err(fault)?;
+            self.core.executed(height, &executed.entries);
+        }
+        if let Some(certificate) = finalized.certificate {
+            self.core.machine.put_finality(height, &certificate).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn evidence(&self, evidence: Evidence) {
+        tracing::error!(
+            member = evidence.member,
+            offence = %evidence.offence,
+            view = evidence.round.view,
+            "a member contradicted itself; the evidence is kept"
+        );
+    }
+}
+
+/// Milliseconds since 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+

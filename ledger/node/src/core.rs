@@ -1,0 +1,295 @@
+//! What the parts of a node share: the machine, the mempool, and who waits.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hufu_machine::Machine;
+use hufu_machine::signatures::verify_batch;
+use hufu_proof::codec::{self, MAX_TRANSACTION};
+use hufu_proof::transaction::MAX_LIFETIME;
+use hufu_proof::{Block, Digest, LogEntry, Outcome, Transaction};
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::error::Error;
+use crate::mempool::{Mempool, Pending, Refused};
+
+/// Blocks that this node proposed or verified and that may become final.
+const REMEMBERED_BLOCKS: usize = 256;
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its entry in the log.
+    pub entry: LogEntry,
+}
+
+/// Shared by admission, block building and execution.
+pub struct Core {
+    /// The state machine.
+    pub machine: Arc<Machine>,
+    chain: Digest,
+    mempool: Mutex<Mempool>,
+    waiters: Mutex<HashMap<Digest, Vec<oneshot::Sender<Result<Committed, Error>>>>>,
+    judged: Mutex<Judged>,
+    /// Says that a transaction has arrived.
+    pub arrived: Notify,
+    /// The applied height.
+    pub applied: watch::Sender<u64>,
+}
+
+/// Blocks by digest, the oldest heights forgotten first. Their signatures have
+/// been verified.
+#[derive(Default)]
+struct Judged {
+    blocks: HashMap<Digest, Arc<Block>>,
+    heights: BTreeMap<u64, Vec<Digest>>,
+}
+
+/// What admission found.
+pub enum Admission {
+    /// It waits for a block; the receiver hears what becomes of it.
+    Waiting(oneshot::Receiver<Result<Committed, Error>>),
+    /// It was in a block before: the first answer again.
+    Done(Committed),
+}
+
+impl Core {
+    /// Around a machine.
+    pub fn new(machine: Arc<Machine>, chain: Digest) -> Self {
+        let applied = watch::Sender::new(machine.applied().height);
+        Self {
+            machine,
+            chain,
+            mempool: Mutex::default(),
+            waiters: Mutex::default(),
+            judged: Mutex::default(),
+            arrived: Notify::new(),
+            applied,
+        }
+    }
+
+    /// Admits transactions: size, form, expiry, duplicates, signatures. The
+    /// answers are in the order given. Also says which are new here and should
+    /// be passed on to the other validators.
+    pub fn admit(
+        &self,
+        transactions: Vec<Transaction>,
+    ) -> (Vec<Result<Admission, Error>>, Vec<Arc<Transaction>>) {
+        let height = self.machine.applied().height;
+        let mut answers: Vec<Option<Result<Admission, Error>>> = Vec::new();
+        let mut to_verify: Vec<(usize, Pending)> = Vec::new();
+        for (place, transaction) in transactions.into_iter().enumerate() {
+            let size = codec::encode(&transaction).len();
+            let id = transaction.id();
+            answers.push(match self.consider(&transaction, &id, size, height) {
+                Ok(Some(admission)) => Some(Ok(admission)),
+                Ok(None) => {
+                    let transaction = Arc::new(transaction);
+                    to_verify.push((place, Pending { id, size, transaction }));
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            });
+        }
+        let unverified: Vec<&Transaction> =
+            to_verify.iter().map(|(_, pending)| &*pending.transaction).collect();
+        let verdicts = verify_batch(&unverified);
+        let mut new = Vec::new();
+        for ((place, pending), good) in to_verify.into_iter().zip(verdicts) {
+            let answer = if good {
+                let transaction = pending.transaction.clone();
+                let (answer, fresh) = self.enqueue(pending);
+                if fresh {
+                    new.push(transaction);
+                }
+                answer
+            } else {
+                Err(Error::Refused(Outcome::Signature))
+            };
+            if let Some(slot) = answers.get_mut(place) {
+                *slot = Some(answer);
+            }
+        }
+        if !new.is_empty() {
+            self.arrived.notify_waiters();
+        }
+        let answers =
+            answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Stopped))).collect();
+        (answers, new)
+    }
+
+    /// `Ok(None)` when the signature is worth verifying.
+    fn consider(
+        &self,
+        transaction: &Transaction,
+        id: &Digest,
+        size: usize,
+        height: u64,
+    ) -> Result<Option<Admission>, Error> {
+        let refused = |outcome| Err(Error::Refused(outcome));
+        if size > MAX_TRANSACTION {
+            return refused(Outcome::Oversized);
+        }
+        if transaction.body.chain != self.chain {
+            return refused(Outcome::WrongChain);
+        }
+        if let Some(entry) = self.machine.entry(id)? {
+            return Ok(Some(Admission::Done(Committed { entry })));
+        }
+        let expires = transaction.body.expires;
+        if expires <= height || expires > height.saturating_add(MAX_LIFETIME) {
+            return refused(Outcome::Expired);
+        }
+        // The same transaction may wait with another signature of the same
+        // signer: the first serves both.
+        if lock(&self.mempool).get(id).is_some() {
+            return Ok(Some(Admission::Waiting(self.wait_for(*id))));
+        }
+        Ok(None)
+    }
+
+    fn enqueue(&self, pending: Pending) -> (Result<Admission, Error>, bool) {
+        let id = pending.id;
+        // Before it can be executed, or the answer could be missed.
+        let waiting = self.wait_for(id);
+        let taken = lock(&self.mempool).insert(pending);
+        match taken {
+            Ok(()) => {
+                // Executed between the look and the insertion?
+                match self.machine.entry(&id) {
+                    Ok(Some(entry)) => {
+                        lock(&self.mempool).remove(&id);
+                        (Ok(Admission::Done(Committed { entry })), false)
+                    }
+                    Ok(None) => (Ok(Admission::Waiting(waiting)), true),
+                    Err(error) => (Err(error.into()), false),
+                }
+            }
+            Err(Refused::Present) => (Ok(Admission::Waiting(waiting)), false),
+            Err(Refused::Full) => {
+                (Err(Error::Busy { retry_after: std::time::Duration::from_secs(1) }), false)
+            }
+        }
+    }
+
+    fn wait_for(&self, id: Digest) -> oneshot::Receiver<Result<Committed, Error>> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiters).entry(id).or_default().push(sender);
+        receiver
+    }
+
+    /// The oldest waiting transactions that are in none of `ancestors`.
+    pub fn choose(&self, count: usize, bytes: usize, ancestors: &[Arc<Block>]) -> Vec<Pending> {
+        let taken: std::collections::HashSet<Digest> = ancestors
+            .iter()
+            .flat_map(|block| block.transactions.iter().map(Transaction::id))
+            .collect();
+        lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id))
+    }
+
+    /// How many transactions wait, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let mempool = lock(&self.mempool);
+        (mempool.len(), mempool.bytes())
+    }
+
+    /// Remembers a block whose signatures have been verified.
+    pub fn judged(&self, block: Arc<Block>) {
+        let mut judged = lock(&self.judged);
+        let digest = block.digest();
+        if judged.blocks.insert(digest, block.clone()).is_none() {
+            judged.heights.entry(block.header.height).or_default().push(digest);
+        }
+        while judged.blocks.len() > REMEMBERED_BLOCKS {
+            let Some((_, digests)) = judged.heights.pop_first() else { break };
+            for digest in digests {
+                judged.blocks.remove(&digest);
+            }
+        }
+    }
+
+    /// Whether the block's signatures have been verified here.
+    pub fn was_judged(&self, digest: &Digest) -> bool {
+        lock(&self.judged).blocks.contains_key(digest)
+    }
+
+    /// `block` and those of its ancestors that are not executed yet, as far as
+    /// this node has seen them.
+    pub fn unexecuted(&self, block: &Arc<Block>) -> Vec<Arc<Block>> {
+        let applied = self.machine.applied().height;
+        let judged = lock(&self.judged);
+        let mut chain = Vec::new();
+        let mut next = Some(block.clone());
+        while let Some(block) = next {
+            if block.header.height <= applied || chain.len() == REMEMBERED_BLOCKS {
+                break;
+            }
+            next = judged.blocks.get(&block.header.parent).cloned();
+            chain.push(block);
+        }
+        chain
+    }
+
+    /// Verdicts on the signatures of a block; those of transactions that wait
+    /// here have been verified before.
+    pub fn verdicts(&self, block: &Block) -> Vec<bool> {
+        let known: Vec<bool> = {
+            let mempool = lock(&self.mempool);
+            block
+                .transactions
+                .iter()
+                .map(|transaction| {
+                    mempool
+                        .get(&transaction.id())
+                        .is_some_and(|pending| *pending.transaction == *transaction)
+                })
+                .collect()
+        };
+        let unknown: Vec<&Transaction> = block
+            .transactions
+            .iter()
+            .zip(&known)
+            .filter_map(|(transaction, known)| (!known).then_some(transaction))
+            .collect();
+        let mut verified = verify_batch(&unknown).into_iter();
+        known.into_iter().map(|known| known || verified.next().unwrap_or(false)).collect()
+    }
+
+    /// Tells everybody who waits what became of a block's transactions.
+    pub fn executed(&self, height: u64, entries: &[LogEntry]) {
+        let expired = {
+            let mut mempool = lock(&self.mempool);
+            for entry in entries {
+                mempool.remove(&entry.transaction);
+            }
+            // A scan of everything that waits; not needed at every height.
+            if height.is_multiple_of(16) { mempool.expire(height) } else { Vec::new() }
+        };
+        {
+            let mut waiters = lock(&self.waiters);
+            for entry in entries {
+                // A duplicate's answer is the first entry's, which was given.
+                for waiter in waiters.remove(&entry.transaction).unwrap_or_default() {
+                    let _ = waiter.send(Ok(Committed { entry: *entry }));
+                }
+            }
+            for id in expired {
+                for waiter in waiters.remove(&id).unwrap_or_default() {
+                    let _ = waiter.send(Err(Error::Expired));
+                }
+            }
+            if height.is_multiple_of(256) {
+                waiters.retain(|_, senders| {
+                    senders.retain(|sender| !sender.is_closed());
+                    !senders.is_empty()
+                });
+            }
+        }
+        self.applied.send_replace(height);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves its collection whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,170 @@
+//! The handle through which the rest of the appliance uses its ledger.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use borsh::BorshDeserialize as _;
+use hufu_consensus::{Gossip, Recipient, Status};
+use hufu_machine::Machine;
+use hufu_proof::{Transaction, codec};
+use tokio::sync::{Notify, watch};
+
+use crate::core::{Admission, Committed, Core};
+use crate::error::Error;
+
+/// Largest message of transactions, in bytes, below the network's limit. One
+/// transaction always fits.
+const MAX_MESSAGE: usize = 768 * 1024;
+
+/// A member's ledger. Cheap to clone; works under any async runtime.
+#[derive(Clone)]
+pub struct Ledger {
+    core: Arc<Core>,
+    outbox: Arc<Outbox>,
+    ordering: Arc<dyn Fn() -> Status + Send + Sync>,
+}
+
+/// Transactions on their way to the other validators.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    transactions: Mutex<Vec<Arc<Transaction>>>,
+    filled: Notify,
+}
+
+/// How the node is.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// The ordering layer.
+    pub ordering: Status,
+    /// Transactions that wait for a block.
+    pub waiting: usize,
+    /// Bytes of them.
+    pub waiting_bytes: usize,
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        outbox: Arc<Outbox>,
+        ordering: Arc<dyn Fn() -> Status + Send + Sync>,
+    ) -> Self {
+        Self { core, outbox, ordering }
+    }
+
+    /// Submits transactions and waits until each is final and executed, or
+    /// `patience` is over. Verifies signatures on the calling thread first;
+    /// many at once are verified faster than one by one.
+    pub async fn submit(
+        &self,
+        transactions: Vec<Transaction>,
+        patience: Duration,
+    ) -> Vec<Result<Committed, Error>> {
+        let (admissions, new) = self.core.admit(transactions);
+        self.outbox.send(new);
+        let all = admissions.into_iter().map(|admission| async move {
+            match admission? {
+                Admission::Done(committed) => Ok(committed),
+                Admission::Waiting(receiver) => receiver.await.unwrap_or(Err(Error::Stopped)),
+            }
+        });
+        // The timer is tokio's: callers are services. The node itself never
+        // waits here.
+        let all: Vec<_> = all
+            .map(|one| async {
+                tokio::time::timeout(patience, one).await.unwrap_or(Err(Error::Pending))
+            })
+            .collect();
+        futures::future::join_all(all).await
+    }
+
+    /// Admits transactions and returns without waiting for their execution.
+    pub fn enqueue(&self, transactions: Vec<Transaction>) -> Vec<Result<Admission, Error>> {
+        let (admissions, new) = self.core.admit(transactions);
+        self.outbox.send(new);
+        admissions
+    }
+
+    /// The state machine: state, blocks, receipts, proofs.
+    pub fn machine(&self) -> &Machine {
+        &self.core.machine
+    }
+
+    /// The applied height, as it grows.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.core.applied.subscribe()
+    }
+
+    /// How the node is.
+    pub fn status(&self) -> NodeStatus {
+        let (waiting, waiting_bytes) = self.core.waiting();
+        NodeStatus { ordering: (self.ordering)(), waiting, waiting_bytes }
+    }
+}
+
+impl Outbox {
+    fn send(&self, new: Vec<Arc<Transaction>>) {
+        if new.is_empty() {
+            return;
+        }
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+        self.filled.notify_one();
+    }
+
+    /// Takes what is there.
+    pub(crate) fn take(&self) -> Vec<Arc<Transaction>> {
+        std::mem::take(&mut *self.transactions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for transactions and takes them.
+    pub(crate) async fn next(&self) -> Vec<Arc<Transaction>> {
+        loop {
+            let filled = self.filled.notified();
+            let waiting = self.take();
+            if !waiting.is_empty() {
+                return waiting;
+            }
+            filled.await;
+        }
+    }
+}
+
+/// Sends transactions to the other validators. One that is lost on the way
+/// stays here and is in a block when this node leads.
+pub(crate) fn pass_on(gossip: &Gossip, transactions: &[Arc<Transaction>]) {
+    let mut message: Vec<u8> = Vec::new();
+    let mut flush = |message: &mut Vec<u8>| {
+        if message.is_empty() {
+            return;
+        }
+        match gossip.send(Recipient::All, std::mem::take(message).into()) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("transactions not passed on: too many messages wait"),
+            Err(error) => tracing::debug!(%error, "transactions not passed on"),
+        }
+    };
+    for transaction in transactions {
+        let bytes = codec::encode(&**transaction);
+        if message.len() + bytes.len() > MAX_MESSAGE {
+            flush(&mut message);
+        }
+        message.extend_from_slice(&bytes);
+    }
+    flush(&mut message);
+}
+
+/// Reads a message of another validator: transactions, one after the other.
+/// What follows a malformed one is dropped.
+pub(crate) fn received(message: &[u8]) -> Vec<Transaction> {
+    let mut rest = message;
+    let mut transactions = Vec::new();
+    while !rest.is_empty() {
+        match Transaction::deserialize(&mut rest) {
+            Ok(transaction) => transactions.push(transaction),
+            Err(error) => {
+                tracing::warn!(%error, "a validator passed on what is not a transaction");
+                break;
+            }
+        }
+    }
+    transactions
+}
