@@ -1,0 +1,232 @@
+//! Who asks: a member with roles, or a device for itself; and how that is
+//! told from the certificate of a TLS client.
+//!
+//! Order of the checks: signed by our issuing key, issuer's name, use,
+//! validity at this moment, status on the ledger, and only then roles. The
+//! verdict on the signature is remembered by the certificate's digest, the
+//! others never are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::algorithm::sha256;
+use crate::certificate::{Certificate, Issuer};
+use crate::error::CaError;
+use crate::ledger::{CertificateStatus, IssuanceLedger};
+use crate::names::AlternativeName;
+use crate::serial::Serial;
+use crate::time::UnixTime;
+use crate::tokens::Token;
+use crate::{limits, oid};
+
+/// Roles of people and companies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs a member's appliance.
+    Operator,
+    /// Asks for device certificates on behalf of a member (RFC 5280 section
+    /// 3.1 calls it RA).
+    RegistrationAuthority,
+    /// Reads and reports on behalf of a regulator.
+    Regulator,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Self::Operator, Self::RegistrationAuthority, Self::Regulator];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::RegistrationAuthority => "registration-authority",
+            Self::Regulator => "regulator",
+        }
+    }
+
+    /// Its name in certificates.
+    pub const fn urn(self) -> &'static str {
+        match self {
+            Self::Operator => "urn:hufu:role:operator",
+            Self::RegistrationAuthority => "urn:hufu:role:registration-authority",
+            Self::Regulator => "urn:hufu:role:regulator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The URI that names a member in a certificate. A member's name has 1 to 64
+/// characters of `a-z A-Z 0-9 - . _`.
+pub fn member_urn(member: &str) -> Result<String, CaError> {
+    check_member(member)?;
+    Ok(format!("urn:hufu:member:{member}"))
+}
+
+/// Checks a member's name.
+pub(crate) fn check_member(member: &str) -> Result<(), CaError> {
+    let fine = !member.is_empty()
+        && member.len() <= limits::MEMBER_NAME
+        && member.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if fine {
+        Ok(())
+    } else {
+        Err(CaError::malformed(
+            "member name",
+            "use 1 to 64 letters, digits, hyphens, dots and underscores",
+        ))
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requester {
+    /// The appliance itself: ceremony and command line.
+    Ceremony,
+    /// A person or company with a client certificate.
+    Member {
+        /// The member's name.
+        member: String,
+        /// Roles, sorted.
+        roles: Vec<Role>,
+        /// The client certificate's serial.
+        serial: Serial,
+    },
+    /// A device with a certificate of this authority.
+    Device {
+        /// Its certificate.
+        certificate: Arc<Certificate>,
+    },
+    /// Whoever holds an enrolment token of a registration authority.
+    Token(Token),
+}
+
+impl Requester {
+    /// A short name for the audit log.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Ceremony => "ceremony".to_owned(),
+            Self::Member { member, serial, .. } => {
+                format!("member {member} (certificate {serial})")
+            }
+            Self::Device { certificate } => format!("device certificate {}", certificate.serial()),
+            Self::Token(token) => format!("enrolment token of member {}", token.member),
+        }
+    }
+}
+
+/// Tells requesters from TLS client certificates.
+pub struct Authenticator {
+    issuer: Arc<Issuer>,
+    ledger: Arc<dyn IssuanceLedger>,
+    /// Certificates whose signature held, by SHA-256 of their DER.
+    verified: Mutex<HashMap<[u8; 32], Arc<Certificate>>>,
+}
+
+/// Certificates remembered; when full, all are forgotten, which costs one
+/// verification each.
+const REMEMBERED: usize = 10_000;
+
+impl Authenticator {
+    /// For certificates of `issuer`, with their status from `ledger`.
+    pub fn new(issuer: Arc<Issuer>, ledger: Arc<dyn IssuanceLedger>) -> Authenticator {
+        Authenticator { issuer, ledger, verified: Mutex::new(HashMap::new()) }
+    }
+
+    /// The certificate in `der`, if it is one of ours, valid `now` and not
+    /// revoked.
+    ///
+    /// # Errors
+    /// One of the `client.*` codes, or `ledger.unavailable`.
+    pub async fn certificate(
+        &self,
+        der: &[u8],
+        now: UnixTime,
+    ) -> Result<Arc<Certificate>, CaError> {
+        let certificate = self.verified(der)?;
+        if now < certificate.not_before() || now > certificate.not_after() {
+            return Err(CaError::ClientCertificateExpired {
+                not_before: certificate.not_before().to_string(),
+                not_after: certificate.not_after().to_string(),
+            });
+        }
+        let status =
+            self.ledger.status(certificate.serial().clone()).await.map_err(CaError::Ledger)?;
+        match status {
+            CertificateStatus::Good => Ok(certificate),
+            CertificateStatus::Revoked { reason, .. } => {
+                Err(CaError::ClientCertificateRevoked { reason: reason.name() })
+            }
+            CertificateStatus::Unknown => Err(CaError::ClientCertificate(
+                "the ledger has no entry for it, so it was not issued by rule".to_owned(),
+            )),
+        }
+    }
+
+    /// Who presents the certificate in `der`.
+    pub async fn requester(&self, der: &[u8], now: UnixTime) -> Result<Requester, CaError> {
+        let certificate = self.certificate(der, now).await?;
+        match member_and_roles(&certificate)? {
+            Some((member, roles)) => {
+                let usages = certificate.extended_key_usages()?;
+                if !usages.is_empty() && !usages.contains(&oid::CLIENT_AUTH) {
+                    return Err(CaError::ClientCertificate(
+                        "its extended key usage is not clientAuth".to_owned(),
+                    ));
+                }
+                Ok(Requester::Member { member, roles, serial: certificate.serial().clone() })
+            }
+            None => Ok(Requester::Device { certificate }),
+        }
+    }
+
+    fn verified(&self, der: &[u8]) -> Result<Arc<Certificate>, CaError> {
+        let digest = sha256(der);
+        let remembered = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(certificate) = remembered.get(&digest) {
+            return Ok(certificate.clone());
+        }
+        drop(remembered);
+        let certificate = Certificate::from_der(der)
+            .map_err(|error| CaError::ClientCertificate(error.to_string()))?;
+        self.issuer
+            .check_issued(&certificate)
+            .map_err(|error| CaError::ClientCertificate(error.to_string()))?;
+        if certificate.is_authority()? {
+            return Err(CaError::ClientCertificate("it is an authority's".to_owned()));
+        }
+        let certificate = Arc::new(certificate);
+        let mut remembered = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(digest, certificate.clone());
+        Ok(certificate)
+    }
+}
+
+/// Member and roles in the alternative name; `None` if it names no member.
+pub fn member_and_roles(certificate: &Certificate) -> Result<Option<(String, Vec<Role>)>, CaError> {
+    let mut member = None;
+    let mut roles = Vec::new();
+    for name in certificate.alternative_names()? {
+        let AlternativeName::Uri(uri) = name else { continue };
+        if let Some(name) = uri.strip_prefix("urn:hufu:member:") {
+            if member.replace(name.to_owned()).is_some() {
+                return Err(CaError::ClientCertificate("it names two members".to_owned()));
+            }
+        } else if let Some(role) = Role::ALL.into_iter().find(|role| role.urn() == uri) {
+            roles.push(role);
+        }
+    }
+    roles.sort_unstable();
+    Ok(member.map(|member| (member, roles)))
+}
