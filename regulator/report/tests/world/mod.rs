@@ -72,7 +72,8 @@ pub fn finality(genesis: &Genesis, header: &Header, view: u64) -> FinalityProof 
     let block = header.digest();
     let message = finalize_message(&vote_namespace(&genesis.digest()), 0, view, view - 1, &block);
     let seeds: Vec<SeedSigner> = (1..=4).map(SeedSigner::new).collect();
-    let votes = genesis.validators().iter().enumerate().take(3).map(|(validator, member)| {
+    let validators = genesis.validators();
+    let votes = validators.iter().enumerate().take(3).map(|(validator, member)| {
         let signer = seeds.iter().find(|one| one.public_key() == member.vote_key).unwrap();
         let signature: p256::ecdsa::Signature = signer.0.sign(&message);
         Vote {
