@@ -1,0 +1,139 @@
+//! What the ledger does for ordering, and what it hears from it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hufu_proof::FinalityCertificate;
+
+use crate::block::OrderedBlock;
+
+/// Where in the protocol a block is proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// The epoch.
+    pub epoch: u64,
+    /// The view in the epoch.
+    pub view: u64,
+}
+
+/// A proposal to be made.
+#[derive(Clone, Debug)]
+pub struct Proposal<B> {
+    /// Where.
+    pub round: Round,
+    /// What it builds on. It may not be final yet, and may never become so.
+    pub parent: Arc<B>,
+    /// How long the other validators wait from now for the block before they
+    /// give the view up ([`crate::Timing::leader`]). Leave them time to receive
+    /// and verify it.
+    pub patience: Duration,
+}
+
+/// A final block.
+#[derive(Clone, Debug)]
+pub struct Finalized<B> {
+    /// The block.
+    pub block: Arc<B>,
+    /// The votes that made it final, if it was voted on directly. A block can
+    /// also become final with a descendant; then the descendant's certificate
+    /// and the headers between are its proof.
+    pub certificate: Option<FinalityCertificate>,
+}
+
+/// Why the ledger cannot take a final block. It stops the node: a final block
+/// is never refused, so this says that the ledger itself is broken.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger cannot execute a final block: {0}")]
+pub struct ApplicationFault(pub String);
+
+/// The kind of a contradiction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Offence {
+    /// Two blocks notarized in one view.
+    ConflictingNotarize,
+    /// Two blocks finalized in one view.
+    ConflictingFinalize,
+    /// One view both given up and finalized.
+    NullifyAndFinalize,
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::ConflictingNotarize => "conflicting-notarize",
+            Self::ConflictingFinalize => "conflicting-finalize",
+            Self::NullifyAndFinalize => "nullify-and-finalize",
+        })
+    }
+}
+
+/// Proof that a member signed two votes that contradict each other. Both
+/// signatures have been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The member, by the name in the configuration.
+    pub member: String,
+    /// Its number among the validators.
+    pub validator: u32,
+    /// What it did.
+    pub offence: Offence,
+    /// Where.
+    pub round: Round,
+    /// Both votes in the engine's encoding.
+    pub votes: Vec<u8>,
+}
+
+/// The ledger, as ordering sees it.
+///
+/// Every future here may be dropped at any point when its view is over; it must
+/// leave nothing half-done. [`Application::finalized`] alone runs to its end
+/// unless the process dies.
+pub trait Application: Send + Sync + 'static {
+    /// Its blocks.
+    type Block: OrderedBlock;
+
+    /// The height up to which final blocks are applied durably: 0 for a new
+    /// ledger that has only the genesis block.
+    ///
+    /// Ordering resumes after it, whatever its own journal says.
+    fn applied(&self) -> u64;
+
+    /// Builds a block on a parent. `None` passes the turn.
+    ///
+    /// It may wait for transactions, which is what paces an idle chain.
+    fn propose(
+        &self,
+        proposal: Proposal<Self::Block>,
+    ) -> impl Future<Output = Option<Self::Block>> + Send;
+
+    /// Judges another validator's block. `false` only when no waiting can make
+    /// it valid, and all honest validators must then say the same; while in
+    /// doubt, wait.
+    ///
+    /// That the parent's digest and height fit has been checked.
+    fn verify(
+        &self,
+        round: Round,
+        block: Arc<Self::Block>,
+        parent: Arc<Self::Block>,
+    ) -> impl Future<Output = bool> + Send;
+
+    /// Takes a final block: in the order of heights, each at least once, never
+    /// one at or below [`Application::applied`] as it was at the start.
+    ///
+    /// It must be durable when this returns `Ok`; it is not delivered again.
+    ///
+    /// # Errors
+    /// [`ApplicationFault`] stops the node.
+    fn finalized(
+        &self,
+        finalized: Finalized<Self::Block>,
+    ) -> impl Future<Output = Result<(), ApplicationFault>> + Send;
+
+    /// Hears of a member that contradicted itself. It has been logged and
+    /// recorded already.
+    fn evidence(&self, evidence: Evidence);
+}

@@ -1,0 +1,604 @@
+//! Puts the parts of the engine together and keeps them running.
+//!
+//! On a start the parts may disagree about how far they had come, because each
+//! has its own files and the process can die between two syncs. The rules:
+//! - The **ledger's applied height** is the truth about the ledger. Blocks at or
+//!   below it are not delivered, whatever the engine's archive thinks. Blocks
+//!   above it that the archive thinks were delivered are read from the archive
+//!   and delivered again.
+//! - The **latest stored finalization** is where voting resumes if the voter's
+//!   journal is older or gone, and the guard's floor is raised to it.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use commonware_actor::Feedback;
+use commonware_broadcast::buffered;
+use commonware_consensus::marshal::core::{Actor as MarshalActor, Mailbox};
+use commonware_consensus::marshal::resolver::p2p as fetching;
+use commonware_consensus::marshal::standard::Standard;
+use commonware_consensus::marshal::{self, Start, Update};
+use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
+use commonware_consensus::simplex::elector::RoundRobin;
+use commonware_consensus::simplex::types::Finalization;
+use commonware_consensus::simplex;
+use commonware_consensus::types::{Epoch, EpochInfo, Epocher, Height, ViewDelta};
+use commonware_consensus::{Epochable as _, Heightable as _, Reporter, Viewable as _};
+use commonware_cryptography::certificate::ConstantProvider;
+use commonware_cryptography::certificate::Verifier as _;
+use commonware_cryptography::{Digested, Digestible as _, Sha256, sha256};
+use commonware_p2p::{Blocker, Provider, Receiver, Sender};
+use commonware_parallel::Sequential;
+use commonware_runtime::buffer::paged::CacheRef;
+use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
+use commonware_storage::archive::{Archive as _, Identifier, prunable};
+use commonware_storage::translator::EightCap;
+use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
+use commonware_utils::channel::{mpsc, oneshot};
+use commonware_utils::{NZU16, NZU64, NZUsize, NonZeroDuration};
+use hufu_proof::{FinalityCertificate, Signer};
+use rand_core::CryptoRng;
+
+use crate::application::{Application, Finalized};
+use crate::block::{Carried, OrderedBlock as _};
+use crate::config::Config;
+use crate::driver::{Body, Driver, Marshal};
+use crate::error::Error;
+use crate::evidence::Witness;
+use crate::gossip::{self, Gossip, GossipReceiver};
+use crate::guard::Guard;
+use crate::keys::{Identity, PublicKey};
+use crate::scheme::{self, VoteScheme, Voter};
+use crate::status::{Board, Status};
+
+/// Messages that wait inside one actor before its overflow policy applies.
+const MAILBOX: NonZeroUsize = NZUsize!(1024);
+/// Blocks handed to the ledger that it has not yet taken.
+const UNACKNOWLEDGED: NonZeroUsize = NZUsize!(16);
+/// Missing heights fetched at a time.
+const REPAIR: NonZeroUsize = NZUsize!(16);
+/// Views behind the latest finalized one that are kept for late votes.
+const RETAINED_VIEWS: ViewDelta = ViewDelta::new(64);
+/// Heights in one file of an archive.
+const ARCHIVE_SECTION: std::num::NonZeroU64 = NZU64!(4096);
+const BUFFER: NonZeroUsize = NZUsize!(1024 * 1024);
+/// A page of the cache and its checksum fill a page of the disk.
+const PAGE: std::num::NonZeroU16 = NZU16!(4084);
+const PAGES: NonZeroUsize = NZUsize!(2048);
+/// Wait before something that no peer had is asked for again.
+const FETCH_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a node runs in: commonware's tokio runtime in the product, its
+/// deterministic runtime in tests.
+pub trait Environment:
+    Spawner + Metrics + Clock + Storage + CryptoRng + Send + Sync + 'static
+{
+}
+
+impl<E> Environment for E where
+    E: Spawner + Metrics + Clock + Storage + CryptoRng + Send + Sync + 'static
+{
+}
+
+/// The node's connections to the other validators.
+pub struct Links<S, R, B, P> {
+    /// Single votes.
+    pub votes: (S, R),
+    /// Certificates as they are made.
+    pub certificates: (S, R),
+    /// Certificates that were missed.
+    pub certificate_fetch: (S, R),
+    /// Blocks that were missed.
+    pub block_fetch: (S, R),
+    /// Blocks as they are proposed.
+    pub blocks: (S, R),
+    /// Everything else.
+    pub gossip: (S, R),
+    /// Cuts off a peer that breaks the protocol.
+    pub blocker: B,
+    /// Knows the peers.
+    pub peers: P,
+}
+
+/// What the rest of the system may ask of the ordering layer at any time.
+pub trait Ordering: Clone + Send + Sync + 'static {
+    /// The blocks ordered.
+    type Block;
+
+    /// How far it is, and who takes part.
+    fn status(&self) -> Status;
+
+    /// The final block at `height`, if this node has it.
+    fn block(&self, height: u64) -> impl Future<Output = Option<Arc<Self::Block>>> + Send;
+
+    /// The certificate of the block at `height`, if this node has it. A block
+    /// that became final with a descendant may have none of its own.
+    fn certificate(
+        &self,
+        height: u64,
+    ) -> impl Future<Output = Option<FinalityCertificate>> + Send;
+}
+
+/// [`Ordering`] by simplex.
+pub struct Simplex<A: Application> {
+    marshal: Marshal<A>,
+    board: Arc<Board>,
+}
+
+impl<A: Application> Clone for Simplex<A> {
+    fn clone(&self) -> Self {
+        Self { marshal: self.marshal.clone(), board: self.board.clone() }
+    }
+}
+
+impl<A: Application> Ordering for Simplex<A> {
+    type Block = A::Block;
+
+    fn status(&self) -> Status {
+        self.board.snapshot()
+    }
+
+    async fn block(&self, height: u64) -> Option<Arc<A::Block>> {
+        let block = self.marshal.get_block(Height::new(height)).await?;
+        Some(block.inner().block().clone())
+    }
+
+    async fn certificate(&self, height: u64) -> Option<FinalityCertificate> {
+        scheme::export(&self.marshal.get_finalization(Height::new(height)).await?)
+    }
+}
+
+/// A running node. Dropping it does not stop the node; [`Node::stop`] does.
+pub struct Node<A: Application> {
+    /// Answers questions.
+    pub ordering: Simplex<A>,
+    /// Sends messages to the other nodes.
+    pub gossip: Gossip,
+    task: Handle<()>,
+}
+
+impl<A: Application> Node<A> {
+    /// Stops the node at once, as a power failure would: everything that was
+    /// acknowledged is on disk, so there is nothing to wait for.
+    pub fn stop(self) {
+        self.task.abort();
+    }
+
+    /// Waits until the node has stopped by itself, which it does only when a
+    /// part of it fails or the runtime stops. The log says why.
+    pub async fn stopped(self) {
+        let _ = self.task.await;
+    }
+}
+
+/// Starts a node over `links`.
+///
+/// `genesis` is the block at height 0, the same on every node. The signer holds
+/// the vote key; when it is not among the validators, the node follows without
+/// a vote.
+///
+/// # Errors
+/// [`Error`] when the configuration, the guard or the storage does not allow
+/// it.
+pub async fn start<E, A, S, R, B, P>(
+    context: E,
+    config: Config,
+    signer: Arc<dyn Signer>,
+    application: Arc<A>,
+    genesis: A::Block,
+    links: Links<S, R, B, P>,
+) -> Result<(Node<A>, GossipReceiver), Error>
+where
+    E: Environment,
+    A: Application,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+    P: Provider<PublicKey = PublicKey> + Sync,
+{
+    supervise(context, move |context| async move {
+        let identity = Identity::new(signer)?;
+        run(&context, config, identity, application, genesis, links).await
+    })
+    .await
+}
+
+/// What runs, and how it is reached.
+pub(crate) struct Running<A: Application> {
+    pub(crate) handles: Vec<Handle<()>>,
+    ordering: Simplex<A>,
+    gossip: Gossip,
+    gossip_receiver: GossipReceiver,
+}
+
+/// Runs what `build` starts under one task, so that it lives and dies as one.
+pub(crate) async fn supervise<E, A, F, Fut>(
+    context: E,
+    build: F,
+) -> Result<(Node<A>, GossipReceiver), Error>
+where
+    E: Environment,
+    A: Application,
+    F: FnOnce(E) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Running<A>, Error>> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let task = context.spawn(move |context| async move {
+        let running = match build(context).await {
+            Ok(running) => running,
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        let Running { handles, ordering, gossip, gossip_receiver } = running;
+        let _ = sender.send(Ok((ordering, gossip, gossip_receiver)));
+        let (result, part, _) = futures::future::select_all(handles).await;
+        match result {
+            Ok(()) => tracing::warn!(part, "a part of the ordering layer ended; the node stops"),
+            Err(error) => {
+                tracing::error!(part, %error, "a part of the ordering layer failed; the node stops");
+            }
+        }
+    });
+    let (ordering, gossip, receiver) = receiver.await.map_err(|_| Error::Stopped)??;
+    Ok((Node { ordering, gossip, task }, receiver))
+}
+
+type Certificates<E> = prunable::Archive<
+    EightCap,
+    E,
+    sha256::Digest,
+    Finalization<VoteScheme, sha256::Digest>,
+>;
+
+pub(crate) async fn run<E, A, S, R, B, P>(
+    context: &E,
+    config: Config,
+    identity: Identity,
+    application: Arc<A>,
+    genesis: A::Block,
+    links: Links<S, R, B, P>,
+) -> Result<Running<A>, Error>
+where
+    E: Environment,
+    A: Application,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+    P: Provider<PublicKey = PublicKey> + Sync,
+{
+    let (validators, names) = config.check()?;
+    let namespace = config.namespace();
+    let me = identity.public_key().clone();
+    let guard = Guard::open(&config.directory, &me, &namespace)?;
+    let verifier = VoteScheme::verifier(&namespace, validators.clone());
+    let pages = CacheRef::new(PAGE, PAGES);
+
+    let archive = |name: &str| prunable::Config {
+        translator: EightCap,
+        metadata_partition: format!("{}-{name}-metadata", config.partition),
+        key_partition: format!("{}-{name}-keys", config.partition),
+        key_page_cache: pages.clone(),
+        value_partition: format!("{}-{name}-values", config.partition),
+        compression: None,
+        codec_config: (),
+        items_per_section: ARCHIVE_SECTION,
+        key_write_buffer: BUFFER,
+        value_write_buffer: BUFFER,
+        replay_buffer: BUFFER,
+    };
+    let storage = |part| {
+        move |error: commonware_storage::archive::Error| Error::Storage {
+            part,
+            reason: error.to_string(),
+        }
+    };
+    let certificates: Certificates<E> = prunable::Archive::init(
+        context.child("certificates"),
+        with_codec(archive("certificates"), VoteScheme::certificate_codec_config_unbounded()),
+    )
+    .await
+    .map_err(storage("certificates"))?;
+    let blocks = prunable::Archive::init(
+        context.child("blocks"),
+        with_codec(archive("blocks"), config.max_block),
+    )
+    .await
+    .map_err(storage("blocks"))?;
+
+    let latest = latest_finalization(&certificates).await.map_err(storage("certificates"))?;
+    let configured = config
+        .floor
+        .as_ref()
+        .map(|floor| {
+            scheme::import(floor, validators.len()).ok_or_else(|| Error::Config {
+                field: "floor",
+                problem: "the certificate names validators that do not exist".to_owned(),
+            })
+        })
+        .transpose()?;
+    let floor = latest
+        .into_iter()
+        .chain(configured.clone())
+        .filter(|finalization| finalization.epoch().get() == config.epoch)
+        .max_by_key(|finalization| finalization.view());
+    if let Some(floor) = &floor {
+        guard.raise_floor(floor.epoch().get(), floor.view().get())?;
+    }
+    let voter = Arc::new(Voter { identity, guard });
+    let scheme = verifier.clone().with_voter(voter);
+
+    let genesis = Carried::new(genesis);
+    let genesis_digest = genesis.digest();
+    let provider = ConstantProvider::<_, Epoch>::new(scheme.clone());
+    let fetch_timeout = NonZeroDuration::new(config.timing.fetch).ok_or(Error::Config {
+        field: "timing.fetch",
+        problem: "may not be zero".to_owned(),
+    })?;
+    let (marshal_actor, mailbox, _): (_, Marshal<A>, _) = MarshalActor::init(
+        context.child("marshal"),
+        certificates,
+        blocks,
+        marshal::Config {
+            provider,
+            epocher: OneEpoch(Epoch::new(config.epoch)),
+            start: match configured {
+                Some(floor) => Start::Floor(floor),
+                None => Start::Genesis(Digested::precomputed(genesis, genesis_digest)),
+            },
+            partition_prefix: format!("{}-marshal", config.partition),
+            mailbox_size: MAILBOX,
+            view_retention: RETAINED_VIEWS,
+            prunable_items_per_section: ARCHIVE_SECTION,
+            page_cache: pages.clone(),
+            replay_buffer: BUFFER,
+            key_write_buffer: BUFFER,
+            value_write_buffer: BUFFER,
+            block_codec_config: config.max_block,
+            max_repair: REPAIR,
+            max_pending_acks: UNACKNOWLEDGED,
+            strategy: Sequential,
+        },
+    )
+    .await;
+
+    let board = Arc::new(Board::new(config.epoch, application.applied(), &names));
+    let witness = Witness {
+        scheme: verifier,
+        names,
+        path: config.directory.join("evidence.jsonl"),
+        application: application.clone(),
+        board: board.clone(),
+        known: Mutex::new(BTreeSet::new()),
+    };
+    let driver = Driver::new(
+        context.child("driver"),
+        application.clone(),
+        mailbox.clone(),
+        witness,
+        config.timing.leader,
+        config.max_block,
+    );
+    let fetcher = fetching::init(
+        context.child("fetcher"),
+        fetching::Config {
+            public_key: me.clone(),
+            peer_provider: links.peers.clone(),
+            blocker: links.blocker.clone(),
+            mailbox_size: MAILBOX,
+            fetch_timeout,
+            fetch_retry_delay: FETCH_AGAIN,
+            priority_requests: false,
+            priority_responses: false,
+        },
+        links.block_fetch,
+    );
+    let (buffer, buffer_mailbox) = buffered::Engine::<_, _, Body<A>, _, _>::new(
+        context.child("buffer"),
+        buffered::Config {
+            public_key: me,
+            mailbox_size: MAILBOX,
+            // Blocks of each proposer kept until they are final or forgotten.
+            deque_size: 8,
+            priority: true,
+            codec_config: config.max_block,
+            peer_provider: links.peers,
+            strategy: Sequential,
+        },
+    );
+    let engine = simplex::Engine::new(
+        context.child("simplex"),
+        simplex::Config {
+            scheme,
+            elector: RoundRobin::<Sha256>::default(),
+            blocker: links.blocker,
+            automaton: driver.clone(),
+            relay: driver.clone(),
+            reporter: driver,
+            // Kept, so that a contradiction that comes late is evidence too.
+            track_historical_votes: true,
+            strategy: Sequential,
+            partition: format!("{}-votes-{}", config.partition, config.epoch),
+            mailbox_size: MAILBOX,
+            epoch: Epoch::new(config.epoch),
+            floor: match floor {
+                Some(finalization) => Floor::Finalized(finalization),
+                None => Floor::Genesis(genesis_digest),
+            },
+            replay_buffer: BUFFER,
+            write_buffer: BUFFER,
+            page_cache: pages,
+            leader_timeout: config.timing.leader,
+            certification_timeout: config.timing.notarization,
+            timeout_retry: config.timing.retry,
+            view_retention: RETAINED_VIEWS,
+            skip: SkipPolicy::Enabled {
+                timeout: config.timing.skip,
+                budget: SkipBudget::Participants,
+            },
+            fetch_timeout,
+            fetch_retry_delay: FETCH_AGAIN,
+            forward: ForwardPolicy::SilentVoters,
+        },
+    );
+
+    let (gossip, gossip_receiver, gossip_handles) =
+        gossip::start(context, validators, config.max_gossip, links.gossip);
+    let (delivery_sender, deliveries) = mpsc::unbounded_channel();
+    let delivery = Delivery { sender: delivery_sender, board: board.clone() };
+    let mut handles = vec![
+        buffer.start(links.blocks),
+        marshal_actor.start(delivery, buffer_mailbox, fetcher),
+        context.child("delivery").spawn({
+            let (mailbox, board) = (mailbox.clone(), board.clone());
+            move |_| async move { deliver(application, mailbox, board, deliveries).await }
+        }),
+        engine.start(links.votes, links.certificates, links.certificate_fetch),
+    ];
+    handles.extend(gossip_handles);
+    let ordering = Simplex { marshal: mailbox, board };
+    Ok(Running { handles, ordering, gossip, gossip_receiver })
+}
+
+fn with_codec<C>(config: prunable::Config<EightCap, ()>, codec: C) -> prunable::Config<EightCap, C> {
+    prunable::Config {
+        translator: config.translator,
+        metadata_partition: config.metadata_partition,
+        key_partition: config.key_partition,
+        key_page_cache: config.key_page_cache,
+        value_partition: config.value_partition,
+        compression: config.compression,
+        codec_config: codec,
+        items_per_section: config.items_per_section,
+        key_write_buffer: config.key_write_buffer,
+        value_write_buffer: config.value_write_buffer,
+        replay_buffer: config.replay_buffer,
+    }
+}
+
+async fn latest_finalization<E: Environment>(
+    certificates: &Certificates<E>,
+) -> Result<Option<Finalization<VoteScheme, sha256::Digest>>, commonware_storage::archive::Error> {
+    match certificates.last_index() {
+        Some(index) => certificates.get(Identifier::Index(index)).await,
+        None => Ok(None),
+    }
+}
+
+/// Every height belongs to the one epoch the engine was started for.
+#[derive(Clone, Debug)]
+struct OneEpoch(Epoch);
+
+impl Epocher for OneEpoch {
+    fn containing(&self, height: Height) -> Option<EpochInfo> {
+        Some(EpochInfo::new(self.0, height, Height::zero(), Height::new(u64::MAX)))
+    }
+
+    fn first(&self, epoch: Epoch) -> Option<Height> {
+        (epoch == self.0).then_some(Height::zero())
+    }
+
+    fn last(&self, epoch: Epoch) -> Option<Height> {
+        (epoch == self.0).then_some(Height::new(u64::MAX))
+    }
+}
+
+/// Queues what the marshal delivers; its own limit bounds the queue.
+struct Delivery<B: crate::OrderedBlock> {
+    sender: mpsc::UnboundedSender<(Digested<Carried<B>>, Exact)>,
+    board: Arc<Board>,
+}
+
+impl<B: crate::OrderedBlock> Clone for Delivery<B> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), board: self.board.clone() }
+    }
+}
+
+impl<B: crate::OrderedBlock> Reporter for Delivery<B> {
+    type Activity = Update<Carried<B>>;
+
+    fn report(&mut self, update: Self::Activity) -> Feedback {
+        match update {
+            Update::Tip(round, height, _) => {
+                self.board.saw_final(round.view().get(), height.get());
+                Feedback::Ok
+            }
+            Update::Block(block, acknowledgement) => {
+                match self.sender.send((block, acknowledgement)) {
+                    Ok(()) => Feedback::Ok,
+                    Err(_) => Feedback::Closed,
+                }
+            }
+        }
+    }
+}
+
+/// Hands final blocks to the application until it fails or the node stops.
+async fn deliver<A: Application>(
+    application: Arc<A>,
+    marshal: Mailbox<VoteScheme, Standard<Body<A>>>,
+    board: Arc<Board>,
+    mut deliveries: mpsc::UnboundedReceiver<(Digested<Body<A>>, Exact)>,
+) {
+    let mut applied = application.applied();
+    // What the marshal takes for delivered but the ledger has not.
+    let processed = marshal.get_processed().await.map_or(0, |processed| processed.height().get());
+    while applied < processed {
+        let height = Height::new(applied + 1);
+        let Some(block) = marshal.get_block(height).await else {
+            tracing::error!(
+                applied,
+                processed,
+                "the ledger is behind the archive, and the archive lacks the next block; \
+                 start from a snapshot"
+            );
+            return;
+        };
+        if !hand_over(&*application, &marshal, block).await {
+            return;
+        }
+        applied += 1;
+        board.applied(applied);
+    }
+    while let Some((block, acknowledgement)) = deliveries.recv().await {
+        let height = block.height().get();
+        if height > applied {
+            if height != applied + 1 {
+                tracing::error!(applied, height, "the archive skips heights that the ledger needs");
+                return;
+            }
+            if !hand_over(&*application, &marshal, block).await {
+                return;
+            }
+            applied = height;
+            board.applied(applied);
+        }
+        acknowledgement.acknowledge();
+    }
+}
+
+async fn hand_over<A: Application>(
+    application: &A,
+    marshal: &Marshal<A>,
+    block: Digested<Body<A>>,
+) -> bool {
+    let certificate = marshal
+        .get_finalization(block.height())
+        .await
+        .filter(|finalization| finalization.proposal.payload == block.digest())
+        .and_then(|finalization| scheme::export(&finalization));
+    let block = block.inner().block().clone();
+    let height = block.height();
+    match application.finalized(Finalized { block, certificate }).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(height, %error, "the node stops");
+            false
+        }
+    }
+}

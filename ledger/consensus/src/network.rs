@@ -1,0 +1,135 @@
+//! Real connections: authenticated, encrypted TCP between peers whose keys and
+//! addresses are configured.
+//!
+//! A peer proves with a signature of its vote key that it is who it says; who
+//! is not a peer is not heard. Limits are per peer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use commonware_consensus::marshal::standard::Standard;
+use commonware_consensus::{marshal, simplex};
+use commonware_cryptography::{ChaCha20Poly1305, sha256};
+use commonware_p2p::authenticated::{self, lookup};
+use commonware_p2p::{Address, AddressableManager as _};
+use commonware_runtime::{Network, Quota, Resolver};
+use commonware_stream::{cups, sake};
+use commonware_utils::ordered::Map;
+use commonware_utils::{NZU32, NZUsize, TryFromIterator as _};
+use hufu_proof::Signer;
+
+use crate::application::Application;
+use crate::config::Config;
+use crate::driver::Body;
+use crate::engine::{Environment, Links, Node, run, supervise};
+use crate::error::Error;
+use crate::gossip::GossipReceiver;
+use crate::keys::{Identity, PublicKey};
+use crate::scheme::VoteScheme;
+
+/// Where a validator is reached.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its vote key.
+    pub key: hufu_proof::PublicKey,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// How a node is connected.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The validators' addresses, this node's included.
+    pub peers: Vec<Peer>,
+    /// Whether to accept a peer only from the address it is configured with.
+    /// Keys authenticate peers; this only keeps strangers from trying. It must
+    /// be off where peers are behind address translation.
+    pub only_known_addresses: bool,
+}
+
+/// Starts a node over TCP.
+///
+/// # Errors
+/// [`Error`] when the configuration, the guard or the storage does not allow
+/// it. An address that cannot be listened on stops the node later.
+pub async fn start_tcp<E, A>(
+    context: E,
+    config: Config,
+    network: NetworkConfig,
+    signer: Arc<dyn Signer>,
+    application: Arc<A>,
+    genesis: A::Block,
+) -> Result<(Node<A>, GossipReceiver), Error>
+where
+    E: Environment + Network + Resolver,
+    A: Application,
+{
+    supervise(context, move |context| async move {
+        let (validators, _) = config.check()?;
+        let identity = Identity::new(signer)?;
+        let peers = network
+            .peers
+            .iter()
+            .map(|peer| Ok((PublicKey::try_from(&peer.key)?, Address::from(peer.address))))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let peers = Map::try_from_iter(peers).map_err(|_| Error::Config {
+            field: "peers",
+            problem: "two have the same key".to_owned(),
+        })?;
+        if let Some(missing) = validators.iter().find(|key| peers.get_value(key).is_none()) {
+            return Err(Error::Config {
+                field: "peers",
+                problem: format!("the validator with key {missing} has no address"),
+            });
+        }
+        let count = u32::try_from(validators.len()).unwrap_or(u32::MAX);
+        let max_message_size = commonware_p2p::max_message_size(&[
+            simplex::max_payload_size::<VoteScheme, sha256::Digest>(count),
+            marshal::max_payload_size::<Standard<Body<A>>, VoteScheme>(count, &config.max_block),
+            config.max_gossip,
+        ]);
+        let handshake = cups::Cups::<_, ChaCha20Poly1305>::new(
+            sake::Sake {
+                signer: identity.clone(),
+                synchrony_bound: Duration::from_secs(5),
+                max_handshake_age: Duration::from_secs(10),
+                version: sake::Version::V1,
+            },
+            cups::Version::V1,
+        );
+        let limit = authenticated::peer_set_limit(peers.keys(), identity.public_key());
+        // What separates these handshakes from those of other consortia.
+        let namespace = [b"hufu peer v1 ".as_slice(), config.chain.as_bytes()].concat();
+        let mut settings = lookup::Config::local(
+            handshake,
+            &namespace,
+            network.listen,
+            limit,
+            max_message_size,
+            NZUsize!(1024),
+        );
+        settings.bypass_ip_check = !network.only_known_addresses;
+        settings.tracked_peer_sets = NZUsize!(1);
+        settings.block_duration = Duration::from_secs(600);
+        let (mut transport, mut oracle) = lookup::Network::new(context.child("network"), settings);
+        oracle.track(config.epoch, peers);
+        let links = Links {
+            votes: transport.register(0, Quota::per_second(NZU32!(2048))),
+            certificates: transport.register(1, Quota::per_second(NZU32!(2048))),
+            certificate_fetch: transport.register(2, Quota::per_second(NZU32!(512))),
+            block_fetch: transport.register(3, Quota::per_second(NZU32!(128))),
+            blocks: transport.register(4, Quota::per_second(NZU32!(512))),
+            gossip: transport.register(5, Quota::per_second(NZU32!(1024))),
+            blocker: oracle.clone(),
+            peers: oracle,
+        };
+        let transport = transport.start();
+        let mut running = run(&context, config, identity, application, genesis, links).await?;
+        running.handles.push(transport);
+        Ok(running)
+    })
+    .await
+}

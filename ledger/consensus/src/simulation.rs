@@ -1,0 +1,311 @@
+//! A network in memory for tests under the deterministic runtime: it delays,
+//! loses and cuts messages as told. commonware's own is not among its stable
+//! parts.
+//!
+//! Messages on one link stay in order, as on TCP.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use commonware_actor::{Feedback, Unreliable};
+use commonware_p2p::{
+    BlockedSubscription, Blocker, CheckedSender, LimitedSender, Message, PeerSetSubscription,
+    PeerSetUpdate, Provider, Receiver, Recipients, TrackedPeers,
+};
+use commonware_runtime::{IoBuf, IoBufs};
+use commonware_utils::channel::{mpsc, ring};
+use commonware_utils::ordered::Set;
+
+use crate::engine::{Environment, Links};
+use crate::keys::PublicKey;
+
+/// How one direction between two nodes behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Shortest delay.
+    pub latency: Duration,
+    /// At most this much more.
+    pub jitter: Duration,
+    /// Messages lost, in thousandths.
+    pub loss: u32,
+    /// Whether nothing passes.
+    pub cut: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(5),
+            jitter: Duration::from_millis(5),
+            loss: 0,
+            cut: false,
+        }
+    }
+}
+
+type Inbox = mpsc::UnboundedSender<Message<PublicKey>>;
+type Deliver = Arc<dyn Fn(SystemTime, Inbox, Message<PublicKey>) + Send + Sync>;
+
+struct State {
+    random: u64,
+    peers: Set<PublicKey>,
+    default: Link,
+    links: BTreeMap<(PublicKey, PublicKey), Link>,
+    inboxes: BTreeMap<(PublicKey, u8), Inbox>,
+    latest: BTreeMap<(PublicKey, PublicKey, u8), SystemTime>,
+    blocked: BTreeSet<(PublicKey, PublicKey)>,
+}
+
+impl State {
+    /// SplitMix64: small, and the same everywhere.
+    fn next(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// The network. Clones are the same network.
+#[derive(Clone)]
+pub struct Simulation {
+    state: Arc<Mutex<State>>,
+    deliver: Deliver,
+    now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Simulation")
+    }
+}
+
+impl Simulation {
+    /// A network of `peers`, all links as `default`, random by `seed`.
+    pub fn new<E: Environment>(
+        context: E,
+        seed: u64,
+        peers: impl IntoIterator<Item = PublicKey>,
+        default: Link,
+    ) -> Self {
+        let context = Arc::new(context);
+        let clock = context.clone();
+        let deliver: Deliver = Arc::new(move |at, inbox, message| {
+            context.child("message").spawn(move |context| async move {
+                context.sleep_until(at).await;
+                // A node that is down hears nothing.
+                let _ = inbox.send(message);
+            });
+        });
+        Self {
+            state: Arc::new(Mutex::new(State {
+                random: seed,
+                peers: Set::from_iter_dedup(peers),
+                default,
+                links: BTreeMap::new(),
+                inboxes: BTreeMap::new(),
+                latest: BTreeMap::new(),
+                blocked: BTreeSet::new(),
+            })),
+            deliver,
+            now: Arc::new(move || clock.current()),
+        }
+    }
+
+    /// Changes the link from one node to another.
+    pub fn set_link(&self, from: &PublicKey, to: &PublicKey, link: Link) {
+        self.lock().links.insert((from.clone(), to.clone()), link);
+    }
+
+    /// Makes all links as `default` again and forgets who blocks whom.
+    pub fn heal(&self, default: Link) {
+        let mut state = self.lock();
+        state.default = default;
+        state.links.clear();
+        state.blocked.clear();
+    }
+
+    /// Lets nothing pass between `nodes` and the others, in either direction.
+    pub fn isolate(&self, nodes: &[PublicKey]) {
+        let mut state = self.lock();
+        let cut = Link { cut: true, ..state.default };
+        let peers: Vec<PublicKey> = state.peers.iter().cloned().collect();
+        for (one, other) in
+            peers.iter().flat_map(|one| peers.iter().map(move |other| (one, other)))
+        {
+            if nodes.contains(one) != nodes.contains(other) {
+                state.links.insert((one.clone(), other.clone()), cut);
+            }
+        }
+    }
+
+    /// Whom `node` has cut off for breaking the protocol.
+    pub fn blocked_by(&self, node: &PublicKey) -> Vec<PublicKey> {
+        let state = self.lock();
+        let blocked = state.blocked.iter().filter(|(blocker, _)| blocker == node);
+        blocked.map(|(_, blocked)| blocked.clone()).collect()
+    }
+
+    /// A fresh connection for `node`; an older one of the same node goes deaf.
+    pub fn links(&self, node: &PublicKey) -> Links<SimulatedSender, SimulatedReceiver, Peers, Peers> {
+        let peers = Peers { network: self.clone(), node: node.clone() };
+        Links {
+            votes: self.register(node, 0),
+            certificates: self.register(node, 1),
+            certificate_fetch: self.register(node, 2),
+            block_fetch: self.register(node, 3),
+            blocks: self.register(node, 4),
+            gossip: self.register(node, 5),
+            blocker: peers.clone(),
+            peers,
+        }
+    }
+
+    fn register(&self, node: &PublicKey, channel: u8) -> (SimulatedSender, SimulatedReceiver) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().inboxes.insert((node.clone(), channel), sender);
+        let sending = SimulatedSender { network: self.clone(), node: node.clone(), channel };
+        (sending, SimulatedReceiver(receiver))
+    }
+
+    fn send(&self, from: &PublicKey, to: &PublicKey, channel: u8, message: IoBuf) {
+        let now = (self.now)();
+        let (at, inbox) = {
+            let mut state = self.lock();
+            let link =
+                *state.links.get(&(from.clone(), to.clone())).unwrap_or(&state.default);
+            let lost = state.next() % 1000 < u64::from(link.loss);
+            let jitter = state.next() % (link.jitter.as_micros() as u64 + 1);
+            let blocked = state.blocked.contains(&(to.clone(), from.clone()))
+                || state.blocked.contains(&(from.clone(), to.clone()));
+            if link.cut || lost || blocked {
+                return;
+            }
+            let key = (from.clone(), to.clone(), channel);
+            let earliest = now + link.latency + Duration::from_micros(jitter);
+            let at = state.latest.get(&key).map_or(earliest, |latest| {
+                earliest.max(*latest + Duration::from_micros(1))
+            });
+            state.latest.insert(key, at);
+            match state.inboxes.get(&(to.clone(), channel)) {
+                Some(inbox) => (at, inbox.clone()),
+                None => return,
+            }
+        };
+        (self.deliver)(at, inbox, (from.clone(), message));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends on one channel of one node.
+#[derive(Clone, Debug)]
+pub struct SimulatedSender {
+    network: Simulation,
+    node: PublicKey,
+    channel: u8,
+}
+
+/// A message about to be sent.
+pub struct Checked<'a> {
+    sender: &'a SimulatedSender,
+    recipients: Vec<PublicKey>,
+}
+
+impl LimitedSender for SimulatedSender {
+    type PublicKey = PublicKey;
+    type Checked<'a> = Checked<'a>;
+
+    fn check(&mut self, recipients: Recipients<PublicKey>) -> Result<Checked<'_>, SystemTime> {
+        let mut recipients = match recipients {
+            Recipients::All => self.network.lock().peers.iter().cloned().collect(),
+            Recipients::Some(recipients) => recipients,
+            Recipients::One(recipient) => vec![recipient],
+        };
+        recipients.retain(|recipient| *recipient != self.node);
+        Ok(Checked { sender: self, recipients })
+    }
+}
+
+impl CheckedSender for Checked<'_> {
+    type PublicKey = PublicKey;
+
+    fn recipients(&self) -> Vec<PublicKey> {
+        self.recipients.clone()
+    }
+
+    fn send(self, message: impl Into<IoBufs> + Send, _: bool) -> Unreliable<Feedback> {
+        let message = message.into().coalesce();
+        for recipient in &self.recipients {
+            let SimulatedSender { network, node, channel } = self.sender;
+            network.send(node, recipient, *channel, message.clone());
+        }
+        Unreliable::new(Feedback::Ok)
+    }
+}
+
+/// Receives on one channel of one node.
+#[derive(Debug)]
+pub struct SimulatedReceiver(mpsc::UnboundedReceiver<Message<PublicKey>>);
+
+impl Receiver for SimulatedReceiver {
+    type Error = Infallible;
+    type PublicKey = PublicKey;
+
+    async fn recv(&mut self) -> Result<Message<PublicKey>, Infallible> {
+        match self.0.recv().await {
+            Some(message) => Ok(message),
+            // Replaced by a younger connection of the same node.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn capacity(&self) -> NonZeroUsize {
+        NonZeroUsize::MAX
+    }
+}
+
+/// What one node knows of the others.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    network: Simulation,
+    node: PublicKey,
+}
+
+impl Blocker for Peers {
+    type PublicKey = PublicKey;
+
+    fn block(&mut self, peer: PublicKey) -> Feedback {
+        self.network.lock().blocked.insert((self.node.clone(), peer));
+        Feedback::Ok
+    }
+
+    fn blocked(&mut self) -> BlockedSubscription<PublicKey> {
+        let (_, receiver) = ring::channel(NonZeroUsize::MIN);
+        receiver
+    }
+}
+
+impl Provider for Peers {
+    type PublicKey = PublicKey;
+
+    async fn peer_set(&mut self, _: u64) -> Option<TrackedPeers<PublicKey>> {
+        Some(TrackedPeers::primary(self.network.lock().peers.clone()))
+    }
+
+    async fn subscribe(&mut self) -> PeerSetSubscription<PublicKey> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let peers = TrackedPeers::primary(self.network.lock().peers.clone());
+        let _ = sender.send(PeerSetUpdate { index: 0, latest: peers.clone(), all: peers });
+        // The set never changes, but a closed subscription means shutdown.
+        let clock = self.network.clone();
+        std::mem::forget((sender, clock));
+        receiver
+    }
+}

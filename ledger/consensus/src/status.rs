@@ -1,0 +1,69 @@
+//! What the ordering layer says of itself.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A member's part in the votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participation {
+    /// The member's name.
+    pub member: String,
+    /// The latest view in which a vote of the member was seen since this node
+    /// started; `None` when there was none.
+    ///
+    /// Best effort: a member whose votes come late is seen late.
+    pub last_view: Option<u64>,
+}
+
+/// A snapshot of the ordering layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The epoch.
+    pub epoch: u64,
+    /// The latest view that is known to be finalized.
+    pub view: u64,
+    /// The latest height that is known to be final.
+    pub final_height: u64,
+    /// The latest height that the ledger has applied.
+    pub applied_height: u64,
+    /// The members, in the order in which votes count them.
+    pub members: Vec<Participation>,
+}
+
+/// Where the parts of the layer write what [`Status`] shows.
+#[derive(Debug)]
+pub(crate) struct Board(Mutex<Status>);
+
+impl Board {
+    pub(crate) fn new(epoch: u64, applied_height: u64, names: &[String]) -> Self {
+        let members = names
+            .iter()
+            .map(|name| Participation { member: name.clone(), last_view: None })
+            .collect();
+        Self(Mutex::new(Status { epoch, view: 0, final_height: 0, applied_height, members }))
+    }
+
+    pub(crate) fn saw_vote(&self, validator: usize, view: u64) {
+        if let Some(member) = self.lock().members.get_mut(validator) {
+            member.last_view = member.last_view.max(Some(view));
+        }
+    }
+
+    pub(crate) fn saw_final(&self, view: u64, height: u64) {
+        let mut status = self.lock();
+        status.view = status.view.max(view);
+        status.final_height = status.final_height.max(height);
+    }
+
+    pub(crate) fn applied(&self, height: u64) {
+        let mut status = self.lock();
+        status.applied_height = status.applied_height.max(height);
+    }
+
+    pub(crate) fn snapshot(&self) -> Status {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
