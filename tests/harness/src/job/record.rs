@@ -1,0 +1,279 @@
+//! Step 4: devices sign readings, the ledger records them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, bail, ensure};
+use hufu_proof::transaction::Payload;
+use hufu_proof::{Digest, Value};
+
+use super::Fleet;
+use crate::consortium::{Consortium, in_parallel};
+use crate::device::Device;
+use crate::gateway::{Gateway, Submitted};
+use crate::readings::{self, Reading};
+
+/// Readings in a batch of a simulated device.
+pub const BATCH: usize = 20;
+
+/// Transactions that are under way at the same time.
+const LANES: usize = 16;
+
+/// What was recorded.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Rows accepted.
+    pub rows: usize,
+    /// Batches accepted.
+    pub batches: usize,
+    /// One of the transactions.
+    pub sample: Digest,
+    /// The height of the last one.
+    pub height: u64,
+}
+
+/// A batch that was refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What was wrong with it.
+    pub what: &'static str,
+    /// The code it must be refused with.
+    pub expected: &'static str,
+    /// The code it was refused with.
+    pub outcome: String,
+    /// Its rows.
+    pub rows: usize,
+}
+
+/// Enters every device in the registry that is not in it, on the command line
+/// of the maker: identifier, and the identity that its certificate proves.
+///
+/// # Errors
+/// The first refusal.
+pub fn register(
+    consortium: &Consortium,
+    fleet: &Fleet,
+    seen: impl Fn(usize) + Sync,
+) -> anyhow::Result<()> {
+    let mut devices = Vec::new();
+    for device in &fleet.simulated {
+        let certificate = device.certificate.as_ref().context("a device is not enrolled")?;
+        devices.push((device.id.clone(), certificate.identity()?));
+    }
+    for device in &fleet.tpm {
+        devices.push((device.id.clone(), device.enrolled()?.identity()?));
+    }
+    let registered = registered(consortium)?;
+    devices.retain(|(id, _)| !registered.contains(id));
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let lanes: Vec<usize> = (0..LANES.min(devices.len())).collect();
+    in_parallel(&lanes, |_| {
+        while let Some((id, identity)) = devices.get(next.fetch_add(1, Ordering::Relaxed)) {
+            consortium.maker().run(&[
+                "ledger",
+                "invoke",
+                "--contract",
+                "device-registry",
+                "--action",
+                "register",
+                "--asset",
+                id,
+                "--param",
+                &format!("identity={identity}"),
+            ])?;
+            seen(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        Ok(())
+    })
+}
+
+/// Identifiers of the devices in the registry.
+///
+/// # Errors
+/// When the query is refused.
+pub fn registered(consortium: &Consortium) -> anyhow::Result<BTreeSet<String>> {
+    let answer =
+        consortium.maker().json(&["query", "SELECT device_id FROM device_registry.device"])?;
+    let rows = answer["rows"].as_array().with_context(|| format!("no rows in {answer}"))?;
+    Ok(rows.iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
+}
+
+/// Sends one batch of every simulated device but the condemned one (which has
+/// its say in [`condemned`]), each another piece of `readings`.
+///
+/// # Errors
+/// The first refusal.
+pub fn simulated(
+    gateway: &Gateway,
+    fleet: &mut Fleet,
+    readings: &[Reading],
+    seen: impl Fn(usize) + Sync,
+) -> anyhow::Result<Recorded> {
+    let expires = gateway.expiry()?;
+    let directory = &fleet.directory;
+    let honest = fleet.simulated.len().saturating_sub(1);
+    let devices: Vec<(usize, Mutex<&mut Device>)> = fleet
+        .simulated
+        .iter_mut()
+        .take(honest)
+        .enumerate()
+        .map(|(index, device)| (index, Mutex::new(device)))
+        .collect();
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let accepted: Mutex<Vec<Submitted>> = Mutex::default();
+    let lanes: Vec<usize> = (0..LANES.min(devices.len())).collect();
+    in_parallel(&lanes, |_| {
+        while let Some((index, device)) = devices.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let panicked = |_| anyhow::anyhow!("another lane panicked");
+            let mut device = device.lock().map_err(panicked)?;
+            let rows = piece(readings, *index);
+            let submitted = append(gateway, &mut device, &rows, expires)?;
+            ensure!(
+                submitted.is_accepted(),
+                "the batch of {} was refused: {}",
+                device.id,
+                submitted.answer
+            );
+            device.save(&directory.join(format!("{}.json", device.id)))?;
+            accepted.lock().map_err(|_| anyhow::anyhow!("another lane panicked"))?.push(submitted);
+            seen(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        Ok(())
+    })?;
+    let accepted = accepted.into_inner().map_err(|_| anyhow::anyhow!("a lane panicked"))?;
+    Ok(Recorded {
+        rows: accepted.len() * readings.len().min(BATCH),
+        batches: accepted.len(),
+        sample: accepted.first().context("no batch was sent")?.id,
+        height: accepted.iter().filter_map(|one| one.height).max().unwrap_or_default(),
+    })
+}
+
+/// Sends the file `readings` from every TPM device through the agent; gives
+/// the rows.
+///
+/// # Errors
+/// The first refusal.
+pub fn attested(consortium: &Consortium, fleet: &Fleet, file: &Path) -> anyhow::Result<usize> {
+    let rows = readings::load(file)?.len();
+    for device in &fleet.tpm {
+        device
+            .send(
+                &consortium.settings.hufu,
+                &consortium.operator().gateway_url(),
+                &consortium.root_path(),
+                &consortium.genesis_path(),
+                file,
+            )?
+            .success()
+            .with_context(|| format!("readings of {}", device.id))?;
+    }
+    Ok(rows * fleet.tpm.len())
+}
+
+/// Signs and sends `rows` as the next batch of `device`, which remembers it
+/// when it is accepted.
+///
+/// # Errors
+/// When there is no answer.
+pub fn append(
+    gateway: &Gateway,
+    device: &mut Device,
+    rows: &[Reading],
+    expires: u64,
+) -> anyhow::Result<Submitted> {
+    let batch = readings::batch(rows, device.sequence + 1)?;
+    let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
+    let submitted = gateway.submit(&transaction)?;
+    if submitted.is_accepted() {
+        device.sequence += 1;
+    }
+    Ok(submitted)
+}
+
+/// Sends a batch that was recorded before, under a new signature: refused, and
+/// the same bytes again: the first answer again, recorded once.
+///
+/// # Errors
+/// When it was accepted.
+pub fn replayed(
+    gateway: &Gateway,
+    fleet: &mut Fleet,
+    readings: &[Reading],
+) -> anyhow::Result<Refusal> {
+    let expires = gateway.expiry()?;
+    let device = fleet.simulated.first_mut().context("there are no devices")?;
+    let rows = piece(readings, 0);
+    let batch = readings::batch(&rows, device.sequence)?;
+    let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
+    refused("a replayed batch", "sequence", &gateway.submit(&transaction)?, rows.len())
+}
+
+/// Sends a batch of which one row was altered after it was signed.
+///
+/// # Errors
+/// When it was accepted.
+pub fn altered(
+    gateway: &Gateway,
+    fleet: &mut Fleet,
+    readings: &[Reading],
+) -> anyhow::Result<Refusal> {
+    let expires = gateway.expiry()?;
+    let device = fleet.simulated.first_mut().context("there are no devices")?;
+    let rows = piece(readings, 1);
+    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let mut transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
+    let Payload::Append(batch) = &mut transaction.body.payload else {
+        bail!("the transaction is a batch");
+    };
+    let cell = batch.rows.iter_mut().flatten().find_map(|cell| match cell {
+        Value::Decimal(value) => Some(value),
+        _ => None,
+    });
+    *cell.context("the rows have a decimal")? -= 1;
+    refused("a batch with one altered row", "signature", &gateway.submit(&transaction)?, rows.len())
+}
+
+/// Sends a reading of the device whose certificate was revoked.
+///
+/// # Errors
+/// When it was accepted.
+pub fn condemned(
+    gateway: &Gateway,
+    fleet: &mut Fleet,
+    readings: &[Reading],
+) -> anyhow::Result<Refusal> {
+    let expires = gateway.expiry()?;
+    let rows = piece(readings, 2);
+    let submitted = append(gateway, fleet.condemned()?, &rows, expires)?;
+    refused("a batch of a revoked device", "inactive-signer", &submitted, rows.len())
+}
+
+/// The piece of `readings` that the device with this number measured.
+pub fn piece(readings: &[Reading], number: usize) -> Vec<Reading> {
+    readings
+        .iter()
+        .cycle()
+        .skip(number * BATCH % readings.len())
+        .take(readings.len().min(BATCH))
+        .cloned()
+        .collect()
+}
+
+fn refused(
+    what: &'static str,
+    expected: &'static str,
+    submitted: &Submitted,
+    rows: usize,
+) -> anyhow::Result<Refusal> {
+    ensure!(!submitted.is_accepted(), "{what} was accepted: {}", submitted.answer);
+    ensure!(
+        submitted.outcome == expected,
+        "{what} was refused as `{}` instead of `{expected}`: {}",
+        submitted.outcome,
+        submitted.answer
+    );
+    Ok(Refusal { what, expected, outcome: submitted.outcome.clone(), rows })
+}

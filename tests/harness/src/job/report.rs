@@ -1,0 +1,128 @@
+//! Step 6: the regulator pulls a report, and another member computes the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::Member;
+use crate::consortium::Consortium;
+use crate::inspect::text;
+
+/// The control set of the demonstration.
+pub const CONTROL_SET: &str = "daily";
+
+/// The forms of a report, with what ends the body and begins the signature
+/// block (`docs/formats.md`).
+const FORMS: [(&str, &str); 3] = [
+    ("html", "<!-- hufu report v1 signature: "),
+    ("json", ",\"signature\":"),
+    ("csv", "# hufu report v1 signature: "),
+];
+
+/// Reports that were pulled.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// To read.
+    pub html: PathBuf,
+    /// To process.
+    pub json: PathBuf,
+    /// For a spreadsheet.
+    pub csv: PathBuf,
+    /// The same in Chinese, to read.
+    pub chinese: PathBuf,
+    /// As of which height.
+    pub height: u64,
+    /// Findings in it.
+    pub findings: u64,
+}
+
+/// The regulator pulls all forms of a report from its own node, as of
+/// `height`.
+///
+/// # Errors
+/// What `hufu report run` said.
+pub fn pull(consortium: &Consortium, height: u64) -> anyhow::Result<Reports> {
+    let regulator = consortium.regulator();
+    let [html, json, csv] = pull_from(consortium, regulator, height, "report")?;
+    let chinese = consortium.path("report.zh.html");
+    run(consortium, regulator, height, "html", "zh", &chinese)?;
+    let report: Value = serde_json::from_slice(&fs::read(&json)?)?;
+    let findings = report["report"]["counts"]["findings"]
+        .as_u64()
+        .context("the report does not count its findings")?;
+    Ok(Reports { html, json, csv, chinese, height, findings })
+}
+
+/// Has the node of `other` compute the same, and compares: the same bytes but
+/// for the signature block.
+///
+/// # Errors
+/// When they differ, or the signature blocks do not.
+pub fn same_elsewhere(
+    consortium: &Consortium,
+    reports: &Reports,
+    other: &Member,
+) -> anyhow::Result<()> {
+    let theirs = pull_from(consortium, other, reports.height, &format!("report.{}", other.name()))?;
+    let ours = [&reports.html, &reports.json, &reports.csv];
+    for ((ours, theirs), (form, marker)) in ours.into_iter().zip(&theirs).zip(FORMS) {
+        let (our_body, our_signature) = split(ours, marker)?;
+        let (their_body, their_signature) = split(theirs, marker)?;
+        ensure!(our_body == their_body, "the {form} reports of two members differ");
+        ensure!(our_signature != their_signature, "two members made the same signature");
+    }
+    Ok(())
+}
+
+fn pull_from(
+    consortium: &Consortium,
+    of: &Member,
+    height: u64,
+    name: &str,
+) -> anyhow::Result<[PathBuf; 3]> {
+    let paths = FORMS.map(|(form, _)| consortium.path(&format!("{name}.{form}")));
+    for ((form, _), path) in FORMS.iter().zip(&paths) {
+        run(consortium, of, height, form, "en", path)?;
+    }
+    Ok(paths)
+}
+
+fn run(
+    consortium: &Consortium,
+    of: &Member,
+    height: u64,
+    form: &str,
+    language: &str,
+    out: &Path,
+) -> anyhow::Result<()> {
+    consortium.regulator().run(&[
+        "report",
+        "run",
+        "--gateway",
+        &of.gateway_url(),
+        "--ca",
+        text(&consortium.root_path())?,
+        "--control-set",
+        CONTROL_SET,
+        "--as-of",
+        &height.to_string(),
+        "--format",
+        form,
+        "--lang",
+        language,
+        "--out",
+        text(out)?,
+    ])?;
+    Ok(())
+}
+
+/// Body and signature block.
+fn split(path: &Path, marker: &str) -> anyhow::Result<(String, String)> {
+    let file = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let at =
+        file.rfind(marker).with_context(|| format!("{} has no signature block", path.display()))?;
+    let (body, signature) = file.split_at(at);
+    Ok((body.to_owned(), signature.to_owned()))
+}

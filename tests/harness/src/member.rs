@@ -1,0 +1,281 @@
+//! One member: its directory, configuration and token, and the `hufu` command
+//! line on its machine.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use crate::process::{self, Answer};
+
+/// Debian's PKCS#11 module of SoftHSM2.
+pub const SOFTHSM2_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// Who a member is.
+#[derive(Clone, Copy, Debug)]
+pub struct Role {
+    /// Its name on the ledger, and its only kind.
+    pub name: &'static str,
+    /// English title.
+    pub english: &'static str,
+    /// Chinese title.
+    pub chinese: &'static str,
+}
+
+/// The four founders.
+pub const ROLES: [Role; 4] = [
+    Role {
+        name: "authority",
+        english: "National certification authority",
+        chinese: "国家认证机构",
+    },
+    Role { name: "regulator", english: "Market regulator", chinese: "市场监管机构" },
+    Role { name: "maker", english: "Device maker", chinese: "设备制造商" },
+    Role { name: "operator", english: "Plant operator", chinese: "工厂运营商" },
+];
+
+/// Where a member's services listen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Traffic among validators.
+    pub network: SocketAddr,
+    /// JSON interface.
+    pub gateway: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+    /// EST, when it is the authority.
+    pub est: SocketAddr,
+    /// OCSP and CRL, when it is the authority.
+    pub status: SocketAddr,
+}
+
+impl Addresses {
+    /// Ports of one member.
+    pub const COUNT: usize = 5;
+}
+
+/// One member.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub role: Role,
+    /// Where its services listen.
+    pub addresses: Addresses,
+    /// Everything of it on this machine.
+    pub directory: PathBuf,
+    hufu: PathBuf,
+}
+
+impl Member {
+    /// The member whose things are in `directory`, which is made where it is
+    /// not there, with a token directory and PINs of its own.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn create(
+        role: Role,
+        addresses: Addresses,
+        directory: PathBuf,
+        hufu: &Path,
+    ) -> anyhow::Result<Self> {
+        let member = Self { role, addresses, directory, hufu: hufu.to_owned() };
+        let what = || format!("cannot set up {}", member.directory.display());
+        fs::create_dir_all(member.tokens()).with_context(what)?;
+        let settings = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            member.tokens().display()
+        );
+        fs::write(member.softhsm(), settings).with_context(what)?;
+        // At a real site the PIN comes from a systemd credential or a person;
+        // here it lies in a file so that this can be repeated without one.
+        for file in [member.pin(), member.security_officer_pin()] {
+            if !file.exists() {
+                let pin: u64 = rand::rng().random_range(0..10_u64.pow(12));
+                write_secret(&file, &format!("{pin:012}")).with_context(what)?;
+            }
+        }
+        Ok(member)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.role.name
+    }
+
+    /// Whether it runs the certification authority.
+    pub fn is_authority(&self) -> bool {
+        self.name() == "authority"
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("hufu.toml")
+    }
+
+    /// A path in its data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.directory.join("data").join(name)
+    }
+
+    /// Where its token's objects are.
+    pub fn tokens(&self) -> PathBuf {
+        self.directory.join("tokens")
+    }
+
+    /// What `SOFTHSM2_CONF` names.
+    pub fn softhsm(&self) -> PathBuf {
+        self.directory.join("softhsm2.conf")
+    }
+
+    /// The file with the token's PIN.
+    pub fn pin(&self) -> PathBuf {
+        self.directory.join("pin")
+    }
+
+    fn security_officer_pin(&self) -> PathBuf {
+        self.directory.join("so-pin")
+    }
+
+    /// Its log.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("hufu.log")
+    }
+
+    /// URL of its gateway.
+    pub fn gateway_url(&self) -> String {
+        format!("https://{}", self.addresses.gateway)
+    }
+
+    /// URL of its metrics and health.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}", self.addresses.metrics)
+    }
+
+    /// URL of its EST server.
+    pub fn est_url(&self) -> String {
+        format!("https://{}", self.addresses.est)
+    }
+
+    /// URL of its OCSP and CRL server.
+    pub fn status_url(&self) -> String {
+        format!("http://{}", self.addresses.status)
+    }
+
+    /// Writes the configuration.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(
+        &self,
+        genesis: &Path,
+        members: &[(Role, Addresses)],
+        manufacturer_roots: &Path,
+    ) -> anyhow::Result<()> {
+        let peers: Vec<String> = members
+            .iter()
+            .map(|(role, addresses)| format!("{} = \"{}\"", role.name, addresses.network))
+            .collect();
+        let mut text = format!(
+            r#"# The node of {english}.
+
+[member]
+name = "{name}"
+kinds = ["{name}"]
+title = {{ en = "{english}", zh = "{chinese}" }}
+
+[paths]
+data = {data:?}
+genesis = {genesis:?}
+
+[token]
+module = "{SOFTHSM2_MODULE}"
+label = "{name}"
+workers = 2
+
+[network]
+listen = "{network}"
+peers = {{ {peers} }}
+
+[services]
+gateway = "{gateway}"
+metrics = "{metrics}"
+"#,
+            name = self.role.name,
+            english = self.role.english,
+            chinese = self.role.chinese,
+            data = self.directory.join("data"),
+            network = self.addresses.network,
+            peers = peers.join(", "),
+            gateway = self.addresses.gateway,
+            metrics = self.addresses.metrics,
+        );
+        if self.is_authority() {
+            text += &format!(
+                "est = \"{}\"\nstatus = \"{}\"\n\n[tpm]\nmanufacturer_roots = [{:?}]\n",
+                self.addresses.est, self.addresses.status, manufacturer_roots
+            );
+        }
+        let file = self.config();
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// `hufu` on this member's machine: its configuration, its token, its PIN
+    /// on file descriptor 3 and the security officer's on 4.
+    pub fn hufu(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "pin=$1; so_pin=$2; shift 2; exec \"$@\" 3<\"$pin\" 4<\"$so_pin\"", "sh"])
+            .args([self.pin(), self.security_officer_pin()])
+            .arg(&self.hufu)
+            .arg("--config")
+            .arg(self.config())
+            .args(["--pin-fd", "3"])
+            .args(arguments)
+            .env("SOFTHSM2_CONF", self.softhsm());
+        command
+    }
+
+    /// Runs `hufu` to its end.
+    ///
+    /// # Errors
+    /// When it does not start, or does not succeed.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        process::run(&mut self.hufu(arguments))?.success()
+    }
+
+    /// Runs `hufu --json` to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// When it does not succeed or does not print JSON.
+    pub fn json(&self, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        self.run(&all)?.json()
+    }
+
+    /// The line that a person would paste for `arguments`.
+    pub fn pasteable(&self, arguments: &str) -> String {
+        format!(
+            "SOFTHSM2_CONF={} {} --config {} --pin-fd 3 {arguments} 3<{}",
+            self.softhsm().display(),
+            self.hufu.display(),
+            self.config().display(),
+            self.pin().display(),
+        )
+    }
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
+}

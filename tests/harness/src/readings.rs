@@ -1,0 +1,148 @@
+//! Readings from a CSV file, as rows of the stream
+//! `operation-supervision/reading`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use hufu_proof::transaction::Batch;
+use hufu_proof::{Name, Value};
+
+/// The columns, as the file's header must name them.
+const HEADER: &str = "metric,value,measured_at";
+
+/// Digits after the point that the stream keeps.
+const SCALE: usize = 3;
+
+/// One reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What was measured.
+    pub metric: String,
+    /// In thousandths.
+    pub value: i64,
+    /// Milliseconds since 1970.
+    pub measured_at: u64,
+}
+
+impl Reading {
+    /// Its columns in the order of their names.
+    pub fn row(&self) -> Vec<Value> {
+        vec![
+            Value::Time(self.measured_at),
+            Value::Symbol(self.metric.clone()),
+            Value::Decimal(self.value),
+        ]
+    }
+}
+
+/// Reads a file of readings.
+///
+/// # Errors
+/// The line and the column that is wrong.
+pub fn load(path: &Path) -> anyhow::Result<Vec<Reading>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// A batch of `readings`, the `sequence`th of its device.
+///
+/// # Errors
+/// Never, the names are names.
+pub fn batch(readings: &[Reading], sequence: u64) -> anyhow::Result<Batch> {
+    Ok(Batch {
+        contract: Name::new("operation-supervision")?,
+        stream: Name::new("reading")?,
+        sequence,
+        rows: readings.iter().map(Reading::row).collect(),
+    })
+}
+
+fn parse(text: &str) -> anyhow::Result<Vec<Reading>> {
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or_default().trim();
+    ensure!(header == HEADER, "the first line must be `{HEADER}`, not `{header}`");
+    let mut readings = Vec::new();
+    for (index, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let reading = parse_line(line).with_context(|| format!("line {}", index + 2))?;
+        readings.push(reading);
+    }
+    ensure!(!readings.is_empty(), "there are no readings");
+    Ok(readings)
+}
+
+fn parse_line(line: &str) -> anyhow::Result<Reading> {
+    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    let [metric, value, measured_at] = fields[..] else {
+        bail!("there are {} fields; `{HEADER}` has 3", fields.len());
+    };
+    ensure!(!metric.is_empty() && metric.len() <= Value::MAX_SYMBOL, "metric: 1 to 64 bytes");
+    Ok(Reading {
+        metric: metric.to_owned(),
+        value: parse_decimal(value).context("value")?,
+        measured_at: parse_time(measured_at).context("measured_at")?,
+    })
+}
+
+/// `-12.5` in thousandths.
+fn parse_decimal(text: &str) -> anyhow::Result<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    ensure!(fraction.len() <= SCALE, "`{text}` has more than {SCALE} digits after the point");
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    ensure!(
+        !whole.is_empty() && all_digits(whole) && all_digits(fraction),
+        "`{text}` is not a number such as 12.5"
+    );
+    let number: i64 = format!("{whole}{fraction:0<SCALE$}").parse()?;
+    Ok(sign * number)
+}
+
+/// `2026-03-01T08:00:00Z` (RFC 3339, UTC) in milliseconds.
+fn parse_time(text: &str) -> anyhow::Result<u64> {
+    let time: der::DateTime = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("`{text}` is not a time such as 2026-03-01T08:00:00Z"))?;
+    Ok(u64::try_from(time.unix_duration().as_millis())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_readings_load() -> anyhow::Result<()> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/readings.csv");
+        let readings = load(&path)?;
+        assert!(readings.len() >= 100);
+        assert!(readings.windows(2).all(|pair| pair[0].measured_at <= pair[1].measured_at));
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_lines_are_named() {
+        let error = |text: &str| format!("{:#}", parse(text).expect_err(text));
+        assert!(error("value\n").contains("first line"));
+        assert!(error("metric,value,measured_at\n").contains("no readings"));
+        assert!(
+            error("metric,value,measured_at\nt,1,2026-03-01T08:00:00Z\nt,1\n").contains("line 3")
+        );
+        assert!(
+            error("metric,value,measured_at\nt,1.2345,2026-03-01T08:00:00Z\n").contains("digits")
+        );
+        assert!(error("metric,value,measured_at\nt,1e3,2026-03-01T08:00:00Z\n").contains("1e3"));
+        assert!(error("metric,value,measured_at\nt,1,yesterday\n").contains("yesterday"));
+    }
+
+    #[test]
+    fn numbers_and_times_are_exact() -> anyhow::Result<()> {
+        assert_eq!(parse_decimal("-0.05")?, -50);
+        assert_eq!(parse_decimal("12")?, 12_000);
+        assert_eq!(parse_time("1970-01-02T00:00:01Z")?, 86_401_000);
+        Ok(())
+    }
+}
