@@ -3,69 +3,222 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hufu_proof::transaction::{Batch, Invocation};
-use hufu_proof::{Name, Outcome};
+use hufu_proof::{Digest, Name};
 
-use crate::problem::Problem;
-use crate::sources::Sources;
-use crate::world::{Asset, Context, Effects, Principal, StreamEffects, World};
+use crate::control::{Control, ControlSet, Controls};
+use crate::expression::Checked;
+use crate::package::{Action, AssetType, Package, Stream, Title, Version};
+use crate::policy::Policies;
+use crate::types::Type;
 
-/// A checked, compiled contract: cheap to share behind an [`Arc`].
+/// A checked, compiled contract: cheap to share behind an [`Arc`]. Made by
+/// [`check`](crate::check()).
 #[derive(Debug)]
-pub struct Contract {}
+pub struct Contract {
+    pub(crate) package: Package,
+    pub(crate) digest: Digest,
+    pub(crate) policies: Policies,
+    /// Asset types of the contracts it requires.
+    pub(crate) dependencies: BTreeMap<Name, Arc<Contract>>,
+    /// Expressions by action and field.
+    pub(crate) effects: BTreeMap<Name, BTreeMap<Name, Checked>>,
+    /// Invariants by asset type or stream.
+    pub(crate) invariants: BTreeMap<Name, Vec<(Name, Checked)>>,
+    pub(crate) controls: Controls,
+}
 
-/// Checks a package and compiles it. `dependencies` are the active contracts by
-/// name; those the package requires must be among them.
-///
-/// # Errors
-/// Everything that is wrong with the package, each with its file and line.
-pub fn check(
-    sources: &Sources,
-    dependencies: &BTreeMap<Name, Arc<Contract>>,
-) -> Result<Contract, Vec<Problem>> {
-    let _ = (sources, dependencies);
-    Err(Vec::new())
+/// A table of the read model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The contract's name with `_` for `-`.
+    pub schema: String,
+    /// The asset type's or stream's name with `_` for `-`.
+    pub name: String,
+    /// The asset type or stream.
+    pub of: Name,
+    /// Whether its rows are assets or rows of a stream.
+    pub kind: TableKind,
+    /// Columns in order.
+    pub columns: Vec<Column>,
+}
+
+/// What the rows of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// One asset each: the key, `state`, then the fields by name.
+    Asset,
+    /// One row of a batch each: `device`, `sequence`, `position`,
+    /// `recorded_height`, `recorded_time`, then the columns by name.
+    Stream,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Whether it may be NULL.
+    pub optional: bool,
+    /// Whether it is the asset's key.
+    pub key: bool,
+}
+
+impl Table {
+    /// `schema.name`, as controls write it.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 impl Contract {
-    /// Executes an action, from the check of its asset and state on.
-    ///
-    /// # Errors
-    /// The outcome that goes into the receipt; nothing is to be written.
-    pub fn apply(
-        &self,
-        invocation: &Invocation,
-        context: &Context,
-        world: &dyn World,
-    ) -> Result<Effects, Outcome> {
-        let _ = (invocation, context, world);
-        Err(Outcome::NoAction)
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.package.name
     }
 
-    /// Checks a batch of a stream.
-    ///
-    /// # Errors
-    /// The outcome that goes into the receipt; nothing is to be written.
-    pub fn append(
-        &self,
-        batch: &Batch,
-        context: &Context,
-        world: &dyn World,
-    ) -> Result<StreamEffects, Outcome> {
-        let _ = (batch, context, world);
-        Err(Outcome::NoAction)
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.package.version
     }
 
-    /// Whether `principal` may read the asset.
-    pub fn visible(
-        &self,
-        principal: &Principal,
-        asset_type: &Name,
-        key: &str,
-        asset: &Asset,
-        world: &dyn World,
-    ) -> bool {
-        let _ = (principal, asset_type, key, asset, world);
-        false
+    /// Its title.
+    pub fn title(&self) -> &Title {
+        &self.package.title
     }
+
+    /// The digest of the package it was made from.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// All its declarations.
+    pub fn package(&self) -> &Package {
+        &self.package
+    }
+
+    /// The contracts it requires.
+    pub fn dependencies(&self) -> &BTreeMap<Name, Arc<Contract>> {
+        &self.dependencies
+    }
+
+    /// The asset type called `name`.
+    pub fn asset_type(&self, name: &str) -> Option<&AssetType> {
+        self.package.assets.get(name)
+    }
+
+    /// The action called `name`.
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        self.package.actions.get(name)
+    }
+
+    /// The stream called `name`.
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        self.package.streams.get(name)
+    }
+
+    /// Whether `role` is one of its roles; a member's kind of the same name
+    /// counts as the role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.package.roles.contains_key(role)
+    }
+
+    /// Its controls, in the order of their files' names.
+    pub fn controls(&self) -> &[Control] {
+        &self.controls.controls
+    }
+
+    /// The control called `id`.
+    pub fn control(&self, id: &str) -> Option<&Control> {
+        self.controls.controls.iter().find(|control| control.id.as_str() == id)
+    }
+
+    /// Its control sets by name.
+    pub fn control_sets(&self) -> &BTreeMap<Name, ControlSet> {
+        &self.controls.sets
+    }
+
+    /// The generated Cedar schema, for people.
+    pub fn cedar_schema(&self) -> &str {
+        &self.policies.schema
+    }
+
+    /// The tables of the read model: one for each asset type, then one for each
+    /// stream, by name.
+    pub fn tables(&self) -> Vec<Table> {
+        let column = |name: &str, ty: Type| Column {
+            name: name.to_owned(),
+            ty,
+            optional: false,
+            key: false,
+        };
+        let table = |of: &Name, kind, columns| Table {
+            schema: sql_name(&self.package.name),
+            name: sql_name(of),
+            of: of.clone(),
+            kind,
+            columns,
+        };
+        let mut tables = Vec::new();
+        for (name, asset) in &self.package.assets {
+            let key = Column { key: true, ..column(asset.key.as_str(), Type::Id) };
+            let mut columns = vec![key, column("state", Type::Symbol)];
+            columns.extend(asset.fields.iter().map(|(name, field)| Column {
+                optional: field.optional,
+                ..column(name.as_str(), field.ty.clone())
+            }));
+            tables.push(table(name, TableKind::Asset, columns));
+        }
+        for (name, stream) in &self.package.streams {
+            let block = crate::types::Clock::Block;
+            let mut columns = vec![
+                column(
+                    "device",
+                    Type::Ref {
+                        contract: stream.signer_contract.clone(),
+                        asset: stream.signer_asset.clone(),
+                    },
+                ),
+                column("sequence", Type::int()),
+                column("position", Type::int()),
+                column("recorded_height", Type::int()),
+                column("recorded_time", Type::Time { clock: block }),
+            ];
+            columns.extend(
+                stream.columns.iter().map(|(name, ty)| column(name.as_str(), ty.clone())),
+            );
+            tables.push(table(name, TableKind::Stream, columns));
+        }
+        tables
+    }
+
+    /// Its asset types and those of the contracts it requires.
+    pub fn catalogue(&self) -> Catalogue<'_> {
+        Catalogue { package: &self.package, dependencies: &self.dependencies }
+    }
+}
+
+/// The asset types that a package can name: its own and those of the contracts
+/// it requires.
+#[derive(Clone, Copy, Debug)]
+pub struct Catalogue<'a> {
+    pub(crate) package: &'a Package,
+    pub(crate) dependencies: &'a BTreeMap<Name, Arc<Contract>>,
+}
+
+impl<'a> Catalogue<'a> {
+    /// The asset type called `asset` of `contract`.
+    pub fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&'a AssetType> {
+        if *contract == self.package.name {
+            self.package.assets.get(asset)
+        } else {
+            self.dependencies.get(contract)?.package.assets.get(asset)
+        }
+    }
+}
+
+/// A name as SQL has it: `_` for `-`.
+pub fn sql_name(name: &Name) -> String {
+    name.as_str().replace('-', "_")
 }

@@ -1,13 +1,50 @@
 //! Contract packages: parse, check, evaluate.
+//!
+//! A package is a folder of data that a company, a regulator and a validator can
+//! all read: what there is (`contract.toml`), who may do and see what
+//! (`policy.cedar`), what is looked for (`controls/*.sql`, `controls.toml`), and
+//! scenarios (`cases/*.toml`). [`check()`] turns the files into a [`Contract`]
+//! or into everything that is wrong with them; the contract turns a signed
+//! action into [`Effects`] or the [`Outcome`](hufu_proof::Outcome) that goes into
+//! the receipt.
+//!
+//! It is *not* a machine: no store, no clock, no network, no threads, no floats,
+//! and nothing depends on the order of a hash map. Given the same bytes it does
+//! the same everywhere. SQL is not parsed here but by the read model.
+//!
+//! Where to start reading: [`package`] is what a package declares, [`check()`]
+//! ties the checks together, `execute` runs actions, [`expression`] is the
+//! language of effects, `policy` is Cedar.
+//!
+//! Rules it keeps:
+//! - Every parser bounds its input and reports every problem with its line.
+//! - Nothing is permitted by default; an error in a policy denies.
+//! - Arithmetic is checked; overflow refuses the transaction.
 
+pub mod case;
+mod check;
 pub mod contract;
+pub mod control;
+mod execute;
+pub mod expression;
+pub mod manifest;
+pub mod package;
+mod policy;
 pub mod problem;
+mod reader;
 pub mod sources;
+pub mod time;
+pub mod types;
+pub mod unit;
 pub mod world;
 
-pub use contract::{Contract, check};
+pub use check::check;
+pub use contract::{Column, Contract, Table, TableKind};
+pub use control::{Control, ControlSet, Severity};
 pub use problem::Problem;
 pub use sources::Sources;
+pub use types::{Clock, Type};
+pub use unit::Unit;
 pub use world::{
     Asset, Context, Effects, Event, Member, Principal, StreamEffects, World, Write,
 };

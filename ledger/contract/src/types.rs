@@ -1,0 +1,488 @@
+//! Types of fields, parameters and columns, and how values of them are checked,
+//! read from text or JSON, and shown.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use hufu_proof::{Digest, IdentityId, Name, Value};
+
+use crate::unit::Unit;
+
+/// Longest text field in bytes.
+pub const MAX_TEXT: u32 = 32 * 1024;
+/// Most items of a list or set.
+pub const MAX_ITEMS: u32 = 256;
+/// Highest scale of a decimal.
+pub const MAX_SCALE: u8 = 18;
+/// The last time that is accepted: the end of the year 9999, in milliseconds.
+pub const MAX_TIME: u64 = 253_402_300_799_999;
+
+/// Whose clock a time is from. The two are never compared or mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    /// The time the validators agreed on for a block.
+    Block,
+    /// A time that a signer declared.
+    Signer,
+}
+
+/// The type of a field, parameter or column, with its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// True or false.
+    Bool,
+    /// A whole number.
+    Int {
+        /// Its unit.
+        unit: Unit,
+        /// Least value.
+        min: i64,
+        /// Greatest value.
+        max: i64,
+    },
+    /// A number with `scale` decimals, held in units of its last decimal.
+    Decimal {
+        /// Decimals.
+        scale: u8,
+        /// Its unit.
+        unit: Unit,
+        /// Least value, in units of the last decimal.
+        min: i64,
+        /// Greatest value, in units of the last decimal.
+        max: i64,
+    },
+    /// Text of at most `max` bytes.
+    Text {
+        /// Bytes.
+        max: u32,
+    },
+    /// A short code of 1 to 64 bytes.
+    Symbol,
+    /// The identifier of a thing, 1 to 128 bytes.
+    Id,
+    /// At most `max` bytes.
+    Bytes {
+        /// Bytes.
+        max: u32,
+    },
+    /// A SHA-256 digest.
+    Digest,
+    /// Milliseconds since 1970.
+    Time {
+        /// Whose clock.
+        clock: Clock,
+    },
+    /// A member of the consortium.
+    Member,
+    /// A signing key.
+    Identity,
+    /// The key of an asset.
+    Ref {
+        /// The contract that has the asset type.
+        contract: Name,
+        /// The asset type.
+        asset: Name,
+    },
+    /// At most `max` scalars, in order.
+    List {
+        /// Their type.
+        of: Box<Type>,
+        /// Items.
+        max: u32,
+    },
+    /// At most `max` scalars, each once.
+    Set {
+        /// Their type.
+        of: Box<Type>,
+        /// Items.
+        max: u32,
+    },
+}
+
+impl Type {
+    /// An `int` without unit or bounds.
+    pub fn int() -> Self {
+        Self::Int { unit: Unit::count(), min: i64::MIN, max: i64::MAX }
+    }
+
+    /// Its name, as contracts write it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Int { .. } => "int",
+            Self::Decimal { .. } => "decimal",
+            Self::Text { .. } => "text",
+            Self::Symbol => "symbol",
+            Self::Id => "id",
+            Self::Bytes { .. } => "bytes",
+            Self::Digest => "digest",
+            Self::Time { .. } => "time",
+            Self::Member => "member",
+            Self::Identity => "identity",
+            Self::Ref { .. } => "ref",
+            Self::List { .. } => "list",
+            Self::Set { .. } => "set",
+        }
+    }
+
+    /// The unit of a number; a plain count for everything else.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Int { unit, .. } | Self::Decimal { unit, .. } => unit.clone(),
+            _ => Unit::count(),
+        }
+    }
+
+    /// Whether it is one value, not a list or set.
+    pub fn is_scalar(&self) -> bool {
+        !matches!(self, Self::List { .. } | Self::Set { .. })
+    }
+
+    /// Whether values of the two types mean the same: all but the bounds is
+    /// equal.
+    pub fn same_meaning(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int { unit: one, .. }, Self::Int { unit: two, .. }) => one == two,
+            (
+                Self::Decimal { scale: one_scale, unit: one, .. },
+                Self::Decimal { scale: two_scale, unit: two, .. },
+            ) => one_scale == two_scale && one == two,
+            (Self::Text { .. }, Self::Text { .. }) | (Self::Bytes { .. }, Self::Bytes { .. }) => {
+                true
+            }
+            (Self::List { of: one, .. }, Self::List { of: two, .. })
+            | (Self::Set { of: one, .. }, Self::Set { of: two, .. }) => one.same_meaning(two),
+            _ => self == other,
+        }
+    }
+
+    /// Whether every value of `other` is one of this type too.
+    pub fn accepts_all_of(&self, other: &Self) -> bool {
+        self.same_meaning(other)
+            && match (self, other) {
+                (Self::Int { min, max, .. }, Self::Int { min: low, max: high, .. })
+                | (Self::Decimal { min, max, .. }, Self::Decimal { min: low, max: high, .. }) => {
+                    min <= low && max >= high
+                }
+                (Self::Text { max }, Self::Text { max: other })
+                | (Self::Bytes { max }, Self::Bytes { max: other }) => max >= other,
+                (Self::List { of, max }, Self::List { of: other_of, max: other })
+                | (Self::Set { of, max }, Self::Set { of: other_of, max: other }) => {
+                    max >= other && of.accepts_all_of(other_of)
+                }
+                _ => true,
+            }
+    }
+
+    /// Checks that `value` is of this type and within its bounds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, value: &Value) -> Result<(), String> {
+        let range = |value: i64, min: i64, max: i64, scale: u8| {
+            if value < min || value > max {
+                let show = |value| decimal_text(value, scale);
+                Err(format!("{} is not within {} to {}", show(value), show(min), show(max)))
+            } else {
+                Ok(())
+            }
+        };
+        let bytes = |length: usize, max: usize| {
+            if length > max {
+                Err(format!("{length} bytes; at most {max} are accepted"))
+            } else {
+                Ok(())
+            }
+        };
+        match (self, value) {
+            (Self::Bool, Value::Bool(_))
+            | (Self::Digest, Value::Digest(_))
+            | (Self::Member, Value::Member(_))
+            | (Self::Identity, Value::Identity(_)) => Ok(()),
+            (Self::Int { min, max, .. }, Value::Int(value)) => range(*value, *min, *max, 0),
+            (Self::Decimal { min, max, scale, .. }, Value::Decimal(value)) => {
+                range(*value, *min, *max, *scale)
+            }
+            (Self::Text { max }, Value::Text(text)) => {
+                if text.contains('\0') {
+                    return Err("contains a zero character".into());
+                }
+                bytes(text.len(), *max as usize)
+            }
+            (Self::Symbol, Value::Symbol(text)) => code(text, Value::MAX_SYMBOL),
+            (Self::Id, Value::Id(text)) | (Self::Ref { .. }, Value::Ref(text)) => {
+                code(text, Value::MAX_ID)
+            }
+            (Self::Bytes { max }, Value::Bytes(value)) => bytes(value.len(), *max as usize),
+            (Self::Time { .. }, Value::Time(time)) => {
+                if *time > MAX_TIME {
+                    Err(format!("{time} ms is after the year 9999"))
+                } else {
+                    Ok(())
+                }
+            }
+            (Self::List { of, max }, Value::List(items)) => {
+                count(items.len(), *max)?;
+                items.iter().try_for_each(|item| of.check(item))
+            }
+            (Self::Set { of, max }, Value::Set(items)) => {
+                count(items.len(), *max)?;
+                items.iter().try_for_each(|item| of.check(item))
+            }
+            _ => Err(format!("is {}, not {self}", value.type_name())),
+        }
+    }
+
+    /// Reads a value as people write it: decimals with a point, times as
+    /// milliseconds or RFC 3339 in UTC, bytes in hexadecimal. Lists and sets are
+    /// read from JSON only.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        let not = |what: &str| format!("`{}` is not {what}", text.chars().take(64).collect::<String>());
+        let value = match self {
+            Self::Bool => match text {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => return Err(not("true or false")),
+            },
+            Self::Int { .. } => {
+                Value::Int(text.parse().map_err(|_| not("a whole number of 64 bits"))?)
+            }
+            Self::Decimal { scale, .. } => Value::Decimal(parse_decimal(text, *scale)?),
+            Self::Text { .. } => Value::Text(text.to_owned()),
+            Self::Symbol => Value::Symbol(text.to_owned()),
+            Self::Id => Value::Id(text.to_owned()),
+            Self::Bytes { .. } => Value::Bytes(
+                parse_hex(text).ok_or_else(|| not("an even number of hexadecimal digits"))?,
+            ),
+            Self::Digest => {
+                Value::Digest(text.parse::<Digest>().map_err(|error| error.to_string())?)
+            }
+            Self::Time { .. } => Value::Time(crate::time::parse(text)?),
+            Self::Member => Value::Member(Name::new(text).map_err(|error| error.to_string())?),
+            Self::Identity => {
+                Value::Identity(text.parse::<IdentityId>().map_err(|error| error.to_string())?)
+            }
+            Self::Ref { .. } => Value::Ref(text.to_owned()),
+            Self::List { .. } | Self::Set { .. } => return Err("write a list".into()),
+        };
+        self.check(&value)?;
+        Ok(value)
+    }
+
+    /// Reads a value from JSON: numbers, text (as [`Type::parse`] reads it),
+    /// true and false, and lists of them.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(&self, json: &serde_json::Value) -> Result<Value, String> {
+        use serde_json::Value as Json;
+        let items = |of: &Self, max: u32| match json {
+            Json::Array(items) => {
+                count(items.len(), max)?;
+                items.iter().map(|item| of.from_json(item)).collect::<Result<Vec<_>, _>>()
+            }
+            _ => Err("is not a list".to_owned()),
+        };
+        let value = match (self, json) {
+            (Self::List { of, max }, _) => Value::List(items(of, *max)?),
+            (Self::Set { of, max }, _) => {
+                let items = items(of, *max)?;
+                let length = items.len();
+                let set: BTreeSet<Value> = items.into_iter().collect();
+                if set.len() != length {
+                    return Err("has an item twice".into());
+                }
+                Value::Set(set)
+            }
+            (_, Json::String(text)) => return self.parse(text),
+            // A number's JSON text, so that no float comes in between.
+            (Self::Int { .. } | Self::Decimal { .. } | Self::Time { .. }, Json::Number(number)) => {
+                return self.parse(&number.to_string());
+            }
+            (Self::Bool, Json::Bool(value)) => Value::Bool(*value),
+            _ => return Err(format!("is not {self}")),
+        };
+        self.check(&value)?;
+        Ok(value)
+    }
+
+    /// Shows a value as [`Type::from_json`] reads it.
+    pub fn to_json(&self, value: &Value) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match (self, value) {
+            (_, Value::Bool(value)) => Json::Bool(*value),
+            (_, Value::Int(value)) => Json::from(*value),
+            (Self::Decimal { scale, .. }, Value::Decimal(value)) => {
+                Json::String(decimal_text(*value, *scale))
+            }
+            (_, Value::Decimal(value)) => Json::from(*value),
+            (_, Value::Time(value)) => Json::from(*value),
+            (
+                _,
+                Value::Text(text) | Value::Symbol(text) | Value::Id(text) | Value::Ref(text),
+            ) => Json::String(text.clone()),
+            (_, Value::Bytes(bytes)) => Json::String(hex_text(bytes)),
+            (_, Value::Digest(digest)) => Json::String(digest.to_string()),
+            (_, Value::Member(name)) => Json::String(name.to_string()),
+            (_, Value::Identity(identity)) => Json::String(identity.to_string()),
+            (Self::List { of, .. }, Value::List(items)) => {
+                Json::Array(items.iter().map(|item| of.to_json(item)).collect())
+            }
+            (Self::Set { of, .. }, Value::Set(items)) => {
+                Json::Array(items.iter().map(|item| of.to_json(item)).collect())
+            }
+            (_, Value::List(items)) => {
+                Json::Array(items.iter().map(|item| self.to_json(item)).collect())
+            }
+            (_, Value::Set(items)) => {
+                Json::Array(items.iter().map(|item| self.to_json(item)).collect())
+            }
+        }
+    }
+
+    /// The most bytes a value of it takes, encoded.
+    pub fn max_size(&self) -> usize {
+        1 + match self {
+            Self::Bool => 1,
+            Self::Int { .. } | Self::Decimal { .. } | Self::Time { .. } => 8,
+            Self::Text { max } | Self::Bytes { max } => 4 + *max as usize,
+            Self::Symbol | Self::Member => 4 + Value::MAX_SYMBOL,
+            Self::Id | Self::Ref { .. } => 4 + Value::MAX_ID,
+            Self::Digest | Self::Identity => 32,
+            Self::List { of, max } | Self::Set { of, max } => 4 + *max as usize * of.max_size(),
+        }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())?;
+        match self {
+            Self::Decimal { scale, .. } => write!(formatter, "({scale})")?,
+            Self::Time { clock: Clock::Block } => formatter.write_str(" of the block")?,
+            Self::Time { clock: Clock::Signer } => formatter.write_str(" of a signer")?,
+            Self::Ref { contract, asset } => write!(formatter, " to {contract}/{asset}")?,
+            Self::List { of, .. } | Self::Set { of, .. } => write!(formatter, " of {of}")?,
+            _ => {}
+        }
+        let unit = self.unit();
+        if unit.is_count() { Ok(()) } else { write!(formatter, " in {unit}") }
+    }
+}
+
+/// Shows `value` units of 10^-`scale` with a decimal point.
+pub fn decimal_text(value: i64, scale: u8) -> String {
+    if scale == 0 {
+        return value.to_string();
+    }
+    let width = usize::from(scale) + 1;
+    let digits = format!("{:0width$}", value.unsigned_abs());
+    let (whole, part) = digits.split_at(digits.len() - usize::from(scale));
+    format!("{}{whole}.{part}", if value < 0 { "-" } else { "" })
+}
+
+/// Reads a decimal number into units of 10^-`scale`.
+///
+/// # Errors
+/// When it is not one, has more decimals than `scale`, or is too large.
+pub fn parse_decimal(text: &str, scale: u8) -> Result<i64, String> {
+    let shown: String = text.chars().take(64).collect();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(whole) || !all_digits(part) {
+        return Err(format!("`{shown}` is not a decimal number"));
+    }
+    let kept = part.trim_end_matches('0');
+    if kept.len() > usize::from(scale) {
+        return Err(format!("`{shown}` has more than {scale} decimals"));
+    }
+    let mut number: i64 = 0;
+    let padding = std::iter::repeat_n(b'0', usize::from(scale) - kept.len());
+    for digit in whole.bytes().chain(kept.bytes()).chain(padding) {
+        let digit = i64::from(digit - b'0');
+        let digit = if negative { -digit } else { digit };
+        number = number
+            .checked_mul(10)
+            .and_then(|number| number.checked_add(digit))
+            .ok_or_else(|| format!("`{shown}` is too large for 64 bits"))?;
+    }
+    Ok(number)
+}
+
+fn code(text: &str, max: usize) -> Result<(), String> {
+    if text.is_empty() || text.len() > max {
+        return Err(format!("{} bytes; 1 to {max} are accepted", text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("contains a control character".into());
+    }
+    Ok(())
+}
+
+fn count(items: usize, max: u32) -> Result<(), String> {
+    if items > max as usize {
+        return Err(format!("{items} items; at most {max} are accepted"));
+    }
+    Ok(())
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex_text(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decimals_are_read_as_they_are_shown(value in any::<i64>(), scale in 0..=MAX_SCALE) {
+            prop_assert_eq!(parse_decimal(&decimal_text(value, scale), scale), Ok(value));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused_without_panic(text in ".{0,80}") {
+            for ty in [
+                Type::Bool, Type::int(), Type::Symbol, Type::Id, Type::Text { max: 16 },
+                Type::Bytes { max: 8 }, Type::Digest, Type::Member, Type::Identity,
+                Type::Time { clock: Clock::Signer },
+                Type::Decimal { scale: 3, unit: Unit::count(), min: i64::MIN, max: i64::MAX },
+            ] {
+                if let Ok(value) = ty.parse(&text) {
+                    prop_assert_eq!(ty.check(&value), Ok(()));
+                    prop_assert_eq!(ty.from_json(&ty.to_json(&value)), Ok(value));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let ty = Type::Decimal { scale: 3, unit: Unit::count(), min: -1500, max: 2000 };
+        assert_eq!(ty.parse("-1.5"), Ok(Value::Decimal(-1500)));
+        assert_eq!(ty.parse("2.0000"), Ok(Value::Decimal(2000)));
+        assert!(ty.parse("2.001").unwrap_err().contains("2.001 is not within -1.500 to 2.000"));
+        assert!(ty.parse("0.0001").unwrap_err().contains("more than 3 decimals"));
+        assert!(ty.check(&Value::Int(1)).is_err());
+        assert!(Type::Symbol.check(&Value::Symbol(String::new())).is_err());
+        assert!(Type::Symbol.check(&Value::Symbol("a".repeat(65))).is_err());
+        assert!(Type::Id.check(&Value::Id("a\nb".into())).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Checks a contract package and runs its cases on a real machine.
