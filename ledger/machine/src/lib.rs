@@ -1,1 +1,54 @@
-//! Placeholder until its first module lands.
+//! The ledger's deterministic state machine.
+//!
+//! Finalized blocks go in, one after another ([`Machine::execute`]); out come a
+//! state root, the entries of a Merkle log that say what became of every
+//! transaction, and events for read models; all of it is durable in a
+//! [`hufu_store::Store`] before it is answered. Everything can then be read and
+//! proved ([`Reader`]): state as of a height, receipts, state proofs.
+//!
+//! It is *not* consensus (blocks come finalized), not admission (what is worth
+//! proposing is the node's to say), and knows nothing of X.509, HTTP or tokens.
+//!
+//! # Rules it keeps
+//!
+//! - The result is a function of the genesis file and the blocks. There is no
+//!   clock but the block's time, no randomness, no float, no locale, and nothing
+//!   depends on the order of a hash map or on threads.
+//! - Every node computes the same bytes: what is staged in the store for a
+//!   height follows from the block alone.
+//! - A refused transaction changes nothing but the log.
+//! - What is wrong with a transaction is an [`hufu_proof::Outcome`]; what is
+//!   wrong with the machine is a [`MachineError`], and stops it. A header that
+//!   commits to another result than this machine's stops it too.
+//!
+//! # Where to start reading
+//!
+//! [`Machine`] executes a block; the `execute` module has the order of checks
+//! and what a duplicate is; [`system`] has certificates and proposals; [`key`]
+//! and [`record`] are the state; `tree` and `log` are what roots and paths are
+//! made of.
+
+mod cache;
+mod chain;
+mod contracts;
+mod encoded;
+mod error;
+pub mod event;
+mod execute;
+mod form;
+mod index;
+pub mod key;
+mod log;
+mod machine;
+mod reader;
+pub mod record;
+pub mod signatures;
+mod state;
+pub mod system;
+mod tree;
+
+pub use error::MachineError;
+pub use event::Event;
+pub use machine::{Executed, Machine, check_child};
+pub use reader::{Found, Reader, Replay};
+pub use state::View;

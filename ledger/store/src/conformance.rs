@@ -336,6 +336,24 @@ fn large_values_are_split<B: Bench>(bench: &B) {
     for size in sizes {
         let read = large::read(&store, Space::Packages, &size.to_be_bytes(), 0).expect("reads");
         assert_eq!(read, Some(value(size)), "{size} bytes");
+        for offset in [0, 1, MAX_VALUE - 5, MAX_VALUE - 4, MAX_VALUE, 2 * MAX_VALUE - 4] {
+            for length in [0, 1, 100, MAX_VALUE + 7] {
+                let part = large::read_part(
+                    &store,
+                    Space::Packages,
+                    &size.to_be_bytes(),
+                    0,
+                    offset,
+                    length,
+                );
+                if length == 0 || offset + length <= size {
+                    let expected = value(size).get(offset..offset + length).map(<[u8]>::to_vec);
+                    assert_eq!(part.expect("reads"), expected.unwrap_or_default());
+                } else {
+                    assert!(part.is_err(), "{offset}+{length} of {size}");
+                }
+            }
+        }
     }
     assert_eq!(large::read(&store, Space::Packages, b"none", 0).expect("reads"), None);
 }

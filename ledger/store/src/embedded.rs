@@ -248,7 +248,6 @@ impl Shared {
         writer: &mut Writer,
         rows: impl Iterator<Item = (Space, Vec<u8>, Option<Vec<u8>>)>,
         last: Option<Staged>,
-        durable: bool,
     ) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
         let mut size = 0;
@@ -268,7 +267,7 @@ impl Shared {
         if let Some(staged) = last {
             batch.insert(&self.meta, "staged", encode_staged(&staged));
         }
-        self.commit(writer, batch, durable)
+        self.commit(writer, batch, false)
     }
 
     /// Removes every row of `height`, which was staged with other content and
@@ -289,7 +288,7 @@ impl Shared {
                 }
             }
         }
-        self.write_rows(writer, rows.into_iter(), None, false)
+        self.write_rows(writer, rows.into_iter(), None)
     }
 }
 
@@ -321,11 +320,11 @@ impl Store for EmbeddedStore {
         // The content is announced before the first row, so that whoever finds
         // leftovers knows whether they are of the same content.
         let mut staged = Staged { height, digest, complete: false };
-        self.shared.write_rows(&mut writer, std::iter::empty(), Some(staged), false)?;
+        self.shared.write_rows(&mut writer, std::iter::empty(), Some(staged))?;
         writer.staged = Some(staged);
         staged.complete = true;
         let rows = writes.into_iter().map(|write| encode_row(height, write));
-        self.shared.write_rows(&mut writer, rows, Some(staged), false)?;
+        self.shared.write_rows(&mut writer, rows, Some(staged))?;
         writer.staged = Some(staged);
         Ok(())
     }
@@ -363,7 +362,7 @@ impl Store for EmbeddedStore {
             return Err(StoreError::NotNext { applied, height });
         }
         let rows = writes.into_iter().map(|write| encode_row(height, write));
-        self.shared.write_rows(&mut writer, rows, None, true)
+        self.shared.write_rows(&mut writer, rows, None)
     }
 
     fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {

@@ -72,6 +72,38 @@ pub fn read(
     if value.len() == length { Ok(Some(value)) } else { Err(damaged()) }
 }
 
+/// `length` bytes of the value under `key` from `offset` on, as of `height`,
+/// reading only the chunks that have them.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when the value does not have those bytes, or what
+/// the store meets.
+pub fn read_part(
+    store: &dyn Store,
+    space: Space,
+    key: &[u8],
+    height: u64,
+    offset: usize,
+    length: usize,
+) -> Result<Vec<u8>, StoreError> {
+    let damaged = || StoreError::damaged(format!("a large value of the space `{space}`"));
+    let end = offset.checked_add(length).filter(|end| *end <= MAX_LARGE).ok_or_else(damaged)?;
+    let mut part = Vec::with_capacity(length);
+    // The length in front of the first chunk shifts everything behind it.
+    let mut at = offset + PREFIX;
+    while at < end + PREFIX {
+        let index = u16::try_from(at / MAX_VALUE).map_err(|_| damaged())?;
+        let chunk = store.read(space, &chunk_key(key, index), height)?.ok_or_else(damaged)?;
+        let begin = at % MAX_VALUE;
+        let stop = chunk.len().min(begin + end + PREFIX - at);
+        let bytes = chunk.get(begin..stop).filter(|bytes| !bytes.is_empty());
+        let bytes = bytes.ok_or_else(damaged)?;
+        part.extend_from_slice(bytes);
+        at += bytes.len();
+    }
+    Ok(part)
+}
+
 fn chunk_key(key: &[u8], index: u16) -> Vec<u8> {
     [key, &index.to_be_bytes()].concat()
 }

@@ -153,8 +153,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Fenced`], or what the engine met.
     fn flip(&self, applied: Applied) -> Result<(), StoreError>;
 
-    /// Durably adds plain rows that belong to an applied height but arrive
-    /// later, such as a certificate of finality.
+    /// Adds plain rows that belong to an applied height but arrive later, such
+    /// as a certificate of finality. They are visible at once, and durable with
+    /// the next flip at the latest.
     ///
     /// # Errors
     /// [`StoreError`]; versioned spaces are refused.

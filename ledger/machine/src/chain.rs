@@ -1,0 +1,151 @@
+//! Blocks, headers, commitments, certificates of finality and events, by
+//! height, in the plain spaces of a store.
+//!
+//! | space | row | holds |
+//! |---|---|---|
+//! | headers | `h` + height | the header |
+//! | headers | `c` + height | the [`Commitment`] after executing the height |
+//! | blocks | height (large) | the block |
+//! | events | height (large) | the events of the height |
+//! | finality | height | the certificate of finality, where one was given |
+
+use borsh::BorshDeserialize;
+use hufu_proof::codec::{self, MAX_BLOCK, MAX_PROOF};
+use hufu_proof::{Block, Commitment, FinalityCertificate, Header, Transaction};
+use hufu_store::{KeyRange, Space, Store, StoreError, Write, large};
+
+use crate::error::MachineError;
+use crate::event::Event;
+
+/// Most bytes that are accepted of a height's events.
+const MAX_EVENTS: usize = large::MAX_LARGE;
+
+/// Most bytes of an encoded header or commitment.
+const MAX_HEADER: usize = 1_024;
+
+fn header_key(height: u64) -> Vec<u8> {
+    [&b"h"[..], &height.to_be_bytes()].concat()
+}
+
+fn commitment_key(height: u64) -> Vec<u8> {
+    [&b"c"[..], &height.to_be_bytes()].concat()
+}
+
+/// The rows of a height.
+pub(crate) fn writes(
+    header: &Header,
+    block: &[u8],
+    commitment: &Commitment,
+    events: &[Event],
+) -> Result<Vec<Write>, StoreError> {
+    let height = header.height;
+    let key = height.to_be_bytes();
+    let mut writes = vec![
+        Write::put(Space::Headers, header_key(height), codec::encode(header)),
+        Write::put(Space::Headers, commitment_key(height), codec::encode(commitment)),
+    ];
+    writes.extend(large::writes(Space::Blocks, &key, block)?);
+    writes.extend(large::writes(Space::Events, &key, &codec::encode(events))?);
+    Ok(writes)
+}
+
+/// The row of a certificate of finality.
+pub(crate) fn finality_write(height: u64, certificate: &FinalityCertificate) -> Write {
+    Write::put(Space::Finality, height.to_be_bytes(), codec::encode(certificate))
+}
+
+fn decode<T: BorshDeserialize>(
+    what: &'static str,
+    row: &[u8],
+    limit: usize,
+) -> Result<T, MachineError> {
+    codec::decode(what, row, limit).map_err(|error| MachineError::undecodable(what, error))
+}
+
+pub(crate) fn header(store: &dyn Store, height: u64) -> Result<Option<Header>, MachineError> {
+    let row = store.read_latest(Space::Headers, &header_key(height))?;
+    row.map(|row| decode("header", &row, MAX_HEADER)).transpose()
+}
+
+/// Headers `begin..end`, all of which must be there.
+pub(crate) fn headers(
+    store: &dyn Store,
+    begin: u64,
+    end: u64,
+) -> Result<Vec<Header>, MachineError> {
+    let range = KeyRange { start: header_key(begin), end: Some(header_key(end)) };
+    let count = usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX);
+    let rows = store.scan(Space::Headers, &range, u64::MAX, count)?;
+    if rows.len() != count {
+        return Err(MachineError::damaged("chain of headers"));
+    }
+    rows.iter().map(|(_, row)| decode("header", row, MAX_HEADER)).collect()
+}
+
+pub(crate) fn commitment(
+    store: &dyn Store,
+    height: u64,
+) -> Result<Option<Commitment>, MachineError> {
+    let row = store.read_latest(Space::Headers, &commitment_key(height))?;
+    row.map(|row| decode("commitment", &row, MAX_HEADER)).transpose()
+}
+
+pub(crate) fn block(store: &dyn Store, height: u64) -> Result<Option<Block>, MachineError> {
+    let bytes = large::read(store, Space::Blocks, &height.to_be_bytes(), u64::MAX)?;
+    // A block may be larger in the store than on the network: nothing here
+    // relies on the network's limit.
+    bytes.map(|bytes| decode("block", &bytes, MAX_BLOCK.max(bytes.len()))).transpose()
+}
+
+/// A transaction at `offset` of the block of `height`, without reading the rest.
+pub(crate) fn transaction(
+    store: &dyn Store,
+    height: u64,
+    offset: u32,
+    length: u32,
+) -> Result<Transaction, MachineError> {
+    let key = height.to_be_bytes();
+    let length = length as usize;
+    let bytes = large::read_part(store, Space::Blocks, &key, u64::MAX, offset as usize, length)?;
+    decode("transaction", &bytes, length)
+}
+
+pub(crate) fn events(store: &dyn Store, height: u64) -> Result<Option<Vec<Event>>, MachineError> {
+    let bytes = large::read(store, Space::Events, &height.to_be_bytes(), u64::MAX)?;
+    bytes.map(|bytes| decode("events", &bytes, MAX_EVENTS)).transpose()
+}
+
+pub(crate) fn finality(
+    store: &dyn Store,
+    height: u64,
+) -> Result<Option<FinalityCertificate>, MachineError> {
+    let row = store.read_latest(Space::Finality, &height.to_be_bytes())?;
+    row.map(|row| decode("finality certificate", &row, MAX_PROOF)).transpose()
+}
+
+/// The first certificate at or after `height`, with its height.
+pub(crate) fn next_finality(
+    store: &dyn Store,
+    height: u64,
+) -> Result<Option<(u64, FinalityCertificate)>, MachineError> {
+    let range = KeyRange { start: height.to_be_bytes().to_vec(), end: None };
+    let rows = store.scan(Space::Finality, &range, u64::MAX, 1)?;
+    let Some((key, row)) = rows.into_iter().next() else { return Ok(None) };
+    let key = key.try_into().map_err(|_| MachineError::damaged("finality certificate"))?;
+    Ok(Some((u64::from_be_bytes(key), decode("finality certificate", &row, MAX_PROOF)?)))
+}
+
+/// The newest height at most `applied` that has a certificate, if one of the
+/// last `within` heights has one.
+pub(crate) fn last_certified(
+    store: &dyn Store,
+    applied: u64,
+    within: u64,
+) -> Result<Option<u64>, MachineError> {
+    let start = applied.saturating_sub(within).to_be_bytes().to_vec();
+    let range = KeyRange { start, end: None };
+    let rows = store.scan(Space::Finality, &range, u64::MAX, usize::MAX)?;
+    let Some((key, _)) = rows.into_iter().next_back() else { return Ok(None) };
+    let key = key.try_into().map_err(|_| MachineError::damaged("finality certificate"))?;
+    Ok(Some(u64::from_be_bytes(key)))
+}

@@ -1,0 +1,257 @@
+//! What a read model is told of a block, in the order in which it happened.
+//!
+//! For each height: [`Event::Block`] first; then, for each transaction in the
+//! order of the block, [`Event::Transaction`] followed by what it changed.
+
+use std::collections::BTreeSet;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use hufu_contract::Asset;
+use hufu_proof::transaction::Proposal;
+use hufu_proof::{Digest, IdentityId, Name, Outcome, Payload, Serial};
+use serde::{Deserialize, Serialize};
+
+use crate::record::{CertificateRecord, IdentityRecord, MemberRecord};
+
+/// Something that a read model records.
+///
+/// `transaction` is the identifier of the transaction that did it, absent in
+/// the genesis block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[repr(u8)]
+pub enum Event {
+    /// A block was executed.
+    Block {
+        /// Its height.
+        height: u64,
+        /// Its digest.
+        digest: Digest,
+        /// Its time, milliseconds since 1970.
+        time_ms: u64,
+        /// Transactions in it.
+        transactions: u32,
+    } = 0,
+    /// A transaction was logged.
+    Transaction {
+        /// Its identifier. A refused duplicate has the identifier of the first.
+        id: Digest,
+        /// Its place in the block.
+        index: u32,
+        /// Its place in the log.
+        log_index: u64,
+        /// What became of it.
+        outcome: Outcome,
+        /// Whose key is in it; of a transaction refused with `signature`, the
+        /// holder of that key did not sign it.
+        signer: IdentityId,
+        /// The member that answers for the signer, if the signer is registered.
+        member: Option<Name>,
+        /// What it asked for.
+        kind: PayloadKind,
+        /// The contract it was for, if it was an `invoke` or `append`.
+        contract: Option<Name>,
+        /// The action or stream, likewise.
+        action: Option<Name>,
+    } = 1,
+    /// A member is in the consortium.
+    Member {
+        /// The transaction that did it.
+        transaction: Option<Digest>,
+        /// Its name.
+        name: Name,
+        /// All that is recorded of it.
+        record: MemberRecord,
+    } = 2,
+    /// An identity was registered or changed.
+    Identity {
+        /// The transaction that did it.
+        transaction: Option<Digest>,
+        /// The identity.
+        identity: IdentityId,
+        /// All that is recorded of it now.
+        record: IdentityRecord,
+    } = 3,
+    /// A certificate was recorded or its status changed.
+    Certificate {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// Its serial number.
+        serial: Serial,
+        /// All that is recorded of it now.
+        record: CertificateRecord,
+    } = 4,
+    /// An asset was created or changed.
+    Asset {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The contract.
+        contract: Name,
+        /// The asset's type.
+        asset_type: Name,
+        /// Its key.
+        key: String,
+        /// Whether it did not exist before.
+        created: bool,
+        /// State and all fields now.
+        asset: Asset,
+    } = 5,
+    /// A contract emitted an event.
+    Emitted {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The contract.
+        contract: Name,
+        /// Its name.
+        name: Name,
+        /// The type of the asset it happened to.
+        asset_type: Name,
+        /// The asset's key.
+        key: String,
+    } = 6,
+    /// Rows were appended to a stream. The rows themselves are in the block:
+    /// they are those of its transaction number `index`.
+    Rows {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// Its place in the block.
+        index: u32,
+        /// The contract.
+        contract: Name,
+        /// The stream.
+        stream: Name,
+        /// Who signed the rows.
+        signer: IdentityId,
+        /// The key of the asset that signed: the `device` column.
+        device: String,
+        /// The batch's number in the signer's stream.
+        sequence: u64,
+        /// How many rows.
+        rows: u32,
+    } = 7,
+    /// A proposal was made, approved or enacted.
+    Proposal {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// Its digest.
+        proposal: Digest,
+        /// What it asks for.
+        kind: ProposalKind,
+        /// The contract it is about.
+        contract: Name,
+        /// Who proposed it.
+        proposer: Name,
+        /// Who has approved it.
+        approvals: BTreeSet<Name>,
+        /// Whether it has taken effect.
+        enacted: bool,
+    } = 8,
+    /// A contract version became the active one.
+    Contract {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The contract.
+        contract: Name,
+        /// The version.
+        version: String,
+        /// The package's digest.
+        digest: Digest,
+    } = 9,
+    /// A member got or lost a role of a contract.
+    Role {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The contract.
+        contract: Name,
+        /// The role.
+        role: Name,
+        /// The member.
+        member: Name,
+        /// Whether the member has it now.
+        held: bool,
+    } = 10,
+    /// A regulator looked at something.
+    Look {
+        /// The transaction that recorded it.
+        transaction: Digest,
+        /// Which member.
+        member: Name,
+        /// What was asked.
+        subject: String,
+        /// As of which height.
+        height: u64,
+        /// Digest of the answer.
+        answer: Digest,
+    } = 11,
+}
+
+macro_rules! kind {
+    ($(#[$doc:meta])* $name:ident of $of:ident { $($(#[$variant_doc:meta])* $variant:ident($pattern:pat) = $code:literal $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+            BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+        )]
+        #[borsh(use_discriminant = true)]
+        #[serde(rename_all = "kebab-case")]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant = $code,)*
+        }
+
+        impl $name {
+            /// The kind of this one.
+            pub fn of(one: &$of) -> Self {
+                match one {
+                    $($pattern => Self::$variant,)*
+                }
+            }
+
+            /// Its name, in lower case.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+kind! {
+    /// What a transaction asks for.
+    PayloadKind of Payload {
+        /// To record certificates.
+        Issue(Payload::Issue(_)) = 0 "issue",
+        /// To revoke a certificate.
+        Revoke(Payload::Revoke(_)) = 1 "revoke",
+        /// An action of a contract.
+        Invoke(Payload::Invoke(_)) = 2 "invoke",
+        /// To append to a stream.
+        Append(Payload::Append(_)) = 3 "append",
+        /// A change of what all share.
+        Propose(Payload::Propose(_)) = 4 "propose",
+        /// Its approval.
+        Approve(Payload::Approve(_)) = 5 "approve",
+        /// To record a regulator's look.
+        Look(Payload::Look(_)) = 6 "look",
+    }
+}
+
+kind! {
+    /// What a proposal asks for.
+    ProposalKind of Proposal {
+        /// To deploy a contract package.
+        Deploy(Proposal::Deploy { .. }) = 0 "deploy",
+        /// To give a role.
+        Grant(Proposal::Grant { .. }) = 1 "grant",
+        /// To take a role.
+        Withdraw(Proposal::Withdraw { .. }) = 2 "withdraw",
+    }
+}

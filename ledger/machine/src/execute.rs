@@ -1,0 +1,427 @@
+//! Executing the transactions of a block.
+//!
+//! The checks of a transaction, in this order; the first that fails is its
+//! outcome:
+//!
+//! 1. size and form ([`crate::form`]), and the consortium it names;
+//! 2. the signature, by an algorithm of the constitution;
+//! 3. the signer: registered, active, within its validity at the block's time;
+//! 4. expiry, and that it was not recorded before;
+//! 5. what its payload asks for ([`crate::system`]; for contracts the rest of
+//!    the order is in [`hufu_contract`]).
+//!
+//! # Duplicates
+//!
+//! A transaction is recorded under its identifier once its signature has been
+//! found good, whatever its outcome after that; from then on the identifier is
+//! a duplicate. What was refused before that (form, consortium, signature) does
+//! not take the identifier: otherwise a faulty proposer could spoil somebody
+//! else's transaction by recording it with a broken signature first.
+//!
+//! # What a refused transaction changes
+//!
+//! Nothing but the log. There is no counter of a sender: identifiers are
+//! remembered instead.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use borsh::BorshSerialize;
+use hufu_contract::{Asset, Context, Contract, Principal};
+use hufu_proof::codec::{self, MAX_TRANSACTION};
+use hufu_proof::transaction::{Batch, IdentityKind, Invocation, MAX_LIFETIME, Proposal};
+use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Payload, Transaction};
+use hufu_store::{KeyRange, Space, Store, Write};
+
+use crate::cache::Generations;
+use crate::contracts::Contracts;
+use crate::encoded::Encoded;
+use crate::error::MachineError;
+use crate::event::{Event, PayloadKind};
+use crate::form;
+use crate::index::{self, Place};
+use crate::key;
+use crate::record::{ContractRecord, IdentityRecord};
+use crate::state::{State, world_from_state};
+
+/// State values that were read or written lately; `None` for keys that hold
+/// nothing.
+pub(crate) type StateCache = RefCell<Generations<Vec<u8>, Option<Arc<[u8]>>>>;
+
+/// State values kept in memory.
+const CACHED_VALUES: usize = 131_072;
+
+pub(crate) fn state_cache() -> StateCache {
+    RefCell::new(Generations::new(CACHED_VALUES))
+}
+
+/// Why a transaction did not go on: its own fault, or the machine's.
+pub(crate) enum Stop {
+    Refused(Outcome),
+    Failed(MachineError),
+}
+
+impl From<Outcome> for Stop {
+    fn from(outcome: Outcome) -> Self {
+        Self::Refused(outcome)
+    }
+}
+
+impl<E: Into<MachineError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Who signed the transaction being executed.
+pub(crate) struct Signer {
+    pub(crate) identity: IdentityId,
+    pub(crate) record: IdentityRecord,
+}
+
+/// What the transaction being executed would change.
+#[derive(Default)]
+struct Pending {
+    state: BTreeMap<Vec<u8>, Arc<[u8]>>,
+    rows: Vec<Write>,
+    events: Vec<Event>,
+    proposal: Option<(Digest, Proposal)>,
+    contract: Option<(Digest, Arc<Contract>)>,
+}
+
+/// The rules and the state below the block.
+pub(crate) struct Ground<'a> {
+    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) cache: &'a StateCache,
+    pub(crate) contracts: &'a Contracts,
+    pub(crate) genesis: &'a hufu_proof::Genesis,
+    pub(crate) chain: Digest,
+}
+
+/// The execution of one block.
+pub(crate) struct Execution<'a> {
+    pub(crate) ground: Ground<'a>,
+    pub(crate) height: u64,
+    pub(crate) time_ms: u64,
+    state: BTreeMap<Vec<u8>, Arc<[u8]>>,
+    rows: Vec<Write>,
+    events: Vec<Event>,
+    proposals: HashMap<Digest, Proposal>,
+    contracts: HashMap<Digest, Arc<Contract>>,
+    /// Identifiers this block has recorded for good.
+    taken: HashSet<Digest>,
+    pending: Pending,
+    failure: RefCell<Option<MachineError>>,
+}
+
+/// What a block changes.
+pub(crate) struct Changes {
+    /// State by key.
+    pub(crate) state: BTreeMap<Vec<u8>, Arc<[u8]>>,
+    /// Plain rows.
+    pub(crate) rows: Vec<Write>,
+    pub(crate) events: Vec<Event>,
+    /// Contracts that were deployed.
+    pub(crate) contracts: HashMap<Digest, Arc<Contract>>,
+}
+
+impl<'a> Execution<'a> {
+    pub(crate) fn new(ground: Ground<'a>, height: u64, time_ms: u64) -> Self {
+        Self {
+            ground,
+            height,
+            time_ms,
+            state: BTreeMap::new(),
+            rows: Vec::new(),
+            events: Vec::new(),
+            proposals: HashMap::new(),
+            contracts: HashMap::new(),
+            taken: HashSet::new(),
+            pending: Pending::default(),
+            failure: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Changes {
+        let Self { state, rows, events, contracts, .. } = self;
+        Changes { state, rows, events, contracts }
+    }
+
+    /// Executes transaction number `index`, whose entry in the log will be
+    /// number `log_index`.
+    pub(crate) fn run(
+        &mut self,
+        index: u32,
+        log_index: u64,
+        transaction: &Transaction,
+        encoded: &Encoded,
+        signed: bool,
+    ) -> Result<LogEntry, MachineError> {
+        let body = &transaction.body;
+        let mut signer = None;
+        let mut recorded = None;
+        let attempt = self.attempt(index, transaction, encoded, signed, &mut signer, &mut recorded);
+        let outcome = match attempt {
+            Ok(()) => Outcome::Accepted,
+            Err(Stop::Refused(outcome)) => outcome,
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        if let Some(error) = self.failure.borrow_mut().take() {
+            return Err(error);
+        }
+        let id = encoded.id;
+        let place = Place {
+            log_index,
+            offset: encoded.offset,
+            length: encoded.length,
+            taken: recorded.is_some(),
+        };
+        // Whoever comes first keeps the identifier; see Duplicates.
+        if recorded == Some(false) {
+            self.taken.insert(id);
+            self.rows.push(index::write(&id, &place));
+        } else if recorded.is_none()
+            && !self.taken.contains(&id)
+            && index::read(&**self.ground.store, &id, self.height)?.is_none()
+        {
+            self.rows.push(index::write(&id, &place));
+        }
+        let (contract, action) = match &body.payload {
+            Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
+            Payload::Append(batch) => (Some(&batch.contract), Some(&batch.stream)),
+            _ => (None, None),
+        };
+        let (signer, member) = match signer {
+            Some(Signer { identity, record }) => (identity, Some(record.owner)),
+            None => (body.signer.identity(), None),
+        };
+        self.events.push(Event::Transaction {
+            id,
+            index,
+            log_index,
+            outcome,
+            signer,
+            member,
+            kind: PayloadKind::of(&body.payload),
+            contract: contract.cloned(),
+            action: action.cloned(),
+        });
+        let pending = std::mem::take(&mut self.pending);
+        if outcome.is_accepted() {
+            self.state.extend(pending.state);
+            self.rows.extend(pending.rows);
+            self.events.extend(pending.events);
+            self.proposals.extend(pending.proposal);
+            self.contracts.extend(pending.contract);
+        }
+        Ok(LogEntry { transaction: id, height: self.height, index, outcome })
+    }
+
+    /// The checks in their order, and the effects into `pending`. `recorded`
+    /// becomes `Some(whether it was recorded before)` once the signature is good.
+    fn attempt(
+        &mut self,
+        index: u32,
+        transaction: &Transaction,
+        encoded: &Encoded,
+        signed: bool,
+        found: &mut Option<Signer>,
+        recorded: &mut Option<bool>,
+    ) -> Result<(), Stop> {
+        let body = &transaction.body;
+        if encoded.length as usize > MAX_TRANSACTION {
+            return Err(Outcome::Oversized.into());
+        }
+        form::check(&body.payload)?;
+        if body.chain != self.ground.chain {
+            return Err(Outcome::WrongChain.into());
+        }
+        let algorithms = &self.ground.genesis.constitution.algorithms;
+        if !signed || !algorithms.contains(&body.signer.algorithm()) {
+            return Err(Outcome::Signature.into());
+        }
+        let before = self.taken.contains(&encoded.id)
+            || index::read(&**self.ground.store, &encoded.id, self.height)?
+                .is_some_and(|place| place.taken);
+        *recorded = Some(before);
+
+        let identity = body.signer.identity();
+        let record = self.record("identity", &key::identity(&identity))?;
+        let record: IdentityRecord = record.ok_or(Outcome::UnknownSigner)?;
+        let signer = found.insert(Signer { identity, record });
+        if !signer.record.is_active_at(self.time_ms) {
+            return Err(Outcome::InactiveSigner.into());
+        }
+        let latest = self.height.saturating_add(MAX_LIFETIME);
+        if !(self.height..=latest).contains(&body.expires) {
+            return Err(Outcome::Expired.into());
+        }
+        if before {
+            return Err(Outcome::Duplicate.into());
+        }
+        let id = encoded.id;
+        match &body.payload {
+            Payload::Issue(issuances) => self.issue(id, signer, issuances),
+            Payload::Revoke(revocation) => self.revoke(id, signer, revocation),
+            Payload::Invoke(invocation) => self.invoke(id, signer, invocation),
+            Payload::Append(batch) => self.append(id, index, signer, batch),
+            Payload::Propose(proposal) => self.propose(id, signer, proposal),
+            Payload::Approve(digest) => self.approve(id, signer, digest),
+            Payload::Look(look) => self.look(id, signer, look),
+        }
+    }
+
+    fn invoke(&mut self, id: Digest, signer: &Signer, invocation: &Invocation) -> Result<(), Stop> {
+        let context = self.context(signer)?;
+        let name = &invocation.contract;
+        let contract = self.active(name)?.ok_or(Outcome::NoContract)?;
+        let effects = contract.apply(invocation, &context, &*self)?;
+        for write in effects.writes {
+            let hufu_contract::Write { asset_type, key: asset_key, created, asset } = write;
+            let bytes = codec::encode(&asset);
+            if bytes.len() > Asset::MAX {
+                return Err(Outcome::Limit.into());
+            }
+            self.pending.state.insert(key::asset(name, &asset_type, &asset_key), bytes.into());
+            let contract = name.clone();
+            let key = asset_key;
+            self.tell(Event::Asset { transaction: id, contract, asset_type, key, created, asset });
+        }
+        for event in effects.events {
+            let hufu_contract::Event { name: event, asset_type, key } = event;
+            let contract = name.clone();
+            self.tell(Event::Emitted { transaction: id, contract, name: event, asset_type, key });
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        id: Digest,
+        index: u32,
+        signer: &Signer,
+        batch: &Batch,
+    ) -> Result<(), Stop> {
+        let context = self.context(signer)?;
+        let contract = self.active(&batch.contract)?.ok_or(Outcome::NoContract)?;
+        let effects = contract.append(batch, &context, &*self)?;
+        let key = key::sequence(&batch.contract, &batch.stream, &signer.identity);
+        self.put(key, &effects.sequence);
+        self.tell(Event::Rows {
+            transaction: id,
+            index,
+            contract: batch.contract.clone(),
+            stream: batch.stream.clone(),
+            signer: signer.identity,
+            device: effects.device,
+            sequence: effects.sequence,
+            // Bounded by the size of a transaction.
+            rows: batch.rows.len() as u32,
+        });
+        Ok(())
+    }
+
+    /// What a contract is told of the signer.
+    fn context(&self, signer: &Signer) -> Result<Context, Outcome> {
+        match signer.record.kind {
+            IdentityKind::Member | IdentityKind::Device => {}
+            // They authenticate connections and nothing else.
+            IdentityKind::Client | IdentityKind::Server => return Err(Outcome::Forbidden),
+        }
+        Ok(Context {
+            principal: Principal {
+                identity: signer.identity,
+                member: signer.record.owner.clone(),
+                kind: signer.record.kind,
+                subject: signer.record.subject.clone(),
+            },
+            block_height: self.height,
+            block_time_ms: self.time_ms,
+        })
+    }
+
+    /// Writes a record, if the transaction is accepted.
+    pub(crate) fn put<T: BorshSerialize + ?Sized>(&mut self, key: Vec<u8>, record: &T) {
+        self.pending.state.insert(key, codec::encode(record).into());
+    }
+
+    /// Writes plain rows, if the transaction is accepted.
+    pub(crate) fn put_rows(&mut self, rows: Vec<Write>) {
+        self.pending.rows.extend(rows);
+    }
+
+    /// Tells read models, if the transaction is accepted.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.pending.events.push(event);
+    }
+
+    /// Keeps a proposal for the rest of the block, if the transaction is
+    /// accepted.
+    pub(crate) fn keep_proposal(&mut self, digest: Digest, proposal: Proposal) {
+        self.pending.proposal = Some((digest, proposal));
+    }
+
+    /// A proposal of this block or an earlier one.
+    pub(crate) fn proposal(&self, digest: &Digest) -> Result<Option<Proposal>, MachineError> {
+        match self.proposals.get(digest) {
+            Some(proposal) => Ok(Some(proposal.clone())),
+            None => crate::contracts::proposal(&**self.ground.store, digest),
+        }
+    }
+
+    /// Keeps a contract that becomes active, if the transaction is accepted.
+    pub(crate) fn keep_contract(&mut self, digest: Digest, contract: Contract) {
+        self.pending.contract = Some((digest, Arc::new(contract)));
+    }
+
+    /// Every active contract, compiled.
+    pub(crate) fn all_active(&self) -> Result<BTreeMap<Name, Arc<Contract>>, MachineError> {
+        let prefix = b"contract/";
+        let range = KeyRange::prefix(prefix);
+        let below = self.ground.store.scan(Space::State, &range, u64::MAX, usize::MAX)?;
+        let mut keys: BTreeSet<Vec<u8>> = below.into_iter().map(|(key, _)| key).collect();
+        let here = self.state.range(prefix.to_vec()..);
+        keys.extend(here.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix)));
+        let mut active = BTreeMap::new();
+        for key in keys {
+            let name = crate::state::name_of(&key[prefix.len()..])?;
+            if let Some(contract) = self.active(&name)? {
+                active.insert(name, contract);
+            }
+        }
+        Ok(active)
+    }
+
+    fn compiled(&self, digest: &Digest) -> Result<Arc<Contract>, MachineError> {
+        match self.contracts.get(digest) {
+            Some(contract) => Ok(Arc::clone(contract)),
+            None => self.ground.contracts.get(&**self.ground.store, digest),
+        }
+    }
+}
+
+impl State for Execution<'_> {
+    fn value(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, MachineError> {
+        if let Some(value) = self.pending.state.get(key).or_else(|| self.state.get(key)) {
+            return Ok(Some(Arc::clone(value)));
+        }
+        if let Some(value) = self.ground.cache.borrow_mut().get(key) {
+            return Ok(value.clone());
+        }
+        let value = self.ground.store.read_latest(Space::State, key)?.map(Arc::from);
+        self.ground.cache.borrow_mut().insert(key.to_vec(), value.clone());
+        Ok(value)
+    }
+
+    fn active(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError> {
+        let record: Option<ContractRecord> = self.record("contract", &key::contract(name))?;
+        record.map(|record| self.compiled(&record.digest)).transpose()
+    }
+
+    fn fail(&self, error: MachineError) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
+}
+
+world_from_state!(Execution<'_>);

@@ -1,0 +1,58 @@
+//! The form that each kind of transaction must have, before anything else is
+//! looked at. Sizes as a whole are checked by the caller.
+
+use hufu_contract::sources::MAX_PACKAGE;
+use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
+use hufu_proof::{Outcome, Payload, Value};
+
+/// Most parameters of an action.
+const MAX_PARAMETERS: usize = 256;
+
+/// Checks sizes and form.
+pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
+    match payload {
+        Payload::Issue(issuances) => {
+            size(issuances.len(), 1, Issuance::MAX_ENTRIES)?;
+            issuances.iter().try_for_each(issuance)
+        }
+        Payload::Revoke(revocation) => match revocation.reason {
+            // RFC 5280 §5.3.1: 7 is not used.
+            0..=6 | 8..=10 => Ok(()),
+            _ => Err(Outcome::Malformed),
+        },
+        Payload::Invoke(invocation) => {
+            text(&invocation.asset, Value::MAX_ID)?;
+            size(invocation.params.len(), 0, MAX_PARAMETERS)
+        }
+        // Rows are checked against the stream's schema.
+        Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
+        Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
+        Payload::Propose(_) | Payload::Approve(_) => Ok(()),
+        Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
+    }
+}
+
+fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
+    size(issuance.tbs.len(), 1, Issuance::MAX_TBS)?;
+    text(&issuance.subject, Issuance::MAX_SUBJECT)?;
+    // A member's key comes from the genesis file, not from a certificate.
+    if issuance.not_before >= issuance.not_after || issuance.kind == IdentityKind::Member {
+        return Err(Outcome::Malformed);
+    }
+    Ok(())
+}
+
+fn text(text: &str, limit: usize) -> Result<(), Outcome> {
+    size(text.len(), 1, limit)?;
+    if text.chars().any(char::is_control) { Err(Outcome::Malformed) } else { Ok(()) }
+}
+
+fn size(size: usize, least: usize, most: usize) -> Result<(), Outcome> {
+    if size < least {
+        Err(Outcome::Malformed)
+    } else if size > most {
+        Err(Outcome::Oversized)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! The keys of the state. They are part of the published formats: a state proof
+//! names one.
+//!
+//! | key | record |
+//! |---|---|
+//! | `constitution` | [`hufu_proof::genesis::Constitution`] |
+//! | `authority` | [`hufu_proof::genesis::Authority`] |
+//! | `member/NAME` | [`crate::record::MemberRecord`] |
+//! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
+//! | `certificate/` + serial number's octets | [`crate::record::CertificateRecord`] |
+//! | `contract/NAME` | [`crate::record::ContractRecord`] |
+//! | `version/NAME/VERSION` | [`crate::record::VersionRecord`] |
+//! | `role/CONTRACT/MEMBER` | set of the names of granted roles |
+//! | `proposal/` + 32 octets | [`crate::record::ProposalRecord`] |
+//! | `asset/CONTRACT/TYPE/KEY` | [`hufu_contract::Asset`] |
+//! | `sequence/CONTRACT/STREAM/` + 32 octets of the signer's identity | `u64` |
+//!
+//! Names have no `/`, so no two keys run into one another. A key that was
+//! written once stays; what ends (a role, a certificate) is a new value.
+
+use hufu_proof::{Digest, IdentityId, Name, Serial};
+
+/// Of the constitution.
+pub const CONSTITUTION: &[u8] = b"constitution";
+
+/// Of the certification authority.
+pub const AUTHORITY: &[u8] = b"authority";
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    parts.join(&b'/')
+}
+
+/// Of a member.
+pub fn member(name: &Name) -> Vec<u8> {
+    joined(&[b"member", name.as_str().as_bytes()])
+}
+
+/// Of an identity.
+pub fn identity(identity: &IdentityId) -> Vec<u8> {
+    joined(&[b"identity", identity.0.as_bytes()])
+}
+
+/// Of a certificate.
+pub fn certificate(serial: &Serial) -> Vec<u8> {
+    joined(&[b"certificate", serial.as_bytes()])
+}
+
+/// Of a contract's active version.
+pub fn contract(name: &Name) -> Vec<u8> {
+    joined(&[b"contract", name.as_str().as_bytes()])
+}
+
+/// Of a deployed version of a contract.
+pub fn version(name: &Name, version: &str) -> Vec<u8> {
+    joined(&[b"version", name.as_str().as_bytes(), version.as_bytes()])
+}
+
+/// Of the roles a member was granted in a contract.
+pub fn role(contract: &Name, member: &Name) -> Vec<u8> {
+    joined(&[b"role", contract.as_str().as_bytes(), member.as_str().as_bytes()])
+}
+
+/// Of a proposal.
+pub fn proposal(digest: &Digest) -> Vec<u8> {
+    joined(&[b"proposal", digest.as_bytes()])
+}
+
+/// Of an asset.
+pub fn asset(contract: &Name, asset_type: &Name, key: &str) -> Vec<u8> {
+    let contract = contract.as_str().as_bytes();
+    joined(&[b"asset", contract, asset_type.as_str().as_bytes(), key.as_bytes()])
+}
+
+/// What the keys of all assets of a type begin with.
+pub fn assets(contract: &Name, asset_type: &Name) -> Vec<u8> {
+    asset(contract, asset_type, "")
+}
+
+/// Of the sequence number of a signer's last batch of a stream.
+pub fn sequence(contract: &Name, stream: &Name, signer: &IdentityId) -> Vec<u8> {
+    let contract = contract.as_str().as_bytes();
+    joined(&[b"sequence", contract, stream.as_str().as_bytes(), signer.0.as_bytes()])
+}

@@ -1,0 +1,420 @@
+//! Reading what was executed, from any thread, while the machine goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hufu_proof::ancestry::MAX_DESCENDANTS;
+use hufu_proof::state::StateProof;
+use hufu_proof::{
+    Block, Commitment, Digest, FinalityCertificate, FinalityProof, Genesis, Header, LogEntry,
+    Receipt, Serial, Transaction,
+};
+use hufu_store::{Space, Store};
+
+use crate::chain;
+use crate::contracts::Contracts;
+use crate::error::MachineError;
+use crate::event::Event;
+use crate::index;
+use crate::log::LogReader;
+use crate::record::CertificateRecord;
+use crate::state::View;
+use crate::tree;
+
+/// How far back the newest certificate of finality is looked for when a machine
+/// is opened.
+const CERTIFIED_WITHIN: u64 = 4_096;
+
+/// A height that no certificate was seen for.
+const NONE: u64 = u64::MAX;
+
+/// Reads everything that was executed. Cheap to clone; every clone sees each
+/// height as soon as it is durable.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) contracts: Arc<Contracts>,
+    pub(crate) genesis: Arc<Genesis>,
+    pub(crate) chain: Digest,
+    /// The newest height with a certificate of finality.
+    certified: AtomicU64,
+}
+
+/// A transaction and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What became of it.
+    pub entry: LogEntry,
+    /// Its place in the log.
+    pub log_index: u64,
+}
+
+/// All that a read model is told of a height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The block.
+    pub block: Block,
+    /// What became of its transactions, in their order.
+    pub entries: Vec<LogEntry>,
+    /// Place of the first entry in the log.
+    pub first_log_index: u64,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// What the height resulted in.
+    pub commitment: Commitment,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        genesis: Arc<Genesis>,
+        applied: u64,
+    ) -> Result<Self, MachineError> {
+        let certified = chain::last_certified(&*store, applied, CERTIFIED_WITHIN)?;
+        let chain = genesis.digest();
+        let shared = Shared {
+            store,
+            contracts: Arc::default(),
+            genesis,
+            chain,
+            certified: AtomicU64::new(certified.unwrap_or(NONE)),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.shared.store
+    }
+
+    /// What the founders agreed on.
+    pub fn genesis(&self) -> &Genesis {
+        &self.shared.genesis
+    }
+
+    /// Its digest, which every header and transaction names.
+    pub fn chain(&self) -> Digest {
+        self.shared.chain
+    }
+
+    /// The last executed height.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn height(&self) -> Result<u64, MachineError> {
+        let applied = self.store().applied()?;
+        Ok(applied.map_or(0, |applied| applied.height))
+    }
+
+    /// What executing every block up to `height` resulted in.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn commitment(&self, height: u64) -> Result<Option<Commitment>, MachineError> {
+        chain::commitment(self.store(), height)
+    }
+
+    /// The header of `height`.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn header(&self, height: u64) -> Result<Option<Header>, MachineError> {
+        chain::header(self.store(), height)
+    }
+
+    /// The block of `height`.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn block(&self, height: u64) -> Result<Option<Block>, MachineError> {
+        chain::block(self.store(), height)
+    }
+
+    /// The certificate of finality of `height`, where one was given.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn finality(&self, height: u64) -> Result<Option<FinalityCertificate>, MachineError> {
+        chain::finality(self.store(), height)
+    }
+
+    /// The newest height that a certificate of finality was given for, among
+    /// the last few thousand.
+    pub fn certified(&self) -> Option<u64> {
+        Some(self.shared.certified.load(Ordering::Acquire)).filter(|height| *height != NONE)
+    }
+
+    /// Attaches the certificate of finality of an executed height. Its votes
+    /// are for the caller to have verified.
+    ///
+    /// # Errors
+    /// [`MachineError::OtherBlock`] when it is of another block, or what the
+    /// store meets; a height that is not executed yet is refused by the store.
+    pub fn put_finality(
+        &self,
+        height: u64,
+        certificate: &FinalityCertificate,
+    ) -> Result<(), MachineError> {
+        if let Some(header) = self.header(height)? {
+            let expected = header.digest();
+            if expected != certificate.block {
+                let found = certificate.block;
+                return Err(MachineError::OtherBlock { height, found, expected });
+            }
+        }
+        self.store().attach(height, vec![chain::finality_write(height, certificate)])?;
+        let newer = |known: u64| (known == NONE || known < height).then_some(height);
+        let _ = self.shared.certified.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+        Ok(())
+    }
+
+    /// The state as of `height`, or as of the last executed height if that is
+    /// less.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn state_at(&self, height: u64) -> Result<View, MachineError> {
+        let height = height.min(self.height()?);
+        let Shared { store, contracts, .. } = &*self.shared;
+        Ok(View::new(Arc::clone(store), Arc::clone(contracts), height))
+    }
+
+    /// The state as of the last executed height.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn state(&self) -> Result<View, MachineError> {
+        self.state_at(u64::MAX)
+    }
+
+    /// What is recorded of a certificate as of `height`.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn certificate_status(
+        &self,
+        serial: &Serial,
+        height: u64,
+    ) -> Result<Option<CertificateRecord>, MachineError> {
+        self.state_at(height)?.certificate(serial)
+    }
+
+    /// The package of a deployed contract, in its canonical encoding.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn package(&self, digest: &Digest) -> Result<Option<Vec<u8>>, MachineError> {
+        Ok(crate::contracts::package(self.store(), digest)?)
+    }
+
+    /// A proposal, whatever became of it.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn proposal(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<hufu_proof::transaction::Proposal>, MachineError> {
+        crate::contracts::proposal(self.store(), digest)
+    }
+
+    /// What became of a transaction, without reading the transaction.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn entry(&self, id: &Digest) -> Result<Option<(u64, LogEntry)>, MachineError> {
+        let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
+        Ok(Some((place.log_index, self.entry_at(place.log_index)?)))
+    }
+
+    /// A transaction and where it is. Of a transaction that was recorded more
+    /// than once, the first record whose signature was good.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn transaction(&self, id: &Digest) -> Result<Option<Found>, MachineError> {
+        let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
+        let entry = self.entry_at(place.log_index)?;
+        let transaction =
+            chain::transaction(self.store(), entry.height, place.offset, place.length)?;
+        Ok(Some(Found { transaction, entry, log_index: place.log_index }))
+    }
+
+    fn entry_at(&self, log_index: u64) -> Result<LogEntry, MachineError> {
+        LogReader::new(self.store(), u64::MAX)
+            .entry(log_index)?
+            .ok_or_else(|| MachineError::damaged("transaction log"))
+    }
+
+    /// Entries `begin..end` of the log, which must be executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails or does not have them.
+    pub fn entries(&self, begin: u64, end: u64) -> Result<Vec<LogEntry>, MachineError> {
+        LogReader::new(self.store(), end).entries(begin, end)
+    }
+
+    /// The inclusion path of log entry `log_index` in the log of `log_size`
+    /// entries; `None` when the log never had that size or the entry is not in
+    /// it.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn log_path(
+        &self,
+        log_index: u64,
+        log_size: u64,
+    ) -> Result<Option<Vec<Digest>>, MachineError> {
+        let known = self.commitment(self.height()?)?.map_or(0, |commitment| commitment.log_size);
+        if log_index >= log_size || log_size > known {
+            return Ok(None);
+        }
+        LogReader::new(self.store(), log_size).path(log_index).map(Some)
+    }
+
+    /// The first header that commits to `height` or a later one, with the proof
+    /// that it is final. `None` while there is none: a height is committed to a
+    /// few heights later.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn anchor(&self, height: u64) -> Result<Option<(Header, FinalityProof)>, MachineError> {
+        let newest = self.height()?;
+        let Some(first) = self.first_committing(height, newest)? else { return Ok(None) };
+        let Some(header) = self.header(first)? else { return Ok(None) };
+        let proof = self.finality_proof(&header)?;
+        Ok(proof.map(|proof| (header, proof)))
+    }
+
+    /// The newest header that has a certificate of its own, and the proof.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn latest_anchor(&self) -> Result<Option<(Header, FinalityProof)>, MachineError> {
+        let Some(height) = self.certified() else { return Ok(None) };
+        let Some(header) = self.header(height)? else { return Ok(None) };
+        let proof = self.finality_proof(&header)?;
+        Ok(proof.map(|proof| (header, proof)))
+    }
+
+    /// The first height whose header commits to `height` or a later one.
+    fn first_committing(&self, height: u64, newest: u64) -> Result<Option<u64>, MachineError> {
+        // Headers commit to ever later heights, so this is a binary search; the
+        // answer is usually a few heights on.
+        let commits = |at: u64| -> Result<bool, MachineError> {
+            let header = self.header(at)?.ok_or_else(|| MachineError::damaged("header"))?;
+            Ok(header.executed.height >= height)
+        };
+        let mut low = height.min(newest);
+        let mut step = 1;
+        let mut high = low;
+        loop {
+            if commits(high)? {
+                break;
+            }
+            if high == newest {
+                return Ok(None);
+            }
+            low = high + 1;
+            high = high.saturating_add(step).min(newest);
+            step *= 2;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if commits(middle)? {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(Some(high))
+    }
+
+    /// The proof that an executed header is final: the first certificate at or
+    /// after it and the headers between. The genesis block is never voted on;
+    /// its descendants prove it.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn finality_proof(&self, header: &Header) -> Result<Option<FinalityProof>, MachineError> {
+        let Some((height, certificate)) = chain::next_finality(self.store(), header.height)? else {
+            return Ok(None);
+        };
+        if height - header.height > MAX_DESCENDANTS as u64 {
+            return Ok(None);
+        }
+        let descendants = chain::headers(self.store(), header.height + 1, height + 1)?;
+        Ok(Some(FinalityProof { descendants, certificate }))
+    }
+
+    /// The receipt of a transaction, once a final header covers it.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn receipt(&self, id: &Digest) -> Result<Option<Receipt>, MachineError> {
+        let Some(found) = self.transaction(id)? else { return Ok(None) };
+        let Found { transaction, entry, log_index } = found;
+        let Some((header, finality)) = self.anchor(entry.height)? else { return Ok(None) };
+        let Some(log_path) = self.log_path(log_index, header.executed.log_size)? else {
+            return Ok(None);
+        };
+        Ok(Some(Receipt { transaction, entry, log_index, log_path, header, finality }))
+    }
+
+    /// The proof of what `key` held, or that it held nothing, as of the first
+    /// height at or after `height` that a final header commits to. Which height
+    /// that is stands in the proof's header.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn state_proof(&self, key: &[u8], height: u64) -> Result<Option<StateProof>, MachineError> {
+        let Some((header, finality)) = self.anchor(height)? else { return Ok(None) };
+        self.state_proof_by(key, header, finality).map(Some)
+    }
+
+    /// The proof of what `key` held as of the newest height that a certified
+    /// header commits to.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn latest_state_proof(&self, key: &[u8]) -> Result<Option<StateProof>, MachineError> {
+        let Some((header, finality)) = self.latest_anchor()? else { return Ok(None) };
+        self.state_proof_by(key, header, finality).map(Some)
+    }
+
+    fn state_proof_by(
+        &self,
+        key: &[u8],
+        header: Header,
+        finality: FinalityProof,
+    ) -> Result<StateProof, MachineError> {
+        let version = header.executed.height;
+        let value = self.store().read(Space::State, key, version)?;
+        let path = tree::path(self.store(), version, key, value.as_deref())?;
+        Ok(StateProof { key: key.to_vec(), value, path, header, finality })
+    }
+
+    /// All that a read model is told of an executed height.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn replay(&self, height: u64) -> Result<Option<Replay>, MachineError> {
+        let Some(block) = self.block(height)? else { return Ok(None) };
+        let damaged = |what: &str| MachineError::damaged(format!("{what} of height {height}"));
+        let commitment = self.commitment(height)?.ok_or_else(|| damaged("commitment"))?;
+        let events = chain::events(self.store(), height)?.ok_or_else(|| damaged("events"))?;
+        let count = block.transactions.len() as u64;
+        let first = commitment.log_size.checked_sub(count).ok_or_else(|| damaged("commitment"))?;
+        let entries = self.entries(first, commitment.log_size)?;
+        Ok(Some(Replay { block, entries, first_log_index: first, events, commitment }))
+    }
+}

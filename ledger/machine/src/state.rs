@@ -1,0 +1,286 @@
+//! Reading the state: as of a height ([`View`]), or as of the transaction that
+//! is being executed ([`crate::execute`]); both answer contracts alike.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use borsh::BorshDeserialize;
+use hufu_contract::{Asset, Contract, Member};
+use hufu_proof::{IdentityId, Name, Serial, codec};
+use hufu_store::limits::MAX_VALUE;
+use hufu_store::{KeyRange, Space, Store};
+
+use crate::contracts::Contracts;
+use crate::error::MachineError;
+use crate::key;
+use crate::record::{
+    CertificateRecord, ContractRecord, IdentityRecord, MemberRecord, ProposalRecord, VersionRecord,
+};
+
+/// State as of some point, by key.
+pub(crate) trait State {
+    /// The bytes under `key`.
+    fn value(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, MachineError>;
+
+    /// The record under `key`.
+    fn record<T: BorshDeserialize>(
+        &self,
+        what: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, MachineError> {
+        self.value(key)?.map(|value| decode(what, &value)).transpose()
+    }
+
+    /// The compiled active version of a contract.
+    fn active(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError>;
+
+    /// Remembers why a look-up on behalf of a contract failed.
+    fn fail(&self, error: MachineError);
+
+    /// What `read` found; a failure is remembered and looks like absence.
+    fn or_fail<T>(&self, read: Result<Option<T>, MachineError>) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.fail(error);
+            None
+        })
+    }
+
+    /// What a contract may know of a member: see [`hufu_contract::World::member`].
+    fn member_in(&self, contract: &Name, name: &Name) -> Result<Option<Member>, MachineError> {
+        let Some(member) = self.record::<MemberRecord>("member", &key::member(name))? else {
+            return Ok(None);
+        };
+        let granted = self.record::<BTreeSet<Name>>("roles", &key::role(contract, name))?;
+        let mut roles = granted.unwrap_or_default();
+        if let Some(contract) = self.active(contract)? {
+            let declared = |kind: &&Name| contract.has_role(kind.as_str());
+            roles.extend(member.kinds.iter().filter(declared).cloned());
+        }
+        let jurisdictions = member.jurisdictions;
+        Ok(Some(Member { kinds: member.kinds, roles, jurisdictions }))
+    }
+}
+
+/// Implements [`hufu_contract::World`] by [`State`].
+macro_rules! world_from_state {
+    ($type:ty) => {
+        impl hufu_contract::World for $type {
+            fn asset(
+                &self,
+                contract: &hufu_proof::Name,
+                asset_type: &hufu_proof::Name,
+                asset: &str,
+            ) -> Option<hufu_contract::Asset> {
+                use crate::state::State as _;
+                self.or_fail(self.record("asset", &crate::key::asset(contract, asset_type, asset)))
+            }
+
+            fn member(
+                &self,
+                contract: &hufu_proof::Name,
+                member: &hufu_proof::Name,
+            ) -> Option<hufu_contract::Member> {
+                use crate::state::State as _;
+                self.or_fail(self.member_in(contract, member))
+            }
+
+            fn stream_sequence(
+                &self,
+                contract: &hufu_proof::Name,
+                stream: &hufu_proof::Name,
+                identity: &hufu_proof::IdentityId,
+            ) -> u64 {
+                use crate::state::State as _;
+                let key = crate::key::sequence(contract, stream, identity);
+                self.or_fail(self.record("sequence", &key)).unwrap_or(0)
+            }
+        }
+    };
+}
+pub(crate) use world_from_state;
+
+pub(crate) fn decode<T: BorshDeserialize>(
+    what: &'static str,
+    value: &[u8],
+) -> Result<T, MachineError> {
+    codec::decode(what, value, MAX_VALUE)
+        .map_err(|error| MachineError::undecodable(format!("record of a {what}"), error))
+}
+
+/// The state as of a height.
+///
+/// It implements [`hufu_contract::World`], so that contracts can be asked about the past. A
+/// look-up that fails there looks like absence; [`View::check`] tells.
+pub struct View {
+    store: Arc<dyn Store>,
+    contracts: Arc<Contracts>,
+    height: u64,
+    failure: RefCell<Option<MachineError>>,
+}
+
+impl View {
+    pub(crate) fn new(store: Arc<dyn Store>, contracts: Arc<Contracts>, height: u64) -> Self {
+        Self { store, contracts, height, failure: RefCell::new(None) }
+    }
+
+    /// As of which height.
+    pub fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// The bytes under a state key ([`crate::key`]).
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MachineError> {
+        Ok(self.store.read(Space::State, key, self.height)?)
+    }
+
+    /// What is recorded of an identity.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn identity(&self, id: &IdentityId) -> Result<Option<IdentityRecord>, MachineError> {
+        self.record("identity", &key::identity(id))
+    }
+
+    /// What is recorded of a certificate.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn certificate(&self, serial: &Serial) -> Result<Option<CertificateRecord>, MachineError> {
+        self.record("certificate", &key::certificate(serial))
+    }
+
+    /// What is recorded of a member.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn member_record(&self, name: &Name) -> Result<Option<MemberRecord>, MachineError> {
+        self.record("member", &key::member(name))
+    }
+
+    /// The active version of a contract.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn contract(&self, name: &Name) -> Result<Option<ContractRecord>, MachineError> {
+        self.record("contract", &key::contract(name))
+    }
+
+    /// A deployed version of a contract.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn version(
+        &self,
+        name: &Name,
+        version: &str,
+    ) -> Result<Option<VersionRecord>, MachineError> {
+        self.record("contract version", &key::version(name, version))
+    }
+
+    /// The active contracts by name.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn contracts(&self) -> Result<Vec<(Name, ContractRecord)>, MachineError> {
+        let prefix = b"contract/";
+        let range = KeyRange::prefix(prefix);
+        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        rows.iter()
+            .map(|(key, value)| Ok((name_of(&key[prefix.len()..])?, decode("contract", value)?)))
+            .collect()
+    }
+
+    /// The compiled active version of a contract.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn compiled(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError> {
+        self.active(name)
+    }
+
+    /// A proposal.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn proposal(
+        &self,
+        digest: &hufu_proof::Digest,
+    ) -> Result<Option<ProposalRecord>, MachineError> {
+        self.record("proposal", &key::proposal(digest))
+    }
+
+    /// An asset.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn asset_record(
+        &self,
+        contract: &Name,
+        asset_type: &Name,
+        asset: &str,
+    ) -> Result<Option<Asset>, MachineError> {
+        self.record("asset", &key::asset(contract, asset_type, asset))
+    }
+
+    /// At most `limit` assets of a type in the order of their keys, those after
+    /// `after` if it is given.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn assets(
+        &self,
+        contract: &Name,
+        asset_type: &Name,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Asset)>, MachineError> {
+        let prefix = key::assets(contract, asset_type);
+        let mut range = KeyRange::prefix(&prefix);
+        if let Some(after) = after {
+            range = range.after(&key::asset(contract, asset_type, after));
+        }
+        let rows = self.store.scan(Space::State, &range, self.height, limit)?;
+        rows.iter()
+            .map(|(key, value)| {
+                let text = std::str::from_utf8(&key[prefix.len()..])
+                    .map_err(|_| MachineError::damaged("key of an asset"))?;
+                Ok((text.to_owned(), decode("asset", value)?))
+            })
+            .collect()
+    }
+
+    /// The first failure of a look-up on behalf of a contract.
+    ///
+    /// # Errors
+    /// That failure, once.
+    pub fn check(&self) -> Result<(), MachineError> {
+        self.failure.borrow_mut().take().map_or(Ok(()), Err)
+    }
+}
+
+/// The name in a key.
+pub(crate) fn name_of(bytes: &[u8]) -> Result<Name, MachineError> {
+    let text = std::str::from_utf8(bytes).ok().and_then(|text| Name::new(text).ok());
+    text.ok_or_else(|| MachineError::damaged("key of a name"))
+}
+
+impl State for View {
+    fn value(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, MachineError> {
+        Ok(self.bytes(key)?.map(Arc::from))
+    }
+
+    fn active(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError> {
+        let Some(record) = self.contract(name)? else { return Ok(None) };
+        self.contracts.get(&*self.store, &record.digest).map(Some)
+    }
+
+    fn fail(&self, error: MachineError) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
+}
+
+world_from_state!(View);

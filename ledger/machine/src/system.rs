@@ -1,0 +1,349 @@
+//! Transactions that are not for a contract: certificates, proposals, looks.
+//!
+//! # Certificates
+//!
+//! Only the authority's member key issues and revokes. An `Issue` takes effect
+//! as a whole or not at all. A serial number is used once. A key that is
+//! certified again for the same kind, owner and subject is *renewed*: the new
+//! certificate becomes its current one, the old one stays as good as it was. A
+//! revoked key is never certified again.
+//!
+//! Revoking an identity's current certificate makes the identity *revoked*;
+//! `certificateHold` makes it *suspended*, and `removeFromCRL` lifts a hold.
+//! Revoking an older certificate changes that certificate alone.
+//!
+//! # Proposals
+//!
+//! Only members propose and approve, with their statement keys. A proposal
+//! takes effect with the approval that reaches the constitution's number, at
+//! once: the next transaction of the same block is already subject to it. A
+//! package is checked when it is proposed and again when it is enacted, against
+//! the contracts that are active then; its version must be higher than the one
+//! that is active. A grant or withdrawal that was enacted
+//! can be proposed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hufu_contract::Contract;
+use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
+use hufu_proof::{Digest, IdentityId, Name, Outcome};
+
+use crate::contracts;
+use crate::event::{Event, ProposalKind};
+use crate::execute::{Execution, Signer, Stop};
+use crate::key;
+use crate::record::{
+    CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, IdentityStatus,
+    MemberRecord, ProposalRecord, VersionRecord,
+};
+use crate::state::State as _;
+
+/// CRLReason `certificateHold` (RFC 5280 §5.3.1).
+const CERTIFICATE_HOLD: u8 = 6;
+/// CRLReason `removeFromCRL`.
+const REMOVE_FROM_CRL: u8 = 8;
+
+impl Execution<'_> {
+    pub(crate) fn issue(
+        &mut self,
+        id: Digest,
+        signer: &Signer,
+        issuances: &[Issuance],
+    ) -> Result<(), Stop> {
+        self.require_authority(signer)?;
+        for issuance in issuances {
+            self.issue_one(id, issuance)?;
+        }
+        Ok(())
+    }
+
+    fn issue_one(&mut self, id: Digest, issuance: &Issuance) -> Result<(), Stop> {
+        let serial_key = key::certificate(&issuance.serial);
+        if self.value(&serial_key)?.is_some() {
+            return Err(Outcome::Conflict.into());
+        }
+        if self.value(&key::member(&issuance.owner))?.is_none() {
+            return Err(Outcome::NotFound.into());
+        }
+        let identity = issuance.key.identity();
+        let identity_key = key::identity(&identity);
+        let earlier: Option<IdentityRecord> = self.record("identity", &identity_key)?;
+        let status = match earlier {
+            None => IdentityStatus::Active,
+            Some(earlier)
+                if earlier.kind == issuance.kind
+                    && earlier.owner == issuance.owner
+                    && earlier.subject == issuance.subject
+                    && earlier.status != IdentityStatus::Revoked =>
+            {
+                // A renewal does not lift a hold.
+                earlier.status
+            }
+            Some(_) => return Err(Outcome::Conflict.into()),
+        };
+        let record = CertificateRecord {
+            status: CertificateStatus::Good,
+            identity,
+            profile: issuance.profile.clone(),
+            kind: issuance.kind,
+            owner: issuance.owner.clone(),
+            subject: issuance.subject.clone(),
+            not_before: issuance.not_before,
+            not_after: issuance.not_after,
+            tbs: Digest::of(&issuance.tbs),
+            attestation: issuance.attestation,
+            transaction: id,
+            recorded_ms: self.time_ms,
+        };
+        self.put(serial_key, &record);
+        let serial = issuance.serial.clone();
+        self.tell(Event::Certificate { transaction: id, serial, record });
+        let record = IdentityRecord {
+            key: issuance.key.clone(),
+            kind: issuance.kind,
+            owner: issuance.owner.clone(),
+            subject: issuance.subject.clone(),
+            status,
+            serial: Some(issuance.serial.clone()),
+            not_before: issuance.not_before,
+            not_after: issuance.not_after,
+        };
+        self.change_identity(id, identity, record);
+        Ok(())
+    }
+
+    pub(crate) fn revoke(
+        &mut self,
+        id: Digest,
+        signer: &Signer,
+        revocation: &Revocation,
+    ) -> Result<(), Stop> {
+        self.require_authority(signer)?;
+        let certificate_key = key::certificate(&revocation.serial);
+        let record = self.record("certificate", &certificate_key)?;
+        let mut record: CertificateRecord = record.ok_or(Outcome::NotFound)?;
+        let at_ms = self.time_ms;
+        let (certificate, identity_status) = match (record.status, revocation.reason) {
+            (CertificateStatus::Revoked { .. }, _)
+            | (CertificateStatus::Held { .. }, CERTIFICATE_HOLD)
+            | (CertificateStatus::Good, REMOVE_FROM_CRL) => return Err(Outcome::Conflict.into()),
+            (CertificateStatus::Good, CERTIFICATE_HOLD) => {
+                (CertificateStatus::Held { at_ms }, IdentityStatus::Suspended)
+            }
+            (CertificateStatus::Held { .. }, REMOVE_FROM_CRL) => {
+                (CertificateStatus::Good, IdentityStatus::Active)
+            }
+            (_, reason) => (CertificateStatus::Revoked { reason, at_ms }, IdentityStatus::Revoked),
+        };
+        record.status = certificate;
+        let holder = record.identity;
+        self.put(certificate_key, &record);
+        let serial = revocation.serial.clone();
+        self.tell(Event::Certificate { transaction: id, serial, record });
+        let identity: Option<IdentityRecord> = self.record("identity", &key::identity(&holder))?;
+        if let Some(mut identity) = identity
+            && identity.serial.as_ref() == Some(&revocation.serial)
+        {
+            identity.status = identity_status;
+            self.change_identity(id, holder, identity);
+        }
+        Ok(())
+    }
+
+    fn change_identity(&mut self, id: Digest, identity: IdentityId, record: IdentityRecord) {
+        self.put(key::identity(&identity), &record);
+        self.tell(Event::Identity { transaction: Some(id), identity, record });
+    }
+
+    pub(crate) fn propose(
+        &mut self,
+        id: Digest,
+        signer: &Signer,
+        proposal: &Proposal,
+    ) -> Result<(), Stop> {
+        require_member(signer)?;
+        let digest = proposal.digest();
+        let earlier: Option<ProposalRecord> = self.record("proposal", &key::proposal(&digest))?;
+        if earlier.is_some_and(|earlier| earlier.enacted.is_none()) {
+            return Err(Outcome::Conflict.into());
+        }
+        let contract = self.check_proposal(proposal)?;
+        let proposer = signer.record.owner.clone();
+        let record = ProposalRecord {
+            approvals: BTreeSet::from([proposer.clone()]),
+            proposer,
+            proposed: self.height,
+            enacted: None,
+        };
+        self.put_rows(contracts::proposal_writes(&digest, proposal)?);
+        self.keep_proposal(digest, proposal.clone());
+        self.decide(id, digest, proposal, contract, record)
+    }
+
+    pub(crate) fn approve(
+        &mut self,
+        id: Digest,
+        signer: &Signer,
+        digest: &Digest,
+    ) -> Result<(), Stop> {
+        require_member(signer)?;
+        let record = self.record("proposal", &key::proposal(digest))?;
+        let mut record: ProposalRecord = record.ok_or(Outcome::NotFound)?;
+        let member = signer.record.owner.clone();
+        if record.enacted.is_some() || !record.approvals.insert(member) {
+            return Err(Outcome::Conflict.into());
+        }
+        let proposal = self.proposal(digest)?.ok_or(Outcome::NotFound)?;
+        let contract = match &proposal {
+            Proposal::Grant { contract, .. } | Proposal::Withdraw { contract, .. } => {
+                contract.clone()
+            }
+            Proposal::Deploy { package } => contracts::name(package).ok_or(Outcome::Package)?,
+        };
+        self.decide(id, *digest, &proposal, contract, record)
+    }
+
+    /// Enacts the proposal if it has the approvals it needs, and records it.
+    fn decide(
+        &mut self,
+        id: Digest,
+        digest: Digest,
+        proposal: &Proposal,
+        contract: Name,
+        mut record: ProposalRecord,
+    ) -> Result<(), Stop> {
+        let enacted =
+            record.approvals.len() >= usize::from(self.ground.genesis.constitution.approvals);
+        if enacted {
+            record.enacted = Some(self.height);
+        }
+        self.put(key::proposal(&digest), &record);
+        self.tell(Event::Proposal {
+            transaction: id,
+            proposal: digest,
+            kind: ProposalKind::of(proposal),
+            contract,
+            proposer: record.proposer,
+            approvals: record.approvals,
+            enacted,
+        });
+        if !enacted {
+            return Ok(());
+        }
+        match proposal {
+            Proposal::Deploy { package } => self.deploy(id, package),
+            Proposal::Grant { contract, role, member } => {
+                self.change_role(id, contract, role, member, true)
+            }
+            Proposal::Withdraw { contract, role, member } => {
+                self.change_role(id, contract, role, member, false)
+            }
+        }
+    }
+
+    /// Whether the proposal could take effect now; the contract it is about.
+    fn check_proposal(&self, proposal: &Proposal) -> Result<Name, Stop> {
+        match proposal {
+            Proposal::Deploy { package } => Ok(self.check_package(package)?.name().clone()),
+            Proposal::Grant { contract: name, role, member }
+            | Proposal::Withdraw { contract: name, role, member } => {
+                let contract = self.active(name)?.ok_or(Outcome::NoContract)?;
+                let declared = contract.has_role(role.as_str());
+                if !declared || self.value(&key::member(member))?.is_none() {
+                    return Err(Outcome::NotFound.into());
+                }
+                Ok(name.clone())
+            }
+        }
+    }
+
+    /// Checks a package against the contracts that are active now.
+    fn check_package(&self, package: &[u8]) -> Result<Contract, Stop> {
+        let active = self.all_active()?;
+        let contract = contracts::compile(package, &active)?;
+        let name = contract.name();
+        let newer = active.get(name).is_none_or(|old| contract.version() > old.version());
+        let deployed = self.value(&key::version(name, &contract.version().to_string()))?.is_some();
+        if deployed || !newer { Err(Outcome::Conflict.into()) } else { Ok(contract) }
+    }
+
+    fn deploy(&mut self, id: Digest, package: &[u8]) -> Result<(), Stop> {
+        let contract = self.check_package(package)?;
+        let (name, digest) = (contract.name().clone(), contract.digest());
+        let version = contract.version().to_string();
+        let since = self.height;
+        let dependencies: BTreeMap<Name, Digest> = contract
+            .dependencies()
+            .iter()
+            .map(|(name, contract)| (name.clone(), contract.digest()))
+            .collect();
+        self.put_rows(contracts::package_writes(&digest, package, &dependencies)?);
+        self.put(key::version(&name, &version), &VersionRecord { digest, since, dependencies });
+        let record = ContractRecord { version: version.clone(), digest, since };
+        self.put(key::contract(&name), &record);
+        self.keep_contract(digest, contract);
+        self.tell(Event::Contract { transaction: id, contract: name, version, digest });
+        Ok(())
+    }
+
+    fn change_role(
+        &mut self,
+        id: Digest,
+        contract: &Name,
+        role: &Name,
+        member: &Name,
+        held: bool,
+    ) -> Result<(), Stop> {
+        let role_key = key::role(contract, member);
+        let roles: Option<BTreeSet<Name>> = self.record("roles", &role_key)?;
+        let mut roles = roles.unwrap_or_default();
+        if held {
+            roles.insert(role.clone());
+        } else {
+            roles.remove(role);
+        }
+        self.put(role_key, &roles);
+        self.tell(Event::Role {
+            transaction: id,
+            contract: contract.clone(),
+            role: role.clone(),
+            member: member.clone(),
+            held,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn look(&mut self, id: Digest, signer: &Signer, look: &Look) -> Result<(), Stop> {
+        require_member(signer)?;
+        let member = signer.record.owner.clone();
+        let record: Option<MemberRecord> = self.record("member", &key::member(&member))?;
+        let regulator = |kind: &Name| kind.as_str() == "regulator";
+        if !record.is_some_and(|record| record.kinds.iter().any(regulator)) {
+            return Err(Outcome::Forbidden.into());
+        }
+        if look.height > self.height {
+            return Err(Outcome::Parameter.into());
+        }
+        self.tell(Event::Look {
+            transaction: id,
+            member,
+            subject: look.subject.clone(),
+            height: look.height,
+            answer: look.answer,
+        });
+        Ok(())
+    }
+
+    fn require_authority(&self, signer: &Signer) -> Result<(), Outcome> {
+        require_member(signer)?;
+        if signer.record.owner == self.ground.genesis.authority.member {
+            Ok(())
+        } else {
+            Err(Outcome::Forbidden)
+        }
+    }
+}
+
+fn require_member(signer: &Signer) -> Result<(), Outcome> {
+    if signer.record.kind == IdentityKind::Member { Ok(()) } else { Err(Outcome::Forbidden) }
+}

@@ -1,0 +1,172 @@
+//! The authenticated state: a Jellyfish Merkle tree over the store, one version
+//! per height.
+//!
+//! The tree's key is SHA-256 of the state key, the leaf's value the state value.
+//! A node's row has the key `version ‖ number of nibbles ‖ nibbles` (eight bytes
+//! big-endian, one byte, two nibbles a byte) and the library's borsh encoding of
+//! the node as its value; a test pins both, because they must outlive the
+//! library's version. Nodes are never changed. Values are not stored again:
+//! they are in the state itself.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use hufu_proof::state::key_hash;
+use hufu_proof::{Digest, codec};
+use hufu_store::{Space, Store, StoreError, Write};
+use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
+use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
+
+use crate::cache::Generations;
+use crate::error::MachineError;
+
+/// Nodes kept in memory, at about a kilobyte each.
+const CACHED_NODES: usize = 16_384;
+
+/// Most bytes of an encoded node: sixteen children of about fifty bytes.
+const MAX_NODE: usize = 2_048;
+
+/// Nodes that were read or written lately.
+pub(crate) type NodeCache = RefCell<Generations<NodeKey, Node>>;
+
+pub(crate) fn node_cache() -> NodeCache {
+    RefCell::new(Generations::new(CACHED_NODES))
+}
+
+/// What a height makes of the tree.
+pub(crate) struct TreeUpdate {
+    pub(crate) root: Digest,
+    nodes: BTreeMap<NodeKey, Node>,
+    stale: Vec<NodeKey>,
+}
+
+impl TreeUpdate {
+    /// The rows to store.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Write> {
+        self.nodes
+            .iter()
+            .map(|(key, node)| Write::put(Space::Tree, node_key(key), codec::encode(node)))
+    }
+
+    /// Remembers the new nodes, once they are stored.
+    pub(crate) fn remember(self, cache: &NodeCache) {
+        let mut cache = cache.borrow_mut();
+        for key in &self.stale {
+            cache.remove(key);
+        }
+        for (key, node) in self.nodes {
+            cache.insert(key, node);
+        }
+    }
+}
+
+/// The tree of `version`, in which `writes` replace what the version before
+/// held.
+pub(crate) fn update(
+    store: &dyn Store,
+    cache: &NodeCache,
+    version: Version,
+    writes: &[(&[u8], &[u8])],
+) -> Result<TreeUpdate, MachineError> {
+    let reader = Nodes { store, cache: Some(cache), value: None };
+    let tree = Sha256Jmt::new(&reader);
+    let (root, batch) = if writes.is_empty() {
+        tree.put_value_set(std::iter::empty(), version).map_err(failure)?
+    } else {
+        let values = writes.iter().map(|(key, value)| (key_hash(key), value.to_vec())).collect();
+        let (mut roots, batch) =
+            tree.batch_put_value_sets(vec![values], None, version).map_err(failure)?;
+        let root = roots.pop().ok_or_else(|| MachineError::damaged("state tree"))?;
+        (root, batch)
+    };
+    Ok(TreeUpdate {
+        root: Digest(root.0),
+        nodes: batch.node_batch.nodes().clone(),
+        stale: batch.stale_node_index_batch.into_iter().map(|stale| stale.node_key).collect(),
+    })
+}
+
+/// The root of `version`.
+pub(crate) fn root(store: &dyn Store, version: Version) -> Result<Digest, MachineError> {
+    let reader = Nodes { store, cache: None, value: None };
+    let root = Sha256Jmt::new(&reader).get_root_hash(version).map_err(failure)?;
+    Ok(Digest(root.0))
+}
+
+/// The path that proves what `key` held in `version`; `value` is what it held.
+pub(crate) fn path(
+    store: &dyn Store,
+    version: Version,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<Vec<u8>, MachineError> {
+    let hash = key_hash(key);
+    let reader = Nodes { store, cache: None, value: value.map(|value| (hash, value)) };
+    let (found, proof) = Sha256Jmt::new(&reader).get_with_proof(hash, version).map_err(failure)?;
+    if found.as_deref() != value {
+        return Err(MachineError::damaged("state tree"));
+    }
+    Ok(codec::encode(&proof))
+}
+
+/// Reads nodes from the store.
+struct Nodes<'a> {
+    store: &'a dyn Store,
+    cache: Option<&'a NodeCache>,
+    /// The one value that is asked for when a path is made.
+    value: Option<(KeyHash, &'a [u8])>,
+}
+
+impl TreeReader for Nodes<'_> {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        if let Some(cache) = self.cache
+            && let Some(node) = cache.borrow_mut().get(key)
+        {
+            return Ok(Some(node.clone()));
+        }
+        let Some(row) = self.store.read_latest(Space::Tree, &node_key(key))? else {
+            return Ok(None);
+        };
+        let node: Node = codec::decode("state tree node", &row, MAX_NODE)?;
+        if let Some(cache) = self.cache {
+            cache.borrow_mut().insert(key.clone(), node.clone());
+        }
+        Ok(Some(node))
+    }
+
+    fn get_value_option(&self, _: Version, hash: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
+        Ok(self.value.filter(|(of, _)| *of == hash).map(|(_, value)| value.to_vec()))
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        // Asked for only while a tree is restored from another one's leaves.
+        Ok(None)
+    }
+}
+
+fn node_key(key: &NodeKey) -> Vec<u8> {
+    let path = key.nibble_path();
+    let count = path.num_nibbles();
+    let mut row = Vec::with_capacity(9 + count.div_ceil(2));
+    row.extend_from_slice(&key.version().to_be_bytes());
+    // At most 64.
+    row.push(count as u8);
+    let mut pending = None;
+    for nibble in path.nibbles() {
+        let nibble = nibble.as_usize() as u8;
+        match pending.take() {
+            None => pending = Some(nibble << 4),
+            Some(high) => row.push(high | nibble),
+        }
+    }
+    row.extend(pending);
+    row
+}
+
+/// Separates what the store said from what the tree said.
+fn failure(error: anyhow::Error) -> MachineError {
+    match error.downcast::<StoreError>() {
+        Ok(error) => MachineError::Store(error),
+        Err(error) => MachineError::damaged(format!("state tree ({error:#})")),
+    }
+}
