@@ -352,3 +352,122 @@ pub(crate) fn import(
         certificate: Certificate { signers, signatures },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SoftwareSigner;
+    use commonware_codec::{Decode as _, Encode as _};
+    use commonware_cryptography::certificate::{Scheme as _, Verifier as _};
+    use commonware_parallel::Sequential;
+    use commonware_utils::{Faults as _, TryFromIterator as _, test_rng};
+    use proptest::prelude::*;
+
+    const NAMESPACE: &[u8] = b"namespace";
+
+    fn schemes(directory: &std::path::Path, count: u8) -> Vec<VoteScheme> {
+        let identities: Vec<Identity> =
+            (0..count).map(|seed| Identity::new(SoftwareSigner::shared(seed)).unwrap()).collect();
+        let keys = identities.iter().map(|identity| identity.public_key().clone());
+        let participants = Set::try_from_iter(keys).unwrap();
+        let mut schemes: Vec<VoteScheme> = identities
+            .into_iter()
+            .enumerate()
+            .map(|(number, identity)| {
+                let directory = directory.join(number.to_string());
+                let guard = Guard::open(&directory, identity.public_key(), NAMESPACE).unwrap();
+                VoteScheme::verifier(NAMESPACE, participants.clone())
+                    .with_voter(Arc::new(Voter { identity, guard }))
+            })
+            .collect();
+        schemes.sort_by_key(|scheme| scheme.me().map(|me| me.index()));
+        schemes
+    }
+
+    fn proposal(view: u64, parent: u64, payload: u8) -> Proposal<sha256::Digest> {
+        let round = Round::new(Epoch::new(0), View::new(view));
+        Proposal::new(round, View::new(parent), sha256::Digest([payload; 32]))
+    }
+
+    #[test]
+    fn an_exported_certificate_verifies_without_the_engine() {
+        use commonware_consensus::simplex::types::Finalize;
+        let directory = tempfile::tempdir().unwrap();
+        let schemes = schemes(directory.path(), 4);
+        let proposal = proposal(300, 298, 9);
+        let votes: Vec<_> = schemes[1..]
+            .iter()
+            .map(|scheme| Finalize::sign(scheme, proposal.clone()).unwrap())
+            .collect();
+        let votes = NonEmpty::try_new(votes.iter()).unwrap();
+        let finalization = Finalization::from_finalizes(&schemes[0], votes, &Sequential).unwrap();
+        assert!(finalization.verify(&mut test_rng(), &schemes[0], &Sequential));
+        let encoded = finalization.certificate.encode();
+        assert!(encoded.len() <= VoteScheme::max_certificate_size(4));
+        assert_eq!(Certificate::decode_cfg(encoded, &4).unwrap(), finalization.certificate);
+
+        let exported = export(&finalization).unwrap();
+        let keys = schemes[0].participants();
+        exported.verify_votes(keys.as_ref(), NAMESPACE).unwrap();
+        let imported = import(&exported, 4).unwrap();
+        assert!(imported == finalization);
+
+        // One vote short, one vote wrong.
+        let mut short = exported.clone();
+        short.votes.pop();
+        let short = import(&short, 4).unwrap();
+        assert!(!short.verify(&mut test_rng(), &schemes[0], &Sequential));
+        let mut wrong = exported.clone();
+        wrong.view += 1;
+        let wrong = import(&wrong, 4).unwrap();
+        assert!(!wrong.verify(&mut test_rng(), &schemes[0], &Sequential));
+        let mut outside = exported;
+        outside.votes[0].validator = 4;
+        assert!(import(&outside, 4).is_none());
+    }
+
+    #[test]
+    fn the_guard_stands_before_the_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let schemes = schemes(directory.path(), 4);
+        let sign = |proposal: &Proposal<sha256::Digest>| {
+            schemes[0].sign::<sha256::Digest>(Subject::Notarize { proposal })
+        };
+        let first = sign(&proposal(5, 4, 1)).unwrap();
+        assert_eq!(sign(&proposal(5, 4, 1)).unwrap(), first);
+        assert!(sign(&proposal(5, 4, 2)).is_none());
+        // The parent is part of what is signed.
+        assert!(sign(&proposal(5, 3, 1)).is_none());
+    }
+
+    #[test]
+    fn quorums_are_those_of_the_engine() {
+        for count in 1..=hufu_proof::genesis::MAX_MEMBERS {
+            assert_eq!(N3f1::quorum(count) as usize, finality::quorum(count));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_signed_bytes_are_those_of_the_engine(
+            namespace in prop::collection::vec(any::<u8>(), 0..200),
+            epoch: u64, view: u64, parent: u64, payload: [u8; 32],
+        ) {
+            let round = Round::new(Epoch::new(epoch), View::new(view));
+            let proposal = Proposal::new(round, View::new(parent), sha256::Digest(payload));
+            let subject = Subject::Finalize { proposal: &proposal };
+            let derived = Namespace::derive(&namespace);
+            let theirs = union_unique(subject.namespace(&derived), &subject.message());
+            let block = hufu_proof::Digest(payload);
+            prop_assert_eq!(
+                finality::finalize_message(&namespace, epoch, view, parent, &block),
+                theirs
+            );
+        }
+
+        #[test]
+        fn arbitrary_certificates_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Certificate::decode_cfg(bytes, &4);
+        }
+    }
+}

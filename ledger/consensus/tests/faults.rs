@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
-use common::Cluster;
+use common::cluster::Cluster;
 use hufu_consensus::testing::Link;
 
 fn seconds(seconds: u64) -> Duration {
