@@ -31,10 +31,7 @@ fn main() {
     rerun(|site| {
         site.create_token("bench");
         let workers = thread::available_parallelism().map_or(2, usize::from);
-        let config = TokenConfig {
-            workers,
-            ..site.config("bench")
-        };
+        let config = TokenConfig { workers, ..site.config("bench") };
         let custody = Custody::open(config, site.pin()).expect("custody");
         let key = custody.generate("ca", KeyAlgorithm::P256).expect("a key");
         ratio(&key, workers);
@@ -77,9 +74,7 @@ fn criterion(key: &Key) {
 
 /// Best rate of some rounds, in signatures a second.
 fn best(mut round: impl FnMut() -> Duration) -> f64 {
-    (0..ROUNDS)
-        .map(|_| ROUND as f64 / round().as_secs_f64())
-        .fold(0.0, f64::max)
+    (0..ROUNDS).map(|_| ROUND as f64 / round().as_secs_f64()).fold(0.0, f64::max)
 }
 
 /// Bare `C_Sign` on sessions of our own with cached handles, one a thread. The
@@ -88,10 +83,7 @@ fn bare(sessions: usize) -> f64 {
     // The module is initialised by custody already; the login, too, belongs to
     // the process. Loading the library again gives the same one.
     let module = Pkcs11::new(SOFTHSM2_MODULE).expect("module");
-    let slot = module
-        .get_slots_with_initialized_token()
-        .expect("slots")
-        .remove(0);
+    let slot = module.get_slots_with_initialized_token().expect("slots").remove(0);
     best(|| {
         let started = Instant::now();
         thread::scope(|scope| {
@@ -102,10 +94,9 @@ fn bare(sessions: usize) -> f64 {
                     let key = session.find_objects(&template).expect("search")[0];
                     let message = [7; TBS_LEN];
                     for _ in 0..ROUND / sessions {
-                        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &message);
-                        session
-                            .sign(&Mechanism::Ecdsa, key, digest.as_ref())
-                            .expect("signature");
+                        let digest =
+                            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &message);
+                        session.sign(&Mechanism::Ecdsa, key, digest.as_ref()).expect("signature");
                     }
                 });
             }
@@ -134,9 +125,7 @@ fn pooled(key: &Key, callers: usize) -> f64 {
 /// Through the pool, by one thread that keeps [`IN_FLIGHT`] requests going, as
 /// issuance in batches does.
 fn flying(key: &Key) -> f64 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     best(|| {
         let started = Instant::now();
         runtime.block_on(async {

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -32,8 +32,9 @@ use cryptoki::{
 
 use crate::error::{Error, Result};
 
-/// How long a reload waits for calls in progress to come back.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a reload waits for calls in progress to come back. Other tokens of
+/// the module wait with it.
+const RELOAD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A token, across slots and modules: canonical module path, label, serial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +80,11 @@ pub(crate) struct Module {
     path: PathBuf,
     gate: RwLock<Gate>,
     epoch: AtomicU64,
+    /// Held while reloading; when that was done last.
     reloaded: Mutex<Option<Instant>>,
+    /// A reload wants in. Without it, busy workers of a healthy token would
+    /// keep the gate taken for good.
+    reloading: AtomicBool,
     logins: Mutex<HashMap<TokenId, Login>>,
 }
 
@@ -103,6 +108,9 @@ impl Module {
     /// # Errors
     /// CKR_CRYPTOKI_NOT_INITIALIZED after a reload that failed.
     pub fn enter(&self) -> Result<Inside<'_>, TokenError> {
+        if self.reloading.load(Ordering::Acquire) {
+            drop(self.reloaded.lock());
+        }
         let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if !gate.initialised {
             return Err(TokenError::Pkcs11(
@@ -127,6 +135,16 @@ impl Module {
         if reloaded.is_some_and(|at| at.elapsed() < interval) {
             return Ok(false);
         }
+        self.reloading.store(true, Ordering::Release);
+        let outcome = self.reload_gate();
+        self.reloading.store(false, Ordering::Release);
+        if !matches!(outcome, Ok(false)) {
+            *reloaded = Some(Instant::now());
+        }
+        outcome
+    }
+
+    fn reload_gate(&self) -> Result<bool> {
         let patience = Instant::now() + RELOAD_PATIENCE;
         let mut gate = loop {
             match self.gate.try_write() {
@@ -138,7 +156,6 @@ impl Module {
                 Err(TryLockError::WouldBlock) => return Ok(false),
             }
         };
-        *reloaded = Some(Instant::now());
         // Before anything else: from here on old handles are void.
         self.epoch.fetch_add(1, Ordering::AcqRel);
         if gate.initialised {
@@ -247,6 +264,7 @@ impl ModuleUse {
             gate: RwLock::new(Gate { pkcs11, initialised: true }),
             epoch: AtomicU64::new(1),
             reloaded: Mutex::new(None),
+            reloading: AtomicBool::new(false),
             logins: Mutex::default(),
         });
         process.active.insert(path, (Arc::clone(&module), 1));

@@ -227,14 +227,17 @@ pub(crate) struct Anchor {
     pub slot: Slot,
     pub token: TokenId,
     pub description: TokenDescription,
-    /// Whether a PIN was shown to the token for it.
-    pub logged_in_now: bool,
 }
 
 /// Finds the token, opens a session and logs in unless that was done.
 ///
-/// Shows the PIN to the token at most once.
-pub(crate) fn connect(module: &Module, label: &str, pin: &Pin) -> Result<Anchor> {
+/// Shows the PIN to the token at most once, and calls `shown` if it does.
+pub(crate) fn connect(
+    module: &Module,
+    label: &str,
+    pin: &Pin,
+    shown: impl FnOnce(),
+) -> Result<Anchor> {
     let inside = module.enter().map_err(Error::token)?;
     let (slot, info) = locate(&inside, module.path(), label)?;
     let description = TokenDescription::of(&info);
@@ -244,12 +247,11 @@ pub(crate) fn connect(module: &Module, label: &str, pin: &Pin) -> Result<Anchor>
         serial: description.serial.clone(),
     };
     let session = OpenSession::open(&inside, slot, false).map_err(Error::token)?;
-    let mut logged_in_now = false;
     let outcome = module.login(&token, pin.fingerprint(), || {
         if session.logged_in(&inside).map_err(Error::token)? {
             return Ok(());
         }
-        logged_in_now = true;
+        shown();
         match session.session.login(UserType::User, Some(&pin.as_auth())) {
             Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => Err(login_error(label, error)),
@@ -259,7 +261,7 @@ pub(crate) fn connect(module: &Module, label: &str, pin: &Pin) -> Result<Anchor>
         session.close(&inside);
         return Err(error);
     }
-    Ok(Anchor { session, slot, token, description, logged_in_now })
+    Ok(Anchor { session, slot, token, description })
 }
 
 fn login_error(label: &str, error: TokenError) -> Error {

@@ -9,8 +9,8 @@ use std::{
 
 use hufu_keys::{Custody, Key, KeyAlgorithm, TlsKey, certified_key, testing::isolated};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    PublicKeyData, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, PublicKeyData, SignatureAlgorithm,
 };
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -49,21 +49,20 @@ struct Authority {
 impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // OpenSSL takes a leaf with its issuer's name for self-signed.
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "test root");
+        params.distinguished_name = name;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        }
+        Self { issuer: Issuer::new(params, key), certificate }
     }
 
     fn certify(&self, key: &Key) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&Public(key), &self.issuer).unwrap();
         certificate.der().clone()
     }
@@ -82,9 +81,7 @@ fn resolver(certified: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
 fn server(authority: &Authority, certified: &Arc<CertifiedKey>, mutual: bool) -> ServerConfig {
     let builder = ServerConfig::builder();
     let builder = if mutual {
-        let verifier = WebPkiClientVerifier::builder(authority.roots())
-            .build()
-            .unwrap();
+        let verifier = WebPkiClientVerifier::builder(authority.roots()).build().unwrap();
         builder.with_client_cert_verifier(verifier)
     } else {
         builder.with_no_client_auth()
@@ -118,9 +115,7 @@ async fn echo(config: ServerConfig) -> SocketAddr {
 async fn handshake(config: ClientConfig, address: SocketAddr) -> std::io::Result<String> {
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     stream.write_all(b"hello").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -132,10 +127,8 @@ async fn mutual(custody: &Custody) {
     for algorithm in KeyAlgorithm::ALL {
         let server_key = custody.key(&format!("server-{algorithm}")).unwrap();
         let client_key = custody.key(&format!("client-{algorithm}")).unwrap();
-        let server_side =
-            certified_key(&server_key, vec![authority.certify(&server_key)]).unwrap();
-        let client_side =
-            certified_key(&client_key, vec![authority.certify(&client_key)]).unwrap();
+        let server_side = certified_key(&server_key, vec![authority.certify(&server_key)]).unwrap();
+        let client_side = certified_key(&client_key, vec![authority.certify(&client_key)]).unwrap();
         let address = echo(server(&authority, &server_side, true)).await;
         let before = custody.counters().signatures;
         let config = ClientConfig::builder()
@@ -144,9 +137,8 @@ async fn mutual(custody: &Custody) {
         assert_eq!(handshake(config, address).await.unwrap(), "hello");
         assert_eq!(custody.counters().signatures - before, 2, "one each side");
 
-        let anonymous = ClientConfig::builder()
-            .with_root_certificates(authority.roots())
-            .with_no_client_auth();
+        let anonymous =
+            ClientConfig::builder().with_root_certificates(authority.roots()).with_no_client_auth();
         assert!(handshake(anonymous, address).await.is_err());
     }
 }
@@ -158,9 +150,7 @@ fn both_sides_sign_in_the_token_on_either_runtime() {
         let custody = Custody::open(site.config("member-a"), site.pin()).unwrap();
         for algorithm in KeyAlgorithm::ALL {
             for side in ["server", "client"] {
-                custody
-                    .generate(&format!("{side}-{algorithm}"), algorithm)
-                    .unwrap();
+                custody.generate(&format!("{side}-{algorithm}"), algorithm).unwrap();
             }
         }
         for mut runtime in [
@@ -182,10 +172,7 @@ fn openssl_shakes_hands_with_it() {
         let root = site.directory().join("root.pem");
         fs::write(&root, authority.certificate.pem()).unwrap();
         assert!(CertificateDer::from_pem_file(&root).is_ok());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         for algorithm in KeyAlgorithm::ALL {
             let key = custody.generate(algorithm.name(), algorithm).unwrap();
             let certified = certified_key(&key, vec![authority.certify(&key)]).unwrap();

@@ -15,7 +15,7 @@ use super::{
     circuit::{Duty, describe, reload_may_help},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     pin::Pin,
     status::Meters,
     token::{self, Anchor},
@@ -44,6 +44,7 @@ impl Keeper {
         loop {
             let duty = self.shared.circuit.duty(TICK);
             self.shared.expire(Instant::now());
+            self.shared.observe();
             match duty {
                 Duty::Close => break,
                 Duty::Recover { reload } => self.recover(reload),
@@ -117,19 +118,9 @@ impl Keeper {
 
     fn reconnect(&mut self) -> Result<()> {
         let shared = &self.shared;
-        let connected = token::connect(&shared.module, &shared.config.label, &self.pin);
-        let anchor = match connected {
-            Ok(anchor) => anchor,
-            Err(error) => {
-                if matches!(error, Error::WrongPin { .. } | Error::PinLocked { .. }) {
-                    Meters::add(&shared.meters.logins, 1);
-                }
-                return Err(error);
-            }
-        };
-        if anchor.logged_in_now {
+        let anchor = token::connect(&shared.module, &shared.config.label, &self.pin, || {
             Meters::add(&shared.meters.logins, 1);
-        }
+        })?;
         // The new session holds the login, so the old one may go. If it does
         // not answer, its handle is void and may be another's: let it be.
         if let (Some(old), Ok(inside)) = (self.anchor.take(), shared.module.enter()) {

@@ -55,6 +55,8 @@ struct Shared {
     hanging: AtomicUsize,
     /// Per worker, whether it is one of those.
     hangs: Vec<Mutex<bool>>,
+    /// Since when the pool is smaller than it should be.
+    degraded: Mutex<Option<SystemTime>>,
     /// Two keys of one label must not be made at the same time.
     generating: Mutex<()>,
 }
@@ -119,6 +121,29 @@ impl Shared {
         }
     }
 
+    /// What makes the pool smaller than it should be.
+    fn degradation(&self) -> Option<String> {
+        let workers = self.config.workers;
+        let hanging = self.hanging.load(Ordering::Acquire);
+        let running = self.circuit.workers();
+        let sessions = self.meters.sessions.load(Ordering::Relaxed);
+        if hanging > 0 {
+            Some(format!("{hanging} of {workers} calls into the token hang"))
+        } else if running < workers {
+            Some(format!("{running} of {workers} worker threads run"))
+        } else if sessions < workers {
+            Some(format!("{sessions} of {workers} sessions are open"))
+        } else {
+            None
+        }
+    }
+
+    /// Notes when that began.
+    fn observe(&self) {
+        let mut degraded = lock(&self.degraded);
+        *degraded = self.degradation().and(degraded.or_else(|| Some(SystemTime::now())));
+    }
+
     fn admit(&self) -> Result<()> {
         self.circuit.admit()?;
         if self.hanging.load(Ordering::Acquire) >= self.config.workers {
@@ -141,7 +166,6 @@ impl Shared {
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     description: TokenDescription,
-    opened: SystemTime,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -150,7 +174,10 @@ impl Pool {
     pub fn open(config: TokenConfig, pin: Pin) -> Result<Self> {
         config.validate()?;
         let module = ModuleUse::acquire(&config.module)?;
-        let anchor = token::connect(&module, &config.label, &pin)?;
+        let meters = Meters::default();
+        let anchor = token::connect(&module, &config.label, &pin, || {
+            Meters::add(&meters.logins, 1);
+        })?;
         let description = anchor.description.clone();
         let circuit = Circuit::new(
             &config.label,
@@ -164,18 +191,17 @@ impl Pool {
             module,
             queue: Queue::new(config.queue_depth),
             circuit,
-            meters: Meters::default(),
+            meters,
+            degraded: Mutex::default(),
             flights: (0..workers).map(|_| Mutex::default()).collect(),
             hanging: AtomicUsize::new(0),
             hangs: (0..workers).map(|_| Mutex::default()).collect(),
             generating: Mutex::default(),
             config,
         });
-        Meters::add(&shared.meters.logins, u64::from(anchor.logged_in_now));
         let keeper = Keeper::new(Arc::clone(&shared), pin, anchor);
         // From here on dropping the pool stops whatever was started.
-        let pool =
-            Self { shared, description, opened: SystemTime::now(), threads: Mutex::default() };
+        let pool = Self { shared, description, threads: Mutex::default() };
         for index in 0..workers {
             let worker = Worker::new(index, Arc::clone(&pool.shared));
             let spawned = pool.spawn(format!("token-{index}"), move || worker.run());
@@ -253,20 +279,13 @@ impl Pool {
         if status != Status::Ready {
             return status;
         }
-        let workers = self.shared.config.workers;
-        let hanging = self.shared.hanging.load(Ordering::Acquire);
-        let running = self.shared.circuit.workers();
-        let sessions = self.shared.meters.sessions.load(Ordering::Relaxed);
-        let reason = if hanging > 0 {
-            format!("{hanging} of {workers} calls into the token hang")
-        } else if running < workers {
-            format!("{running} of {workers} worker threads run")
-        } else if sessions < workers {
-            format!("{sessions} of {workers} sessions are open")
-        } else {
-            return Status::Ready;
-        };
-        Status::Degraded { since: self.opened, reason }
+        match self.shared.degradation() {
+            None => Status::Ready,
+            Some(reason) => Status::Degraded {
+                since: lock(&self.shared.degraded).unwrap_or_else(SystemTime::now),
+                reason,
+            },
+        }
     }
 
     /// Stops taking requests, lets those inside the token finish, refuses

@@ -25,8 +25,13 @@ use crate::{
     token::{self, OpenSession},
 };
 
-/// So often one request is tried, recoveries in between.
+/// So often one request is tried on a device that fails, recoveries in between.
 const ATTEMPTS: u32 = 4;
+
+/// So often it is tried when sessions or logins were lost. One loss costs up to
+/// two attempts, and losses may follow each other; the request's deadline is
+/// the real bound, this one stops a token that only seems to log in.
+const REPAIRS: u32 = 16;
 
 /// Pause of a worker that gets no session while others have one.
 const SESSION_LIMIT_PAUSE: Duration = Duration::from_millis(200);
@@ -181,7 +186,11 @@ impl Worker {
                 _ => {}
             }
             self.discard_after(&error);
-            if attempt >= ATTEMPTS {
+            let most = match class {
+                FailureClass::Session | FailureClass::Handle | FailureClass::Login => REPAIRS,
+                _ => ATTEMPTS,
+            };
+            if attempt >= most {
                 if shared.circuit.strike(&describe(&error)) {
                     shared.refuse_waiting();
                 }

@@ -82,10 +82,8 @@ impl Site {
     /// The site of the parent process, in a child of [`isolated`] or
     /// [`rerun`].
     fn inherited() -> Option<Self> {
-        env::var_os(SITE_VARIABLE).map(|directory| Self {
-            directory: directory.into(),
-            _owned: None,
-        })
+        env::var_os(SITE_VARIABLE)
+            .map(|directory| Self { directory: directory.into(), _owned: None })
     }
 
     /// Where everything of the site is.
