@@ -464,3 +464,6 @@ fn uris(value: &[u8]) -> Option<Vec<String>> {
     }
     Some(found)
 }
+
+#[cfg(test)]
+mod tests;

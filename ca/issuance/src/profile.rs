@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_contradictions_are_refused_with_the_key() {
-        let base = SHIPPED[4].1;
+        let base = include_str!("../profiles/idevid.toml");
         let message = |text: &str| Profile::parse("test.toml", text).unwrap_err().to_string();
         assert!(message(&format!("colour = 3\n{base}")).contains("colour"));
         assert!(

@@ -9,7 +9,7 @@ use hufu_ca::PeerCertificate;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::SingleCertAndKey;
+use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
