@@ -540,8 +540,9 @@ impl Consortium {
         let mut states = BTreeMap::new();
         for name in self.nodes.keys() {
             let status = self.member(name)?.json(&["status"])?;
-            let height = status["height"].as_u64();
-            let root = status["state_root"].as_str().map(str::to_owned);
+            let ledger = &status["ledger"];
+            let height = ledger["height"].as_u64();
+            let root = ledger["state_root"].as_str().map(str::to_owned);
             let state = height.zip(root);
             states.insert(*name, state.with_context(|| format!("{name} says {status}"))?);
         }

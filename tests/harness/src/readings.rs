@@ -102,11 +102,11 @@ fn parse_decimal(text: &str) -> anyhow::Result<i64> {
     Ok(sign * number)
 }
 
-/// `2026-03-01T08:00:00Z` (RFC 3339, UTC) in milliseconds.
+/// `2024-03-01T08:00:00Z` (RFC 3339, UTC) in milliseconds.
 fn parse_time(text: &str) -> anyhow::Result<u64> {
     let time: der::DateTime = text
         .parse()
-        .map_err(|_| anyhow::anyhow!("`{text}` is not a time such as 2026-03-01T08:00:00Z"))?;
+        .map_err(|_| anyhow::anyhow!("`{text}` is not a time such as 2024-03-01T08:00:00Z"))?;
     Ok(u64::try_from(time.unix_duration().as_millis())?)
 }
 
@@ -129,12 +129,12 @@ mod tests {
         assert!(error("value\n").contains("first line"));
         assert!(error("metric,value,measured_at\n").contains("no readings"));
         assert!(
-            error("metric,value,measured_at\nt,1,2026-03-01T08:00:00Z\nt,1\n").contains("line 3")
+            error("metric,value,measured_at\nt,1,2024-03-01T08:00:00Z\nt,1\n").contains("line 3")
         );
         assert!(
-            error("metric,value,measured_at\nt,1.2345,2026-03-01T08:00:00Z\n").contains("digits")
+            error("metric,value,measured_at\nt,1.2345,2024-03-01T08:00:00Z\n").contains("digits")
         );
-        assert!(error("metric,value,measured_at\nt,1e3,2026-03-01T08:00:00Z\n").contains("1e3"));
+        assert!(error("metric,value,measured_at\nt,1e3,2024-03-01T08:00:00Z\n").contains("1e3"));
         assert!(error("metric,value,measured_at\nt,1,yesterday\n").contains("yesterday"));
     }
 

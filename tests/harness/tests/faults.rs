@@ -75,8 +75,7 @@ fn nothing_acknowledged_is_lost_when_validators_are_killed() -> anyhow::Result<(
             })?;
             consortium.verify(&receipt)?.success()?;
         }
-        let identity = hufu_proof::Signer::public_key(&fleet.simulated[0]).identity();
-        let rows = count_rows(consortium, name, &identity.to_string())?;
+        let rows = count_rows(consortium, name, &fleet.simulated[0].id)?;
         let expected = fleet.simulated[0].sequence * record::BATCH as u64;
         assert_eq!(rows, expected, "{name} with seed {seed}");
     }
@@ -101,9 +100,9 @@ fn kill_at_random(
     Ok(())
 }
 
-fn count_rows(consortium: &Consortium, name: &str, identity: &str) -> anyhow::Result<u64> {
+fn count_rows(consortium: &Consortium, name: &str, device: &str) -> anyhow::Result<u64> {
     let sql =
-        format!("SELECT count(*) FROM operation_supervision.reading WHERE signer = '{identity}'");
+        format!("SELECT count(*) FROM operation_supervision.reading WHERE device = '{device}'");
     let answer = consortium.member(name)?.json(&["query", &sql])?;
     answer["rows"][0][0].as_u64().with_context(|| format!("{answer}"))
 }
@@ -178,7 +177,7 @@ fn a_wrong_pin_is_tried_once() -> anyhow::Result<()> {
             .arg(member.gateway_url())
             .arg("--ca")
             .arg(world.consortium.root_path())
-            .args(["--control-set", "daily", "--out", "/dev/null"])
+            .args(["--control-set", "operation-baseline", "--out", "/dev/null"])
             .env("SOFTHSM2_CONF", member.softhsm()),
     )?;
     assert!(!answer.status.success());

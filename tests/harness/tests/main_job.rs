@@ -205,11 +205,9 @@ fn readings_are_recorded_row_by_row() -> anyhow::Result<()> {
     let mut world = world()?;
     let World { consortium, fleet, .. } = &mut *world;
     let device = fleet.tpm[0].id.clone();
-    let identity = fleet.tpm[0].enrolled()?.identity()?;
     let count = |consortium: &hufu_harness::Consortium| -> anyhow::Result<u64> {
-        let sql = format!(
-            "SELECT count(*) FROM operation_supervision.reading WHERE signer = '{identity}'"
-        );
+        let sql =
+            format!("SELECT count(*) FROM operation_supervision.reading WHERE device = '{device}'");
         let answer = consortium.regulator().json(&["query", &sql])?;
         answer["rows"][0][0].as_u64().with_context(|| format!("{answer}"))
     };

@@ -146,10 +146,16 @@ fn enrol_devices(
     let refusal = enrol::unknown_tpm_is_refused(consortium)?;
     step.now("devices are entered in the registry");
     record::register(consortium, &fleet, step.counter(count + fleet.tpm.len(), "registered"))?;
+    let watches = record::watch(
+        consortium,
+        &fleet,
+        step.counter(2 * (record::WATCHED.min(count) + fleet.tpm.len()), "watches"),
+    )?;
     let seconds = step.done(&[
         format!("{simulated} devices over EST, each certificate recorded before it was signed"),
         format!("{attested} devices whose keys are proved to live in their TPMs"),
         format!("refused: a TPM of a maker that nobody knows: {refusal}"),
+        format!("the regulator watches {watches} measurements, with limits"),
     ]);
     Ok((fleet, seconds))
 }

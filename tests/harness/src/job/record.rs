@@ -18,6 +18,12 @@ use crate::readings::{self, Reading};
 /// Readings in a batch of a simulated device.
 pub const BATCH: usize = 20;
 
+/// Simulated devices that the regulator watches.
+pub const WATCHED: usize = 20;
+
+/// What it watches, and the upper limits.
+const LIMITS: [(&str, &str); 2] = [("temperature", "85"), ("vibration", "7.1")];
+
 /// Transactions that are under way at the same time.
 const LANES: usize = 16;
 
@@ -67,26 +73,70 @@ pub fn register(
     }
     let registered = registered(consortium)?;
     devices.retain(|(id, _)| !registered.contains(id));
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let lanes: Vec<usize> = (0..LANES.min(devices.len())).collect();
-    in_parallel(&lanes, |_| {
-        while let Some((id, identity)) = devices.get(next.fetch_add(1, Ordering::Relaxed)) {
-            consortium.maker().run(&[
-                "ledger",
-                "invoke",
-                "--contract",
-                "device-registry",
-                "--action",
-                "register",
-                "--asset",
-                id,
-                "--param",
-                &format!("identity={identity}"),
-            ])?;
-            seen(done.fetch_add(1, Ordering::Relaxed) + 1);
-        }
+    in_lanes(&devices, seen, |(id, identity)| {
+        consortium.maker().run(&[
+            "ledger",
+            "invoke",
+            "--contract",
+            "device-registry",
+            "--action",
+            "register",
+            "--asset",
+            id,
+            "--param",
+            &format!("device_id={id}"),
+            "--param",
+            &format!("identity={identity}"),
+            "--param",
+            "owner=operator",
+            "--param",
+            "model=pump-7",
+        ])?;
         Ok(())
     })
+}
+
+/// The regulator watches temperature and vibration of the TPM devices and of
+/// some simulated ones, where it does not yet.
+///
+/// # Errors
+/// The first refusal.
+pub fn watch(
+    consortium: &Consortium,
+    fleet: &Fleet,
+    seen: impl Fn(usize) + Sync,
+) -> anyhow::Result<usize> {
+    let devices = fleet.tpm.iter().map(|device| &device.id);
+    let devices = devices.chain(fleet.simulated.iter().take(WATCHED).map(|device| &device.id));
+    let present = keys(consortium, "SELECT watch_id FROM operation_supervision.watch")?;
+    let watches: Vec<(String, &String, &str, &str)> = devices
+        .flat_map(|device| {
+            LIMITS.map(|(metric, high)| (format!("{device}-{metric}"), device, metric, high))
+        })
+        .filter(|(watch, ..)| !present.contains(watch))
+        .collect();
+    in_lanes(&watches, seen, |(watch, device, metric, high)| {
+        consortium.regulator().run(&[
+            "ledger",
+            "invoke",
+            "--contract",
+            "operation-supervision",
+            "--action",
+            "watch",
+            "--asset",
+            watch,
+            "--param",
+            &format!("watch_id={watch}"),
+            "--param",
+            &format!("device={device}"),
+            "--param",
+            &format!("metric={metric}"),
+            "--param",
+            &format!("high={high}"),
+        ])?;
+        Ok(())
+    })?;
+    Ok(watches.len())
 }
 
 /// Identifiers of the devices in the registry.
@@ -94,10 +144,33 @@ pub fn register(
 /// # Errors
 /// When the query is refused.
 pub fn registered(consortium: &Consortium) -> anyhow::Result<BTreeSet<String>> {
-    let answer =
-        consortium.maker().json(&["query", "SELECT device_id FROM device_registry.device"])?;
+    keys(consortium, "SELECT device_id FROM device_registry.device")
+}
+
+/// The first column of what `sql` gives on the regulator's node, which sees
+/// everything.
+fn keys(consortium: &Consortium, sql: &str) -> anyhow::Result<BTreeSet<String>> {
+    let answer = consortium.regulator().json(&["query", sql])?;
     let rows = answer["rows"].as_array().with_context(|| format!("no rows in {answer}"))?;
     Ok(rows.iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
+}
+
+/// Does `work` for every item, [`LANES`] at a time; `seen` is told how many are
+/// done.
+fn in_lanes<T: Sync>(
+    items: &[T],
+    seen: impl Fn(usize) + Sync,
+    work: impl Fn(&T) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<()> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let lanes: Vec<usize> = (0..LANES.min(items.len())).collect();
+    in_parallel(&lanes, |_| {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(item)?;
+            seen(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        Ok(())
+    })
 }
 
 /// Sends one batch of every simulated device but the condemned one (which has

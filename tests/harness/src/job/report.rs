@@ -11,7 +11,7 @@ use crate::consortium::Consortium;
 use crate::inspect::text;
 
 /// The control set of the demonstration.
-pub const CONTROL_SET: &str = "daily";
+pub const CONTROL_SET: &str = "operation-baseline";
 
 /// The forms of a report, with what ends the body and begins the signature
 /// block (`docs/formats.md`).

@@ -19,7 +19,7 @@ pub struct Opinions {
     pub ocsp: Standing,
     /// The CRL, verified by `openssl`.
     pub crl: Standing,
-    /// The ledger's record, `active` or `revoked`.
+    /// The ledger's record, `good` or `revoked`.
     pub ledger: String,
 }
 
@@ -31,7 +31,7 @@ impl Opinions {
 
     /// Whether none says that it is revoked.
     pub fn all_good(&self) -> bool {
-        self.ocsp == Standing::Good && self.crl == Standing::Good && self.ledger != "revoked"
+        self.ocsp == Standing::Good && self.crl == Standing::Good && self.ledger == "good"
     }
 }
 
@@ -110,6 +110,6 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 fn ledger(consortium: &Consortium, serial: &str) -> anyhow::Result<String> {
     let record = consortium.authority().json(&["cert", "show", serial])?;
-    let status = record["status"].as_str();
+    let status = record["status"]["status"].as_str();
     Ok(status.with_context(|| format!("no status in {record}"))?.to_owned())
 }

@@ -63,6 +63,7 @@ impl World {
         enrol::simulated(&est, &mut fleet, |_| ()).context("EST")?;
         enrol::attested(&consortium, &fleet, |_| ()).context("TPM")?;
         record::register(&consortium, &fleet, |_| ()).context("registry")?;
+        record::watch(&consortium, &fleet, |_| ()).context("watches")?;
         let gateway = consortium.gateway("operator", "operator", "operator")?;
         let readings = readings::load(&readings_file())?;
         let recorded = record::simulated(&gateway, &mut fleet, &readings, |_| ())?;
