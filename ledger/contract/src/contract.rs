@@ -63,6 +63,8 @@ pub struct Column {
     pub optional: bool,
     /// Whether it is the asset's key.
     pub key: bool,
+    /// What people call it.
+    pub title: Option<Title>,
 }
 
 impl Table {
@@ -152,6 +154,7 @@ impl Contract {
             ty,
             optional: false,
             key: false,
+            title: None,
         };
         let table = |of: &Name, kind, columns| Table {
             schema: sql_name(&self.package.name),
@@ -166,6 +169,7 @@ impl Contract {
             let mut columns = vec![key, column("state", Type::Symbol)];
             columns.extend(asset.fields.iter().map(|(name, field)| Column {
                 optional: field.optional,
+                title: field.title.clone(),
                 ..column(name.as_str(), field.ty.clone())
             }));
             tables.push(table(name, TableKind::Asset, columns));
@@ -185,9 +189,10 @@ impl Contract {
                 column("recorded_height", Type::int()),
                 column("recorded_time", Type::Time { clock: block }),
             ];
-            columns.extend(
-                stream.columns.iter().map(|(name, ty)| column(name.as_str(), ty.clone())),
-            );
+            columns.extend(stream.columns.iter().map(|(name, ty)| Column {
+                title: stream.column_titles.get(name).cloned(),
+                ..column(name.as_str(), ty.clone())
+            }));
             tables.push(table(name, TableKind::Stream, columns));
         }
         tables

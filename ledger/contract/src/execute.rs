@@ -214,8 +214,15 @@ impl Contract {
                 None => return Err(Outcome::Parameter),
             }
         }
-        if invocation.params.keys().any(|name| !action.params.contains_key(name)) {
-            return Err(Outcome::Parameter);
+        // The key of a new asset may be repeated among the parameters.
+        let key = self.package.assets.get(&action.asset).map(|asset| &asset.key);
+        for (name, value) in &invocation.params {
+            let repeats_key = action.start == Start::Nothing
+                && Some(name) == key
+                && matches!(value, Value::Id(value) if *value == invocation.asset);
+            if !action.params.contains_key(name) && !repeats_key {
+                return Err(Outcome::Parameter);
+            }
         }
         for (name, declared) in &action.params {
             if let Some(value) = invocation.params.get(name) {

@@ -23,15 +23,18 @@
 
 pub mod case;
 mod check;
+pub mod compare;
 pub mod contract;
 pub mod control;
 mod execute;
+mod input;
 pub mod expression;
 pub mod manifest;
 pub mod package;
 mod policy;
 pub mod problem;
 mod reader;
+pub mod review;
 pub mod sources;
 pub mod time;
 pub mod types;
@@ -41,8 +44,10 @@ pub mod world;
 pub use check::check;
 pub use contract::{Column, Contract, Table, TableKind};
 pub use control::{Control, ControlSet, Severity};
+pub use input::InputError;
 pub use problem::Problem;
-pub use sources::Sources;
+pub use manifest::required_names;
+pub use sources::{CONTRACT, MAX_FILE, MAX_FILES, Sources};
 pub use types::{Clock, Type};
 pub use unit::Unit;
 pub use world::{

@@ -11,7 +11,7 @@ use crate::package::{
 };
 use crate::problem::Problem;
 use crate::reader::{Document, Node, Section};
-use crate::sources::CONTRACT;
+use crate::sources::{CONTRACT, Sources};
 use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type, parse_decimal};
 use crate::unit::Unit;
 
@@ -59,6 +59,13 @@ pub fn header(text: &str) -> Result<Header, Vec<Problem>> {
         Some(header) if problems.is_empty() => Ok(header),
         _ => Err(problems),
     }
+}
+
+/// The names of the packages that a package requires; none when its manifest
+/// cannot be read.
+pub fn required_names(sources: &Sources) -> Vec<Name> {
+    let header = header(sources.text(CONTRACT).unwrap_or_default());
+    header.map(|header| header.requires.into_keys().collect()).unwrap_or_default()
 }
 
 /// Reads the whole file. The package is there when enough was understood to
@@ -443,6 +450,7 @@ fn read_stream(node: &Node<'_, '_>, package: &Package) -> Option<Stream> {
     }
     let max_rows = table.required("max_rows").and_then(|node| node.bounded(1, MAX_ROWS));
     let mut columns = BTreeMap::new();
+    let mut column_titles = BTreeMap::new();
     if let Some(rows) = table.required("rows").and_then(|node| node.table()) {
         for node in rows.entries() {
             if columns.len() >= MAX_FIELDS {
@@ -455,7 +463,9 @@ fn read_stream(node: &Node<'_, '_>, package: &Package) -> Option<Stream> {
             }
             let Some(column) = node.table() else { continue };
             let ty = read_type(&column, package);
-            column.optional("title").and_then(|node| read_title(&node));
+            if let Some(title) = optional_title(&column) {
+                column_titles.insert(name.clone(), title);
+            }
             column.finish(TYPE_HINTS);
             if let Some(ty) = ty {
                 columns.insert(name, ty);
@@ -467,7 +477,15 @@ fn read_stream(node: &Node<'_, '_>, package: &Package) -> Option<Stream> {
     }
     table.finish(&[]);
     let (signer_contract, signer_asset) = signer?;
-    Some(Stream { name, title, signer_contract, signer_asset, columns, max_rows: max_rows? })
+    Some(Stream {
+        name,
+        title,
+        signer_contract,
+        signer_asset,
+        columns,
+        column_titles,
+        max_rows: max_rows?,
+    })
 }
 
 fn read_action(node: &Node<'_, '_>, package: &Package) -> Option<Action> {
@@ -563,7 +581,7 @@ fn read_params(
 ) -> BTreeMap<Name, Parameter> {
     let mut params = BTreeMap::new();
     let Some(node) = table.optional("params") else { return params };
-    let of_field = |node: &Node<'_, '_>, name: &Name, optional: bool| {
+    let of_field = |node: &Node<'_, '_>, name: &Name, optional: Option<bool>| {
         if *name == asset.key {
             if start == Start::Asset {
                 node.problem("the key of an asset does not change");
@@ -578,13 +596,15 @@ fn read_params(
                 asset.name
             ));
         };
-        let optional = optional || field.optional;
-        Some(Parameter { ty: field.ty.clone(), optional, sets_field: true })
+        // An optional field's parameter may be left out, unless it says no.
+        let optional = optional.unwrap_or(field.optional);
+        let title = field.title.clone();
+        Some(Parameter { ty: field.ty.clone(), optional, sets_field: true, title })
     };
     if node.is_array() {
         for item in node.items().unwrap_or_default() {
             let Some(name) = item.name() else { continue };
-            if let Some(parameter) = of_field(&item, &name, false) {
+            if let Some(parameter) = of_field(&item, &name, None) {
                 params.insert(name, parameter);
             }
         }
@@ -597,13 +617,14 @@ fn read_params(
             break;
         }
         let (Some(name), Some(inner)) = (node.key_word(), node.table()) else { continue };
-        let optional = inner.optional("optional").and_then(|node| node.boolean()).unwrap_or(false);
-        inner.optional("title").and_then(|node| read_title(&node));
+        let optional = inner.optional("optional").and_then(|node| node.boolean());
+        let title = optional_title(&inner);
         let is_field = inner.optional("field").and_then(|node| node.boolean()).unwrap_or(false);
         let parameter = if is_field {
             of_field(&node, &name, optional)
         } else {
-            read_type(&inner, package).map(|ty| Parameter { ty, optional, sets_field: false })
+            let optional = optional.unwrap_or(false);
+            read_type(&inner, package).map(|ty| Parameter { ty, optional, sets_field: false, title })
         };
         inner.finish(TYPE_HINTS);
         if let Some(parameter) = parameter {
@@ -648,7 +669,6 @@ fn read_invariant(node: &Node<'_, '_>, package: &Package) -> Option<Invariant> {
         Some(on)
     });
     let holds = table.required("holds").and_then(|node| read_expression(&node));
-    table.optional("title").and_then(|node| read_title(&node));
     table.finish(&[]);
     let on = on?;
     let on_stream = package.streams.contains_key(&on);

@@ -141,6 +141,8 @@ pub struct Parameter {
     pub optional: bool,
     /// Whether the field of the same name takes its value.
     pub sets_field: bool,
+    /// What people call it; that of the field when it sets one.
+    pub title: Option<Title>,
 }
 
 /// What an action starts from.
@@ -197,6 +199,8 @@ pub struct Stream {
     pub signer_asset: Name,
     /// Columns by name.
     pub columns: BTreeMap<Name, Type>,
+    /// What people call the columns.
+    pub column_titles: BTreeMap<Name, Title>,
     /// Most rows in a batch.
     pub max_rows: u32,
 }

@@ -175,11 +175,6 @@ impl<'d, 'a> Node<'d, 'a> {
         self.key
     }
 
-    /// Where its key begins, in bytes.
-    pub(crate) fn at(&self) -> usize {
-        self.at
-    }
-
     pub(crate) fn document(&self) -> &'d Document<'a> {
         self.document
     }

@@ -28,6 +28,8 @@ pub mod ast;
 pub mod evaluate;
 pub mod parse;
 pub mod typing;
+#[cfg(test)]
+mod tests;
 
 pub use ast::Expression;
 pub use evaluate::{Fault, Scope};

@@ -260,9 +260,12 @@ impl Builder<'_> {
             Circumstances::Action { declared, params, height, time_ms } => {
                 let mut record = Vec::new();
                 for (name, value) in *params {
-                    if self.wants(name.as_str()) {
-                        let ty = &declared.params.get(name)?.ty;
-                        record.push((name.to_string(), self.value(ty, value, 1)?));
+                    // A repeated key is not among the declared parameters.
+                    if self.wants(name.as_str())
+                        && let Some(parameter) = declared.params.get(name)
+                    {
+                        let value = self.value(&parameter.ty, value, 1)?;
+                        record.push((name.to_string(), value));
                     }
                 }
                 let params = RestrictedExpression::new_record(record).ok()?;
