@@ -1,0 +1,139 @@
+//! What can go wrong, and who is to mend it.
+
+use std::path::PathBuf;
+
+use hufu_proof::{Digest, Name};
+
+/// A fault of the read model itself: of this machine, not of a caller.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadModelError {
+    /// SQLite did not do it. The handle is poisoned: reopen it.
+    #[error("the read model could not {action}")]
+    Storage {
+        /// What it was doing.
+        action: &'static str,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// An earlier fault left this handle unusable.
+    #[error("the read model failed before; open it again, it continues from its last height")]
+    Poisoned,
+    /// The file is not a usable read model.
+    #[error("the read model {path} is damaged; remove it, it is rebuilt from the ledger")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file belongs to another consortium.
+    #[error("the read model {path} is of consortium {found}, not {expected}; use another folder")]
+    OtherConsortium {
+        /// The file.
+        path: PathBuf,
+        /// The genesis digest in it.
+        found: Digest,
+        /// This node's genesis digest.
+        expected: Digest,
+    },
+    /// A height is missing between the last applied one and this.
+    #[error("height {found} does not follow; the read model waits for height {expected}")]
+    Gap {
+        /// The next height it needs.
+        expected: u64,
+        /// The height it was given.
+        found: u64,
+    },
+    /// The events are not those of one executed block.
+    #[error("the events of height {height} are not in order: {problem}")]
+    Events {
+        /// The height.
+        height: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A contract became active, and nobody knows its tables.
+    #[error("the package of contract `{contract}` with digest {digest} is not available")]
+    NoPackage {
+        /// The contract.
+        contract: Name,
+        /// The package.
+        digest: Digest,
+    },
+}
+
+/// Why a query or control gets no answer: the caller's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Too long.
+    #[error("the query is {size} bytes; at most {limit} are accepted")]
+    TooLong {
+        /// Bytes.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not SQL of the accepted kind.
+    #[error("at byte {at}: {message}")]
+    Syntax {
+        /// Where, in bytes from the start.
+        at: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// It uses what a query may not use.
+    #[error("{0} is not allowed; a query is one SELECT over contract tables with deterministic functions")]
+    Forbidden(String),
+    /// SQLite does not accept it.
+    #[error("{message}")]
+    Sql {
+        /// What SQLite said.
+        message: String,
+    },
+    /// A parameter is not declared or not given.
+    #[error("parameter `:{0}` has no value; declare it, or give it one")]
+    Parameter(String),
+    /// A parameter is given that the text does not use.
+    #[error("there is no parameter `:{0}` in the query")]
+    UnknownParameter(String),
+    /// The height is not there yet.
+    #[error("height {asked} is not applied yet; the last one is {applied}")]
+    Height {
+        /// The height asked for.
+        asked: u64,
+        /// The last one that can be asked for.
+        applied: u64,
+    },
+    /// A value in the result is a floating number.
+    #[error("column `{0}` gives a floating number; compute with whole numbers, in the smallest unit")]
+    Float(String),
+    /// A limit was reached.
+    #[error("the query needs more than {limit} {what}; narrow it down")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
+    /// The result lacks the column that says what a finding is about.
+    #[error("the result has no column `{subject}`, which `-- subject:` names; it has {columns}")]
+    Subject {
+        /// The column named.
+        subject: String,
+        /// The columns there are.
+        columns: String,
+    },
+    /// The read model itself failed.
+    #[error("the read model failed: {0}")]
+    Fault(String),
+}
+
+impl From<ReadModelError> for Problem {
+    fn from(error: ReadModelError) -> Self {
+        Self::Fault(error.to_string())
+    }
+}

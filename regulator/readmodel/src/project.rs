@@ -1,0 +1,396 @@
+//! From the events of a block to rows.
+
+use std::collections::BTreeMap;
+
+use hufu_machine::event::Event;
+use hufu_machine::record::{CertificateRecord, CertificateStatus, IdentityStatus};
+use hufu_proof::{Block, Digest, Name, Payload};
+use hufu_report::Cell;
+use rusqlite::{Connection, params_from_iter};
+use serde_json::Value as Json;
+
+use crate::catalogue::{STATE, STREAM_COLUMNS, Table, TableKind, contract_tables};
+use crate::error::ReadModelError;
+use crate::model::{LEDGER, OPEN, Packages, ReadModel, declare, height_of, load_tables, schema_of};
+use crate::value::{Bound, cell, texts, time};
+
+/// Tables of a compiled contract, for callers that have it at hand.
+impl Packages for BTreeMap<Digest, std::sync::Arc<hufu_contract::Contract>> {
+    fn tables(&self, _: &Name, digest: &Digest) -> Option<Vec<crate::TableSpec>> {
+        self.get(digest).map(|contract| contract_tables(contract))
+    }
+}
+
+/// Writes one height in one transaction.
+pub(crate) fn block(
+    connection: &mut Connection,
+    model: &mut ReadModel,
+    block: &Block,
+    events: &[Event],
+    packages: &dyn Packages,
+) -> Result<(), ReadModelError> {
+    let (height, time_ms) = (block.header.height, block.header.time_ms);
+    let fault = |source| ReadModelError::Storage { action: "write a height", source };
+    match events.first() {
+        Some(Event::Block { height: found, time_ms: at, .. })
+            if *found == height && *at == time_ms => {}
+        _ => return Err(disorder(height, "they do not begin with this block")),
+    }
+    let transaction = connection.transaction().map_err(fault)?;
+    let mut writer =
+        Writer { connection: &transaction, model, block, height, time_ms, packages, log_index: None };
+    for event in events {
+        writer.event(event)?;
+    }
+    transaction
+        .execute("INSERT INTO _height VALUES (?1, ?2)", (height_of(height), height_of(time_ms)))
+        .map_err(fault)?;
+    transaction.commit().map_err(fault)
+}
+
+fn disorder(height: u64, problem: impl Into<String>) -> ReadModelError {
+    ReadModelError::Events { height, problem: problem.into() }
+}
+
+struct Writer<'a> {
+    connection: &'a Connection,
+    model: &'a mut ReadModel,
+    block: &'a Block,
+    height: u64,
+    time_ms: u64,
+    packages: &'a dyn Packages,
+    /// Of the transaction whose changes follow.
+    log_index: Option<u64>,
+}
+
+fn text(value: impl ToString) -> Cell {
+    Cell::Text(value.to_string())
+}
+
+fn optional<T: ToString>(value: Option<T>) -> Cell {
+    value.map_or(Cell::Null, text)
+}
+
+/// The kebab-case name that serde gives a unit variant.
+fn variant<T: serde::Serialize>(value: &T) -> Cell {
+    match serde_json::to_value(value) {
+        Ok(Json::String(name)) => Cell::Text(name),
+        _ => Cell::Null,
+    }
+}
+
+impl Writer<'_> {
+    fn event(&mut self, event: &Event) -> Result<(), ReadModelError> {
+        let (height, now) = (time(self.height), time(self.time_ms));
+        match event {
+            Event::Block { digest, transactions, .. } => self.append_ledger(
+                "blocks",
+                vec![height, text(digest), now, Cell::Integer(i64::from(*transactions))],
+            ),
+            Event::Transaction {
+                id, index, log_index, outcome, signer, member, kind, contract, action,
+            } => {
+                self.log_index = Some(*log_index);
+                self.append_ledger(
+                    "transactions",
+                    vec![
+                        time(*log_index),
+                        text(id),
+                        height,
+                        Cell::Integer(i64::from(*index)),
+                        now,
+                        text(outcome.code()),
+                        text(signer),
+                        optional(member.as_ref()),
+                        text(kind),
+                        optional(contract.as_ref()),
+                        optional(action.as_ref()),
+                    ],
+                )
+            }
+            Event::Member { name, record, .. } => {
+                let title = hufu_report::canonical::encode(&record.title).unwrap_or_default();
+                self.put_ledger(
+                    "members",
+                    name.as_str(),
+                    vec![
+                        Cell::Text(String::from_utf8_lossy(&title).into_owned()),
+                        texts(record.kinds.iter()),
+                        text(&record.vote_key),
+                        text(&record.statement_key),
+                        texts(record.jurisdictions.iter()),
+                    ],
+                )
+            }
+            Event::Identity { identity, record, .. } => self.put_ledger(
+                "identities",
+                &identity.to_string(),
+                vec![
+                    text(&record.key),
+                    variant(&record.kind),
+                    text(&record.owner),
+                    text(&record.subject),
+                    text(match record.status {
+                        IdentityStatus::Active => "active",
+                        IdentityStatus::Suspended => "suspended",
+                        IdentityStatus::Revoked => "revoked",
+                    }),
+                    optional(record.serial.as_ref()),
+                    time(record.not_before),
+                    time(record.not_after),
+                ],
+            ),
+            Event::Certificate { serial, record, .. } => {
+                self.put_ledger("certificates", &serial.to_string(), certificate(record))
+            }
+            Event::Look { transaction, member, subject, height, answer } => self.append_ledger(
+                "looks",
+                vec![
+                    text(transaction), text(member), text(subject), time(*height), text(answer), now,
+                ],
+            ),
+            Event::Proposal { proposal, kind, contract, proposer, approvals, enacted, .. } => self
+                .put_ledger(
+                    "proposals",
+                    &proposal.to_string(),
+                    vec![
+                        text(kind),
+                        text(contract),
+                        text(proposer),
+                        texts(approvals.iter()),
+                        Cell::Integer(i64::from(*enacted)),
+                    ],
+                ),
+            Event::Role { contract, role, member, held, .. } => self.put_ledger(
+                "roles",
+                &format!("{contract}/{role}/{member}"),
+                vec![text(contract), text(role), text(member), Cell::Integer(i64::from(*held))],
+            ),
+            Event::Emitted { transaction, contract, name, asset_type, key } => self.append_ledger(
+                "events",
+                vec![
+                    text(transaction), text(contract), text(name), text(asset_type), text(key),
+                    height, now,
+                ],
+            ),
+            Event::Contract { contract, version, digest, .. } => {
+                self.deploy(contract, version, digest)
+            }
+            Event::Asset { contract, asset_type, key, asset, .. } => {
+                let table = self.table_of(contract, asset_type, TableKind::Asset)?;
+                let mut values = BTreeMap::new();
+                // The key's column is the first of the table.
+                if let Some(column) = table.columns.first() {
+                    values.insert(column.name.as_str(), Cell::Text(key.clone()));
+                }
+                values.insert(STATE, text(&asset.state));
+                for (name, value) in &asset.fields {
+                    values.insert(name.as_str(), cell(value));
+                }
+                let row = self.row(&table, values)?;
+                self.put(&table, key, row)
+            }
+            Event::Rows { contract, stream, index, device, sequence, .. } => {
+                let table = self.table_of(contract, stream, TableKind::Stream)?;
+                let payload = self.block.transactions.get(*index as usize);
+                match payload.map(|one| &one.body.payload) {
+                    Some(Payload::Append(batch)) => {
+                        self.append_rows(&table, device, *sequence, &batch.rows)
+                    }
+                    _ => Err(disorder(self.height, format!("transaction {index} has no rows"))),
+                }
+            }
+        }
+    }
+
+    /// Rows of a stream, whose values are in the order of the columns' names.
+    fn append_rows(
+        &self,
+        table: &Table,
+        device: &str,
+        sequence: u64,
+        rows: &[Vec<hufu_proof::Value>],
+    ) -> Result<(), ReadModelError> {
+        let declared: Vec<usize> = {
+            let mut declared: Vec<usize> = (0..table.columns.len())
+                .filter(|&index| !STREAM_COLUMNS.contains(&table.columns[index].name.as_str()))
+                .collect();
+            declared.sort_by(|&one, &other| table.columns[one].name.cmp(&table.columns[other].name));
+            declared
+        };
+        for (position, values) in rows.iter().enumerate() {
+            if values.len() != declared.len() {
+                return Err(disorder(self.height, format!("a row of {} has other columns", table.name)));
+            }
+            let mut row = vec![Cell::Null; table.columns.len()];
+            for (index, value) in declared.iter().zip(values) {
+                row[*index] = cell(value);
+            }
+            let added = [
+                Cell::Text(device.to_owned()),
+                time(sequence),
+                time(position as u64),
+                time(self.height),
+                time(self.time_ms),
+            ];
+            for (name, value) in STREAM_COLUMNS.iter().zip(added) {
+                if let Some(index) = table.columns.iter().position(|column| column.name == *name) {
+                    row[index] = value;
+                }
+            }
+            self.append(table, &row)?;
+        }
+        Ok(())
+    }
+
+    fn deploy(
+        &mut self,
+        contract: &Name,
+        version: &str,
+        digest: &Digest,
+    ) -> Result<(), ReadModelError> {
+        let fault = |source| ReadModelError::Storage { action: "declare a contract's tables", source };
+        let specs = self.packages.tables(contract, digest).ok_or_else(|| {
+            ReadModelError::NoPackage { contract: contract.clone(), digest: *digest }
+        })?;
+        let schema = schema_of(self.connection, contract).map_err(fault)?;
+        for spec in &specs {
+            declare(self.connection, contract, &schema, spec, self.height).map_err(fault)?;
+        }
+        let tables = load_tables(self.connection, u64::MAX).map_err(fault)?;
+        self.model.remember(tables);
+        let row = vec![text(version), text(digest), Cell::Text(schema)];
+        self.put_ledger("contracts", contract.as_str(), row)
+    }
+
+    fn table_of(
+        &self,
+        contract: &Name,
+        name: &Name,
+        kind: TableKind,
+    ) -> Result<Table, ReadModelError> {
+        self.model
+            .schemas
+            .get(contract)
+            .and_then(|schema| self.model.tables.get(&(schema.clone(), name.clone(), kind)))
+            .cloned()
+            .ok_or_else(|| {
+                disorder(self.height, format!("no active contract declares {contract}/{name}"))
+            })
+    }
+
+    /// The cells in the order of the table's columns.
+    fn row(
+        &self,
+        table: &Table,
+        mut values: BTreeMap<&str, Cell>,
+    ) -> Result<Vec<Cell>, ReadModelError> {
+        let row = table
+            .columns
+            .iter()
+            .map(|column| values.remove(column.name.as_str()).unwrap_or(Cell::Null))
+            .collect();
+        match values.keys().next() {
+            None => Ok(row),
+            Some(unknown) => Err(disorder(
+                self.height,
+                format!("{}/{} has no column `{unknown}`", table.contract, table.name),
+            )),
+        }
+    }
+
+    fn ledger_table(&self, name: &str) -> Result<Table, ReadModelError> {
+        self.model
+            .tables
+            .values()
+            .find(|table| table.sql_schema == LEDGER && table.name.as_str() == name)
+            .cloned()
+            .ok_or_else(|| disorder(self.height, format!("there is no table ledger.{name}")))
+    }
+
+    fn append_ledger(&self, name: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
+        self.append(&self.ledger_table(name)?, &row)
+    }
+
+    /// `row` is without the key, which is the first column.
+    fn put_ledger(&self, name: &str, key: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
+        let row = std::iter::once(Cell::Text(key.to_owned())).chain(row).collect();
+        self.put(&self.ledger_table(name)?, key, row)
+    }
+
+    fn append(&self, table: &Table, row: &[Cell]) -> Result<(), ReadModelError> {
+        let fixed = [time(self.height), self.log_index.map_or(Cell::Null, time)];
+        self.insert(table, "_from, _tx", &fixed, row)
+    }
+
+    fn put(&self, table: &Table, key: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
+        let fault = |source| ReadModelError::Storage { action: "end a version", source };
+        let close =
+            format!("UPDATE {} SET _to = ?1 WHERE _key = ?2 AND _to = {OPEN}", table.physical);
+        self.connection
+            .prepare_cached(&close)
+            .and_then(|mut statement| statement.execute((height_of(self.height), key)))
+            .map_err(fault)?;
+        let fixed = [
+            Cell::Text(key.to_owned()),
+            time(self.height),
+            Cell::Integer(OPEN),
+            self.log_index.map_or(Cell::Null, time),
+        ];
+        self.insert(table, "_key, _from, _to, _tx", &fixed, &row)
+    }
+
+    fn insert(
+        &self,
+        table: &Table,
+        names: &str,
+        fixed: &[Cell],
+        row: &[Cell],
+    ) -> Result<(), ReadModelError> {
+        let fault = |source| ReadModelError::Storage { action: "write a row", source };
+        if row.len() != table.columns.len() {
+            return Err(disorder(self.height, format!("a row of {} has other columns", table.name)));
+        }
+        let mut sql = format!("INSERT INTO {} ({names}", table.physical);
+        for column in &table.columns {
+            sql.push_str(", ");
+            sql.push_str(&column.physical);
+        }
+        sql.push_str(") VALUES (?");
+        sql.push_str(&", ?".repeat(fixed.len() + row.len() - 1));
+        sql.push(')');
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| {
+                statement.execute(params_from_iter(fixed.iter().chain(row).map(Bound)))
+            })
+            .map_err(fault)?;
+        Ok(())
+    }
+}
+
+fn certificate(record: &CertificateRecord) -> Vec<Cell> {
+    let (status, reason, since) = match record.status {
+        CertificateStatus::Good => ("good", Cell::Null, Cell::Null),
+        CertificateStatus::Held { at_ms } => ("held", Cell::Integer(6), time(at_ms)),
+        CertificateStatus::Revoked { reason, at_ms } => {
+            ("revoked", Cell::Integer(i64::from(reason)), time(at_ms))
+        }
+    };
+    vec![
+        text(status),
+        reason,
+        since,
+        text(record.identity),
+        text(&record.profile),
+        variant(&record.kind),
+        text(&record.owner),
+        text(&record.subject),
+        time(record.not_before),
+        time(record.not_after),
+        text(record.tbs),
+        optional(record.attestation),
+        text(record.transaction),
+        time(record.recorded_ms),
+    ]
+}

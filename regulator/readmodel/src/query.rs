@@ -1,0 +1,501 @@
+//! Queries as of a height, over a read-only connection of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use hufu_proof::{LogEntry, Name};
+use hufu_report::Cell;
+use hufu_report::time::{iso_date, iso_time};
+use rusqlite::config::DbConfig;
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Statement};
+
+use crate::authorize::{Refusal, authorizer};
+use crate::catalogue::{Table, quote};
+use crate::error::Problem;
+use crate::model::{LEDGER, height_of, load_tables};
+use crate::rewrite::{Rewritten, rewrite};
+use crate::value::Bound;
+
+/// Steps of SQLite's machine between two looks at the limits.
+const STRIDE: u64 = 1000;
+
+/// Longest text or blob that a query may make, in bytes.
+const MAX_CELL: i32 = 1024 * 1024;
+
+/// What one query may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps of SQLite's virtual machine: the same on every node.
+    pub steps: u64,
+    /// Rows of the result.
+    pub rows: usize,
+    /// Bytes of the result's texts and blobs, and 8 for every other value.
+    pub bytes: usize,
+    /// Wall-clock time. `None` for what must come out the same everywhere.
+    pub deadline: Option<Duration>,
+}
+
+impl Limits {
+    /// For controls: nothing that depends on the machine's speed.
+    pub const CONTROL: Self = Self {
+        steps: 2_000_000_000,
+        rows: hufu_report::model::MAX_FINDINGS,
+        bytes: 16 * 1024 * 1024,
+        deadline: None,
+    };
+
+    /// For a person at a screen.
+    pub const INTERACTIVE: Self = Self {
+        steps: 500_000_000,
+        rows: 10_000,
+        bytes: 8 * 1024 * 1024,
+        deadline: Some(Duration::from_secs(10)),
+    };
+}
+
+/// The result of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// As of which height.
+    pub height: u64,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// Opens snapshots; cheap to clone, for any thread.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    path: PathBuf,
+}
+
+impl Reader {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// The last applied height and its block time.
+    ///
+    /// # Errors
+    /// [`Problem::Fault`] when the file cannot be read.
+    pub fn applied(&self) -> Result<Option<(u64, u64)>, Problem> {
+        let connection = self.connect()?;
+        connection
+            .query_row(
+                "SELECT height, time_ms FROM _height ORDER BY height DESC LIMIT 1",
+                [],
+                |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))),
+            )
+            .optional()
+            .map_err(fault)
+    }
+
+    /// The state as of `height`, narrowed to a jurisdiction where one is given.
+    ///
+    /// # Errors
+    /// [`Problem::Height`] when it is not applied yet, [`Problem::Fault`].
+    pub fn snapshot(&self, height: u64, jurisdiction: Option<&str>) -> Result<Snapshot, Problem> {
+        let connection = self.connect()?;
+        // One read transaction for all of the snapshot's life.
+        connection.execute_batch("BEGIN").map_err(fault)?;
+        let applied: Option<i64> = connection
+            .query_row("SELECT max(height) FROM _height", [], |row| row.get(0))
+            .map_err(fault)?;
+        let time: Option<i64> = connection
+            .query_row(
+                "SELECT time_ms FROM _height WHERE height = ?1",
+                [height_of(height)],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(fault)?;
+        let Some(time) = time else {
+            let applied = applied.map_or(0, unsigned);
+            return Err(Problem::Height { asked: height, applied });
+        };
+        let tables = load_tables(&connection, height).map_err(fault)?;
+        let time_ms = unsigned(time);
+        Snapshot::new(connection, height, time_ms, jurisdiction.map(str::to_owned), tables)
+    }
+
+    fn connect(&self) -> Result<Connection, Problem> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
+        Ok(connection)
+    }
+}
+
+/// The state as of one height.
+#[derive(Debug)]
+pub struct Snapshot {
+    connection: Connection,
+    height: u64,
+    time_ms: u64,
+    jurisdiction: Option<String>,
+    tables: Vec<Table>,
+    refusal: Refusal,
+}
+
+/// What stopped a query.
+const RUNNING: u8 = 0;
+const OUT_OF_STEPS: u8 = 1;
+const OUT_OF_TIME: u8 = 2;
+
+impl Snapshot {
+    pub(crate) fn new(
+        connection: Connection,
+        height: u64,
+        time_ms: u64,
+        jurisdiction: Option<String>,
+        tables: Vec<Table>,
+    ) -> Result<Self, Problem> {
+        (|| {
+            connection.pragma_update(None, "temp_store", "memory")?;
+            // "name" is a name and never quietly a text.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_CELL)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_EXPR_DEPTH, 100)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_COMPOUND_SELECT, 20)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256)?;
+            let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+            connection.create_scalar_function("iso_time", 1, flags, |context| {
+                Ok(context.get::<Option<i64>>(0)?.map(iso_time))
+            })?;
+            connection.create_scalar_function("iso_date", 1, flags, |context| {
+                Ok(context.get::<Option<i64>>(0)?.map(iso_date))
+            })?;
+            connection.create_aggregate_function("hufu_rows", 1, flags, RowSet)
+        })()
+        .map_err(fault)?;
+        let refusal = Refusal::default();
+        Ok(Self { connection, height, time_ms, jurisdiction, tables, refusal })
+    }
+
+    /// As of which height.
+    pub fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// The block's time, milliseconds since 1970.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The tables there are.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Narrows the tables to the ledger's own and those of these contracts.
+    pub fn permit(&mut self, contracts: &BTreeSet<Name>) {
+        self.tables
+            .retain(|table| table.sql_schema == LEDGER || contracts.contains(&table.contract));
+    }
+
+    /// Runs a query. `:as_of_height` and `:as_of_time` are given; every other
+    /// parameter must be in `parameters`, and every one of those be used.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub fn query(
+        &mut self,
+        text: &str,
+        parameters: &BTreeMap<Name, Cell>,
+        limits: &Limits,
+    ) -> Result<Answer, Problem> {
+        let rewritten = rewrite(text, &self.tables)?;
+        let unused = parameters
+            .keys()
+            .find(|name| !rewritten.parameters.iter().any(|used| used == name.as_str()));
+        if let Some(unused) = unused {
+            return Err(Problem::UnknownParameter(unused.to_string()));
+        }
+        self.views(&rewritten, false)?;
+        let (columns, rows) = self.run(&rewritten.sql, parameters, limits)?;
+        Ok(Answer { height: self.height, columns, rows })
+    }
+
+    /// Makes the views that a query names, with or without their rows' numbers.
+    pub(crate) fn views(&mut self, rewritten: &Rewritten, with_rows: bool) -> Result<(), Problem> {
+        for &index in &rewritten.used {
+            let table = &self.tables[index];
+            let view = quote(&table.view());
+            let select = table.select(self.height, self.jurisdiction.as_deref(), with_rows);
+            self.connection
+                .execute_batch(&format!(
+                    "DROP VIEW IF EXISTS temp.{view}; CREATE TEMP VIEW {view} AS {select}"
+                ))
+                .map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// The columns that a query would give, without running it.
+    pub(crate) fn prepare(
+        &mut self,
+        sql: &str,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Problem> {
+        self.guarded(u64::MAX, None, |connection, _| {
+            let statement = connection.prepare(sql)?;
+            if let Some(unknown) = unbound(&statement, known)? {
+                return Ok(Err(Problem::Parameter(unknown)));
+            }
+            Ok(Ok(statement.column_names().into_iter().map(str::to_owned).collect()))
+        })
+    }
+
+    /// Runs what was rewritten.
+    #[expect(clippy::type_complexity, reason = "columns and rows, named by the caller")]
+    pub(crate) fn run(
+        &mut self,
+        sql: &str,
+        parameters: &BTreeMap<Name, Cell>,
+        limits: &Limits,
+    ) -> Result<(Vec<String>, Vec<Vec<Cell>>), Problem> {
+        let as_of = [
+            ("as_of_height", Cell::Integer(height_of(self.height))),
+            ("as_of_time", Cell::Integer(height_of(self.time_ms))),
+        ];
+        let value = |name: &str| {
+            let given = as_of.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+            given.or_else(|| parameters.get(name))
+        };
+        self.guarded(limits.steps, limits.deadline, |connection, columns| {
+            let mut statement = connection.prepare(sql)?;
+            *columns = statement.column_names().into_iter().map(str::to_owned).collect();
+            if let Some(unknown) = unbound(&statement, &|name| value(name).is_some())? {
+                return Ok(Err(Problem::Parameter(unknown)));
+            }
+            for index in 1..=statement.parameter_count() {
+                let name = statement.parameter_name(index).unwrap_or_default();
+                if let Some(value) = value(name.trim_start_matches(':')) {
+                    statement.raw_bind_parameter(index, Bound(value))?;
+                }
+            }
+            let mut bytes = 0usize;
+            let mut found: Vec<Vec<Cell>> = Vec::new();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                if found.len() == limits.rows {
+                    let limit = limits.rows as u64;
+                    return Ok(Err(Problem::Limit { what: "rows", limit }));
+                }
+                let mut cells = Vec::with_capacity(columns.len());
+                for (index, column) in columns.iter().enumerate() {
+                    match cell(row.get_ref(index)?, column) {
+                        Ok(cell) => cells.push(cell),
+                        Err(problem) => return Ok(Err(problem)),
+                    }
+                }
+                bytes += cells.iter().map(size).sum::<usize>();
+                if bytes > limits.bytes {
+                    let limit = limits.bytes as u64;
+                    return Ok(Err(Problem::Limit { what: "bytes", limit }));
+                }
+                found.push(cells);
+            }
+            Ok(Ok((columns.clone(), found)))
+        })
+    }
+
+    /// Does something under the authorizer and the limits.
+    fn guarded<T>(
+        &mut self,
+        steps: u64,
+        deadline: Option<Duration>,
+        work: impl FnOnce(&Connection, &mut Vec<String>) -> rusqlite::Result<Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let stopped = Arc::new(AtomicU8::new(RUNNING));
+        let flag = Arc::clone(&stopped);
+        let end = deadline.map(|deadline| Instant::now() + deadline);
+        let mut left = steps;
+        let check = move || {
+            left = left.saturating_sub(STRIDE);
+            if left == 0 {
+                flag.store(OUT_OF_STEPS, Ordering::Relaxed);
+            } else if end.is_some_and(|end| Instant::now() > end) {
+                flag.store(OUT_OF_TIME, Ordering::Relaxed);
+            }
+            flag.load(Ordering::Relaxed) != RUNNING
+        };
+        self.connection.progress_handler(STRIDE as i32, Some(check)).map_err(fault)?;
+        self.connection
+            .authorizer(Some(authorizer(&self.tables, &self.refusal)))
+            .map_err(fault)?;
+        let mut columns = Vec::new();
+        let outcome = work(&self.connection, &mut columns);
+        self.connection
+            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+            .map_err(fault)?;
+        self.connection.progress_handler(0, None::<fn() -> bool>).map_err(fault)?;
+        let refused = self.refusal.take();
+        outcome.map_err(|error| {
+            if let Some(what) = refused {
+                return Problem::Forbidden(what);
+            }
+            match stopped.load(Ordering::Relaxed) {
+                OUT_OF_STEPS => Problem::Limit { what: "steps", limit: steps },
+                OUT_OF_TIME => Problem::Limit {
+                    what: "seconds",
+                    limit: deadline.unwrap_or_default().as_secs(),
+                },
+                _ => explain(error),
+            }
+        })?
+    }
+
+    /// The log entry at this place, if it is not after the snapshot.
+    ///
+    /// # Errors
+    /// [`Problem::Fault`].
+    pub fn log_entry(&self, log_index: u64) -> Result<Option<LogEntry>, Problem> {
+        let Some(table) = self.ledger_table("transactions") else { return Ok(None) };
+        let column = |name: &str| {
+            let found = table.columns.iter().find(|column| column.name == name);
+            found.map_or("NULL", |column| column.physical.as_str())
+        };
+        let sql = format!(
+            "SELECT {}, {}, {}, {} FROM main.{} WHERE _tx = ?1 AND _from <= ?2",
+            column("id"), column("height"), column("position"), column("outcome"), table.physical,
+        );
+        let row: Option<(String, i64, i64, String)> = self
+            .connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| {
+                statement
+                    .query_row((height_of(log_index), height_of(self.height)), |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    })
+                    .optional()
+            })
+            .map_err(fault)?;
+        row.map(|(id, height, position, outcome)| {
+            let unreadable = || Problem::Fault(format!("log entry {log_index} is unreadable"));
+            let outcome = serde_json::from_value(serde_json::Value::String(outcome));
+            Ok(LogEntry {
+                transaction: id.parse().map_err(|_| unreadable())?,
+                height: unsigned(height),
+                index: u32::try_from(position).map_err(|_| unreadable())?,
+                outcome: outcome.map_err(|_| unreadable())?,
+            })
+        })
+        .transpose()
+    }
+
+    pub(crate) fn ledger_table(&self, name: &str) -> Option<&Table> {
+        self.tables
+            .iter()
+            .find(|table| table.sql_schema == LEDGER && table.name.as_str() == name)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// The first parameter of a statement that `known` does not know.
+fn unbound(
+    statement: &Statement<'_>,
+    known: &dyn Fn(&str) -> bool,
+) -> rusqlite::Result<Option<String>> {
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).unwrap_or_default().trim_start_matches(':');
+        if !known(name) {
+            return Ok(Some(name.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn cell(value: ValueRef<'_>, column: &str) -> Result<Cell, Problem> {
+    Ok(match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(number) => Cell::Integer(number),
+        ValueRef::Real(_) => return Err(Problem::Float(column.to_owned())),
+        ValueRef::Text(text) => Cell::Text(
+            std::str::from_utf8(text)
+                .map_err(|_| Problem::Sql { message: format!("column `{column}` is not UTF-8") })?
+                .to_owned(),
+        ),
+        ValueRef::Blob(bytes) => Cell::Bytes(bytes.to_vec()),
+    })
+}
+
+fn size(cell: &Cell) -> usize {
+    match cell {
+        Cell::Null | Cell::Integer(_) => 8,
+        Cell::Text(text) => text.len(),
+        Cell::Bytes(bytes) => bytes.len(),
+    }
+}
+
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+pub(crate) fn fault(error: rusqlite::Error) -> Problem {
+    Problem::Fault(error.to_string())
+}
+
+/// What SQLite says to the one who wrote the query.
+fn explain(error: rusqlite::Error) -> Problem {
+    match &error {
+        rusqlite::Error::SqlInputError { msg, offset, .. } => match usize::try_from(*offset) {
+            Ok(_) | Err(_) if msg.is_empty() => Problem::Sql { message: error.to_string() },
+            _ => Problem::Sql { message: msg.clone() },
+        },
+        rusqlite::Error::SqliteFailure(code, message) => match code.code {
+            ErrorCode::TooBig => {
+                Problem::Limit { what: "bytes in a value", limit: MAX_CELL.unsigned_abs().into() }
+            }
+            // The statement's own fault: overflow, malformed JSON, no such name.
+            ErrorCode::Unknown => Problem::Sql {
+                message: message.clone().unwrap_or_else(|| code.to_string()),
+            },
+            _ => Problem::Fault(error.to_string()),
+        },
+        _ => Problem::Sql { message: error.to_string() },
+    }
+}
+
+/// The numbers of a group's rows: the latest ones, in order, as text.
+struct RowSet;
+
+impl Aggregate<BTreeSet<i64>, String> for RowSet {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<BTreeSet<i64>> {
+        Ok(BTreeSet::new())
+    }
+
+    fn step(&self, context: &mut Context<'_>, rows: &mut BTreeSet<i64>) -> rusqlite::Result<()> {
+        if let Some(row) = context.get::<Option<i64>>(0)? {
+            rows.insert(row);
+            // Rows are numbered in the order of the ledger; the latest tell most.
+            if rows.len() > crate::control::MAX_ROWS {
+                rows.pop_first();
+            }
+        }
+        Ok(())
+    }
+
+    fn finalize(
+        &self,
+        _: &mut Context<'_>,
+        rows: Option<BTreeSet<i64>>,
+    ) -> rusqlite::Result<String> {
+        let rows: Vec<String> =
+            rows.unwrap_or_default().into_iter().map(|row| row.to_string()).collect();
+        Ok(rows.join(","))
+    }
+}
