@@ -115,3 +115,25 @@ impl TpmDevice {
         process::run(&mut command)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tpm_listens_and_ends_with_its_device() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let manufacturer = Manufacturer::open(&directory.path().join("manufacturer"))?;
+        let watchdog = Watchdog::start(&directory.path().join("run"), None)?;
+        TpmDevice::make(&manufacturer, directory.path(), "T-1")?;
+        assert!(manufacturer.roots_pem()?.contains("BEGIN CERTIFICATE"));
+        let device = TpmDevice::start(directory.path(), "T-1", &watchdog)?;
+        assert!(device.tcti().starts_with("swtpm:host=127.0.0.1,port="));
+        assert!(!device.is_enrolled());
+        let process = Path::new("/proc").join(device.tpm.process_id().to_string());
+        assert!(process.exists());
+        drop(device);
+        assert!(!process.exists());
+        Ok(())
+    }
+}

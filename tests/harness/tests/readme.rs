@@ -63,15 +63,25 @@ fn the_demonstration_runs_shows_what_to_try_and_continues() -> anyhow::Result<()
     let stopped = interrupt(&mut running);
     tried?;
     stopped?;
-    let left = process::run(
-        Command::new("pgrep").args(["-f", directory.path().to_str().context("UTF-8")?]),
-    )?;
-    assert_eq!(left.stdout, "", "processes were left behind");
+    let left = processes_of(directory.path())?;
+    assert!(left.is_empty(), "processes were left behind: {left:#?}");
 
     // Then with --exit on the same directory: it goes on from there.
     let answer = process::run(demo(directory.path())?.arg("--exit"))?.success()?;
     let summary: Value = serde_json::from_str(answer.stdout.lines().last().context("a line")?)?;
     check_summary(&summary)
+}
+
+/// Command lines of the processes that name `directory`.
+fn processes_of(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let directory = directory.to_str().context("UTF-8")?;
+    let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
+    Ok(processes
+        // One that has ended meanwhile has no command line.
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(directory))
+        .collect())
 }
 
 /// Lines that are to be pasted, once the demonstration shows them.

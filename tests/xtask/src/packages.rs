@@ -62,7 +62,7 @@ pub fn install(purpose: Purpose) -> Result<(), String> {
         println!("Debian packages: all {} are installed", wanted().count());
         return Ok(());
     }
-    println!("These Debian packages are missing and are installed now:");
+    println!("These Debian packages are missing:");
     for package in &missing {
         println!("  {:<22} {}", package.name, package.why);
     }
@@ -75,6 +75,7 @@ pub fn install(purpose: Purpose) -> Result<(), String> {
             names.join(" ")
         )
     })?;
+    println!("They are installed now.");
     let apt = |arguments: &[&str]| {
         let mut words = prefix.clone();
         // Through env(1), because sudo drops our environment.
