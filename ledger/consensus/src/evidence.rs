@@ -113,7 +113,7 @@ impl<A: Application> Witness<A> {
 
 /// What verification takes as randomness: the trait wants a source, and ECDSA
 /// verification draws nothing from it.
-struct NoRandomness;
+pub(crate) struct NoRandomness;
 
 impl rand_core::TryRng for NoRandomness {
     type Error = Infallible;

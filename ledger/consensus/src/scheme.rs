@@ -356,11 +356,12 @@ pub(crate) fn import(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::NoRandomness;
     use crate::testing::SoftwareSigner;
     use commonware_codec::{Decode as _, Encode as _};
     use commonware_cryptography::certificate::{Scheme as _, Verifier as _};
     use commonware_parallel::Sequential;
-    use commonware_utils::{Faults as _, TryFromIterator as _, test_rng};
+    use commonware_utils::{Faults as _, TryFromIterator as _};
     use proptest::prelude::*;
 
     const NAMESPACE: &[u8] = b"namespace";
@@ -401,7 +402,7 @@ mod tests {
             .collect();
         let votes = NonEmpty::try_new(votes.iter()).unwrap();
         let finalization = Finalization::from_finalizes(&schemes[0], votes, &Sequential).unwrap();
-        assert!(finalization.verify(&mut test_rng(), &schemes[0], &Sequential));
+        assert!(finalization.verify(&mut NoRandomness, &schemes[0], &Sequential));
         let encoded = finalization.certificate.encode();
         assert!(encoded.len() <= VoteScheme::max_certificate_size(4));
         assert_eq!(Certificate::decode_cfg(encoded, &4).unwrap(), finalization.certificate);
@@ -416,11 +417,11 @@ mod tests {
         let mut short = exported.clone();
         short.votes.pop();
         let short = import(&short, 4).unwrap();
-        assert!(!short.verify(&mut test_rng(), &schemes[0], &Sequential));
+        assert!(!short.verify(&mut NoRandomness, &schemes[0], &Sequential));
         let mut wrong = exported.clone();
         wrong.view += 1;
         let wrong = import(&wrong, 4).unwrap();
-        assert!(!wrong.verify(&mut test_rng(), &schemes[0], &Sequential));
+        assert!(!wrong.verify(&mut NoRandomness, &schemes[0], &Sequential));
         let mut outside = exported;
         outside.votes[0].validator = 4;
         assert!(import(&outside, 4).is_none());

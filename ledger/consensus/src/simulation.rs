@@ -54,7 +54,9 @@ struct State {
     peers: Set<PublicKey>,
     default: Link,
     links: BTreeMap<(PublicKey, PublicKey), Link>,
-    inboxes: BTreeMap<(PublicKey, u8), Inbox>,
+    inboxes: BTreeMap<(PublicKey, u8), Vec<Inbox>>,
+    /// Keeps subscriptions open: a closed one means shutdown.
+    subscribers: Vec<mpsc::UnboundedSender<PeerSetUpdate<PublicKey>>>,
     latest: BTreeMap<(PublicKey, PublicKey, u8), SystemTime>,
     blocked: BTreeSet<(PublicKey, PublicKey)>,
 }
@@ -108,6 +110,7 @@ impl Simulation {
                 default,
                 links: BTreeMap::new(),
                 inboxes: BTreeMap::new(),
+                subscribers: Vec::new(),
                 latest: BTreeMap::new(),
                 blocked: BTreeSet::new(),
             })),
@@ -151,7 +154,20 @@ impl Simulation {
     }
 
     /// A fresh connection for `node`; an older one of the same node goes deaf.
-    pub fn links(&self, node: &PublicKey) -> Links<SimulatedSender, SimulatedReceiver, Peers, Peers> {
+    pub fn links(
+        &self,
+        node: &PublicKey,
+    ) -> Links<SimulatedSender, SimulatedReceiver, Peers, Peers> {
+        self.lock().inboxes.retain(|(owner, _), _| owner != node);
+        self.twin_links(node)
+    }
+
+    /// A second connection beside the first: whatever is sent to the node
+    /// reaches both. This is how a member runs its validator twice.
+    pub fn twin_links(
+        &self,
+        node: &PublicKey,
+    ) -> Links<SimulatedSender, SimulatedReceiver, Peers, Peers> {
         let peers = Peers { network: self.clone(), node: node.clone() };
         Links {
             votes: self.register(node, 0),
@@ -167,14 +183,14 @@ impl Simulation {
 
     fn register(&self, node: &PublicKey, channel: u8) -> (SimulatedSender, SimulatedReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.lock().inboxes.insert((node.clone(), channel), sender);
+        self.lock().inboxes.entry((node.clone(), channel)).or_default().push(sender);
         let sending = SimulatedSender { network: self.clone(), node: node.clone(), channel };
         (sending, SimulatedReceiver(receiver))
     }
 
     fn send(&self, from: &PublicKey, to: &PublicKey, channel: u8, message: IoBuf) {
         let now = (self.now)();
-        let (at, inbox) = {
+        let (at, inboxes) = {
             let mut state = self.lock();
             let link =
                 *state.links.get(&(from.clone(), to.clone())).unwrap_or(&state.default);
@@ -191,12 +207,11 @@ impl Simulation {
                 earliest.max(*latest + Duration::from_micros(1))
             });
             state.latest.insert(key, at);
-            match state.inboxes.get(&(to.clone(), channel)) {
-                Some(inbox) => (at, inbox.clone()),
-                None => return,
-            }
+            (at, state.inboxes.get(&(to.clone(), channel)).cloned().unwrap_or_default())
         };
-        (self.deliver)(at, inbox, (from.clone(), message));
+        for inbox in inboxes {
+            (self.deliver)(at, inbox, (from.clone(), message.clone()));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -301,11 +316,10 @@ impl Provider for Peers {
 
     async fn subscribe(&mut self) -> PeerSetSubscription<PublicKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let peers = TrackedPeers::primary(self.network.lock().peers.clone());
+        let mut state = self.network.lock();
+        let peers = TrackedPeers::primary(state.peers.clone());
         let _ = sender.send(PeerSetUpdate { index: 0, latest: peers.clone(), all: peers });
-        // The set never changes, but a closed subscription means shutdown.
-        let clock = self.network.clone();
-        std::mem::forget((sender, clock));
+        state.subscribers.push(sender);
         receiver
     }
 }

@@ -7,12 +7,28 @@ mod common;
 
 use std::time::Duration;
 
-use commonware_runtime::{Clock as _, Runner as _, deterministic};
-use common::cluster::Cluster;
-use hufu_consensus::testing::Link;
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
+use common::cluster::{Cluster, Random};
+use common::{Toy, key};
+use hufu_consensus::testing::{Link, SoftwareSigner};
+use hufu_consensus::{Offence, Ordering as _, start};
+
+const ALL: [u8; 4] = [0, 1, 2, 3];
+const SEEDS: std::ops::Range<u64> = 0..10;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// Says which seed it was when the test panics.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the failing seed is {}", self.0);
+        }
+    }
 }
 
 #[test]
@@ -20,11 +36,302 @@ fn four_validators_agree() {
     let directory = tempfile::tempdir().unwrap();
     deterministic::Runner::seeded(1).start(|context| async move {
         let disks = Cluster::fresh_disks(4);
-        let mut cluster =
-            Cluster::new(context, 1, directory.path(), disks, Link::default());
+        let mut cluster = Cluster::new(context, 1, directory.path(), disks, Link::default());
         cluster.start_all().await;
-        cluster.reach(&[0, 1, 2, 3], 20, seconds(30), "at the start").await;
+        cluster.reach(&ALL, 20, seconds(30), "at the start").await;
         cluster.check();
-        assert!(cluster.disks[0].lock().unwrap().certificates.iter().flatten().count() > 0);
+        let certificates = &cluster.disks[0].lock().unwrap().certificates;
+        assert!(certificates.iter().flatten().count() > 10);
+        let status = cluster.nodes[0].as_ref().unwrap().ordering.status();
+        assert!(status.final_height >= 20 && status.applied_height >= 20);
+        assert!(status.members.iter().all(|member| member.last_view.is_some()), "{status:?}");
+    });
+}
+
+/// One run of random faults, at most one node down or cut off at a time.
+fn random_faults(seed: u64) -> Vec<Toy> {
+    let _seed = Seed(seed);
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(seed).start(|context| async move {
+        let mut random = Random(seed);
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, seed, directory.path(), disks, Link::default());
+        cluster.pause = Duration::from_millis(50);
+        cluster.start_all().await;
+        for _ in 0..6 {
+            let victim = random.below(4) as u8;
+            let moment = Duration::from_millis(random.below(3000));
+            match random.below(4) {
+                0 => {
+                    cluster.kill(victim).await;
+                    cluster.context.sleep(moment).await;
+                    cluster.start(victim).await;
+                }
+                1 => {
+                    // Dies again while it comes back.
+                    cluster.kill(victim).await;
+                    cluster.start(victim).await;
+                    cluster.context.sleep(Duration::from_millis(random.below(40))).await;
+                    cluster.kill(victim).await;
+                    cluster.context.sleep(moment).await;
+                    cluster.start(victim).await;
+                }
+                2 => {
+                    cluster.network.isolate(&[key(victim)]);
+                    cluster.context.sleep(moment).await;
+                    cluster.network.heal(Link::default());
+                }
+                _ => {
+                    cluster.network.heal(Link {
+                        latency: Duration::from_millis(random.below(80)),
+                        jitter: Duration::from_millis(random.below(200)),
+                        loss: random.below(80) as u32,
+                        cut: false,
+                    });
+                    cluster.context.sleep(moment).await;
+                    cluster.network.heal(Link::default());
+                }
+            }
+            cluster.check();
+            let pause = Duration::from_millis(random.below(1500));
+            cluster.context.sleep(pause).await;
+        }
+        cluster.network.heal(Link::default());
+        let goal = cluster.heights().into_iter().max().unwrap() + 5;
+        cluster.reach(&ALL, goal, seconds(120), "after the faults").await;
+        cluster.check();
+        for disk in &cluster.disks {
+            assert!(disk.lock().unwrap().evidence.is_empty(), "an honest node is accused");
+        }
+        let blocks = cluster.disks[0].lock().unwrap().blocks[..goal as usize].to_vec();
+        blocks
+    })
+}
+
+#[test]
+fn no_fork_and_progress_under_random_faults() {
+    for seed in SEEDS {
+        random_faults(seed);
+    }
+}
+
+#[test]
+fn a_seed_replays() {
+    assert_eq!(random_faults(SEEDS.start), random_faults(SEEDS.start));
+}
+
+#[test]
+fn more_than_f_away_stops_the_chain_until_they_return() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(3).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 3, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        cluster.reach(&ALL, 5, seconds(30), "at the start").await;
+        cluster.kill(0).await;
+        cluster.kill(2).await;
+        cluster.context.sleep(seconds(2)).await;
+        let before = cluster.heights();
+        cluster.context.sleep(seconds(30)).await;
+        assert_eq!(cluster.heights(), before, "two of four went on");
+        let status = cluster.nodes[1].as_ref().unwrap().ordering.status();
+        let last = |name: &str| {
+            status.members.iter().find(|one| one.member == name).unwrap().last_view
+        };
+        assert!(last("member-0") < last("member-3"), "{status:?}");
+        cluster.start(2).await;
+        let goal = before.iter().max().unwrap() + 5;
+        cluster.reach(&[1, 2, 3], goal, seconds(120), "after one returned").await;
+        cluster.start(0).await;
+        cluster.reach(&ALL, goal, seconds(60), "after both returned").await;
+        cluster.check();
+    });
+}
+
+#[test]
+fn half_and_half_do_not_fork() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(4).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 4, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        cluster.reach(&ALL, 5, seconds(30), "at the start").await;
+        cluster.network.isolate(&[key(0), key(1)]);
+        cluster.context.sleep(seconds(1)).await;
+        let before = cluster.heights().into_iter().max().unwrap();
+        cluster.context.sleep(seconds(20)).await;
+        assert_eq!(cluster.heights().into_iter().max().unwrap(), before);
+        cluster.network.heal(Link::default());
+        cluster.reach(&ALL, before + 5, seconds(60), "after healing").await;
+        cluster.check();
+    });
+}
+
+#[test]
+fn power_failure_everywhere_loses_nothing() {
+    for seed in 0..4 {
+        let _seed = Seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        let disks = Cluster::fresh_disks(4);
+        let run = |context: deterministic::Context, wait: u64, goal: u64| {
+            let (disks, directory) = (disks.clone(), directory.path().to_owned());
+            async move {
+                let mut cluster =
+                    Cluster::new(context, seed, &directory, disks, Link::default());
+                cluster.start_all().await;
+                cluster.reach(&ALL, goal, seconds(60), "after power came back").await;
+                cluster.context.sleep(Duration::from_millis(wait)).await;
+                cluster.check();
+            }
+        };
+        let runner = deterministic::Runner::seeded(seed);
+        let (_, mut checkpoint) =
+            runner.start_and_recover(|context| run(context, 137 * (seed + 1), 5));
+        // What was not synced is gone now; what the ledgers applied is not.
+        for _ in 0..2 {
+            let goal = disks.iter().map(|disk| disk.lock().unwrap().blocks.len()).max().unwrap();
+            let runner = deterministic::Runner::from(checkpoint);
+            (_, checkpoint) =
+                runner.start_and_recover(|context| run(context, 91 * (seed + 1), goal as u64 + 3));
+        }
+    }
+}
+
+#[test]
+fn a_ledger_ahead_of_a_lost_journal_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(6).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 6, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        cluster.reach(&ALL, 12, seconds(30), "at the start").await;
+        cluster.kill(1).await;
+        // The journal and the archive are gone; the ledger and the guard are not.
+        let mut config = cluster.config(1);
+        config.partition = "fresh".into();
+        let (node, _gossip) = start(
+            cluster.context.child("fresh"),
+            config,
+            SoftwareSigner::shared(1),
+            cluster.ledger(1),
+            Toy::genesis(),
+            cluster.network.links(&key(1)),
+        )
+        .await
+        .unwrap();
+        cluster.nodes[1] = Some(node);
+        let goal = cluster.heights().into_iter().max().unwrap() + 10;
+        cluster.reach(&ALL, goal, seconds(60), "after the loss").await;
+        cluster.check();
+        for disk in &cluster.disks {
+            assert!(disk.lock().unwrap().evidence.is_empty(), "the guard did not hold");
+        }
+    });
+}
+
+#[test]
+fn a_ledger_from_a_snapshot_starts_at_a_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(7).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 7, directory.path(), disks, Link::default());
+        for number in [0, 1, 2] {
+            cluster.start(number).await;
+        }
+        cluster.reach(&[0, 1, 2], 15, seconds(60), "with three").await;
+        // The fourth gets another member's ledger up to a certified height.
+        let floor = {
+            let donor = cluster.disks[0].lock().unwrap();
+            let mut disk = cluster.disks[3].lock().unwrap();
+            let height = donor.certificates.iter().rposition(Option::is_some).unwrap() + 1;
+            disk.blocks = donor.blocks[..height].to_vec();
+            disk.certificates = donor.certificates[..height].to_vec();
+            disk.certificates[height - 1].clone().unwrap()
+        };
+        let mut config = cluster.config(3);
+        config.floor = Some(floor);
+        let (node, _gossip) = start(
+            cluster.context.child("late"),
+            config,
+            SoftwareSigner::shared(3),
+            cluster.ledger(3),
+            Toy::genesis(),
+            cluster.network.links(&key(3)),
+        )
+        .await
+        .unwrap();
+        cluster.nodes[3] = Some(node);
+        let goal = cluster.heights().into_iter().max().unwrap() + 10;
+        cluster.reach(&ALL, goal, seconds(60), "with the fourth").await;
+        cluster.check();
+    });
+}
+
+/// A member runs its validator twice, with a copy of the key and a guard each:
+/// it proposes and votes for two blocks in one view.
+#[test]
+fn a_member_that_contradicts_itself_is_named_and_the_others_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(8).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 8, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        let mut config = cluster.config(3);
+        config.partition = "twin".into();
+        config.directory = directory.path().join("twin");
+        let mut twin = cluster.detached_ledger(3);
+        std::sync::Arc::get_mut(&mut twin).unwrap().salt = 99;
+        let (twin, _gossip) = start(
+            cluster.context.child("twin"),
+            config,
+            SoftwareSigner::shared(3),
+            twin,
+            Toy::genesis(),
+            cluster.network.twin_links(&key(3)),
+        )
+        .await
+        .unwrap();
+        cluster.reach(&[0, 1, 2], 20, seconds(120), "beside the twins").await;
+        cluster.check();
+        let mut offences = 0;
+        for (number, disk) in cluster.disks.iter().enumerate().take(3) {
+            let evidence = disk.lock().unwrap().evidence.clone();
+            assert!(evidence.iter().all(|one| one.member == "member-3"), "{evidence:?}");
+            offences += evidence
+                .iter()
+                .filter(|one| one.offence == Offence::ConflictingNotarize)
+                .count();
+            let log = directory.path().join(format!("node-{number}")).join("evidence.jsonl");
+            let lines = std::fs::read_to_string(log).unwrap_or_default();
+            assert_eq!(lines.lines().count(), evidence.len());
+        }
+        assert!(offences > 0, "nobody noticed");
+        twin.stop();
+    });
+}
+
+#[test]
+fn messages_outside_consensus_arrive() {
+    use hufu_consensus::{Error, Recipient};
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(9).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 9, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        let number = |seed: u8| {
+            let keys = common::sorted_keys(4);
+            keys.iter().position(|one| one[..] == *key(seed).as_bytes()).unwrap() as u16
+        };
+        let gossip = &cluster.nodes[0].as_ref().unwrap().gossip;
+        assert!(gossip.send(Recipient::All, b"to all"[..].into()).unwrap());
+        assert!(gossip.send(Recipient::Validator(number(2)), b"to one"[..].into()).unwrap());
+        let large = vec![0; cluster.config(0).max_gossip + 1];
+        assert!(matches!(gossip.send(Recipient::All, large.into()), Err(Error::Config { .. })));
+        let from = number(0);
+        let receiver = &mut cluster.gossip[1].as_mut().unwrap();
+        assert_eq!(receiver.next().await.unwrap(), (from, b"to all"[..].into()));
+        let receiver = &mut cluster.gossip[2].as_mut().unwrap();
+        assert_eq!(receiver.next().await.unwrap(), (from, b"to all"[..].into()));
+        assert_eq!(receiver.next().await.unwrap(), (from, b"to one"[..].into()));
     });
 }

@@ -6,9 +6,22 @@ use std::time::Duration;
 
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use hufu_consensus::testing::{Link, Simulation, SoftwareSigner};
-use hufu_consensus::{Config, Node, OrderedBlock as _, start};
+use hufu_consensus::{Config, GossipReceiver, Node, OrderedBlock as _, start};
 
 use super::{CHAIN, Disk, Toy, ToyLedger, config, key, sorted_keys};
+
+/// SplitMix64, for schedules of faults.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
 
 /// Nodes under the deterministic runtime.
 pub struct Cluster {
@@ -16,6 +29,7 @@ pub struct Cluster {
     pub network: Simulation,
     pub disks: Vec<Arc<Mutex<Disk>>>,
     pub nodes: Vec<Option<Node<ToyLedger<deterministic::Context>>>>,
+    pub gossip: Vec<Option<GossipReceiver>>,
     pub directory: PathBuf,
     pub pause: Duration,
 }
@@ -35,6 +49,7 @@ impl Cluster {
             context,
             network,
             nodes: disks.iter().map(|_| None).collect(),
+            gossip: disks.iter().map(|_| None).collect(),
             disks,
             directory: directory.to_owned(),
             pause: Duration::from_millis(20),
@@ -58,8 +73,18 @@ impl Cluster {
         })
     }
 
+    /// A ledger of the same member with a disk of its own.
+    pub fn detached_ledger(&self, number: u8) -> Arc<ToyLedger<deterministic::Context>> {
+        Arc::new(ToyLedger {
+            clock: self.context.child("ledger"),
+            disk: Arc::default(),
+            pause: self.pause,
+            salt: u64::from(number) + 1,
+        })
+    }
+
     pub async fn start(&mut self, number: u8) {
-        let (node, _) = start(
+        let (node, gossip) = start(
             self.context.child("node").with_attribute("number", number),
             self.config(number),
             SoftwareSigner::shared(number),
@@ -70,6 +95,7 @@ impl Cluster {
         .await
         .unwrap();
         self.nodes[number as usize] = Some(node);
+        self.gossip[number as usize] = Some(gossip);
     }
 
     pub async fn start_all(&mut self) {
