@@ -79,7 +79,12 @@ fn main() {
                 || CertificationRequest::from_der(&quick_request("SN-1")).unwrap(),
                 |request| {
                     runtime
-                        .block_on(issuance.enrol(&request, "idevid", &registration_authority(), None))
+                        .block_on(issuance.enrol(
+                            &request,
+                            "idevid",
+                            &registration_authority(),
+                            None,
+                        ))
                         .unwrap()
                 },
                 BatchSize::SmallInput,

@@ -49,8 +49,22 @@ fn post(directory: &Path, url: &str, content_type: &str, body: &[u8]) -> (u16, V
         directory,
         "curl",
         &[
-            "-sS", "--cacert", "root.pem", "--cert", "ra.crt", "--key", "ra.key", "-o", "answer",
-            "-w", "%{http_code}", "-H", &content_type, "--data-binary", "@posted", url,
+            "-sS",
+            "--cacert",
+            "root.pem",
+            "--cert",
+            "ra.crt",
+            "--key",
+            "ra.key",
+            "-o",
+            "answer",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &content_type,
+            "--data-binary",
+            "@posted",
+            url,
         ],
     );
     (status.trim().parse().unwrap(), std::fs::read(directory.join("answer")).unwrap())
@@ -94,7 +108,11 @@ fn a_tpm_key_is_attested_and_enrolled() {
                     .unwrap();
                 let (status, body) = enrol(&csr);
                 let said = String::from_utf8_lossy(&body).into_owned();
-                assert_eq!((status, said.starts_with("attestation.missing")), (403, true), "{said}");
+                assert_eq!(
+                    (status, said.starts_with("attestation.missing")),
+                    (403, true),
+                    "{said}"
+                );
 
                 let request = serde_json::to_vec(&device.challenge_request(&[])).unwrap();
                 let (status, body) = json("/v1/attestation/challenge", &request);

@@ -54,7 +54,8 @@ impl Service {
     /// Posts a file as a client would.
     async fn post(&self, path: &str, file: &str, client: Option<&str>) -> (u16, String, Vec<u8>) {
         let (url, data) = (self.url(path), format!("@{file}"));
-        let mut arguments = vec!["-H", "Content-Type: application/pkcs10", "--data-binary", &data, &url];
+        let mut arguments =
+            vec!["-H", "Content-Type: application/pkcs10", "--data-binary", &data, &url];
         let (certificate, key);
         if let Some(client) = client {
             certificate = format!("{client}.crt");
@@ -80,7 +81,15 @@ impl Service {
         succeed(
             directory,
             "openssl",
-            &["verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "issuing.pem", &certificate],
+            &[
+                "verify",
+                "-x509_strict",
+                "-CAfile",
+                "root.pem",
+                "-untrusted",
+                "issuing.pem",
+                &certificate,
+            ],
         );
         let text = std::fs::read_to_string(directory.join(&certificate)).unwrap();
         Certificate::from_der(&pem::decode_bundle(&text).unwrap()[0]).unwrap()
@@ -129,8 +138,7 @@ fn curl_and_openssl_enrol_and_renew() {
             succeed(&world.directory, "sh", &["-c", "base64 device.csr.der > device.b64"]);
             let mut first = None;
             for file in ["device.b64", "device.csr", "device.csr.der"] {
-                let (status, headers, body) =
-                    service.post("simpleenroll", file, Some("ra")).await;
+                let (status, headers, body) = service.post("simpleenroll", file, Some("ra")).await;
                 assert_eq!(status, 200, "{}", text(&body));
                 assert!(headers.contains("smime-type=certs-only"));
                 let certificate = service.certificate(&body, "device");
@@ -140,7 +148,8 @@ fn curl_and_openssl_enrol_and_renew() {
             assert_eq!(first.not_after(), UnixTime::NEVER);
 
             // A label is a profile.
-            let (status, _, body) = service.post("ldevid/simpleenroll", "device.csr", Some("ra")).await;
+            let (status, _, body) =
+                service.post("ldevid/simpleenroll", "device.csr", Some("ra")).await;
             assert_eq!(status, 200, "{}", text(&body));
             let local = service.certificate(&body, "local");
             assert_ne!(local.not_after(), UnixTime::NEVER);
@@ -158,21 +167,30 @@ fn curl_and_openssl_enrol_and_renew() {
             assert_eq!(service.certificate(&body, "next"), renewed);
             // With an IDevID a device gets its LDevID.
             request(&world.directory, "fresh", "ED25519", "/serialNumber=SN-1", None);
-            let (status, _, body) = service.post("ldevid/simpleenroll", "fresh.csr", Some("device")).await;
+            let (status, _, body) =
+                service.post("ldevid/simpleenroll", "fresh.csr", Some("device")).await;
             assert_eq!(status, 200, "{}", text(&body));
             // But not somebody else's, nor an IDevID.
             request(&world.directory, "thief", "P-256", "/serialNumber=SN-2", None);
-            let (status, _, body) = service.post("ldevid/simpleenroll", "thief.csr", Some("device")).await;
+            let (status, _, body) =
+                service.post("ldevid/simpleenroll", "thief.csr", Some("device")).await;
             assert_eq!((status, text(&body).starts_with("csr.subject-invalid")), (400, true));
-            let (status, _, body) = service.post("idevid/simpleenroll", "fresh.csr", Some("device")).await;
+            let (status, _, body) =
+                service.post("idevid/simpleenroll", "fresh.csr", Some("device")).await;
             assert_eq!((status, text(&body).starts_with("client.role-missing")), (403, true));
             // Another subject is not a renewal.
-            let (status, _, body) = service.post("simplereenroll", "thief.csr", Some("local")).await;
+            let (status, _, body) =
+                service.post("simplereenroll", "thief.csr", Some("local")).await;
             assert_eq!((status, text(&body).starts_with("csr.subject-invalid")), (400, true));
             // A revoked device renews nothing.
             service.issuance.revoke(local.serial(), RevocationReason::KeyCompromise).await.unwrap();
             let (status, _, body) = service.post("simplereenroll", "next.csr", Some("local")).await;
-            assert_eq!((status, text(&body).starts_with("client.certificate-revoked")), (403, true), "{}", text(&body));
+            assert_eq!(
+                (status, text(&body).starts_with("client.certificate-revoked")),
+                (403, true),
+                "{}",
+                text(&body)
+            );
         });
     });
 }
@@ -225,7 +243,14 @@ fn strongswan_enrols_and_renews() {
                     succeed(
                         &directory,
                         "openssl",
-                        &["verify", "-CAfile", "root.pem", "-untrusted", "issuing.pem", certificate],
+                        &[
+                            "verify",
+                            "-CAfile",
+                            "root.pem",
+                            "-untrusted",
+                            "issuing.pem",
+                            certificate,
+                        ],
                     );
                 }
             })
@@ -250,7 +275,15 @@ fn tokens_enrol_so_many_keys_and_no_more() {
                 let (url, data) = (service.url(path), format!("@{file}"));
                 let user = format!("{MAKER}:{password}");
                 let (status, headers, body) = service
-                    .curl(&["-u", &user, "-H", "Content-Type: application/pkcs10", "--data-binary", &data, &url])
+                    .curl(&[
+                        "-u",
+                        &user,
+                        "-H",
+                        "Content-Type: application/pkcs10",
+                        "--data-binary",
+                        &data,
+                        &url,
+                    ])
                     .await;
                 (status, headers, text(&body))
             };
@@ -284,12 +317,16 @@ fn clients_without_the_right_certificate_are_told_why() {
             request(&world.directory, "device", "P-256", "/serialNumber=SN-1", None);
             let (status, headers, body) = service.post("simpleenroll", "device.csr", None).await;
             assert_eq!(status, 401);
-            assert!(headers.to_ascii_lowercase().contains("hufu-code: client.unauthenticated"), "{headers}");
+            assert!(
+                headers.to_ascii_lowercase().contains("hufu-code: client.unauthenticated"),
+                "{headers}"
+            );
             assert!(text(&body).starts_with("client.unauthenticated: "));
             assert_eq!(service.post("simplereenroll", "device.csr", None).await.0, 401);
 
             world.client("regulator", "ministry", &[Role::Regulator]).await;
-            let (status, _, body) = service.post("simpleenroll", "device.csr", Some("regulator")).await;
+            let (status, _, body) =
+                service.post("simpleenroll", "device.csr", Some("regulator")).await;
             assert_eq!((status, text(&body).starts_with("client.role-missing")), (403, true));
 
             // Revoked: at once, on an authority that knew it before.
@@ -302,7 +339,8 @@ fn clients_without_the_right_certificate_are_told_why() {
 
             // Under our root's name but not on the ledger.
             let unknown = world.client("unknown", MAKER, &[Role::RegistrationAuthority]).await;
-            let authenticator = Authenticator::new(world.issuer.clone(), Arc::new(common::TestLedger::default()));
+            let authenticator =
+                Authenticator::new(world.issuer.clone(), Arc::new(common::TestLedger::default()));
             let now = world.clock.now();
             let error = authenticator.requester(unknown.der(), now).await.unwrap_err();
             assert_eq!(error.code(), "client.certificate-invalid");
@@ -315,8 +353,20 @@ fn clients_without_the_right_certificate_are_told_why() {
             // By another authority: of its own making, and our issuing
             // certificate itself.
             request(&world.directory, "self", "P-256", "/CN=self", None);
-            succeed(&world.directory, "openssl", &["req", "-x509", "-key", "self.key", "-subj", "/CN=self", "-outform", "DER", "-out", "self.der"]);
-            for der in [common::read(&world.path("self.der")), world.issuer.certificate().der().to_vec(), vec![], vec![0x30; 20_000]] {
+            succeed(
+                &world.directory,
+                "openssl",
+                &[
+                    "req", "-x509", "-key", "self.key", "-subj", "/CN=self", "-outform", "DER",
+                    "-out", "self.der",
+                ],
+            );
+            for der in [
+                common::read(&world.path("self.der")),
+                world.issuer.certificate().der().to_vec(),
+                vec![],
+                vec![0x30; 20_000],
+            ] {
                 let error = authenticator.requester(&der, now).await.unwrap_err();
                 assert_eq!(error.code(), "client.certificate-invalid");
             }
@@ -357,20 +407,46 @@ fn malformed_bodies_get_clear_words() {
             // Without a declared length.
             let url = service.url("simpleenroll");
             let (status, _, _) = service
-                .curl(&["--cert", "ra.crt", "--key", "ra.key", "-H", "Content-Type: application/pkcs10", "-H", "Transfer-Encoding: chunked", "--data-binary", "@big", &url])
+                .curl(&[
+                    "--cert",
+                    "ra.crt",
+                    "--key",
+                    "ra.key",
+                    "-H",
+                    "Content-Type: application/pkcs10",
+                    "-H",
+                    "Transfer-Encoding: chunked",
+                    "--data-binary",
+                    "@big",
+                    &url,
+                ])
                 .await;
             assert_eq!(status, 413);
             // curl's own content type, another method, unknown label and path.
-            let (status, _, body) = service.curl(&["--cert", "ra.crt", "--key", "ra.key", "--data-binary", "@device.csr", &url]).await;
+            let (status, _, body) = service
+                .curl(&[
+                    "--cert",
+                    "ra.crt",
+                    "--key",
+                    "ra.key",
+                    "--data-binary",
+                    "@device.csr",
+                    &url,
+                ])
+                .await;
             assert_eq!(status, 415);
             assert!(text(&body).contains("application/pkcs10"));
             assert_eq!(service.curl(&[&url]).await.0, 405);
             assert_eq!(service.curl(&[&service.url("nonsense/cacerts")]).await.0, 404);
             assert_eq!(service.curl(&[&service.url("fullcmc")]).await.0, 404);
-            assert_eq!(service.post("nonsense/simpleenroll", "device.csr", Some("ra")).await.0, 404);
+            assert_eq!(
+                service.post("nonsense/simpleenroll", "device.csr", Some("ra")).await.0,
+                404
+            );
             // Quota of today: 429 with the time until tomorrow.
             world.quotas.set(MAKER, "idevid", Quota { total: None, per_day: Some(0) });
-            let (status, headers, body) = service.post("simpleenroll", "device.csr", Some("ra")).await;
+            let (status, headers, body) =
+                service.post("simpleenroll", "device.csr", Some("ra")).await;
             assert_eq!(status, 429, "{}", text(&body));
             assert!(headers.to_ascii_lowercase().contains("retry-after:"));
             assert_eq!(service.issuance.store().counts().unwrap(), (0, 0));

@@ -84,10 +84,8 @@ fn the_same_request_gets_the_first_certificate() {
             let key = rcgen::KeyPair::generate().unwrap();
             let csr = quick_request_for(&key, "SN-1");
             // Twenty at once, then one after the other, signed anew each time.
-            let at_once = futures::future::join_all(
-                (0..20).map(|_| enrol(&issuance, &csr, "idevid")),
-            )
-            .await;
+            let at_once =
+                futures::future::join_all((0..20).map(|_| enrol(&issuance, &csr, "idevid"))).await;
             let first = at_once[0].as_ref().unwrap().clone();
             assert!(at_once.into_iter().all(|other| other.unwrap() == first));
             for _ in 0..3 {
@@ -256,14 +254,42 @@ fn requests_that_break_a_rule_are_refused_by_name() {
             let cases: Vec<(Vec<u8>, &str, &str)> = vec![
                 (made("rsa", "RSA", serial, None), "idevid", "csr.algorithm-refused"),
                 (made("p521", "P-521", serial, None), "idevid", "csr.algorithm-refused"),
-                (made("ca", "P-256", serial, Some("basicConstraints=CA:TRUE")), "idevid", "csr.extension-refused"),
-                (made("sign", "P-256", serial, Some("keyUsage=keyCertSign")), "idevid", "csr.extension-refused"),
-                (made("mail", "P-256", serial, Some("subjectAltName=email:a@example.org")), "idevid", "csr.extension-refused"),
-                (made("dns", "P-256", serial, Some("subjectAltName=DNS:a.example.org")), "idevid", "csr.extension-refused"),
-                (made("policy", "P-256", serial, Some("certificatePolicies=1.2.3.4")), "idevid", "csr.extension-refused"),
+                (
+                    made("ca", "P-256", serial, Some("basicConstraints=CA:TRUE")),
+                    "idevid",
+                    "csr.extension-refused",
+                ),
+                (
+                    made("sign", "P-256", serial, Some("keyUsage=keyCertSign")),
+                    "idevid",
+                    "csr.extension-refused",
+                ),
+                (
+                    made("mail", "P-256", serial, Some("subjectAltName=email:a@example.org")),
+                    "idevid",
+                    "csr.extension-refused",
+                ),
+                (
+                    made("dns", "P-256", serial, Some("subjectAltName=DNS:a.example.org")),
+                    "idevid",
+                    "csr.extension-refused",
+                ),
+                (
+                    made("policy", "P-256", serial, Some("certificatePolicies=1.2.3.4")),
+                    "idevid",
+                    "csr.extension-refused",
+                ),
                 (made("none", "P-256", "/CN=no serial", None), "idevid", "csr.subject-invalid"),
-                (made("other", "P-256", "/O=other/serialNumber=SN-1", None), "idevid", "csr.subject-invalid"),
-                (made("long", "P-256", "/serialNumber=SN-1/CN=a", None), "no-such", "profile.unknown"),
+                (
+                    made("other", "P-256", "/O=other/serialNumber=SN-1", None),
+                    "idevid",
+                    "csr.subject-invalid",
+                ),
+                (
+                    made("long", "P-256", "/serialNumber=SN-1/CN=a", None),
+                    "no-such",
+                    "profile.unknown",
+                ),
                 (made("root", "P-256", "/O=a/CN=b", None), "issuing", "client.role-missing"),
                 (made("tpm", "P-256", serial, None), "idevid-tpm", "attestation.missing"),
             ];
@@ -275,17 +301,25 @@ fn requests_that_break_a_rule_are_refused_by_name() {
             let mut forged = made("fine", "P-256", serial, None);
             let last = forged.len() - 1;
             forged[last] ^= 1;
-            assert_eq!(CertificationRequest::from_der(&forged).unwrap_err().code(), "csr.signature-invalid");
+            assert_eq!(
+                CertificationRequest::from_der(&forged).unwrap_err().code(),
+                "csr.signature-invalid"
+            );
             // Cut short anywhere, and with something after the end.
             let fine = made("whole", "P-256", serial, None);
             for length in 0..fine.len() {
-                assert_eq!(CertificationRequest::from_der(&fine[..length]).unwrap_err().code(), "request.malformed");
+                assert_eq!(
+                    CertificationRequest::from_der(&fine[..length]).unwrap_err().code(),
+                    "request.malformed"
+                );
             }
             let mut longer = fine.clone();
             longer.push(0);
             assert!(CertificationRequest::from_der(&longer).is_err());
             assert_eq!(
-                CertificationRequest::from_der(&vec![0x30; limits::CSR_DER + 1]).unwrap_err().code(),
+                CertificationRequest::from_der(&vec![0x30; limits::CSR_DER + 1])
+                    .unwrap_err()
+                    .code(),
                 "request.too-large"
             );
             // Every flipped bit of a request is noticed.
@@ -311,7 +345,11 @@ fn who_may_ask_for_what() {
             let world = World::new(site).await;
             let issuance = world.start();
             let csr = CertificationRequest::from_der(&quick_request("SN-1")).unwrap();
-            for requester in [member(MAKER, &[]), member(MAKER, &[Role::Regulator, Role::Operator]), Requester::Ceremony] {
+            for requester in [
+                member(MAKER, &[]),
+                member(MAKER, &[Role::Regulator, Role::Operator]),
+                Requester::Ceremony,
+            ] {
                 let error = issuance.enrol(&csr, "idevid", &requester, None).await.unwrap_err();
                 assert_eq!(error.code(), "client.role-missing");
             }
@@ -406,7 +444,13 @@ fn an_attested_key_enrols_once() {
             assert_eq!(line.entry.unwrap().attestation, Some([5; 32]));
             // The same request: the first answer. Another: no attestation left.
             assert_eq!(enrol(&issuance, &csr, "idevid-tpm").await.unwrap(), certificate);
-            let other = common::clients::request_for(&world.directory, "tpm2", "tpm.key", "/serialNumber=SN-2", None);
+            let other = common::clients::request_for(
+                &world.directory,
+                "tpm2",
+                "tpm.key",
+                "/serialNumber=SN-2",
+                None,
+            );
             let error = enrol(&issuance, &other, "idevid-tpm").await.unwrap_err();
             assert_eq!(error.code(), "attestation.missing");
             // Too old.
@@ -423,10 +467,8 @@ fn an_attested_key_enrols_once() {
 #[test]
 fn a_token_that_goes_away_loses_no_recorded_certificate() {
     isolated(|site| {
-        let faults = site.faults();
         block_on(async {
             let world = World::new(site).await;
-            drop(faults);
             let issuance = world.start();
             // Closed underneath: recorded, not signed.
             world.custody.close();

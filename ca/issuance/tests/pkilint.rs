@@ -13,15 +13,27 @@ async fn judge(world: &World, name: &str, der: &[u8]) {
     std::fs::write(&path, der).unwrap();
     let findings =
         lint(&world.directory, "lint_pkix_cert", &["lint", "-s", "ERROR", &path.to_string_lossy()]);
-    assert_eq!(findings.trim(), "", "{name}");
+    // pkilint takes every URI for a URL with a host. RFC 5280 section 4.2.1.6
+    // asks for a scheme and its specific part, which a URN (RFC 8141) has. This
+    // one finding about our own URNs is set aside, nothing else.
+    const URN: &str = "pkix.invalid_uri_syntax (ERROR): Invalid URI syntax: \"urn:hufu:";
+    let findings: Vec<&str> = findings
+        .lines()
+        .filter(|line| line.starts_with(' ') && !line.trim_start().starts_with(URN))
+        .collect();
+    assert_eq!(findings, Vec::<&str>::new(), "{name}");
 }
 
 async fn every_profile(world: &World) {
     let issuance = world.start();
     judge(world, "root", world.root.der()).await;
     judge(world, "issuing", world.issuer.certificate().der()).await;
-    let (_, server) = world.server_key().await;
-    judge(world, "tls-server", server.der()).await;
+    let (key, _) = world.server_key().await;
+    for profile in ["tls-server", "member-node"] {
+        // pkilint wants a name of two labels, which localhost is not.
+        let server = world.server_certificate(&key, profile, "est.example.org").await;
+        judge(world, profile, server.der()).await;
+    }
     let client = world.client("operator", "plant", &[Role::Operator, Role::Regulator]).await;
     judge(world, "operator-client", client.der()).await;
     let now = world.clock.now();
@@ -48,7 +60,12 @@ async fn every_profile(world: &World) {
                 &world.directory,
                 "openssl",
                 &[
-                    "verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "issuing.pem",
+                    "verify",
+                    "-x509_strict",
+                    "-CAfile",
+                    "root.pem",
+                    "-untrusted",
+                    "issuing.pem",
                     &format!("{name}.der"),
                 ],
             );
@@ -82,7 +99,17 @@ fn a_hardware_module_name_is_carried_and_lints() {
                 [dn]\nserialNumber=HW-1\n[ext]\nsubjectAltName=otherName:1.3.6.1.5.5.7.8.4;SEQ:module\n\
                 [module]\ntype=OID:2.23.133.1.2\nserial=FORMAT:HEX,OCTETSTRING:0102030405\n";
             std::fs::write(world.path("hw.cnf"), configuration).unwrap();
-            let new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "hw.key"];
+            let new = [
+                "req",
+                "-new",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-keyout",
+                "hw.key",
+            ];
             let out = ["-config", "hw.cnf", "-outform", "DER", "-out", "hw.csr"];
             succeed(&world.directory, "openssl", &[&new[..], &out[..]].concat());
             let csr = CertificationRequest::from_der(&common::read(&world.path("hw.csr"))).unwrap();

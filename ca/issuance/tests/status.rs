@@ -31,11 +31,8 @@ impl Service {
 
     async fn issue(&self, name: &str) -> Certificate {
         let csr = CertificationRequest::from_der(&quick_request(name)).unwrap();
-        let issued = self
-            .issuance
-            .enrol(&csr, "idevid", &registration_authority(), None)
-            .await
-            .unwrap();
+        let issued =
+            self.issuance.enrol(&csr, "idevid", &registration_authority(), None).await.unwrap();
         let der = issued.certificate.as_ref().unwrap();
         std::fs::write(self.world.path(&format!("{name}.pem")), pem::encode(der).unwrap()).unwrap();
         Certificate::from_der(der).unwrap()
@@ -132,7 +129,10 @@ fn ocsp_over_get_lints_and_odd_requests_are_answered() {
                 .await;
             assert!(fine && said.contains("SN-1.pem: good"), "{said}");
             let headers = std::fs::read_to_string(service.world.path("headers")).unwrap();
-            assert!(headers.to_ascii_lowercase().contains("cache-control: public, max-age="), "{headers}");
+            assert!(
+                headers.to_ascii_lowercase().contains("cache-control: public, max-age="),
+                "{headers}"
+            );
             let path = service.world.path("get.der");
             let findings = lint(
                 &service.world.directory,
@@ -142,7 +142,11 @@ fn ocsp_over_get_lints_and_odd_requests_are_answered() {
             assert_eq!(findings.trim(), "");
 
             // malformedRequest is 30 03 0a 01 01.
-            for (name, body) in [("empty", &b""[..]), ("words", b"hello"), ("cut", &common::read(&service.world.path("req.der"))[..20])] {
+            for (name, body) in [
+                ("empty", &b""[..]),
+                ("words", b"hello"),
+                ("cut", &common::read(&service.world.path("req.der"))[..20]),
+            ] {
                 std::fs::write(service.world.path(name), body).unwrap();
                 let (_, said) = service
                     .shell(format!(
@@ -150,7 +154,11 @@ fn ocsp_over_get_lints_and_odd_requests_are_answered() {
                         service.base
                     ))
                     .await;
-                assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["30", "03", "0a", "01", "01"], "{name}");
+                assert_eq!(
+                    said.split_whitespace().collect::<Vec<_>>(),
+                    ["30", "03", "0a", "01", "01"],
+                    "{name}"
+                );
             }
             let (_, said) = service
                 .shell(format!("head -c 5000 /dev/zero > big; curl -sS -o /dev/null -w '%{{http_code}}' -H 'Content-Type: application/ocsp-request' --data-binary @big {}/ocsp", service.base))
@@ -159,7 +167,9 @@ fn ocsp_over_get_lints_and_odd_requests_are_answered() {
             // The ledger is away: tryLater, 3.
             service.world.ledger.away.store(true, Ordering::SeqCst);
             service.world.clock.forward(Duration::from_secs(60));
-            let (_, said) = service.shell(format!("openssl ocsp -reqin req.der -url {}/ocsp", service.base)).await;
+            let (_, said) = service
+                .shell(format!("openssl ocsp -reqin req.der -url {}/ocsp", service.base))
+                .await;
             assert!(said.contains("trylater (3)"), "{said}");
         });
     });
@@ -256,7 +266,11 @@ fn authorities_are_served() {
                 .await;
             assert!(fine && said.contains("Test Issuing") && said.contains("Test Root"), "{said}");
             assert_eq!(common::read(&service.world.path("root.cer")), service.world.root.der());
-            succeed(&service.world.directory, "openssl", &["verify", "-x509_strict", "-CAfile", "root.pem", "issuing.pem"]);
+            succeed(
+                &service.world.directory,
+                "openssl",
+                &["verify", "-x509_strict", "-CAfile", "root.pem", "issuing.pem"],
+            );
         });
     });
 }

@@ -104,7 +104,11 @@ pub fn pkilint() -> &'static Path {
             std::fs::create_dir_all(&cache).unwrap();
             // Into a folder of our own first, since tests run side by side.
             let own = tempfile::tempdir_in(&cache).unwrap();
-            succeed(&cache, "python3", &[OsStr::new("-m"), OsStr::new("venv"), own.path().as_os_str()]);
+            succeed(
+                &cache,
+                "python3",
+                &[OsStr::new("-m"), OsStr::new("venv"), own.path().as_os_str()],
+            );
             let pip = own.path().join("bin").join("pip");
             succeed(&cache, &pip.to_string_lossy(), &["install", "-q", "pkilint==0.13.3"]);
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();

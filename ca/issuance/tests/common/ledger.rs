@@ -66,10 +66,7 @@ impl TestLedger {
     }
 
     fn fault() -> LedgerFault {
-        LedgerFault::Unavailable {
-            reason: "test".to_owned(),
-            retry_after: Duration::from_secs(3),
-        }
+        LedgerFault::Unavailable { reason: "test".to_owned(), retry_after: Duration::from_secs(3) }
     }
 
     fn write(&self, entries: Vec<IssuanceEntry>) -> Result<Vec<Recorded>, LedgerFault> {

@@ -162,9 +162,14 @@ impl World {
     /// A TLS server certificate for localhost, its key in the token.
     pub async fn server_key(&self) -> (Key, Certificate) {
         let key = self.custody.generate("tls", hufu_keys::KeyAlgorithm::P256).unwrap();
-        let profile = self.profiles.named("tls-server").unwrap();
+        let certificate = self.server_certificate(&key, "tls-server", "localhost").await;
+        (key, certificate)
+    }
+
+    pub async fn server_certificate(&self, key: &Key, profile: &str, host: &str) -> Certificate {
+        let profile = self.profiles.named(profile).unwrap();
         let names = [
-            AlternativeName::dns("localhost").unwrap(),
+            AlternativeName::dns(host).unwrap(),
             AlternativeName::Ip("127.0.0.1".parse().unwrap()),
         ];
         let certificate = issue_member(
@@ -173,7 +178,7 @@ impl World {
             &MemberParameters {
                 profile: &profile,
                 member: "authority",
-                common_name: "localhost",
+                common_name: host,
                 names: &names,
                 roles: &[],
                 addresses: &self.addresses,
@@ -183,7 +188,7 @@ impl World {
         .await
         .unwrap();
         self.ledger.admit(certificate.serial());
-        (key, certificate)
+        certificate
     }
 }
 

@@ -22,15 +22,16 @@ pub async fn tls(world: &World, router: Router) -> SocketAddr {
     let (key, certificate) = world.server_key().await;
     let mut roots = RootCertStore::empty();
     roots.add(world.root.der().to_vec().into()).unwrap();
+    // EST answers with a certificate and nothing above it, so devices present
+    // just that: the issuing authority must be an anchor itself.
+    roots.add(world.issuer.certificate().der().to_vec().into()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()
         .unwrap();
-    let chain = vec![
-        certificate.der().to_vec().into(),
-        world.issuer.certificate().der().to_vec().into(),
-    ];
+    let chain =
+        vec![certificate.der().to_vec().into(), world.issuer.certificate().der().to_vec().into()];
     let certified = hufu_keys::certified_key(&key, chain).unwrap();
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
