@@ -118,10 +118,10 @@ impl Parser<'_> {
                 if scale > MAX_SCALE {
                     return self.fail(self.at, format!("more than {MAX_SCALE} decimals"));
                 }
-            } else if *byte == b'.'
-                && !point
-                && bytes.get(length + 1).is_some_and(u8::is_ascii_digit)
-            {
+            } else if *byte == b'.' && !bytes.get(length + 1).is_some_and(u8::is_ascii_digit) {
+                // The point before a field, which the types will refuse.
+                break;
+            } else if *byte == b'.' && !point {
                 point = true;
             } else if byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'.' {
                 return self.fail(

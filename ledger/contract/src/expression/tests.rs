@@ -143,7 +143,7 @@ fn what_is_true() {
         "1 + 2 * 3 == 7 && (1 + 2) * 3 == 9",
         "10 - 3 - 2 == 5",
         "-7 / 2 == -3 && -7 % 2 == -1",
-        "asset.share == -1.5 && asset.share < -1.4999999999999 == false || asset.share < 0",
+        "asset.share == -1.5 && asset.share < -1.499 && asset.share < 0",
         "asset.share * 2 == -3",
         "asset.share * asset.share == 2.25",
         "truncate(asset.share, 0) == -1 && truncate(asset.share * asset.share, 1) == 2.2",

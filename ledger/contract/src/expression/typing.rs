@@ -251,15 +251,10 @@ impl Environment<'_> {
                     }
                     Kind::Items(of, _) => {
                         // One type for the item and all items of the list.
-                        let probe = (Code::Constant(Value::Bool(false)), *of);
-                        let (item, _, kind) = unify(item, probe, expression)?;
-                        match &kind {
-                            Kind::Of(ty) => {
-                                let list = Type::List { of: Box::new(ty.clone()), max: MAX_ITEMS };
-                                (item, coerce(items, &list, right)?)
-                            }
-                            _ => (item, items.0),
-                        }
+                        let probe = (Code::Constant(Value::Bool(false)), (*of).clone());
+                        let kind = unify_kinds(item.clone(), probe, expression)?;
+                        let all = coerce_items(items.0, &of, &kind, right)?;
+                        (coerce_kind(item, &kind, left)?, Code::List(all))
                     }
                     Kind::Nothing => (item.0, items.0),
                     kind => return fail(right, format!("is {}, not a list", show(&kind))),
@@ -321,19 +316,12 @@ impl Environment<'_> {
         let mut kind = self.typed(first)?.1;
         for item in rest {
             let probe = (Code::Constant(Value::Bool(false)), kind);
-            kind = match unify_kinds(probe, self.typed(item)?, item) {
-                Ok(kind) => kind,
-                Err(error) => return Err(error),
-            };
+            kind = unify_kinds(probe, self.typed(item)?, item)?;
         }
         let mut code = Vec::new();
         for item in items {
             let typed = self.typed(item)?;
-            code.push(match &kind {
-                Kind::Of(ty) => coerce(typed, ty, item)?,
-                Kind::Number(scale) => adopt_scale(typed.0, &typed.1, *scale, item)?,
-                _ => typed.0,
-            });
+            code.push(coerce_kind(typed, &kind, item)?);
         }
         if matches!(kind, Kind::Items(..) | Kind::Nothing)
             || matches!(&kind, Kind::Of(ty) if !ty.is_scalar())
@@ -390,11 +378,7 @@ impl Environment<'_> {
                 }
                 let mut code = Vec::new();
                 for (item, argument) in typed.into_iter().zip(arguments) {
-                    code.push(match &kind {
-                        Kind::Of(ty) => coerce(item, ty, argument)?,
-                        Kind::Number(scale) => adopt_scale(item.0, &item.1, *scale, argument)?,
-                        _ => item.0,
-                    });
+                    code.push(coerce_kind(item, &kind, argument)?);
                 }
                 let code = if name == "min" { Code::Least(code) } else { Code::Greatest(code) };
                 Ok((fold(code, expression)?, kind))
@@ -585,12 +569,7 @@ fn mixed_clocks() -> &'static str {
 /// Brings both sides to one kind.
 fn unify(left: Typed, right: Typed, at: &Expression) -> Result<(Code, Code, Kind)> {
     let kind = unify_kinds(left.clone(), right.clone(), at)?;
-    let bring = |typed: Typed| match &kind {
-        Kind::Of(ty) => coerce(typed, ty, at),
-        Kind::Number(scale) => adopt_scale(typed.0, &typed.1, *scale, at),
-        _ => Ok(typed.0),
-    };
-    Ok((bring(left)?, bring(right)?, kind))
+    Ok((coerce_kind(left, &kind, at)?, coerce_kind(right, &kind, at)?, kind))
 }
 
 /// The kind both sides can be brought to.
@@ -680,20 +659,29 @@ fn coerce(typed: Typed, wanted: &Type, at: &Expression) -> Result<Code> {
         (Kind::Nothing, Type::List { .. }) => Ok(Code::List(Vec::new())),
         (Kind::Nothing, Type::Set { .. }) => Ok(Code::Set(Vec::new())),
         (Kind::Items(kind, _), Type::List { of, .. }) => {
-            coerce_items(code, kind, of, at).map(Code::List)
+            coerce_items(code, kind, &Kind::Of((**of).clone()), at).map(Code::List)
         }
         (Kind::Items(kind, _), Type::Set { of, .. }) => {
-            coerce_items(code, kind, of, at).map(Code::Set)
+            coerce_items(code, kind, &Kind::Of((**of).clone()), at).map(Code::Set)
         }
         _ => fail(at, format!("is {}, not {wanted}", show(&kind))),
     }
 }
 
-fn coerce_items(code: Code, kind: &Kind, wanted: &Type, at: &Expression) -> Result<Vec<Code>> {
+/// Brings a value to a kind that [`unify_kinds`] found for it.
+fn coerce_kind(typed: Typed, wanted: &Kind, at: &Expression) -> Result<Code> {
+    match wanted {
+        Kind::Of(ty) => coerce(typed, ty, at),
+        Kind::Number(scale) => adopt_scale(typed.0, &typed.1, *scale, at),
+        Kind::Text | Kind::Items(..) | Kind::Nothing => Ok(typed.0),
+    }
+}
+
+fn coerce_items(code: Code, kind: &Kind, wanted: &Kind, at: &Expression) -> Result<Vec<Code>> {
     match code {
         Code::List(items) => items
             .into_iter()
-            .map(|item| coerce((item, kind.clone()), wanted, at))
+            .map(|item| coerce_kind((item, kind.clone()), wanted, at))
             .collect::<Result<Vec<_>>>(),
         _ => fail(at, "write the whole list out"),
     }

@@ -118,9 +118,7 @@ impl Known<'_> {
 
     /// The truth of a condition in Cedar's JSON form.
     fn truth(&self, tree: &Json) -> Truth {
-        let Some((operator, operands)) = tree.as_object().and_then(|map| map.iter().next()) else {
-            return None;
-        };
+        let (operator, operands) = tree.as_object()?.iter().next()?;
         let (left, right) = (&operands["left"], &operands["right"]);
         match operator.as_str() {
             "Value" => operands.as_bool(),
@@ -145,7 +143,7 @@ impl Known<'_> {
                 }
                 self.is_in(left["Var"].as_str()?, entity)
             }
-            "is" => self.is_type(left["Var"].as_str()?, operands["entity_type"].as_str()),
+            "is" if operands["in"].is_null() => self.is_type(left["Var"].as_str()?, operands["entity_type"].as_str()),
             "contains" => {
                 let text = self.text(right)?;
                 let items = left["Set"].as_array()?;

@@ -1,0 +1,273 @@
+//! The consortium of the cases: members and devices with keys that everybody
+//! knows, one machine on a store in a temporary directory, one read model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ed25519_consensus::SigningKey;
+use hufu_contract::Contract;
+use hufu_machine::signatures::verify_batch;
+use hufu_machine::{Machine, MachineError};
+use hufu_proof::block::HEADER_VERSION;
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
+use hufu_proof::transaction::{IdentityKind, Issuance};
+use hufu_proof::{
+    Algorithm, Block, Body, Digest, Genesis, Header, IdentityId, Name, Outcome, Payload, PublicKey,
+    Serial, Signature, Signer, SignerFault, Transaction,
+};
+use hufu_readmodel::{ReadModel, ReadModelError};
+use hufu_store::{EmbeddedStore, Store};
+use tempfile::TempDir;
+
+/// The members of the fixture world. Each is of the kind of its name, but
+/// `stranger`, which is of none.
+pub const MEMBERS: [&str; 5] = ["authority", "maker", "operator", "regulator", "stranger"];
+
+/// In front of a device's name where its key is derived, so that no device has a
+/// member's key.
+pub const DEVICE_PREFIX: &str = "device ";
+
+/// The time of the genesis block, milliseconds since 1970: 2026-01-01.
+const START_MS: u64 = 1_767_225_600_000;
+/// How long certificates of devices are valid, in milliseconds: a thousand years.
+const VALIDITY_MS: u64 = 1_000 * 365 * 86_400_000;
+
+/// Why the fixture world does not work. None of it is the package's fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorldError {
+    /// No temporary directory, or no store in it.
+    #[error("the temporary store cannot be made")]
+    Directory(#[source] std::io::Error),
+    /// The store failed.
+    #[error("the temporary store failed")]
+    Store(#[source] hufu_store::StoreError),
+    /// The machine failed.
+    #[error("the state machine failed")]
+    Machine(#[from] MachineError),
+    /// The read model failed.
+    #[error("the read model failed")]
+    ReadModel(#[from] ReadModelError),
+    /// A signer of the fixture world failed.
+    #[error("a fixture key did not sign")]
+    Signer(#[from] SignerFault),
+    /// The fixture's own data is wrong.
+    #[error("the fixture world is wrong: {0}")]
+    Fixture(String),
+}
+
+/// A key that everybody knows.
+struct Key(SigningKey);
+
+impl Key {
+    fn of(seed: &str) -> Self {
+        Self(SigningKey::from(Digest::of(format!("hufu case {seed}").as_bytes()).0))
+    }
+
+    fn public(&self) -> Result<PublicKey, WorldError> {
+        let bytes = self.0.verification_key();
+        PublicKey::new(Algorithm::Ed25519, bytes.as_ref()).map_err(fixture)
+    }
+}
+
+impl Signer for Key {
+    fn public_key(&self) -> PublicKey {
+        // Every Ed25519 signing key has a well-formed public key.
+        self.public().expect("a fixture key is well-formed")
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignerFault> {
+        let signature = self.0.sign(message).to_bytes();
+        // Ed25519 signatures are always 64 bytes.
+        Ok(Signature::new(Algorithm::Ed25519, &signature).expect("64 bytes are a signature"))
+    }
+}
+
+fn fixture(error: impl std::fmt::Display) -> WorldError {
+    WorldError::Fixture(error.to_string())
+}
+
+/// The machine, the read model beside it, and who there is.
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) model: ReadModel,
+    packages: BTreeMap<Digest, Arc<Contract>>,
+    devices: BTreeMap<String, Name>,
+    nonce: u64,
+    // Last, so that files are closed before their directory goes.
+    _directory: TempDir,
+}
+
+impl World {
+    /// A world with these devices and the members that answer for them.
+    pub(crate) fn new(devices: &BTreeMap<String, Name>) -> Result<Self, WorldError> {
+        let directory = tempfile::tempdir().map_err(WorldError::Directory)?;
+        let store = EmbeddedStore::open(&directory.path().join("store")).map_err(WorldError::Store)?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let machine = Machine::open(store, genesis()?)?;
+        let chain = machine.genesis().digest();
+        let model = ReadModel::open(&directory.path().join("model.sqlite"), &chain)?;
+        let mut world = Self {
+            machine,
+            model,
+            packages: BTreeMap::new(),
+            devices: devices.clone(),
+            nonce: 0,
+            _directory: directory,
+        };
+        world.project(0)?;
+        world.certify_devices()?;
+        Ok(world)
+    }
+
+    /// Records a certificate for every device.
+    fn certify_devices(&mut self) -> Result<(), WorldError> {
+        let profile = Name::new("idevid").map_err(fixture)?;
+        let mut issuances = Vec::new();
+        for (number, (device, owner)) in self.devices.iter().enumerate() {
+            let serial = (number as u64 + 1).to_be_bytes();
+            let first = serial.iter().position(|byte| *byte != 0).unwrap_or(7);
+            issuances.push(Issuance {
+                serial: Serial::new(&serial[first..]).map_err(fixture)?,
+                profile: profile.clone(),
+                kind: IdentityKind::Device,
+                tbs: format!("certificate of case device {device}").into_bytes(),
+                key: Key::of(&format!("{DEVICE_PREFIX}{device}")).public()?,
+                subject: device.clone(),
+                owner: owner.clone(),
+                not_before: START_MS,
+                not_after: START_MS + VALIDITY_MS,
+                attestation: None,
+            });
+        }
+        if issuances.is_empty() {
+            return Ok(());
+        }
+        match self.submit("authority", Payload::Issue(issuances), 0)? {
+            Outcome::Accepted => Ok(()),
+            outcome => Err(fixture(format!("the devices' certificates were {outcome}"))),
+        }
+    }
+
+    /// Remembers a contract whose package will be deployed, for the read model.
+    pub(crate) fn know(&mut self, contract: Arc<Contract>) {
+        for required in contract.dependencies().values() {
+            self.know(Arc::clone(required));
+        }
+        self.packages.insert(contract.digest(), contract);
+    }
+
+    /// Whether there is such a member or device.
+    pub(crate) fn knows(&self, who: &str) -> bool {
+        MEMBERS.contains(&who) || self.devices.contains_key(who)
+    }
+
+    fn key(&self, who: &str) -> Key {
+        if self.devices.contains_key(who) {
+            Key::of(&format!("{DEVICE_PREFIX}{who}"))
+        } else {
+            Key::of(who)
+        }
+    }
+
+    /// The identity of a member or device.
+    pub(crate) fn identity(&self, who: &str) -> Result<IdentityId, WorldError> {
+        Ok(self.key(who).public()?.identity())
+    }
+
+    /// Executes a block of one transaction by `who`, `after_ms` after the last
+    /// block; what became of it.
+    pub(crate) fn submit(
+        &mut self,
+        who: &str,
+        payload: Payload,
+        after_ms: u64,
+    ) -> Result<Outcome, WorldError> {
+        self.nonce += 1;
+        let key = self.key(who);
+        let body = Body {
+            chain: self.machine.genesis().digest(),
+            signer: key.public()?,
+            nonce: self.nonce,
+            expires: self.machine.header().height + 100,
+            payload,
+        };
+        let transaction = body.sign(&key)?;
+        let outcomes = self.block(vec![transaction], after_ms)?;
+        outcomes.first().copied().ok_or_else(|| fixture("a transaction without an outcome"))
+    }
+
+    /// Lets `after_ms` pass in an empty block.
+    pub(crate) fn pass(&mut self, after_ms: u64) -> Result<(), WorldError> {
+        self.block(Vec::new(), after_ms).map(drop)
+    }
+
+    fn block(
+        &mut self,
+        transactions: Vec<Transaction>,
+        after_ms: u64,
+    ) -> Result<Vec<Outcome>, WorldError> {
+        let parent = self.machine.header();
+        let header = Header {
+            version: HEADER_VERSION,
+            chain: parent.chain,
+            height: parent.height + 1,
+            parent: self.machine.digest(),
+            // Two blocks are never of one moment.
+            time_ms: parent.time_ms.saturating_add(after_ms.max(1)),
+            transactions_root: Block::transactions_root(&transactions),
+            executed: self.machine.applied(),
+        };
+        let height = header.height;
+        let block = Block { header, transactions };
+        let signed = verify_batch(&block.transactions.iter().collect::<Vec<_>>());
+        let executed = self.machine.execute(&block, &signed)?;
+        self.project(height)?;
+        Ok(executed.entries.into_iter().map(|entry| entry.outcome).collect())
+    }
+
+    /// Tells the read model of a height.
+    fn project(&mut self, height: u64) -> Result<(), WorldError> {
+        let replay = self.machine.reader().replay(height)?;
+        let replay = replay.ok_or_else(|| fixture("an executed height is not there"))?;
+        let time_ms = replay.block.header.time_ms;
+        self.model.apply(height, time_ms, &replay.events, &self.packages)?;
+        Ok(())
+    }
+}
+
+fn genesis() -> Result<Genesis, WorldError> {
+    let name = |text: &str| Name::new(text).map_err(fixture);
+    let mut members = Vec::new();
+    for member in MEMBERS {
+        let mut kinds = BTreeSet::new();
+        if member != "stranger" {
+            kinds.insert(name(member)?);
+        }
+        let seed = Digest::of(format!("hufu case vote {member}").as_bytes());
+        let vote = p256::SecretKey::from_slice(seed.as_bytes()).map_err(fixture)?;
+        let point = vote.public_key().to_sec1_bytes();
+        members.push(Member {
+            name: name(member)?,
+            title: BTreeMap::from([("en".to_owned(), member.to_owned())]),
+            kinds,
+            vote_key: PublicKey::new(Algorithm::EcdsaP256, &point).map_err(fixture)?,
+            statement_key: Key::of(member).public()?,
+        });
+    }
+    Ok(Genesis {
+        version: GENESIS_VERSION,
+        consortium: name("cases")?,
+        created_ms: START_MS,
+        members,
+        authority: Authority {
+            member: name("authority")?,
+            root_certificate: b"no certificate".to_vec(),
+            issuing_certificate: b"no certificate".to_vec(),
+        },
+        constitution: Constitution {
+            approvals: 1,
+            algorithms: BTreeSet::from([Algorithm::Ed25519, Algorithm::EcdsaP256]),
+        },
+    })
+}

@@ -1,0 +1,150 @@
+//! Every package under `policies/` passes, cases and all; and a package whose
+//! cases are wrong does not.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hufu_check::{Report, check_package, check_upgrade};
+use hufu_contract::{Sources, required_names};
+
+fn policies() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+}
+
+/// Reads a package's files from its folder.
+fn files(name: &str) -> BTreeMap<String, Vec<u8>> {
+    let root = policies().join(name);
+    let mut files = BTreeMap::new();
+    for folder in ["", "controls", "cases"] {
+        let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let inside = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                files.insert(inside, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn package(name: &str) -> Sources {
+    Sources::new(files(name)).unwrap()
+}
+
+fn required(sources: &Sources) -> Vec<Sources> {
+    required_names(sources).iter().map(|name| package(name.as_str())).collect()
+}
+
+fn check(sources: &Sources) -> Report {
+    check_package(sources, &required(sources))
+}
+
+/// A package with one text in one file replaced.
+fn altered(name: &str, path: &str, from: &str, to: &str) -> Sources {
+    let mut files = files(name);
+    let text = String::from_utf8(files[path].clone()).unwrap();
+    assert!(text.contains(from), "{path} has no `{from}`");
+    files.insert(path.to_owned(), text.replacen(from, to, 1).into_bytes());
+    Sources::new(files).unwrap()
+}
+
+#[test]
+fn every_package_passes() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(policies()).unwrap() {
+        let entry = entry.unwrap();
+        if !entry.file_type().unwrap().is_dir() {
+            continue;
+        }
+        let report = check(&package(entry.file_name().to_str().unwrap()));
+        assert!(report.passed(), "{}", report.to_text());
+        assert!(!report.cases.is_empty() && !report.tables.is_empty());
+        assert!(report.to_text().contains("all is well"));
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+#[test]
+fn the_report_is_for_people_and_programs() {
+    let report = check(&package("device-registry"));
+    let text = report.to_text();
+    for line in ["device-registry@1.0.0", "device_registry.device", "registry-baseline", "pass  "] {
+        assert!(text.contains(line), "{text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["name"], "device-registry");
+    assert_eq!(json["digest"], package("device-registry").digest().to_string());
+    assert_eq!(json["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_case_that_expects_otherwise_fails_with_its_line() {
+    for (path, from, to, message) in [
+        ("cases/life.toml", "refused: asset-exists", "refused: policy", "was refused: asset-exists"),
+        ("cases/life.toml", "state = \"revoked\"", "state = \"active\"", "is `revoked`"),
+        ("cases/life.toml", "transfers = 1", "transfers = 2", "expected transfers = 2, is 1"),
+        ("cases/life.toml", "key = \"D1\", visible = false", "key = \"D1\", visible = true", "does not see"),
+        ("cases/controls.toml", "findings = [\"D2\", \"D3\"]", "findings = [\"D2\"]", "found [D2, D3]"),
+        ("cases/controls.toml", "most = 0", "least = 0", "no such parameter"),
+        ("cases/controls.toml", "control = \"shared-key\"", "control = \"shared\"", "no such control"),
+        ("cases/life.toml", "as = \"authority\"", "as = \"emperor\"", "not in the fixture world"),
+        ("cases/life.toml", "firmware = \"1.0.1\" }", "firmware = \"\" }", "0 bytes"),
+        ("cases/life.toml", "D1 = \"maker\"", "D1 = \"nobody\"", "owners are"),
+    ] {
+        let report = check(&altered("device-registry", path, from, to));
+        assert!(!report.passed(), "{to}");
+        let text = report.to_text();
+        assert!(text.contains(message) && text.contains("FAIL"), "{to}: {text}");
+        assert_eq!(report.problems, []);
+    }
+}
+
+#[test]
+fn a_policy_that_permits_more_is_caught_by_a_case() {
+    let policy = "unless\n{\n    context.params.owner in Role::\"operator\" ||";
+    let loose = "unless\n{\n    principal.kind == \"member\" ||\n    context.params.owner in Role::\"operator\" ||";
+    let report = check(&altered("device-registry", "policy.cedar", policy, loose));
+    let text = report.to_text();
+    assert!(!report.passed());
+    assert!(text.contains("expected refused: policy, was accepted"), "{text}");
+}
+
+#[test]
+fn controls_are_prepared_under_the_authorizer() {
+    for (from, to) in [
+        ("device_registry.device", "device_registry.robot"),
+        ("device_id, owner, reason", "device_id, owner, colour"),
+        ("SELECT device_id", "SELECT random() AS r, device_id"),
+        (":days", ":weeks"),
+        ("SELECT device_id, owner, reason, changed_at AS suspended_at", "SELECT owner"),
+        ("ORDER BY device_id", "; DROP TABLE device_registry.device"),
+    ] {
+        let report = check(&altered("device-registry", "controls/long-suspended.sql", from, to));
+        let problem = report.problems.first().unwrap_or_else(|| panic!("{to} passes"));
+        assert_eq!(problem.file, "controls/long-suspended.sql", "{to}: {problem}");
+        assert!(report.cases.is_empty());
+    }
+}
+
+#[test]
+fn problems_of_required_packages_are_named() {
+    let supervision = package("operation-supervision");
+    let report = check_package(&supervision, &[]);
+    assert!(report.to_text().contains("requires device-registry@1, which is not there"));
+    let broken = altered("device-registry", "contract.toml", "key = \"device_id\"", "key = \"id\"");
+    let report = check_package(&supervision, &[broken]);
+    assert!(report.problems[0].file.starts_with("device-registry/contract.toml"));
+}
+
+#[test]
+fn an_upgrade_lists_what_it_changes() {
+    let old = package("device-registry");
+    let new = altered("device-registry", "contract.toml", "1.0.0", "1.1.0");
+    let report = check_upgrade(&new, &[], &old);
+    assert!(report.passed(), "{}", report.to_text());
+    assert_eq!(report.changes, Some(vec![]));
+    let same = check_upgrade(&old, &[], &old);
+    assert!(same.to_text().contains("must be over 1.0.0"));
+}
