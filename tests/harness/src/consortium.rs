@@ -30,8 +30,8 @@ pub const APPROVALS: usize = 3;
 /// Contract packages, in the order of their dependence.
 pub const PACKAGES: [&str; 2] = ["device-registry", "operation-supervision"];
 
-/// Under which names the nodes are reached here.
-const NODE_NAMES: [&str; 4] = ["--name", "127.0.0.1", "--name", "localhost"];
+/// Under which name the nodes are reached here.
+const NODE_NAMES: [&str; 2] = ["--name", "127.0.0.1"];
 
 /// How long a node may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,13 +5,15 @@ use std::process::Command;
 
 use crate::command;
 
-/// The linter that judges our certificates.
+/// The linter that judges our certificates. The tests look for it in the same
+/// directory when `HUFU_PKILINT` names none.
 const PKILINT: &str = "pkilint==0.13.3";
+const PKILINT_DIRECTORY: &str = "pkilint-0.13.3";
 
 /// Installs pkilint into a Python environment of its own and gives the
 /// directory of its programs.
 pub fn pkilint() -> Result<PathBuf, String> {
-    let environment = command::cache_directory()?.join("venv");
+    let environment = command::cache_directory()?.join(PKILINT_DIRECTORY);
     let programs = environment.join("bin");
     if programs.join("lint_pkix_cert").is_file() {
         return Ok(programs);
