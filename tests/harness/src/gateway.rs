@@ -33,6 +33,20 @@ pub struct Submitted {
     pub answer: Value,
 }
 
+/// The status of an answer that says: wait.
+const PENDING: u16 = 202;
+
+/// What an answer of the gateway says of the transaction `id`.
+fn settled(id: Digest, status: u16, answer: Value) -> anyhow::Result<Submitted> {
+    let entry = answer.get("entry").unwrap_or(&answer);
+    let outcome = entry["outcome"]
+        .as_str()
+        .with_context(|| format!("status {status} without an outcome: {answer}"))?
+        .to_owned();
+    let height = entry["height"].as_u64();
+    Ok(Submitted { id, outcome, height, answer })
+}
+
 impl Submitted {
     /// Whether it took effect.
     pub fn is_accepted(&self) -> bool {
@@ -52,19 +66,17 @@ impl Gateway {
     /// # Errors
     /// When there is no answer, or one that does not say what became of it.
     pub fn submit(&self, transaction: &Transaction) -> anyhow::Result<Submitted> {
+        let id = transaction.id();
         let answer = self.submit_raw(&codec::encode(transaction))?;
-        let value = answer.json()?;
-        let outcome = value
-            .get("outcome")
-            .or_else(|| value.get("code"))
-            .and_then(Value::as_str)
-            .with_context(|| format!("status {} without an outcome: {value}", answer.status))?
-            .to_owned();
-        Ok(Submitted {
-            id: transaction.id(),
-            outcome,
-            height: value.get("height").and_then(Value::as_u64),
-            answer: value,
+        let (status, value) = (answer.status, answer.json()?);
+        if status != PENDING {
+            return settled(id, status, value);
+        }
+        // It waits for a quorum; the gateway told us where to look.
+        let url = self.at(&format!("/v1/transactions/{id}"));
+        wait_for("the transaction to be final", Duration::from_secs(60), || {
+            let answer = self.http.get(&url)?.success()?;
+            settled(id, answer.status, answer.json()?)
         })
     }
 
@@ -89,8 +101,22 @@ impl Gateway {
     /// # Errors
     /// When there is no answer.
     pub fn height(&self) -> anyhow::Result<u64> {
+        self.ledger("height")
+    }
+
+    /// The height up to which the node can prove its state: the last one that a
+    /// final header commits to.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn anchored(&self) -> anyhow::Result<u64> {
+        self.ledger("anchored_height")
+    }
+
+    fn ledger(&self, field: &str) -> anyhow::Result<u64> {
         let status = self.status()?;
-        status["height"].as_u64().with_context(|| format!("the status names no height: {status}"))
+        let number = status["ledger"][field].as_u64();
+        number.with_context(|| format!("the status names no {field}: {status}"))
     }
 
     /// A height up to which transactions made now may be valid.
@@ -128,14 +154,14 @@ impl Gateway {
             .json()
     }
 
-    /// Waits until the node has reached `height`.
+    /// Waits until the node can prove its state at `height`.
     ///
     /// # Errors
-    /// When it has not within a minute.
-    pub fn reach(&self, height: u64) -> anyhow::Result<()> {
-        wait_for(&format!("height {height}"), Duration::from_secs(60), || {
-            let now = self.height()?;
-            ensure!(now >= height, "the node is at height {now}");
+    /// When it cannot within a minute.
+    pub fn anchor(&self, height: u64) -> anyhow::Result<()> {
+        wait_for(&format!("a proof of height {height}"), Duration::from_secs(60), || {
+            let now = self.anchored()?;
+            ensure!(now >= height, "the node proves heights up to {now}");
             Ok(())
         })
     }

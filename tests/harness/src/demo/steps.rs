@@ -41,7 +41,7 @@ pub fn run(
     deploy(&consortium, display)?;
 
     let (mut fleet, enrol) = enrol_devices(&consortium, plan.devices, display)?;
-    let gateway = consortium.gateway("operator", "operator", "operator")?;
+    let gateway = consortium.gateway("operator", "maker", "operator")?;
     let (mut counts, sample, record) =
         record_readings(&consortium, &gateway, &mut fleet, &readings, plan, display)?;
     let (reports, report) = pull_reports(&consortium, &gateway, display)?;

@@ -45,6 +45,7 @@ pub struct Reports {
 /// What `hufu report run` said.
 pub fn pull(consortium: &Consortium, height: u64) -> anyhow::Result<Reports> {
     let regulator = consortium.regulator();
+    provable(consortium, regulator, height)?;
     let [html, json, csv] = pull_from(consortium, regulator, height, "report")?;
     let chinese = consortium.path("report.zh.html");
     run(consortium, regulator, height, "html", "zh", &chinese)?;
@@ -65,6 +66,7 @@ pub fn same_elsewhere(
     reports: &Reports,
     other: &Member,
 ) -> anyhow::Result<()> {
+    provable(consortium, other, reports.height)?;
     let theirs = pull_from(consortium, other, reports.height, &format!("report.{}", other.name()))?;
     let ours = [&reports.html, &reports.json, &reports.csv];
     for ((ours, theirs), (form, marker)) in ours.into_iter().zip(&theirs).zip(FORMS) {
@@ -74,6 +76,11 @@ pub fn same_elsewhere(
         ensure!(our_signature != their_signature, "two members made the same signature");
     }
     Ok(())
+}
+
+/// Waits until the node of `of` can prove its state at `height`.
+fn provable(consortium: &Consortium, of: &Member, height: u64) -> anyhow::Result<()> {
+    consortium.gateway(of.name(), "regulator", "regulator")?.anchor(height)
 }
 
 fn pull_from(

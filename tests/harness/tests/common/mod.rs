@@ -64,7 +64,7 @@ impl World {
         enrol::attested(&consortium, &fleet, |_| ()).context("TPM")?;
         record::register(&consortium, &fleet, |_| ()).context("registry")?;
         record::watch(&consortium, &fleet, |_| ()).context("watches")?;
-        let gateway = consortium.gateway("operator", "operator", "operator")?;
+        let gateway = consortium.gateway("operator", "maker", "operator")?;
         let readings = readings::load(&readings_file())?;
         let recorded = record::simulated(&gateway, &mut fleet, &readings, |_| ())?;
         Ok(Self { consortium, fleet, gateway, readings, recorded })
