@@ -148,3 +148,67 @@ fn name<S>(subject: &Subject) -> Result<Name, CsrError<S>> {
     }
     Ok(Name::from_der(&sequence.to_der()?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SubjectPublicKeyInfo` of a recorded key.
+    fn spki() -> Vec<u8> {
+        let public = include_bytes!("../tests/fixtures/key.pub");
+        let public = crate::attest::Public::from_tpm2b(public).unwrap();
+        public.p256_spki_der().unwrap()
+    }
+
+    fn subject(common_name: &str, serial_number: &str, country: &str) -> Subject {
+        Subject {
+            country: country.to_owned(),
+            common_name: common_name.to_owned(),
+            serial_number: serial_number.to_owned(),
+            ..Subject::default()
+        }
+    }
+
+    fn refused(subject: &Subject) -> &'static str {
+        let sign = |_: &[u8]| -> Result<[u8; 64], ()> { panic!("signed a refused subject") };
+        match build(subject, &spki(), sign) {
+            Err(CsrError::Subject { field, .. }) => field,
+            Err(CsrError::NoSubject) => "nothing",
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_name_is_refused_before_the_key_signs() {
+        assert_eq!(refused(&subject("", "", "CN")), "nothing");
+        assert_eq!(refused(&subject("pump\n", "", "")), "commonName");
+        assert_eq!(refused(&subject(&"长".repeat(65), "", "")), "commonName");
+        assert_eq!(refused(&subject("", "SN_7", "")), "serialNumber");
+        assert_eq!(refused(&subject("pump", "", "CHN")), "countryName");
+    }
+
+    #[test]
+    fn the_key_signs_exactly_what_the_request_carries() {
+        let mut signed = Vec::new();
+        let request = build(&subject("pump", "SN-7", "CN"), &spki(), |message| {
+            signed = message.to_vec();
+            Ok::<_, ()>([0x81; 64])
+        })
+        .unwrap();
+        let parsed = CertReq::from_der(&request).unwrap();
+        assert_eq!(parsed.info.to_der().unwrap(), signed);
+        assert_eq!(parsed.info.public_key.to_der().unwrap(), spki());
+        assert_eq!(parsed.info.subject.to_string(), "SERIALNUMBER=SN-7,CN=pump,C=CN");
+        assert_eq!(parsed.signature.raw_bytes(), ecdsa_der(&[0x81; 64]).unwrap());
+    }
+
+    #[test]
+    fn small_and_high_integers_are_written_as_der_wants() {
+        let mut fixed = [0; 64];
+        fixed[31] = 1;
+        fixed[32] = 0x80;
+        let der = ecdsa_der(&fixed).unwrap();
+        assert_eq!(der[..7], [0x30, 0x26, 2, 1, 1, 2, 0x21]);
+        assert_eq!(der[7..9], [0, 0x80]);
+    }
+}

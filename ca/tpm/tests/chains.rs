@@ -129,7 +129,7 @@ fn intermediates_come_from_the_device_or_from_the_operator() {
     let verified = verify(&root.pem, &chain, &public, now()).unwrap();
     assert_eq!(verified.root, "CN=root");
     let everything = format!("{}{}{}", middle.pem, root.pem, low.pem);
-    verify(&everything, &[leaf.clone()], &public, now()).unwrap();
+    verify(&everything, std::slice::from_ref(&leaf), &public, now()).unwrap();
     // One is missing.
     let chain = [leaf.clone(), low.der.clone()];
     let error = verify(&root.pem, &chain, &public, now()).unwrap_err();

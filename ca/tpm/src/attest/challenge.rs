@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::certify::check_certified;
 use super::credential::make_credential;
 use super::limits::{CHALLENGE_ID, NONCE, SECRET};
-use super::public::{check_attestation_key, check_device_key};
+use super::requirements::{check_attestation_key, check_device_key};
 use super::{AttestationError, ManufacturerRoots, Name, Public, VerifiedEk};
 use crate::exchange::{Base64, ChallengeResponse, CompletionResponse};
 

@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use const_oid::ObjectIdentifier;
 
 use super::limits::{MAX_CHAIN, MAX_MANUFACTURER_CERTIFICATES, MAX_PATH, MAX_PATH_SIGNATURES};
-use super::public::check_endorsement_key;
+use super::requirements::check_endorsement_key;
 use super::x509::{CertificateKey, ParsedCertificate};
 use super::{AttestationError, Public};
 
@@ -230,10 +230,9 @@ impl<'a> Search<'a> {
             if next.subject() == certificate.issuer()
                 && next.subject() != next.issuer()
                 && self.is_issued(certificate, next, below)
+                && let Some(root) = self.from(next, below + 1)
             {
-                if let Some(root) = self.from(next, below + 1) {
-                    return Some(root);
-                }
+                return Some(root);
             }
         }
         None

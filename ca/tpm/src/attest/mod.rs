@@ -38,6 +38,7 @@ mod ek;
 mod error;
 pub mod limits;
 mod public;
+mod requirements;
 pub mod wire;
 mod x509;
 
@@ -49,7 +50,5 @@ pub use challenge::{
 pub use credential::{Credential, make_credential};
 pub use ek::{ManufacturerRoots, RootsError, VerifiedEk, certificate_is_for};
 pub use error::{AttestationError, Fault};
-pub use public::{
-    Attributes, Curve, HashAlgorithm, Name, Public, PublicKey, Scheme, Symmetric,
-    check_attestation_key, check_device_key, check_endorsement_key,
-};
+pub use public::{Attributes, Curve, HashAlgorithm, Name, Public, PublicKey, Scheme, Symmetric};
+pub use requirements::{check_attestation_key, check_device_key, check_endorsement_key};
