@@ -9,37 +9,37 @@
 //! The same request (profile, owner, key, names) gets the first certificate
 //! again while that is valid, also when the first request is still at work.
 
+mod authorise;
+mod queue;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use x509_cert::TbsCertificate;
 
-use crate::algorithm::{PublicKey, sha256, strict};
+use self::queue::entry_of;
+use crate::algorithm::{PublicKey, sha256};
 use crate::attestation::{Attestations, AttestedKey};
 use crate::batch::{self, Job, Outcome, Pipeline};
 use crate::build::{self, Content, StatusAddresses};
-use crate::certificate::{Certificate, Issuer};
+use crate::certificate::Issuer;
 use crate::csr::CertificationRequest;
 use crate::error::CaError;
 use crate::ledger::{CertificateStatus, IssuanceEntry, IssuanceLedger, RevocationReason};
 use crate::lint::{self, IssuerFacts};
 use crate::names::AlternativeName;
-use crate::profile::{AttestationLevel, Profile, Profiles, Purpose, Requesters};
+use crate::profile::{AttestationLevel, Profile, Profiles};
 use crate::quota::Quotas;
-use crate::requester::{Requester, Role, check_member};
+use crate::requester::{Requester, Role};
 use crate::serial::Serial;
 use crate::store::{Issued, Store};
-use crate::subject::{Attribute, Subject};
+use crate::subject::Subject;
 use crate::time::{Clock, UnixTime};
 use crate::tokens::Tokens;
 use crate::{limits, names};
-
-use der::Encode;
 
 /// What issuance is made of.
 pub struct Parts {
@@ -221,59 +221,6 @@ impl Issuance {
         self.issue(Wanted { profile, owner, subject, names, key, renews: None }).await
     }
 
-    /// Renews `certificate` (which the TLS client presented and which was
-    /// found valid and not revoked) for the key in `request`, under the
-    /// profile it was issued under (RFC 7030 section 4.2.2).
-    pub async fn renew(
-        &self,
-        request: &CertificationRequest,
-        certificate: &Certificate,
-        label: Option<&str>,
-    ) -> Result<Arc<Issued>, CaError> {
-        let old = self.0.store.by_serial(certificate.serial())?.ok_or_else(|| {
-            CaError::ClientCertificate("it is not in this authority's store; enrol anew".to_owned())
-        })?;
-        if label.is_some_and(|label| label != old.profile) {
-            return Err(CaError::Role {
-                needed: format!("profile {}, which the certificate was issued under", old.profile),
-            });
-        }
-        let profile = self.0.profiles.named(&old.profile)?;
-        if !profile.renewable {
-            return Err(CaError::Role {
-                needed: format!("a renewable profile; {} is not", profile.name),
-            });
-        }
-        if !certificate.subject()?.same_as(request.subject()) {
-            return Err(CaError::Subject {
-                field: "subject".to_owned(),
-                detail: format!(
-                    "must be the one of the certificate being renewed, {}",
-                    certificate.subject()?.to_text()
-                ),
-            });
-        }
-        let names = certificate.alternative_names()?;
-        let requested = request.alternative_names();
-        if !requested.is_empty() && requested != names {
-            return Err(CaError::Extension {
-                extension: "subjectAltName".to_owned(),
-                detail: "must be that of the certificate being renewed, or be left out".to_owned(),
-            });
-        }
-        let subject = profile.subject(request.subject().clone(), &old.owner)?;
-        let key = request.public_key().clone();
-        if !profile.keys.contains(&key.algorithm()) {
-            return Err(CaError::Algorithm {
-                what: "public key algorithm",
-                given: key.algorithm().to_string(),
-                accepted: profile.keys.iter().map(|key| key.name()).collect::<Vec<_>>().join(", "),
-            });
-        }
-        let renews = Some(certificate.serial().clone());
-        self.issue(Wanted { profile, owner: old.owner, subject, names, key, renews }).await
-    }
-
     /// Revokes a certificate on the ledger; status services learn of it at
     /// once. Who may do so is the caller's to check.
     ///
@@ -304,169 +251,6 @@ impl Issuance {
         let pipeline = self.0.pipeline.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(pipeline) = pipeline {
             let _ = pipeline.await;
-        }
-    }
-
-    /// Finishes what is pending in the store: each entry is recorded (again)
-    /// and signed. Returns how many certificates came of it.
-    ///
-    /// # Errors
-    /// The first failure; what is then still pending is tried again in the
-    /// background.
-    pub async fn recover(&self) -> Result<usize, CaError> {
-        let mut finished = 0;
-        loop {
-            let rows = self.0.store.pending(limits::BATCH)?;
-            let mut waiting = Vec::new();
-            for row in rows {
-                if self.in_flight().requests.contains_key(&row.request) {
-                    continue;
-                }
-                let entry = entry_of(&row)?;
-                waiting.push(self.submit(row, entry, true, None)?);
-            }
-            if waiting.is_empty() {
-                return Ok(finished);
-            }
-            let mut failed = None;
-            for outcome in futures::future::join_all(waiting).await {
-                match outcome {
-                    Ok(_) => finished += 1,
-                    // A refused entry is gone from the store: that is an end.
-                    Err(error)
-                        if matches!(
-                            *error,
-                            CaError::Ledger(crate::ledger::LedgerFault::Refused { .. })
-                        ) => {}
-                    Err(error) => failed = Some(error),
-                }
-            }
-            if let Some(error) = failed {
-                return Err(error.echo());
-            }
-        }
-    }
-
-    fn recover_in_background(&self) {
-        if self.0.recovering.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            loop {
-                let Some(inner) = inner.upgrade() else { return };
-                let issuance = Issuance(inner);
-                match issuance.recover().await {
-                    Ok(0) => break,
-                    Ok(finished) => {
-                        tracing::info!(finished, "finished pending issuances");
-                        break;
-                    }
-                    Err(CaError::Stopping | CaError::StorePoisoned | CaError::Store(_)) => break,
-                    Err(error) => tracing::warn!(%error, "pending issuances are tried again"),
-                }
-                drop(issuance);
-                tokio::time::sleep(batch::AGAIN).await;
-            }
-            if let Some(inner) = inner.upgrade() {
-                inner.recovering.store(false, Ordering::Release);
-            }
-        });
-    }
-
-    /// Whether `requester` may ask under `profile`, for which member, and with
-    /// which roles in the certificate.
-    fn authorise(
-        &self,
-        profile: &Profile,
-        request: &CertificationRequest,
-        requester: &Requester,
-        on_behalf: Option<OnBehalf<'_>>,
-    ) -> Result<(String, Vec<Role>), CaError> {
-        let needed = || CaError::Role {
-            needed: profile
-                .requesters
-                .iter()
-                .map(|requesters| match requesters {
-                    Requesters::Ceremony => "the appliance's own command line",
-                    Requesters::RegistrationAuthority => Role::RegistrationAuthority.name(),
-                    Requesters::Operator => Role::Operator.name(),
-                    Requesters::Regulator => Role::Regulator.name(),
-                    Requesters::Device => "a device with a certificate of this authority",
-                })
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
-        if profile.purpose.is_authority() {
-            return Err(needed());
-        }
-        match requester {
-            Requester::Ceremony => {
-                let on_behalf = on_behalf
-                    .filter(|_| profile.requesters.contains(&Requesters::Ceremony))
-                    .ok_or_else(needed)?;
-                check_member(on_behalf.member)?;
-                Ok((on_behalf.member.to_owned(), on_behalf.roles.to_vec()))
-            }
-            Requester::Member { member, roles, .. } => {
-                let allowed = roles.iter().any(|role| {
-                    let requesters = match role {
-                        Role::Operator => Requesters::Operator,
-                        Role::RegistrationAuthority => Requesters::RegistrationAuthority,
-                        Role::Regulator => Requesters::Regulator,
-                    };
-                    profile.requesters.contains(&requesters)
-                });
-                if !allowed {
-                    return Err(needed());
-                }
-                let mut granted = Vec::new();
-                if profile.purpose == Purpose::Client {
-                    // Nobody gives what they do not have.
-                    for name in request.alternative_names() {
-                        let AlternativeName::Uri(uri) = name else { continue };
-                        let Some(role) = Role::ALL.into_iter().find(|role| role.urn() == uri)
-                        else {
-                            continue;
-                        };
-                        if !roles.contains(&role) {
-                            return Err(CaError::Role { needed: format!("{role}, to pass it on") });
-                        }
-                        granted.push(role);
-                    }
-                    granted.sort_unstable();
-                }
-                Ok((member.clone(), granted))
-            }
-            Requester::Token(token) => {
-                // It stands for the registration authority that made it.
-                if token.profile != profile.name
-                    || !profile.requesters.contains(&Requesters::RegistrationAuthority)
-                {
-                    return Err(CaError::Role {
-                        needed: format!("an enrolment token for profile {}", profile.name),
-                    });
-                }
-                Ok((token.member.clone(), Vec::new()))
-            }
-            Requester::Device { certificate } => {
-                if !profile.requesters.contains(&Requesters::Device) {
-                    return Err(needed());
-                }
-                let own = certificate.subject()?;
-                let same = own.value(Attribute::SerialNumber)
-                    == request.subject().value(Attribute::SerialNumber);
-                if !same {
-                    return Err(CaError::Subject {
-                        field: "serialNumber".to_owned(),
-                        detail: "must be that of the device's own certificate".to_owned(),
-                    });
-                }
-                let old = self.0.store.by_serial(certificate.serial())?.ok_or_else(|| {
-                    CaError::ClientCertificate("it is not in this authority's store".to_owned())
-                })?;
-                Ok((old.owner, Vec::new()))
-            }
         }
     }
 
@@ -636,68 +420,6 @@ impl Issuance {
         Ok((row, entry))
     }
 
-    /// Hands a job to the pipeline; or joins the one for the same request.
-    fn submit(
-        &self,
-        row: Issued,
-        entry: IssuanceEntry,
-        stored: bool,
-        attested: Option<AttestedKey>,
-    ) -> Result<Waiting, CaError> {
-        if self.0.store.is_poisoned() {
-            return Err(CaError::StorePoisoned);
-        }
-        let (request, key) = (row.request, row.key);
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let jobs = jobs.ok_or(CaError::Stopping)?;
-        let mut in_flight = self.in_flight();
-        if let Some(waiting) = in_flight.requests.get(&request) {
-            // Two came at once and passed all checks: the second gives back
-            // what it took and waits with the first.
-            if !stored {
-                self.0.quotas.give_back(&row.owner, &row.profile, row.created);
-                if let Some(attested) = attested {
-                    self.0.attestations.put_back(attested);
-                }
-            }
-            return Ok(waiting.clone());
-        }
-        if in_flight.keys.contains_key(&key) {
-            return Err(CaError::Busy);
-        }
-        let place = self.0.places.clone().try_acquire_owned().map_err(|_| CaError::Busy)?;
-        let (done, outcome) = oneshot::channel();
-        let job = Job { row, entry, stored, attested, done, place: Some(place) };
-        let inner = self.0.clone();
-        // A task of its own, so that a caller that goes away changes nothing.
-        let task = tokio::spawn(async move {
-            let outcome = match jobs.send(job).await {
-                Ok(()) => outcome.await.unwrap_or_else(|_| {
-                    Err(Arc::new(CaError::Internal("a batch ended without an answer")))
-                }),
-                Err(_) => Err(Arc::new(CaError::Stopping)),
-            };
-            let issuance = Issuance(inner);
-            let mut in_flight = issuance.in_flight();
-            in_flight.requests.remove(&request);
-            in_flight.keys.remove(&key);
-            drop(in_flight);
-            if outcome.as_ref().is_err_and(|error| error.is_ours()) {
-                issuance.recover_in_background();
-            }
-            outcome
-        });
-        let waiting: Waiting = async move {
-            task.await
-                .unwrap_or_else(|_| Err(Arc::new(CaError::Internal("an issuance task ended"))))
-        }
-        .boxed()
-        .shared();
-        in_flight.requests.insert(request, waiting.clone());
-        in_flight.keys.insert(key, request);
-        Ok(waiting)
-    }
-
     fn in_flight(&self) -> MutexGuard<'_, InFlight> {
         self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -723,21 +445,4 @@ impl Wanted {
         }
         sha256(&bytes)
     }
-}
-
-/// The ledger entry of a stored row, from its TBS.
-fn entry_of(row: &Issued) -> Result<IssuanceEntry, CaError> {
-    let tbs: TbsCertificate = strict("stored TBSCertificate", &row.tbs)?;
-    let spki = tbs.subject_public_key_info().to_der().map_err(CaError::encoding)?;
-    Ok(IssuanceEntry {
-        serial: row.serial.clone(),
-        profile: row.profile.clone(),
-        tbs: row.tbs.clone(),
-        public_key: PublicKey::from_spki_der(&spki)?,
-        subject: row.subject.clone(),
-        owner: row.owner.clone(),
-        not_before: UnixTime::from_x509(&tbs.validity().not_before),
-        not_after: UnixTime::from_x509(&tbs.validity().not_after),
-        attestation: row.attestation,
-    })
 }
