@@ -1,1 +1,100 @@
-//! Placeholder until its first module lands.
+//! The regulator's HTTP interface: state and receipts to read, transactions to
+//! submit, queries and reports as of a height.
+//!
+//! [`router`] gives an axum router. TLS is terminated by the appliance, which
+//! tells who asks by a [`Caller`] in the request's extensions; the ledger is
+//! behind [`LedgerAccess`], which the appliance implements over its node.
+//! `openapi.json` beside this crate's manifest describes the interface and is
+//! served at `/openapi.json`; a test holds the two together.
+//!
+//! Rules it keeps:
+//! - Nobody is anonymous, and only a regulator queries and gets reports.
+//! - A regulator's look is recorded on the ledger before it is answered.
+//! - Every error is a problem document with a code of [`problem::PROBLEMS`].
+//! - Every body, query and report is bounded ([`GatewayLimits`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hufu_proof::{Genesis, Name, Signer};
+use hufu_readmodel::{Limits, Reader};
+use tokio::sync::Semaphore;
+
+mod answer;
+pub mod ledger;
+pub mod metrics;
+pub mod problem;
+pub mod routes;
+pub mod run;
+
+pub use hufu_report as report;
+pub use hufu_report::{Checked, ReportError, verify_report};
+pub use ledger::{
+    AssetView, BlockSummary, Caller, LedgerAccess, LedgerFault, LedgerStatus, Recorded, Settled,
+};
+pub use metrics::Metrics;
+pub use problem::{ApiProblem, PROBLEMS};
+pub use routes::{ROUTES, router};
+pub use run::{Run, RunError, run};
+
+/// The interface's description (OpenAPI 3.1).
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// What requests may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Largest body of a request, in bytes, but for transactions, which have
+    /// their own limit.
+    pub body: usize,
+    /// Queries and reports computed at the same time; more are told to wait.
+    pub concurrent: usize,
+    /// What a query may use up.
+    pub query: Limits,
+    /// How long a submission waits for its transaction to be final.
+    pub patience: Duration,
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            body: 256 * 1024,
+            concurrent: 4,
+            query: Limits::INTERACTIVE,
+            patience: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Everything the interface works with; shared by all requests.
+pub struct Gateway {
+    ledger: Arc<dyn LedgerAccess>,
+    reader: Reader,
+    genesis: Arc<Genesis>,
+    member: Name,
+    signer: Arc<dyn Signer>,
+    metrics: Metrics,
+    limits: GatewayLimits,
+    turns: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// A gateway of `member`, whose statement key is `signer`'s.
+    pub fn new(
+        ledger: Arc<dyn LedgerAccess>,
+        reader: Reader,
+        genesis: Arc<Genesis>,
+        member: Name,
+        signer: Arc<dyn Signer>,
+        metrics: Metrics,
+        limits: GatewayLimits,
+    ) -> Self {
+        let turns = Arc::new(Semaphore::new(limits.concurrent));
+        Self { ledger, reader, genesis, member, signer, metrics, limits, turns }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Gateway").field("member", &self.member).finish_non_exhaustive()
+    }
+}

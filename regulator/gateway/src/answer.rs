@@ -1,0 +1,266 @@
+//! What queries and reports are asked with, and how they are answered.
+
+use std::collections::BTreeMap;
+
+use hufu_proof::transaction::Look;
+use hufu_proof::{Digest, FinalityProof, Name};
+use hufu_readmodel::{Limits, Snapshot};
+use hufu_report::{Cell, Format, Language, Report, canonical, seal as seal_report};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Gateway;
+use crate::ledger::{Caller, LedgerFault};
+use crate::problem::ApiProblem;
+use crate::run::{Run, RunError, active_contracts, run, title};
+
+/// The body of a query.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskQuery {
+    /// One SELECT.
+    sql: String,
+    /// As of which height; the last one when absent.
+    as_of: Option<u64>,
+    /// Values of the parameters.
+    #[serde(default)]
+    parameters: BTreeMap<Name, Cell>,
+    /// Narrows tables that have a column of that name.
+    jurisdiction: Option<String>,
+}
+
+/// The body of a report's request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskReport {
+    /// `contract/set`.
+    control_set: String,
+    /// Values of parameters by control, in place of the set's.
+    #[serde(default)]
+    parameters: BTreeMap<Name, BTreeMap<Name, Value>>,
+    /// As of which height; the last one that a header commits to when absent.
+    as_of: Option<u64>,
+    /// The file's form.
+    #[serde(default)]
+    pub format: Format,
+    /// The language of what people read.
+    #[serde(default)]
+    language: Language,
+    /// Narrows tables that have a column of that name.
+    jurisdiction: Option<String>,
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueryAnswer {
+    /// As of which height.
+    pub height: u64,
+    time_ms: u64,
+    columns: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    /// The transaction that recorded the look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look: Option<Digest>,
+}
+
+impl QueryAnswer {
+    /// SHA-256 of the canonical JSON of height, time, columns and rows.
+    pub fn digest(&self) -> Result<Digest, ApiProblem> {
+        let bytes = canonical::encode(&Self { look: None, ..self.clone() }).map_err(|error| {
+            tracing::error!(%error, "an answer is not canonical JSON");
+            ApiProblem::new("internal", "the answer cannot be written")
+        })?;
+        Ok(Digest::of(&bytes))
+    }
+}
+
+/// A report before it is signed.
+pub struct Made {
+    /// The report.
+    pub report: Report,
+    /// Digest of its body in the format asked for.
+    pub body: Digest,
+    finality: FinalityProof,
+    format: Format,
+    language: Language,
+}
+
+/// The active contracts and what can be asked of them.
+pub fn contracts(gateway: &Gateway) -> Result<Value, ApiProblem> {
+    let Some((height, _)) = gateway.reader.applied()? else {
+        return Ok(json!({"height": null, "contracts": []}));
+    };
+    let mut snapshot = gateway.reader.snapshot(height, None)?;
+    let mut listed = Vec::new();
+    for (name, (version, digest)) in active_contracts(&mut snapshot)? {
+        let contract = gateway.ledger.contract(&digest)?;
+        let tables: Vec<Value> = snapshot
+            .tables()
+            .iter()
+            .filter(|table| table.contract == name && table.sql_schema != "ledger")
+            .map(|table| {
+                json!({
+                    "table": format!("{}.{}", table.sql_schema, table.sql_name),
+                    "kind": table.kind.code(),
+                    "columns": table.columns.iter().map(|column| json!({
+                        "name": column.sql_name,
+                        "type": column.column_type.code(),
+                    })).collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let sets: Vec<Value> = contract
+            .control_sets()
+            .values()
+            .map(|set| json!({"name": set.name, "title": title(&set.title)}))
+            .collect();
+        listed.push(json!({
+            "name": name,
+            "version": version,
+            "digest": digest,
+            "title": title(contract.title()),
+            "tables": tables,
+            "control_sets": sets,
+        }));
+    }
+    Ok(json!({"height": height, "contracts": listed}))
+}
+
+/// Runs a query.
+pub fn query(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: &AskQuery,
+) -> Result<QueryAnswer, ApiProblem> {
+    let height = match asked.as_of {
+        Some(height) => height,
+        None => gateway.reader.applied()?.map_or(0, |(height, _)| height),
+    };
+    within_jurisdiction(gateway, caller, asked.jurisdiction.as_deref())?;
+    let mut snapshot = gateway.reader.snapshot(height, asked.jurisdiction.as_deref())?;
+    let answer = snapshot.query(&asked.sql, &asked.parameters, &gateway.limits.query)?;
+    let time_ms = snapshot.time_ms();
+    Ok(QueryAnswer { height, time_ms, columns: answer.columns, rows: answer.rows, look: None })
+}
+
+/// Computes a report.
+pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<Made, ApiProblem> {
+    let wrong = |detail: String| ApiProblem::new("request-malformed", detail);
+    let (contract, set) = asked
+        .control_set
+        .split_once('/')
+        .ok_or_else(|| wrong("control_set: write CONTRACT/SET".into()))?;
+    let name = |text| Name::new(text).map_err(|error| wrong(format!("control_set: {error}")));
+    let as_of = match asked.as_of {
+        Some(height) => height,
+        None => {
+            let anchored = gateway.ledger.status()?.anchored_height;
+            anchored.min(gateway.reader.applied()?.map_or(0, |(height, _)| height))
+        }
+    };
+    within_jurisdiction(gateway, caller, asked.jurisdiction.as_deref())?;
+    let asked_run = Run {
+        contract: name(contract)?,
+        set: name(set)?,
+        parameters: asked.parameters.clone(),
+        as_of,
+        jurisdiction: asked.jurisdiction.clone(),
+    };
+    let (report, finality) =
+        run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
+    let body = hufu_report::body(&report, asked.format, asked.language).map_err(RunError::from)?;
+    let body = Digest::of(&body);
+    Ok(Made { report, body, finality, format: asked.format, language: asked.language })
+}
+
+/// Signs a report.
+pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
+    let Made { report, finality, format, language, .. } = made;
+    seal_report(&report, format, language, &gateway.member, &*gateway.signer, finality).map_err(
+        |error| match error {
+            hufu_report::ReportError::Signer(cause) => {
+                tracing::error!(%cause, "a report could not be signed");
+                ApiProblem::new("unavailable", "the signing token does not answer")
+                    .retry_after(std::time::Duration::from_secs(5))
+            }
+            other => RunError::from(other).into(),
+        },
+    )
+}
+
+/// What the ledger records of a query: who asked what.
+pub fn query_subject(caller: &Caller, asked: &AskQuery) -> String {
+    bounded(format!("query by {} of {}: {}", caller.subject, caller.member, asked.sql.trim()))
+}
+
+/// What the ledger records of a report.
+pub fn report_subject(caller: &Caller, asked: &AskReport) -> String {
+    let AskReport { control_set, format, .. } = asked;
+    let (subject, member) = (&caller.subject, &caller.member);
+    bounded(format!("report {control_set} as {} by {subject} of {member}", format.code()))
+}
+
+/// At most [`Look::MAX_SUBJECT`] bytes; what is cut off is replaced by the
+/// digest of the whole.
+fn bounded(text: String) -> String {
+    if text.len() <= Look::MAX_SUBJECT {
+        return text;
+    }
+    let tail = format!("… sha256:{}", Digest::of(text.as_bytes()));
+    let mut end = Look::MAX_SUBJECT - tail.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{tail}", &text[..end])
+}
+
+/// A regulator of some jurisdictions must name one of them; a regulator without
+/// any is one of the whole consortium.
+fn within_jurisdiction(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: Option<&str>,
+) -> Result<(), ApiProblem> {
+    let Some((height, _)) = gateway.reader.applied()? else { return Ok(()) };
+    let own = jurisdictions(&mut gateway.reader.snapshot(height, None)?, &caller.member)?;
+    if own.is_empty() || asked.is_some_and(|asked| own.iter().any(|one| one == asked)) {
+        return Ok(());
+    }
+    let detail = format!("jurisdiction: name one of yours: {}", own.join(", "));
+    Err(ApiProblem::new("outside-jurisdiction", detail))
+}
+
+fn jurisdictions(snapshot: &mut Snapshot, member: &Name) -> Result<Vec<String>, ApiProblem> {
+    let Ok(parameter) = Name::new("member") else { return Ok(Vec::new()) };
+    let answer = snapshot.query(
+        "SELECT jurisdictions FROM ledger.members WHERE name = :member",
+        &BTreeMap::from([(parameter, Cell::Text(member.to_string()))]),
+        &Limits::CONTROL,
+    )?;
+    Ok(match answer.rows.first().map(Vec::as_slice) {
+        Some([Cell::Text(list)]) => serde_json::from_str(list).unwrap_or_default(),
+        _ => Vec::new(),
+    })
+}
+
+impl From<RunError> for ApiProblem {
+    fn from(error: RunError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RunError::Request(_) => Self::new("request-malformed", detail),
+            RunError::NotAnchored(_) => {
+                Self::new("not-anchored", detail).retry_after(std::time::Duration::from_secs(1))
+            }
+            RunError::Control { control, problem } => {
+                Self::from(problem).with("control", control.to_string())
+            }
+            RunError::Read(problem) => problem.into(),
+            RunError::TooLarge => Self::new("report-too-large", detail),
+            RunError::Ledger(LedgerFault::NotFound(_)) | RunError::Report(_) => {
+                tracing::error!(%detail, "a report does not hold");
+                Self::new("internal", "the report does not hold; the log of this node says why")
+            }
+            RunError::Ledger(fault) => fault.into(),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What the gateway asks of the ledger. The appliance implements it over its
+//! node; the gateway knows no node, store or network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hufu_contract::Contract;
+use hufu_proof::transaction::Look;
+use hufu_proof::{
+    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Transaction,
+};
+use serde::Serialize;
+
+/// Who asks. TLS is not terminated here: whoever terminates it inserts this as
+/// an extension of the request. A request without it is anonymous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The member that answers for the client.
+    pub member: Name,
+    /// What that member is to the consortium.
+    pub kinds: BTreeSet<Name>,
+    /// The certificate's subject, for the record.
+    pub subject: String,
+    /// The client's identity on the ledger, when its key has one.
+    pub identity: Option<IdentityId>,
+}
+
+impl Caller {
+    /// Whether it acts for a regulator.
+    pub fn is_regulator(&self) -> bool {
+        self.kinds.contains("regulator")
+    }
+}
+
+/// How the ledger is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerStatus {
+    /// The last executed height.
+    pub height: u64,
+    /// Its block time, milliseconds since 1970.
+    pub time_ms: u64,
+    /// The highest height that a final header commits to: reports can be made
+    /// as of this one.
+    pub anchored_height: u64,
+    /// The state root after the last executed height.
+    pub state_root: Digest,
+    /// Entries in the log.
+    pub log_size: u64,
+    /// Its root.
+    pub log_root: Digest,
+    /// Transactions that wait for a block.
+    pub waiting: u64,
+}
+
+/// A final block, without its transactions' content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockSummary {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its header.
+    pub header: Header,
+    /// Proof that it is final. The genesis block has none.
+    pub finality: Option<FinalityProof>,
+    /// Identifiers of its transactions, in order.
+    pub transactions: Vec<Digest>,
+}
+
+/// A transaction and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What became of it.
+    pub entry: LogEntry,
+    /// Its place in the log.
+    pub log_index: u64,
+    /// The member that answers for its signer, if the signer is registered.
+    pub member: Option<Name>,
+}
+
+/// What became of a submitted transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The entry.
+    pub entry: LogEntry,
+    /// Its place in the log.
+    pub log_index: u64,
+}
+
+/// An asset as the caller may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AssetView {
+    /// Its state.
+    pub state: Name,
+    /// Its fields, by their contract's JSON form.
+    pub fields: BTreeMap<Name, serde_json::Value>,
+}
+
+/// Why the ledger does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerFault {
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The policy does not permit the caller to see it.
+    #[error("the policy of contract `{0}` does not permit it")]
+    NotPermitted(Name),
+    /// The transaction can never be in a block; the ledger did not take it.
+    #[error("the transaction was refused before it was taken in: {0}")]
+    Refused(Outcome),
+    /// Too much waits.
+    #[error("the ledger is busy")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The transaction was taken in but is not final yet.
+    #[error("the transaction is not final yet")]
+    Pending,
+    /// The node stops, or lost its store, token or quorum.
+    #[error("the ledger does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// The ledger, as the gateway needs it. Methods that do not return a future may
+/// read a disk; the gateway calls them on threads that may block.
+pub trait LedgerAccess: Send + Sync + 'static {
+    /// How it is.
+    ///
+    /// # Errors
+    /// [`LedgerFault::Unavailable`].
+    fn status(&self) -> Result<LedgerStatus, LedgerFault>;
+
+    /// A final block.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when the height is not executed yet.
+    fn block(&self, height: u64) -> Result<BlockSummary, LedgerFault>;
+
+    /// The first header whose `executed.height` is at least `height`, and proof
+    /// that it is final. The same header on every node.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when no final header commits to it yet.
+    fn anchor(&self, height: u64) -> Result<(Header, FinalityProof), LedgerFault>;
+
+    /// Inclusion path of an entry in the log of the first `log_size` entries
+    /// (RFC 9162 §2.1.3).
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when `log_index` is not below `log_size`.
+    fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault>;
+
+    /// A transaction.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`].
+    fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault>;
+
+    /// A transaction's receipt.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`]; [`LedgerFault::Pending`] while no final header
+    /// commits to its block.
+    fn receipt(&self, id: &Digest) -> Result<Receipt, LedgerFault>;
+
+    /// The compiled contract of a deployed package.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`].
+    fn contract(&self, package: &Digest) -> Result<Arc<Contract>, LedgerFault>;
+
+    /// An asset as of a height, where the contract's policy lets the caller
+    /// read it; fields that it may not read are left out.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`], [`LedgerFault::NotPermitted`].
+    fn read_asset(
+        &self,
+        caller: &Caller,
+        contract: &Name,
+        asset_type: &Name,
+        key: &str,
+        as_of: u64,
+    ) -> Result<AssetView, LedgerFault>;
+
+    /// Submits a transaction and waits until it is final.
+    fn submit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Settled, LedgerFault>>;
+
+    /// Records a regulator's look, signed by this node's member, and waits until
+    /// it is final; gives the transaction's identifier. The gateway answers only
+    /// after that: no look goes unrecorded.
+    fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>>;
+}
