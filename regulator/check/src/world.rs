@@ -230,8 +230,7 @@ impl World {
     fn project(&mut self, height: u64) -> Result<(), WorldError> {
         let replay = self.machine.reader().replay(height)?;
         let replay = replay.ok_or_else(|| fixture("an executed height is not there"))?;
-        let time_ms = replay.block.header.time_ms;
-        self.model.apply(height, time_ms, &replay.events, &self.packages)?;
+        self.model.apply(&replay.block, &replay.events, &self.packages)?;
         Ok(())
     }
 }
