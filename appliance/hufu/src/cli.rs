@@ -346,8 +346,9 @@ pub struct ReportRun {
     /// As of which height. Default: the newest that can be proved.
     #[arg(long)]
     pub as_of: Option<u64>,
-    /// A parameter, `name=value`; may be repeated.
-    #[arg(long = "param", value_name = "NAME=VALUE")]
+    /// A control's parameter, for instance `over-limit.tolerance=0.5`; may be
+    /// repeated.
+    #[arg(long = "param", value_name = "CONTROL.NAME=VALUE")]
     pub params: Vec<String>,
     /// The report's form.
     #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
@@ -475,7 +476,7 @@ pub struct BenchLedger {
     #[arg(long, default_value_t = 50_000)]
     pub count: usize,
     /// Distinct signers.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 2000)]
     pub signers: usize,
     /// Transactions in one request to a gateway.
     #[arg(long, default_value_t = 250)]

@@ -70,7 +70,7 @@ pub struct Network {
 }
 
 /// What the node serves; an address left out is not served.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Services {
     /// The JSON interface, mTLS.
@@ -81,9 +81,30 @@ pub struct Services {
     pub est: Option<SocketAddr>,
     /// OCSP, CRL and CA certificates, plain HTTP; only an authority serves it.
     pub status: Option<SocketAddr>,
+    /// Host names and addresses that clients reach this node at; they go into
+    /// the request for its certificate.
+    #[serde(default = "local_names")]
+    pub names: Vec<String>,
     /// Also accept TLS 1.2, for old plants.
     #[serde(default)]
     pub tls12: bool,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            gateway: None,
+            metrics: None,
+            est: None,
+            status: None,
+            names: local_names(),
+            tls12: false,
+        }
+    }
+}
+
+fn local_names() -> Vec<String> {
+    ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
 }
 
 /// Attestation of devices.

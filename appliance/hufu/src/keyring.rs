@@ -44,32 +44,48 @@ pub fn key(custody: &Custody, label: &str) -> anyhow::Result<Key> {
 }
 
 /// The public key as the ledger writes it.
-pub fn public(key: &Key) -> PublicKey {
-    // Token keys have exactly the encodings that `Algorithm` describes.
-    PublicKey::new(algorithm(key.algorithm()), key.public_key())
-        .expect("hufu-keys and hufu-proof agree on the length of a public key")
+///
+/// # Errors
+/// When the ledger does not have the key's algorithm.
+pub fn public(key: &Key) -> anyhow::Result<PublicKey> {
+    Ok(PublicKey::new(algorithm(key.algorithm())?, key.public_key())?)
 }
 
-fn algorithm(algorithm: KeyAlgorithm) -> Algorithm {
+fn algorithm(algorithm: KeyAlgorithm) -> anyhow::Result<Algorithm> {
     match algorithm {
-        KeyAlgorithm::P256 => Algorithm::EcdsaP256,
-        KeyAlgorithm::P384 => Algorithm::EcdsaP384,
-        KeyAlgorithm::Ed25519 => Algorithm::Ed25519,
+        KeyAlgorithm::P256 => Ok(Algorithm::EcdsaP256),
+        KeyAlgorithm::P384 => Ok(Algorithm::EcdsaP384),
+        KeyAlgorithm::Ed25519 => Ok(Algorithm::Ed25519),
+        other => anyhow::bail!("the ledger has no signatures of algorithm {}", other.name()),
     }
 }
 
 /// A token key as the ledger's signer.
 #[derive(Clone)]
-pub struct TokenSigner(pub Key);
+pub struct TokenSigner {
+    key: Key,
+    public: PublicKey,
+}
+
+impl TokenSigner {
+    /// Signs with `key`.
+    ///
+    /// # Errors
+    /// As [`public`].
+    pub fn new(key: Key) -> anyhow::Result<Self> {
+        let public = public(&key)?;
+        Ok(Self { key, public })
+    }
+}
 
 impl Signer for TokenSigner {
     fn public_key(&self) -> PublicKey {
-        public(&self.0)
+        self.public.clone()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, SignerFault> {
-        let bytes = self.0.sign(message).map_err(|error| SignerFault(error.to_string()))?;
-        Signature::new(algorithm(self.0.algorithm()), &bytes)
+        let bytes = self.key.sign(message).map_err(|error| SignerFault(error.to_string()))?;
+        Signature::new(self.public.algorithm(), &bytes)
             .map_err(|error| SignerFault(error.to_string()))
     }
 }

@@ -1,1 +1,107 @@
-fn main() {}
+//! The `hufu` binary: command line, configuration, wiring, lifecycle.
+//!
+//! This is the only crate that reads configuration and that knows all the
+//! others.
+
+mod authority;
+mod bundle;
+mod cli;
+mod client;
+mod command;
+mod config;
+mod csr;
+mod device_key;
+mod est_client;
+mod files;
+mod join;
+mod keyring;
+mod member_client;
+mod output;
+mod pin;
+mod readings;
+mod service;
+mod submission;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::cli::{Cli, Command, Policy, ReportCommand};
+use crate::config::Config;
+use crate::output::{Ending, Exit};
+
+fn main() -> ExitCode {
+    let arguments = Cli::parse();
+    logging(matches!(arguments.command, Command::Serve));
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hufu: {error:#}");
+            let exit = error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Ending>())
+                .map_or(Exit::Usage, |ending| ending.exit);
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+fn run(arguments: Cli) -> anyhow::Result<()> {
+    let Cli { config: file, json, pin_fd, command } = arguments;
+    match command {
+        Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
+        Command::Serve => service::run(Config::load(&file)?, pin_fd),
+        Command::Verify(verify) => command::verify::run(&verify, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Manual { directory } => {
+            clap_mangen::generate_to(Cli::command(), &directory)?;
+            Ok(())
+        }
+        Command::Policy(Policy::Check { directory, requires }) => {
+            command::policy::check(&directory, &requires, json)
+        }
+        command => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(
+            async move {
+                match command {
+                    Command::Status => command::node::status(&file, json).await,
+                    Command::Org(org) => command::org::run(org, &file, json).await,
+                    Command::Device(device) => {
+                        command::device::run(*device, &file, pin_fd, json).await
+                    }
+                    Command::Cert(cert) => command::cert::run(cert, &file, json).await,
+                    Command::Policy(policy) => command::policy::run(policy, &file, json).await,
+                    Command::Report(ReportCommand::Run(report)) => {
+                        command::report::run(report, &file, pin_fd, json).await
+                    }
+                    Command::Query(query) => command::node::query(query, &file, json).await,
+                    Command::Ledger(ledger) => command::node::ledger(ledger, &file, json).await,
+                    Command::Bench(bench) => command::bench::run(bench, &file, pin_fd, json).await,
+                    Command::Init(_)
+                    | Command::Serve
+                    | Command::Verify(_)
+                    | Command::Completions { .. }
+                    | Command::Manual { .. } => Ok(()),
+                }
+            },
+        ),
+    }
+}
+
+/// Logs to stderr: JSON for a service whose stderr is not a terminal, text for
+/// people. `HUFU_LOG` sets the filter.
+fn logging(service: bool) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HUFU_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if service { "info" } else { "warn" }));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if service && !std::io::stderr().is_terminal() {
+        builder.json().init();
+    } else {
+        builder.init();
+    }
+}

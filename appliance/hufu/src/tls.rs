@@ -28,10 +28,16 @@ pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>>
     let what = || format!("certificates in {}", path.display());
     let size = std::fs::metadata(path).with_context(what)?.len();
     anyhow::ensure!(size <= MAX_PEM, "{} is over {MAX_PEM} bytes", path.display());
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).with_context(what)?.collect();
-    let found = found.with_context(what)?;
-    anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM", path.display());
+    certificates_in(&std::fs::read(path).with_context(what)?).with_context(what)
+}
+
+/// The certificates of a PEM text.
+///
+/// # Errors
+/// When there is none or one is malformed.
+pub fn certificates_in(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    anyhow::ensure!(!found.is_empty(), "no certificate in PEM");
     Ok(found)
 }
 

@@ -15,7 +15,8 @@ use crate::contracts::Contracts;
 use crate::error::MachineError;
 use crate::key;
 use crate::record::{
-    CertificateRecord, ContractRecord, IdentityRecord, MemberRecord, ProposalRecord, VersionRecord,
+    CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, MemberRecord,
+    ProposalRecord, VersionRecord,
 };
 
 /// State as of some point, by key.
@@ -224,6 +225,50 @@ impl View {
         asset: &str,
     ) -> Result<Option<Asset>, MachineError> {
         self.record("asset", &key::asset(contract, asset_type, asset))
+    }
+
+    /// All proposals, whatever became of them, in the order of their digests.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn proposals(&self) -> Result<Vec<(hufu_proof::Digest, ProposalRecord)>, MachineError> {
+        let prefix = b"proposal/";
+        let range = KeyRange::prefix(prefix);
+        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        rows.iter()
+            .map(|(key, value)| {
+                let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
+                    .map_err(|_| MachineError::damaged("key of a proposal"))?;
+                Ok((hufu_proof::Digest(digest), decode("proposal", value)?))
+            })
+            .collect()
+    }
+
+    /// The certificates that are revoked or on hold, in the order of their
+    /// serial numbers. Reads every certificate's record.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn revoked(&self) -> Result<Vec<(Serial, CertificateRecord)>, MachineError> {
+        const PAGE: usize = 4_096;
+        let prefix = b"certificate/";
+        let mut range = KeyRange::prefix(prefix);
+        let mut revoked = Vec::new();
+        loop {
+            let rows = self.store.scan(Space::State, &range, self.height, PAGE)?;
+            for (key, value) in &rows {
+                let record: CertificateRecord = decode("certificate", value)?;
+                if record.status != CertificateStatus::Good {
+                    let serial = Serial::new(&key[prefix.len()..])
+                        .map_err(|_| MachineError::damaged("key of a certificate"))?;
+                    revoked.push((serial, record));
+                }
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == PAGE => range = range.after(key),
+                _ => return Ok(revoked),
+            }
+        }
     }
 
     /// At most `limit` assets of a type in the order of their keys, those after

@@ -4,8 +4,6 @@
 //! keys that exist. Once the transcript is written, there is nothing to repeat,
 //! and another run is refused.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,12 +13,15 @@ use serde::Serialize;
 
 use crate::authority;
 use crate::cli::Init;
+use crate::bundle;
 use crate::config::Config;
+use crate::csr;
 use crate::files;
 use crate::join::{Certificates, JoinRequest, Request};
 use crate::keyring::{self, TokenSigner, label};
 use crate::output;
 use crate::pin;
+use crate::service::health::now_ms;
 
 /// What the signature on a transcript covers, in front of its JSON.
 const DOMAIN: &str = "hufu ceremony transcript v1";
@@ -82,7 +83,7 @@ pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) ->
         let key = key_or_new(&custody, label)?;
         keys.push(CeremonyKey {
             purpose,
-            public_key: keyring::public(&key),
+            public_key: keyring::public(&key)?,
             attributes: key.description().clone(),
         });
         Ok(key)
@@ -102,7 +103,7 @@ pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) ->
             ("root certification authority", "root.pem", &hierarchy.root),
             ("issuing certification authority", "issuing.pem", &hierarchy.issuing),
         ] {
-            files::write(&config.data(name), authority::pem(der)?.as_bytes())?;
+            files::write(&config.data(name), bundle::pem("CERTIFICATE", der)?.as_bytes())?;
             certificates.push(CeremonyCertificate {
                 subject,
                 sha256: Digest::of(der),
@@ -115,7 +116,7 @@ pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) ->
         });
     }
 
-    let csr = node_request(config, &tls)?;
+    let csr = csr::node(config, &tls)?;
     files::write(&config.data("tls.csr"), csr.as_bytes())?;
     let join = join_request(config, [&vote, &statement, &tls], authority_certificates)?;
     files::write(&config.data("join.json"), &join)?;
@@ -133,7 +134,7 @@ pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) ->
         join_request_sha256: Digest::of(&join),
     };
     let message = [DOMAIN.as_bytes(), &[0], &serde_json::to_vec(&transcript)?].concat();
-    let signature = TokenSigner(statement).sign(&message)?;
+    let signature = TokenSigner::new(statement)?.sign(&message)?;
     let signed = Signed { transcript: &transcript, signature };
     let text = printable(&signed);
     files::write(&config.data("transcript.txt"), text.as_bytes())?;
@@ -190,22 +191,6 @@ fn key_or_new(custody: &Custody, label: &str) -> anyhow::Result<Key> {
     Ok(key)
 }
 
-/// The request for the node's TLS certificate (PKCS#10, PEM).
-fn node_request(config: &Config, tls: &Key) -> anyhow::Result<String> {
-    let subject = hufu_tpm::csr::Subject {
-        organization: config.member.name.to_string(),
-        common_name: format!("{} node", config.member.name),
-        ..Default::default()
-    };
-    let der = hufu_tpm::csr::build(&subject, &tls.spki_der(), |message| {
-        let signature = tls.sign(message)?;
-        <[u8; 64]>::try_from(signature).map_err(|_| hufu_keys::Error::Unsupported {
-            operation: "a P-256 signature of 64 bytes".to_owned(),
-        })
-    })?;
-    Ok(authority::pem_labelled("CERTIFICATE REQUEST", &der)?)
-}
-
 fn join_request(
     config: &Config,
     [vote, statement, tls]: [&Key; 3],
@@ -216,13 +201,13 @@ fn join_request(
         title: config.member.title.clone(),
         kinds: config.member.kinds.clone(),
         made_ms: now_ms(),
-        vote_key: keyring::public(vote),
-        statement_key: keyring::public(statement),
-        tls_key: keyring::public(tls),
+        vote_key: keyring::public(vote)?,
+        statement_key: keyring::public(statement)?,
+        tls_key: keyring::public(tls)?,
         authority,
     };
     let message = request.message();
-    let sign = |key: &Key| TokenSigner(key.clone()).sign(&message);
+    let sign = |key: &Key| anyhow::Ok(TokenSigner::new(key.clone())?.sign(&message)?);
     let join = JoinRequest {
         vote_signature: sign(vote)?,
         statement_signature: sign(statement)?,
@@ -270,10 +255,4 @@ fn printable(signed: &Signed<'_>) -> String {
         transcript.join_request_sha256, signed.signature
     );
     text
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

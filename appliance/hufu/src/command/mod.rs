@@ -1,4 +1,12 @@
 //! One module a command.
 
+pub mod bench;
+pub mod bench_ledger;
+pub mod cert;
+pub mod device;
 pub mod init;
+pub mod node;
 pub mod org;
+pub mod policy;
+pub mod report;
+pub mod verify;

@@ -12,6 +12,7 @@ use crate::bundle;
 use crate::cli::Verify;
 use crate::config;
 use crate::output::{self, no};
+use crate::service::issuance::ledger_key;
 
 /// Largest file that is verified, in bytes.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
@@ -67,7 +68,7 @@ fn verify(genesis: &Genesis, bytes: &[u8]) -> anyhow::Result<(&'static str, Vec<
     } else {
         let report = hufu_report::verify_report(bytes, genesis)
             .context("neither a certificate nor a receipt; as a report")?;
-        checked.extend(report.lines());
+        checked.extend(report.statements());
         Ok(("report", checked))
     }
 }
@@ -104,7 +105,7 @@ fn check_certificate(
     checked: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let authority = &genesis.authority;
-    let parsed = hufu_ca::check_certificate(
+    let (parsed, tbs) = hufu_ca::check_certificate(
         certificate,
         &authority.issuing_certificate,
         &authority.root_certificate,
@@ -133,10 +134,10 @@ fn check_certificate(
     };
     let entry: &Issuance = entries
         .iter()
-        .find(|entry| entry.tbs == parsed.tbs)
+        .find(|entry| entry.tbs == tbs)
         .context("the receipt is of the issuance of other certificates")?;
     anyhow::ensure!(
-        entry.key.as_bytes() == parsed.public_key.as_slice(),
+        entry.key == ledger_key(&parsed.public_key)?,
         "the ledger registered another key than the certificate's"
     );
     checked.push("the certificate's TBS is on the ledger, recorded by the authority".to_owned());

@@ -1,0 +1,241 @@
+//! `hufu device`: enrol a device through its TPM, send what it measures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, header};
+use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
+use hufu_proof::{Body, Digest, Signer as _};
+use hufu_tpm::device::DeviceTpm;
+use hufu_tpm::exchange::{
+    CHALLENGE_PATH, COMPLETION_PATH_PREFIX, ChallengeResponse, CompletionResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle;
+use crate::cli::{Device, Enroll, Send};
+use crate::client::Client;
+use crate::config::{self, Config};
+use crate::device_key::DeviceKey;
+use crate::est_client;
+use crate::files;
+use crate::member_client;
+use crate::output::{self, no};
+use crate::readings::{self, Column, MAX_CSV};
+use crate::submission::{self, Submitted};
+use crate::tls;
+
+/// Name of the device's certificate chain in its state directory.
+const CHAIN: &str = "device.pem";
+
+/// Runs `hufu device`.
+///
+/// # Errors
+/// What stands in the way, with the remedy.
+pub async fn run(
+    command: Device,
+    config: &Path,
+    pin_fd: Option<u32>,
+    json: bool,
+) -> anyhow::Result<()> {
+    match command {
+        Device::Enroll(arguments) => enroll(arguments, &Config::load(config)?, pin_fd, json).await,
+        Device::Send(arguments) => send(arguments, json).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Enrolled {
+    device_id: String,
+    identity: String,
+    certificate: PathBuf,
+    attestation: CompletionResponse,
+}
+
+async fn enroll(
+    arguments: Enroll,
+    config: &Config,
+    pin_fd: Option<u32>,
+    json: bool,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&arguments.state)
+        .with_context(|| format!("cannot make {}", arguments.state.display()))?;
+    let mut tpm = open(&arguments.tcti, &arguments.state)?;
+    let between: Vec<Vec<u8>> = match &arguments.ek_chain {
+        Some(path) => tls::certificates(path)?.iter().map(|one| one.to_vec()).collect(),
+        None => Vec::new(),
+    };
+    let client = member_client::connect(config, pin_fd, &arguments.est, &arguments.ca)?;
+
+    let challenge: ChallengeResponse =
+        client.post(CHALLENGE_PATH, &tpm.challenge_request(&between)).await.context("challenge")?;
+    let answer = tpm.answer(&challenge).context("the TPM's answer to the challenge")?;
+    let attestation: CompletionResponse = client
+        .post(&format!("{COMPLETION_PATH_PREFIX}{}", challenge.id), &answer)
+        .await
+        .context("attestation")?;
+
+    let csr = tpm.csr(&hufu_tpm::csr::Subject {
+        organization: config.member.name.to_string(),
+        serial_number: arguments.device_id.clone(),
+        ..Default::default()
+    })?;
+    let label = &arguments.profile;
+    let certificate = enrolled_certificate(&client, label.as_str(), &csr).await?;
+    let issuing = client
+        .send(Method::GET, "/.well-known/est/cacerts", &[], "")
+        .await?
+        .success()
+        .context("CA certificates")?;
+    let mut chain = bundle::pem("CERTIFICATE", &certificate)?;
+    for authority in est_client::certificates(&issuing).context("CA certificates")? {
+        chain += &bundle::pem("CERTIFICATE", &authority)?;
+    }
+    files::write(&arguments.state.join(CHAIN), chain.as_bytes())?;
+    files::write(&arguments.out, bundle::pem("CERTIFICATE", &certificate)?.as_bytes())?;
+    let key = DeviceKey::new(tpm)?;
+    let enrolled = Enrolled {
+        identity: key.public_key().identity().to_string(),
+        device_id: arguments.device_id,
+        certificate: arguments.out,
+        attestation,
+    };
+    output::print(json, &enrolled, |enrolled| {
+        format!(
+            "device {} enrolled: its key is proved to live in the TPM with EK certificate {}\n\
+             identity {}\ncertificate {}",
+            enrolled.device_id,
+            enrolled.attestation.ek_certificate_sha256,
+            enrolled.identity,
+            enrolled.certificate.display()
+        )
+    })
+}
+
+/// Enrols a request over EST (RFC 7030 §4.2) and returns the certificate, DER.
+///
+/// # Errors
+/// The server's words.
+pub async fn enrolled_certificate(
+    client: &Client,
+    label: &str,
+    csr: &[u8],
+) -> anyhow::Result<Vec<u8>> {
+    let answer = client
+        .send(
+            Method::POST,
+            &format!("/.well-known/est/{label}/simpleenroll"),
+            &[
+                (header::CONTENT_TYPE, "application/pkcs10"),
+                (header::HeaderName::from_static("content-transfer-encoding"), "base64"),
+            ],
+            STANDARD.encode(csr),
+        )
+        .await?
+        .success()
+        .context("enrolment")?;
+    est_client::certificates(&answer)
+        .context("EST answer")?
+        .into_iter()
+        .next()
+        .context("the EST answer holds no certificate")
+}
+
+/// What a gateway says of a stream.
+#[derive(Deserialize)]
+struct StreamDescription {
+    columns: Vec<Column>,
+    /// The sequence of this signer's last batch; 0 before the first.
+    sequence: u64,
+}
+
+#[derive(Serialize)]
+struct Sent {
+    transaction: Digest,
+    sequence: u64,
+    rows: usize,
+    outcome: String,
+    height: u64,
+}
+
+async fn send(arguments: Send, json: bool) -> anyhow::Result<()> {
+    anyhow::ensure!((1..=10_000).contains(&arguments.batch), "--batch must be 1 to 10000");
+    let genesis = config::read_genesis(&arguments.genesis)?;
+    let size = std::fs::metadata(&arguments.file)
+        .with_context(|| format!("cannot read {}", arguments.file.display()))?
+        .len();
+    anyhow::ensure!(size <= MAX_CSV, "{} is over {MAX_CSV} bytes", arguments.file.display());
+    let text = std::fs::read(&arguments.file)
+        .with_context(|| format!("cannot read {}", arguments.file.display()))?;
+
+    let key = DeviceKey::new(open(&arguments.tcti, &arguments.state)?)?;
+    let chain = tls::certificates(&arguments.state.join(CHAIN))
+        .context("the device is not enrolled; `hufu device enroll` does it")?;
+    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
+    let client =
+        Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
+
+    let identity = key.public_key().identity();
+    let stream: StreamDescription = client
+        .get(&format!(
+            "/v1/streams/{}/{}?identity={identity}",
+            arguments.contract, arguments.stream
+        ))
+        .await?;
+    let rows = readings::from_csv(&text, &stream.columns)
+        .with_context(|| format!("in {}", arguments.file.display()))?;
+    anyhow::ensure!(!rows.is_empty(), "{} has no rows", arguments.file.display());
+
+    let mut sent = Vec::new();
+    for (number, rows) in rows.chunks(arguments.batch).enumerate() {
+        let height = submission::height(&client).await?;
+        let sequence = stream.sequence + 1 + number as u64;
+        let body = Body {
+            chain: genesis.digest(),
+            signer: key.public_key(),
+            nonce: sequence,
+            expires: height + MAX_LIFETIME / 2,
+            payload: Payload::Append(Batch {
+                contract: arguments.contract.clone(),
+                stream: arguments.stream.clone(),
+                sequence,
+                rows: rows.to_vec(),
+            }),
+        };
+        let Submitted { id, outcome, height } =
+            submission::submit(&client, &body.sign(&key)?).await?;
+        if !outcome.is_accepted() {
+            return Err(no(format!(
+                "batch {sequence} ({} rows): {outcome}, transaction {id}",
+                rows.len()
+            )));
+        }
+        sent.push(Sent {
+            transaction: id,
+            sequence,
+            rows: rows.len(),
+            outcome: outcome.to_string(),
+            height,
+        });
+    }
+    output::print(json, &sent, |sent| {
+        let rows: Vec<Vec<String>> = sent
+            .iter()
+            .map(|one| {
+                vec![
+                    one.sequence.to_string(),
+                    one.rows.to_string(),
+                    one.height.to_string(),
+                    one.transaction.to_string(),
+                ]
+            })
+            .collect();
+        output::table(&["BATCH", "ROWS", "HEIGHT", "TRANSACTION"], &rows)
+    })
+}
+
+fn open(tcti: &str, state: &Path) -> anyhow::Result<DeviceTpm> {
+    DeviceTpm::open(tcti, state).with_context(|| format!("TPM at `{tcti}`"))
+}

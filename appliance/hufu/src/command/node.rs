@@ -1,0 +1,145 @@
+//! `hufu status`, `query` and `ledger`: questions to the running node.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hufu_proof::Outcome;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::cli::{Ledger, Query, parse_parameter};
+use crate::client::Client;
+use crate::config::Config;
+use crate::files;
+use crate::output::{self, no};
+
+fn admin(config: &Path) -> anyhow::Result<Client> {
+    Ok(Client::admin(&Config::load(config)?.admin_socket()))
+}
+
+/// `hufu status`.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn status(config: &Path, json: bool) -> anyhow::Result<()> {
+    let status: Value = admin(config)?.get("/status").await?;
+    output::print(json, &status, |status| {
+        let mut text = String::new();
+        lines(status, 0, &mut text);
+        text
+    })
+}
+
+/// Nested members, indented.
+fn lines(value: &Value, depth: usize, text: &mut String) {
+    let Value::Object(members) = value else { return };
+    for (name, value) in members {
+        let indent = "  ".repeat(depth);
+        match value {
+            Value::Null => {}
+            Value::Object(_) => {
+                *text += &format!("{indent}{name}:\n");
+                lines(value, depth + 1, text);
+            }
+            Value::String(said) => *text += &format!("{indent}{name}: {said}\n"),
+            Value::Array(items) => {
+                let items: Vec<String> = items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect();
+                *text += &format!("{indent}{name}: {}\n", items.join(", "));
+            }
+            other => *text += &format!("{indent}{name}: {other}\n"),
+        }
+    }
+}
+
+/// `hufu query`.
+///
+/// # Errors
+/// When the node does not answer or refuses the query.
+pub async fn query(query: Query, config: &Path, json: bool) -> anyhow::Result<()> {
+    let answer: Value = admin(config)?
+        .post("/query", &json!({ "sql": query.sql, "as_of": query.as_of }))
+        .await?;
+    output::print(json, &answer, |answer| {
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let list = |value: Option<&Value>| {
+            value.and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let header: Vec<String> = list(answer.get("columns")).iter().map(cell).collect();
+        let rows: Vec<Vec<String>> = list(answer.get("rows"))
+            .iter()
+            .map(|row| list(Some(row)).iter().map(cell).collect())
+            .collect();
+        let names: Vec<&str> = header.iter().map(String::as_str).collect();
+        format!(
+            "{}\n{} rows as of height {}",
+            output::table(&names, &rows),
+            rows.len(),
+            answer.get("as_of").map(cell).unwrap_or_default()
+        )
+    })
+}
+
+/// `hufu ledger`.
+///
+/// # Errors
+/// When the node does not answer; [`crate::output::Exit::No`] when the ledger
+/// refuses a transaction.
+pub async fn ledger(command: Ledger, config: &Path, json: bool) -> anyhow::Result<()> {
+    let admin = admin(config)?;
+    match command {
+        Ledger::Invoke { contract, action, asset, params } => {
+            let mut named = BTreeMap::new();
+            for text in &params {
+                let (name, value) = parse_parameter(text)?;
+                named.insert(name, value);
+            }
+            let body = json!({
+                "contract": contract, "action": action, "asset": asset, "params": named,
+            });
+            submitted(json, &admin.post("/invoke", &body).await?)
+        }
+        Ledger::Receipt { transaction, out } => {
+            let receipt = admin
+                .send(Method::GET, &format!("/receipts/{transaction}"), &[], "")
+                .await?
+                .success()?;
+            match out {
+                Some(path) => files::write(&path, &receipt),
+                None => {
+                    print!("{}", String::from_utf8_lossy(&receipt));
+                    Ok(())
+                }
+            }
+        }
+        Ledger::Block { height } => {
+            let block: Value = admin.get(&format!("/blocks/{height}")).await?;
+            println!("{}", serde_json::to_string_pretty(&block)?);
+            Ok(())
+        }
+    }
+}
+
+/// Prints what became of a transaction.
+///
+/// # Errors
+/// [`crate::output::Exit::No`] when it was refused.
+pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
+    output::print(json, answer, |answer| {
+        let mut text = String::new();
+        lines(answer, 0, &mut text);
+        text
+    })?;
+    let outcome: Option<Outcome> =
+        answer.get("outcome").and_then(|outcome| serde_json::from_value(outcome.clone()).ok());
+    match outcome {
+        Some(outcome) if !outcome.is_accepted() => Err(no(outcome.to_string())),
+        _ => Ok(()),
+    }
+}

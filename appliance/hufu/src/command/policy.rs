@@ -1,0 +1,133 @@
+//! `hufu policy`: check, deploy and approve contract packages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hufu_contract::{MAX_FILE, MAX_FILES, Sources};
+use serde_json::{Value, json};
+
+use crate::cli::Policy;
+use crate::client::Client;
+use crate::command::node::submitted;
+use crate::config::Config;
+use crate::output::{self, no};
+
+/// `hufu policy check`, which needs no node.
+///
+/// # Errors
+/// [`crate::output::Exit::No`] when the package has problems or a case fails.
+pub fn check(directory: &Path, requires: &[PathBuf], json: bool) -> anyhow::Result<()> {
+    let sources = load(directory)?;
+    let mut required = Vec::new();
+    if requires.is_empty() {
+        // What a package requires usually stands beside it.
+        for name in hufu_contract::required_names(&sources) {
+            let beside = directory.join("..").join(name.as_str());
+            if beside.is_dir() {
+                required.push(load(&beside)?);
+            }
+        }
+    }
+    for directory in requires {
+        required.push(load(directory)?);
+    }
+    let mut active = BTreeMap::new();
+    let mut problems = Vec::new();
+    for sources in required.iter().chain([&sources]) {
+        match hufu_contract::check(sources, &active) {
+            Ok(contract) => {
+                active.insert(contract.name().clone(), Arc::new(contract));
+            }
+            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    let answer = json!({ "digest": sources.digest(), "problems": problems });
+    output::print(json, &answer, |_| match problems.is_empty() {
+        true => format!("no problems; digest {}", sources.digest()),
+        false => problems.join("\n"),
+    })?;
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(no(format!("{}: the package does not pass", directory.display())))
+    }
+}
+
+/// Runs the commands that speak to the node.
+///
+/// # Errors
+/// When the node does not answer or the ledger refuses.
+pub async fn run(command: Policy, config: &Path, json: bool) -> anyhow::Result<()> {
+    let admin = Client::admin(&Config::load(config)?.admin_socket());
+    match command {
+        Policy::Check { directory, requires } => check(&directory, &requires, json),
+        Policy::Deploy { directory } => {
+            let package = STANDARD.encode(load(&directory)?.to_bytes());
+            submitted(json, &admin.post("/proposals", &json!({ "deploy": package })).await?)
+        }
+        Policy::Grant { contract, role, member } => {
+            let grant = json!({ "grant": { "contract": contract, "role": role, "member": member } });
+            submitted(json, &admin.post("/proposals", &grant).await?)
+        }
+        Policy::Approve { proposal } => {
+            let path = format!("/proposals/{proposal}/approve");
+            submitted(json, &admin.post(&path, &json!({})).await?)
+        }
+        Policy::List => {
+            let list: Value = admin.get("/contracts").await?;
+            output::print(json, &list, |list| {
+                serde_json::to_string_pretty(list).unwrap_or_default()
+            })
+        }
+    }
+}
+
+/// Reads a package from its directory.
+///
+/// # Errors
+/// A sentence with the path, or every file that no package has.
+pub fn load(directory: &Path) -> anyhow::Result<Sources> {
+    let mut files = BTreeMap::new();
+    collect(directory, "", &mut files)
+        .with_context(|| format!("package in {}", directory.display()))?;
+    anyhow::ensure!(
+        files.contains_key(hufu_contract::CONTRACT),
+        "{} has no contract.toml: name a package's directory",
+        directory.display()
+    );
+    Sources::new(files).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        no(lines.join("\n"))
+    })
+}
+
+fn collect(
+    directory: &Path,
+    prefix: &str,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type()?;
+        if kind.is_dir() && prefix.is_empty() {
+            collect(&entry.path(), &format!("{name}/"), files)?;
+        } else if kind.is_file() {
+            anyhow::ensure!(files.len() < MAX_FILES, "more than {MAX_FILES} files");
+            let size = entry.metadata()?.len();
+            anyhow::ensure!(size <= MAX_FILE as u64, "{path} is over {MAX_FILE} bytes");
+            files.insert(path, std::fs::read(entry.path())?);
+        } else {
+            anyhow::bail!("{path} is neither a file nor one of the package's directories");
+        }
+    }
+    Ok(())
+}

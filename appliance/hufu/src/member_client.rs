@@ -1,0 +1,35 @@
+//! A client of a service that authenticates with the node key in this member's
+//! token.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::keyring::{self, label};
+use crate::pin;
+use crate::tls;
+
+/// A client of the service at `url`, whose certificate must chain to the root
+/// in `ca`.
+///
+/// # Errors
+/// What stands in the way, with the remedy.
+pub fn connect(
+    config: &Config,
+    pin_fd: Option<u32>,
+    url: &str,
+    ca: &Path,
+) -> anyhow::Result<Client> {
+    let roots = tls::roots(tls::certificates(ca)?)?;
+    let chain = tls::certificates(&config.tls_chain()).context(
+        "this node has no TLS certificate yet; `hufu cert install` installs the one that the \
+         authority issued for tls.csr",
+    )?;
+    let custody = keyring::open(config, pin::user(pin_fd)?)?;
+    let key = keyring::key(&custody, label::TLS)?;
+    let certified = hufu_keys::certified_key(&key, chain)
+        .context("the certificate in tls.pem is not for the token's TLS key")?;
+    Client::tls(url, tls::client(roots, Some(certified))?)
+}

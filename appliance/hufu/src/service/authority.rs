@@ -1,0 +1,170 @@
+//! The certification authority of a running node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use hufu_ca::{
+    Authenticator, Certificate, CertificationRequest, CrlPublisher, Issuance, Issuer, OnBehalf,
+    Parts, Profiles, Quota, Quotas, Requester, RevocationReason, Role, Serial, StatusAddresses,
+    Store, SystemClock, TokenSigner, ocsp::Responder,
+};
+use hufu_keys::Custody;
+use hufu_proof::{Genesis, Name};
+use hufu_tpm::attest::ManufacturerRoots;
+use serde::Deserialize;
+
+use crate::bundle;
+use crate::config::Config;
+use crate::keyring::{self, label};
+use crate::service::issuance::LedgerIssuance;
+use crate::service::submit::Submitter;
+
+/// How long a revocation list says that it is good; a new one is made at half
+/// of that and after every revocation.
+const CRL_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long an OCSP response says that it is good.
+const OCSP_LIFE: Duration = Duration::from_secs(3600);
+
+/// What the ceremony's command line asks for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueRequest {
+    profile: Name,
+    member: Name,
+    roles: Vec<Name>,
+    csr: String,
+}
+
+/// The running authority.
+pub struct Authority {
+    issuance: Issuance,
+    /// EST and attestation, for the TLS listener.
+    pub enrolment: Router,
+    /// CRL, OCSP and CA certificates, for the plain listener.
+    pub status: Router,
+}
+
+impl Authority {
+    /// Starts the authority.
+    ///
+    /// # Errors
+    /// When its keys are not those of the genesis file, its store cannot be
+    /// opened, or a manufacturer's root cannot be read.
+    pub async fn start(
+        config: &Config,
+        genesis: &Genesis,
+        custody: &Custody,
+        submitter: Submitter,
+    ) -> anyhow::Result<Self> {
+        let issuing = Certificate::from_der(&genesis.authority.issuing_certificate)?;
+        let root = Certificate::from_der(&genesis.authority.root_certificate)?;
+        let signer = Arc::new(TokenSigner::new(keyring::key(custody, label::ISSUING)?)?);
+        let issuer = Arc::new(
+            Issuer::new(issuing, root, signer)
+                .context("the genesis file's issuing certificate and this token")?,
+        );
+        let profiles = Profiles::shipped()?;
+        let quotas = Arc::new(Quotas::new());
+        if let Some(total) = config.ca.quota {
+            for profile in profiles.iter() {
+                quotas.set_default(&profile.name, Quota { total: Some(total), per_day: None });
+            }
+        }
+        let addresses = match (&config.ca.status_url, config.services.status) {
+            (Some(url), _) => StatusAddresses::under(url)?,
+            (None, Some(address)) => StatusAddresses::under(&format!("http://{address}"))?,
+            (None, None) => StatusAddresses::default(),
+        };
+        let ledger = LedgerIssuance::new(submitter, profiles.clone());
+        let store = Arc::new(Store::open(&config.data("ca.sqlite"))?);
+        let issuance = Issuance::start(Parts {
+            issuer: issuer.clone(),
+            ledger: ledger.clone(),
+            store: store.clone(),
+            profiles,
+            quotas,
+            addresses,
+            clock: Arc::new(SystemClock),
+        })?;
+        let authenticator = Arc::new(Authenticator::new(issuer, ledger));
+        let mut roots = String::new();
+        for path in &config.tpm.manufacturer_roots {
+            roots += &std::fs::read_to_string(path)
+                .with_context(|| format!("tpm.manufacturer_roots: {}", path.display()))?;
+            roots.push('\n');
+        }
+        let roots = ManufacturerRoots::from_pem(&roots).context("tpm.manufacturer_roots")?;
+        let enrolment = hufu_ca::est::router(issuance.clone(), authenticator.clone(), "idevid")?
+            .merge(hufu_ca::attest::router(issuance.clone(), authenticator, roots));
+        let crl = CrlPublisher::new(issuance.clone(), CRL_LIFE);
+        crl.keep_current();
+        let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
+        let status = hufu_ca::status::router(issuance.clone(), crl, ocsp);
+        Ok(Self { issuance, enrolment, status })
+    }
+
+    /// Issues for a member on the operator's word: the serial number, and the
+    /// certificate with its issuer in PEM.
+    ///
+    /// # Errors
+    /// What the request, the profile or the ledger does not allow.
+    pub async fn issue(&self, request: IssueRequest) -> anyhow::Result<(Serial, String)> {
+        let (label, der) = pem_rfc7468::decode_vec(request.csr.as_bytes())
+            .context("the request's PEM")?;
+        anyhow::ensure!(
+            label == "CERTIFICATE REQUEST",
+            "a PEM block `{label}` instead of a certificate request"
+        );
+        let csr = CertificationRequest::from_der(&der)?;
+        let roles = request
+            .roles
+            .iter()
+            .map(|role| {
+                Role::ALL
+                    .into_iter()
+                    .find(|known| known.name() == role.as_str())
+                    .with_context(|| format!("there is no role `{role}`"))
+            })
+            .collect::<anyhow::Result<Vec<Role>>>()?;
+        let on_behalf = OnBehalf { member: request.member.as_str(), roles: &roles };
+        let issued = self
+            .issuance
+            .enrol(&csr, request.profile.as_str(), &Requester::Ceremony, Some(on_behalf))
+            .await?;
+        let certificate = issued.certificate.as_deref().context("it is not signed yet")?;
+        let issuing = self.issuance.issuer().certificate().der();
+        let chain =
+            bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?;
+        Ok((issued.serial.clone(), chain))
+    }
+
+    /// Revokes a certificate; the height at which it took effect.
+    ///
+    /// # Errors
+    /// When there is no such reason or certificate, or the ledger refuses.
+    pub async fn revoke(&self, serial: &hufu_proof::Serial, reason: u8) -> anyhow::Result<u64> {
+        let reason = RevocationReason::from_code(reason)
+            .with_context(|| format!("{reason} is not a reason of RFC 5280 §5.3.1"))?;
+        Ok(self.issuance.revoke(&Serial::from_bytes(serial.as_bytes())?, reason).await?)
+    }
+
+    /// A certificate that was issued here, DER.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn certificate(&self, serial: &hufu_proof::Serial) -> anyhow::Result<Vec<u8>> {
+        self.issuance
+            .store()
+            .by_serial(&Serial::from_bytes(serial.as_bytes())?)?
+            .and_then(|issued| issued.certificate)
+            .with_context(|| format!("no certificate {serial} was issued here"))
+    }
+
+    /// Ends what has begun.
+    pub async fn stop(&self) {
+        self.issuance.stop().await;
+    }
+}
+

@@ -1,0 +1,198 @@
+//! Listeners: TLS, plain HTTP and the admin socket. Each stops accepting when
+//! told, lets what it has begun end, and then gives up on the rest.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+/// Connections served at a time by one listener; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 2048;
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take to send a request's head.
+const HEAD: Duration = Duration::from_secs(20);
+/// How long a stop waits for requests that have begun.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The certificate a TLS client showed (DER); `None` when it showed none. It
+/// has been verified to chain to the consortium's root, and no more.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate(pub Option<Vec<u8>>);
+
+/// Told to stop when it becomes true.
+pub type Stop = watch::Receiver<bool>;
+
+/// Binds a TCP address.
+///
+/// # Errors
+/// A sentence that names the setting.
+pub async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// Serves `router` over TLS until told to stop. Each request carries
+/// [`ShownCertificate`].
+pub async fn tls(
+    listener: TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    router: Router,
+    stop: Stop,
+) {
+    let acceptor = TlsAcceptor::from(config);
+    let greet = move |stream: TcpStream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let _ = stream.set_nodelay(true);
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let chain = stream.get_ref().1.peer_certificates();
+                    let leaf = chain.and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+                    Some((stream, ShownCertificate(leaf)))
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!("TLS handshake took too long");
+                    None
+                }
+            }
+        }
+    };
+    serve(listener, greet, router, stop).await;
+}
+
+/// Serves `router` over plain HTTP until told to stop.
+pub async fn plain(listener: TcpListener, router: Router, stop: Stop) {
+    let greet = |stream: TcpStream| async move {
+        let _ = stream.set_nodelay(true);
+        Some((stream, ShownCertificate(None)))
+    };
+    serve(listener, greet, router, stop).await;
+}
+
+/// Binds the admin socket, which only this user may open. A socket left by a
+/// process that died is replaced.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    Ok(listener)
+}
+
+/// Serves `router` on the admin socket until told to stop.
+pub async fn socket(listener: UnixListener, router: Router, stop: Stop) {
+    let greet = |stream: UnixStream| async move { Some((stream, ShownCertificate(None))) };
+    serve(listener, greet, router, stop).await;
+}
+
+/// What clients come in by.
+trait Accept: Send + Sync {
+    /// A client's connection.
+    type Stream: Send;
+
+    /// The next client.
+    fn next(&self) -> impl Future<Output = std::io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> std::io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> std::io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Accepts, greets each client in a task of its own (which is where a slow TLS
+/// handshake waits), and serves it.
+async fn serve<L: Accept, T, Greeting>(
+    listener: L,
+    greet: impl Fn(L::Stream) -> Greeting,
+    router: Router,
+    mut stop: Stop,
+) where
+    Greeting: Future<Output = Option<(T, ShownCertificate)>> + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.ok()?;
+            Some((listener.next().await, place))
+        };
+        let (stream, place) = tokio::select! {
+            Some(accepted) = accepted => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(stream) = stream else {
+            // Out of descriptors: let some close.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (greeting, router, watcher) = (greet(stream), router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            if let Some((stream, shown)) = greeting.await {
+                converse(stream, shown, router, watcher).await;
+            }
+            drop(place);
+        });
+    }
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some clients were still connected when the grace period ended");
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse<T>(stream: T, shown: ShownCertificate, router: Router, watcher: Watcher)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(shown.clone());
+        router.clone().oneshot(request.map(axum::body::Body::new))
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}

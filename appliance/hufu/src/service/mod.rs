@@ -1,0 +1,233 @@
+//! `hufu serve`: a running node.
+//!
+//! It starts from the inside out (token, store, read model, consensus,
+//! authority, listeners) and stops from the outside in.
+
+pub mod admin;
+pub mod authority;
+pub mod gateway;
+pub mod health;
+pub mod issuance;
+pub mod listen;
+pub mod monitor;
+pub mod node;
+pub mod submit;
+pub mod supervision;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hufu_keys::Custody;
+use hufu_machine::Machine;
+use hufu_node::Limits;
+use hufu_proof::{Genesis, Signer};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::keyring::{self, TokenSigner, label};
+use crate::pin;
+use crate::service::authority::Authority;
+use crate::service::health::{Health, State};
+use crate::service::node::Node;
+use crate::service::submit::Submitter;
+use crate::service::supervision::Supervision;
+use crate::tls::{self, NodeCertificate};
+
+/// How often the node looks at itself.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting or going on.
+pub fn run(config: Config, pin_fd: Option<u32>) -> anyhow::Result<()> {
+    let pin = pin::user(pin_fd)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()?
+        .block_on(serve(config, pin))
+}
+
+async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let genesis = config.genesis()?;
+    let health = Arc::new(Health::default());
+    let (stop, stopping) = watch::channel(false);
+
+    let opened = {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || keyring::open(&config, pin)).await??
+    };
+    let custody = opened;
+    check_keys(&config, &genesis, &custody)?;
+    let vote: Arc<dyn Signer> = Arc::new(TokenSigner::new(keyring::key(&custody, label::VOTE)?)?);
+    let statement: Arc<dyn Signer> =
+        Arc::new(TokenSigner::new(keyring::key(&custody, label::STATEMENT)?)?);
+
+    let store = hufu_store::EmbeddedStore::open(&config.data("state"))
+        .context("the store in the data directory")?;
+    let machine = Machine::open(Arc::new(store), genesis.clone()).context("the state")?;
+    let supervision = Supervision::open(&config, machine.reader())?;
+    let running = {
+        let (config, genesis) = (config.clone(), genesis.clone());
+        tokio::task::spawn_blocking(move || {
+            hufu_node::start(
+                hufu_node::Config {
+                    directory: config.data("consensus"),
+                    listen: config.network.listen,
+                    peers: config.network.peers.into_iter().collect(),
+                    limits: Limits::default(),
+                },
+                &genesis,
+                machine,
+                vote,
+            )
+        })
+        .await?
+        .context("consensus")?
+    };
+    let ledger = running.ledger.clone();
+    supervision.follow(&ledger)?;
+
+    let node = Arc::new(Node {
+        submitter: Submitter::new(ledger.clone(), statement.clone(), genesis.digest()),
+        tls_key: keyring::key(&custody, label::TLS)?,
+        certificate: Arc::new(NodeCertificate::default()),
+        certified: watch::Sender::new(false),
+        authority: OnceLock::new(),
+        health: health.clone(),
+        config,
+        genesis,
+        ledger,
+        custody,
+        supervision,
+    });
+    if node.config.tls_chain().exists() {
+        let chain = std::fs::read_to_string(node.config.tls_chain())?;
+        node.install_certificate(&chain)
+            .with_context(|| format!("in {}", node.config.tls_chain().display()))?;
+    }
+
+    let mut tasks = JoinSet::new();
+    let services = &node.config.services;
+    if let Some(address) = services.metrics {
+        let listener = listen::bind("services.metrics", address).await?;
+        let router = monitor::router(node.clone(), running.metrics.clone());
+        tasks.spawn(listen::plain(listener, router, stopping.clone()));
+    }
+    if node.config.is_authority() {
+        let authority = Authority::start(
+            &node.config,
+            &node.genesis,
+            &node.custody,
+            node.submitter.clone(),
+        )
+        .await
+        .context("the certification authority")?;
+        if let Some(address) = services.status {
+            let listener = listen::bind("services.status", address).await?;
+            tasks.spawn(listen::plain(listener, authority.status.clone(), stopping.clone()));
+        }
+        if node.authority.set(authority).is_err() {
+            anyhow::bail!("the authority was started twice");
+        }
+    }
+    let socket = listen::bind_socket(&node.config.admin_socket())?;
+    tasks.spawn(listen::socket(socket, admin::router(node.clone()), stopping.clone()));
+    spawn_tls_services(&mut tasks, &node, statement, &stopping).await?;
+
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(member = %node.config.member.name, "the node serves");
+    let mut ended = running.ended();
+    let failed = loop {
+        tokio::select! {
+            _ = terminate.recv() => break false,
+            _ = interrupt.recv() => break false,
+            _ = ended.wait_for(|ended| *ended) => break true,
+            () = tokio::time::sleep(LOOK) => monitor::look(&node),
+        }
+    };
+    if failed {
+        health.report(State::Failed, vec!["consensus ended by itself; the log says why".into()]);
+    } else {
+        health.report(State::Stopping, vec!["told to".into()]);
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send_replace(true);
+    while tasks.join_next().await.is_some() {}
+    if let Some(authority) = node.authority.get() {
+        authority.stop().await;
+    }
+    node.supervision.stop();
+    tokio::task::spawn_blocking(move || running.stop()).await?;
+    let _ = std::fs::remove_file(node.config.admin_socket());
+    node.custody.close();
+    anyhow::ensure!(!failed, "consensus ended by itself; the log says why");
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The TLS services bind at once, so that a taken port is noticed, and answer
+/// when the node has its certificate.
+async fn spawn_tls_services(
+    tasks: &mut JoinSet<()>,
+    node: &Arc<Node>,
+    statement: Arc<dyn Signer>,
+    stopping: &listen::Stop,
+) -> anyhow::Result<()> {
+    let root = rustls::pki_types::CertificateDer::from(
+        node.genesis.authority.root_certificate.clone(),
+    );
+    let issuing = rustls::pki_types::CertificateDer::from(
+        node.genesis.authority.issuing_certificate.clone(),
+    );
+    // Clients may leave the issuing certificate out: it is in the genesis file.
+    let roots = tls::roots([root, issuing])?;
+    let config = tls::server(node.certificate.clone(), roots, node.config.services.tls12)?;
+    let mut services = Vec::new();
+    if let Some(address) = node.config.services.gateway {
+        let router = gateway::router(node.clone(), statement)?;
+        services.push((listen::bind("services.gateway", address).await?, router));
+    }
+    if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
+        let router = gateway::with_peer_certificate(authority.enrolment.clone());
+        services.push((listen::bind("services.est", address).await?, router));
+    }
+    for (listener, router) in services {
+        let (config, stopping) = (config.clone(), stopping.clone());
+        let mut certified = node.certified.subscribe();
+        let mut stop = stopping.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                Ok(_) = certified.wait_for(|certified| *certified) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            listen::tls(listener, config, router, stopping).await;
+        });
+    }
+    Ok(())
+}
+
+/// The token must be the one that joined the consortium.
+fn check_keys(config: &Config, genesis: &Genesis, custody: &Custody) -> anyhow::Result<()> {
+    let member = genesis.member(&config.member.name).with_context(|| {
+        format!("member `{}` is not in the genesis file {}", config.member.name, config.paths.genesis.display())
+    })?;
+    for (label, expected) in
+        [(label::VOTE, &member.vote_key), (label::STATEMENT, &member.statement_key)]
+    {
+        let found = keyring::public(&keyring::key(custody, label)?)?;
+        anyhow::ensure!(
+            found == *expected,
+            "key `{label}` of token `{}` is {found}, but the genesis file has {expected}; \
+             is this the token of the ceremony?",
+            config.token.label
+        );
+    }
+    Ok(())
+}
