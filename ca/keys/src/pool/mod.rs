@@ -202,9 +202,11 @@ impl Pool {
         let keeper = Keeper::new(Arc::clone(&shared), pin, anchor);
         // From here on dropping the pool stops whatever was started.
         let pool = Self { shared, description, threads: Mutex::default() };
+        let (settled, all_settled) = std::sync::mpsc::channel();
         for index in 0..workers {
+            let settled = settled.clone();
             let worker = Worker::new(index, Arc::clone(&pool.shared));
-            let spawned = pool.spawn(format!("token-{index}"), move || worker.run());
+            let spawned = pool.spawn(format!("token-{index}"), move || worker.run(settled));
             if let Err(error) = spawned {
                 // Those that never ran are not waited for.
                 for _ in index..workers {
@@ -216,6 +218,10 @@ impl Pool {
             }
         }
         pool.spawn("token-keeper".to_owned(), move || keeper.run())?;
+        // So that the first `status` tells how many sessions the token gives.
+        // Nothing is sent: the channel ends when the last worker let go of it.
+        drop(settled);
+        let _ = all_settled.recv_timeout(pool.shared.config.request_timeout);
         Ok(pool)
     }
 

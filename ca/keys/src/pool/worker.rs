@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -62,11 +62,14 @@ impl Worker {
         Self { index, shared, held: None }
     }
 
-    pub fn run(mut self) {
+    /// Serves until the queue is closed; lets go of `settled` once the session
+    /// is open, or could not be opened.
+    pub fn run(mut self, settled: Sender<()>) {
         let shared = Arc::clone(&self.shared);
         // Also when a bug panics: the keeper and `status` count on it.
         let _leave = Leave(&shared);
         self.touch();
+        drop(settled);
         loop {
             match shared.queue.next(shared.config.keep_alive) {
                 Next::Job(job) => self.serve(job),
