@@ -1,0 +1,190 @@
+//! From transactions to a report that verifies, on two independent nodes.
+
+mod support;
+
+use hufu_gateway::{GatewayLimits, verify_report};
+use hufu_proof::Transaction;
+use hufu_report::{Severity, open};
+use serde_json::json;
+use support::*;
+
+const SET: &str = "operation-supervision/operation-baseline";
+
+/// Brings `other` to the same height with the same blocks, finalized by other
+/// votes.
+fn follow(node: &Node, other: &Node, scene: &Scene) {
+    other.know(&scene.registry);
+    other.know(&scene.supervision);
+    for height in other.height() + 1..=node.height() {
+        let block = node.block_at(height);
+        other.execute(&block, height + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_report_verifies_and_is_the_same_on_another_members_node() {
+    let (one, other) = (Node::new(), Node::new());
+    let scene = play(&one);
+    follow(&one, &other, &scene);
+    let height = one.height() - 1;
+    let (regulators, _) = gateway(&one, "regulator", GatewayLimits::default());
+    let (authoritys, _) = gateway(&other, "authority", GatewayLimits::default());
+    for (format, language) in [("json", "en"), ("html", "en"), ("html", "zh"), ("csv", "en")] {
+        let asked =
+            json!({"control_set": SET, "as_of": height, "format": format, "language": language});
+        let first = post(&regulators, "regulator", "/v1/reports", &asked).await;
+        assert_eq!(first.status, 200, "{}", String::from_utf8_lossy(&first.body));
+        let second = post(&authoritys, "regulator", "/v1/reports", &asked).await;
+        assert_eq!(second.status, 200);
+        assert_ne!(first.body, second.body);
+        let (left, right) = (open(&first.body).unwrap(), open(&second.body).unwrap());
+        assert_eq!(left.body, right.body, "{format}: not the same bytes on both nodes");
+        assert_eq!(first.header("hufu-body-digest"), second.header("hufu-body-digest"));
+        assert_eq!(left.block.member, name("regulator"));
+        assert_eq!(right.block.member, name("authority"));
+        for reply in [&first, &second] {
+            let checked = verify_report(&reply.body, &one.genesis).unwrap();
+            assert_eq!(checked.as_of.height, height);
+            assert!(checked.presentation_recomputed);
+            assert!(checked.counts.findings >= 1);
+            assert_eq!(checked.body.to_string(), reply.header("hufu-body-digest"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn findings_carry_the_transactions_that_made_them() {
+    let node = Node::new();
+    play(&node);
+    let (router, metrics) = gateway(&node, "regulator", GatewayLimits::default());
+    let asked = json!({"control_set": SET, "as_of": node.height() - 1});
+    let reply = post(&router, "regulator", "/v1/reports", &asked).await;
+    let report = open(&reply.body).unwrap().report;
+    assert_eq!(report.packages.len(), 2);
+    let over = report.controls.iter().find(|one| one.id == name("over-limit")).unwrap();
+    assert_eq!(over.severity, Severity::High);
+    assert_eq!(over.title["zh"], "超出监测限值的读数");
+    assert_eq!(over.findings.len(), 1);
+    let finding = &over.findings[0];
+    assert_eq!(finding.subject, "D1");
+    // The watch, and the batches of the metric.
+    assert_eq!(finding.evidence.len() as u64, finding.evidence_total);
+    assert!(finding.evidence.len() >= 2);
+    // Each is a transaction whose receipt this gateway gives out and verifies.
+    for place in &finding.evidence {
+        let evidence = report.evidence.iter().find(|one| one.log_index == *place).unwrap();
+        let uri = format!("/v1/receipts/{}", evidence.entry.transaction);
+        let binary = [("accept", "application/octet-stream")];
+        let reply = send(&router, "regulator", "GET", &uri, &binary, axum::body::Body::empty()).await;
+        let receipt = hufu_proof::Receipt::decode(&reply.body).unwrap();
+        receipt.verify(&node.genesis).unwrap();
+        assert_eq!(receipt.entry, evidence.entry);
+        assert_eq!(receipt.log_index, *place);
+    }
+    // Another threshold, other findings; and the parameter is in the report.
+    let asked = json!({
+        "control_set": SET, "as_of": node.height() - 2,
+        "parameters": {"over-limit": {"tolerance": "0.5"}},
+    });
+    let reply = post(&router, "regulator", "/v1/reports", &asked).await;
+    let report = open(&reply.body).unwrap().report;
+    let over = report.controls.iter().find(|one| one.id == name("over-limit")).unwrap();
+    assert!(over.findings.is_empty());
+    assert_eq!(over.parameters[&name("tolerance")], hufu_report::Cell::Integer(500));
+    assert_eq!(metrics.reports.get(), 2);
+    assert_eq!(metrics.looks.get(), 2);
+    assert!(metrics.findings.get() >= 1);
+}
+
+#[tokio::test]
+async fn every_look_is_on_the_ledger_before_it_is_answered() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "regulator", GatewayLimits::default());
+    let asked = json!({"sql": "SELECT device_id FROM device_registry.device ORDER BY 1"});
+    let reply = post(&router, "regulator", "/v1/query", &asked).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.json()["rows"], json!([["D1"], ["D2"]]));
+    let look = reply.json()["look"].as_str().unwrap().to_owned();
+    let recorded = get(&router, "regulator", &format!("/v1/transactions/{look}")).await;
+    let payload = recorded.json()["transaction"]["body"]["payload"]["look"].clone();
+    assert_eq!(
+        payload["subject"],
+        "query by CN=regulator client of regulator: SELECT device_id FROM device_registry.device ORDER BY 1"
+    );
+    let looks = json!({"sql": "SELECT count(*) FROM ledger.looks"});
+    let reply = post(&router, "regulator", "/v1/query", &looks).await;
+    assert_eq!(reply.json()["rows"], json!([[1]]));
+    // A look that cannot be recorded is not answered.
+    for (mode, status) in [(BUSY, 503), (PENDING, 503), (STOPPED, 503)] {
+        node.mode.store(mode, std::sync::atomic::Ordering::Relaxed);
+        let reply = post(&router, "regulator", "/v1/query", &json!({"sql": "SELECT 1", "as_of": 1})).await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.code(), "unavailable");
+        assert!(!String::from_utf8_lossy(&reply.body).contains("rows"));
+    }
+}
+
+#[tokio::test]
+async fn long_questions_are_recorded_by_their_digest() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "regulator", GatewayLimits::default());
+    let sql = format!("SELECT '{}'", "中".repeat(1000));
+    let reply = post(&router, "regulator", "/v1/query", &json!({"sql": sql})).await;
+    assert_eq!(reply.status, 200);
+    let asked = json!({"sql": "SELECT subject, octet_length(subject) FROM ledger.looks"});
+    let rows = post(&router, "regulator", "/v1/query", &asked).await.json()["rows"].clone();
+    assert!(rows[0][0].as_str().unwrap().contains("… sha256:"));
+    assert!(rows[0][1].as_u64().unwrap() <= 1024);
+}
+
+#[tokio::test]
+async fn transactions_are_submitted_in_both_forms_and_seen_by_whom_they_concern() {
+    let node = Node::new();
+    let scene = play(&node);
+    let (router, _) = gateway(&node, "operator", GatewayLimits::default());
+    let adjust = |high: &str| {
+        let parameters = [("high".to_owned(), json!(high)), ("low".to_owned(), json!("1"))].into();
+        let invocation = scene.supervision.invocation("adjust", Some("W1"), &parameters).unwrap();
+        node.sign(seed("operator"), hufu_proof::Payload::Invoke(invocation))
+    };
+    let transaction: Transaction = adjust("900");
+    let binary = [("content-type", "application/octet-stream")];
+    let bytes = hufu_proof::codec::encode(&transaction);
+    let reply = send(&router, "operator", "POST", "/v1/transactions", &binary, bytes).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.json()["entry"]["outcome"], "accepted");
+    let other = serde_json::to_value(adjust("901")).unwrap();
+    let reply = post(&router, "operator", "/v1/transactions", &other).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    // Refused by the invariant: the outcome is told, with its place in the log.
+    let wrong = serde_json::to_value(adjust("0.5")).unwrap();
+    let reply = post(&router, "operator", "/v1/transactions", &wrong).await;
+    assert_eq!(reply.status, 422);
+    assert_eq!(reply.code(), "transaction-refused");
+    assert_eq!(reply.json()["outcome"], "invariant");
+    assert!(reply.json()["log_index"].is_u64());
+
+    let uri = format!("/v1/transactions/{}", transaction.id());
+    let seen = |reply: Reply| !reply.json()["transaction"].is_null();
+    assert!(seen(get(&router, "operator", &uri).await));
+    assert!(seen(get(&router, "regulator", &uri).await));
+    assert!(!seen(get(&router, "maker", &uri).await));
+    let uri = format!("/v1/receipts/{}", transaction.id());
+    assert_eq!(get(&router, "maker", &uri).await.code(), "not-permitted");
+    let pem = get(&router, "operator", &uri).await;
+    assert_eq!(pem.header("content-type"), "application/x-pem-file");
+    let text = String::from_utf8(pem.body).unwrap();
+    assert!(text.starts_with("-----BEGIN HUFU RECEIPT-----\n"));
+    let (label, bytes) = pem_rfc7468::decode_vec(text.as_bytes()).unwrap();
+    assert_eq!(label, "HUFU RECEIPT");
+    hufu_proof::Receipt::decode(&bytes).unwrap().verify(&node.genesis).unwrap();
+
+    let asset = |member: &'static str| {
+        let router = router.clone();
+        async move { get(&router, member, "/v1/contracts/operation-supervision/watch/W1").await }
+    };
+    assert_eq!(asset("operator").await.json()["state"], "open");
+    assert_eq!(asset("regulator").await.status, 200);
+}
