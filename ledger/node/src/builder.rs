@@ -20,7 +20,8 @@ use futures::future::{Either, select};
 use futures::pin_mut;
 use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::{Block, Digest, Header};
+use hufu_machine::{MachineError, check_child};
+use hufu_proof::{Block, Header};
 
 use crate::core::Core;
 
@@ -53,14 +54,13 @@ impl Default for Limits {
 pub struct Builder<E> {
     context: E,
     core: Arc<Core>,
-    chain: Digest,
     limits: Limits,
 }
 
 impl<E: Clock> Builder<E> {
     /// A builder with the runtime's clock.
-    pub fn new(context: E, core: Arc<Core>, chain: Digest, limits: Limits) -> Self {
-        Self { context, core, chain, limits }
+    pub fn new(context: E, core: Arc<Core>, limits: Limits) -> Self {
+        Self { context, core, limits }
     }
 
     fn now_ms(&self) -> u64 {
@@ -81,7 +81,7 @@ impl<E: Clock> Builder<E> {
             pin_mut!(arrived);
             arrived.as_mut().enable();
             // What was executed is to be committed to soon, for receipts.
-            let owed = self.core.machine.applied().log_size > parent.header.executed.log_size;
+            let owed = self.core.committed().log_size > parent.header.executed.log_size;
             if owed || self.core.waiting().0 > 0 {
                 return;
             }
@@ -98,23 +98,15 @@ impl<E: Clock> Builder<E> {
 
     /// What is wrong with the block for good, if anything.
     fn wrong(&self, block: &Block, parent: &Block) -> Option<&'static str> {
-        let header = &block.header;
-        let executed = &header.executed;
+        let executed = &block.header.executed;
         let before = &parent.header.executed;
-        if header.version != HEADER_VERSION {
-            Some("version")
-        } else if header.chain != self.chain {
-            Some("consortium")
-        } else if header.time_ms < parent.header.time_ms {
-            Some("time")
+        if let Err(rule) = check_child(&parent.header, &parent.digest(), &block.header) {
+            Some(rule)
         } else if block.transactions.len() > self.limits.transactions {
             Some("number of transactions")
-        } else if block.transactions.iter().any(|one| one.body.chain != self.chain) {
+        } else if block.transactions.iter().any(|one| one.body.chain != self.core.chain()) {
             Some("a transaction's consortium")
-        } else if executed.height < before.height
-            || (executed.height == before.height && executed != before)
-            || executed.height >= header.height
-        {
+        } else if executed.height == before.height && executed != before {
             Some("commitment")
         } else {
             None
@@ -126,7 +118,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
     type Block = Block;
 
     fn applied(&self) -> u64 {
-        self.core.machine.applied().height
+        self.core.committed().height
     }
 
     async fn propose(&self, proposal: Proposal<Block>) -> Option<Block> {
@@ -136,13 +128,13 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         let chosen = self.core.choose(self.limits.transactions, self.limits.bytes, &ancestors);
         let transactions: Vec<_> =
             chosen.into_iter().map(|pending| (*pending.transaction).clone()).collect();
-        let ours = self.core.machine.applied();
+        let ours = self.core.committed();
         let executed =
             if ours.height > parent.header.executed.height { ours } else { parent.header.executed };
         let block = Block {
             header: Header {
                 version: HEADER_VERSION,
-                chain: self.chain,
+                chain: self.core.chain(),
                 height: parent.header.height + 1,
                 parent: parent.digest(),
                 time_ms: self.now_ms().max(parent.header.time_ms),
@@ -176,7 +168,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             if applied.wait_for(|applied| *applied >= executed.height).await.is_err() {
                 return false;
             }
-            match self.core.machine.commitment(executed.height) {
+            match self.core.reader.commitment(executed.height) {
                 Ok(Some(ours)) if ours == executed => {}
                 Ok(ours) => {
                     tracing::error!(?ours, theirs = ?executed, "a proposer's state differs from ours");
@@ -193,7 +185,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
     }
 
     async fn finalized(&self, finalized: Finalized<Block>) -> Result<(), ApplicationFault> {
-        let fault = |error: hufu_machine::Error| {
+        let fault = |error: MachineError| {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
@@ -202,20 +194,12 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             }
             ApplicationFault(text)
         };
-        let block = finalized.block;
-        let height = block.header.height;
-        let applied = self.core.machine.applied().height;
-        if height > applied {
-            let verdicts = if self.core.was_judged(&block.digest()) {
-                vec![true; block.transactions.len()]
-            } else {
-                self.core.verdicts(&block)
-            };
-            let executed = self.core.machine.execute(&block, &verdicts).map_err(fault)?;
-            self.core.executed(height, &executed.entries);
+        let height = finalized.block.header.height;
+        if height > self.core.committed().height {
+            self.core.execute(&finalized.block).map_err(fault)?;
         }
         if let Some(certificate) = finalized.certificate {
-            self.core.machine.put_finality(height, &certificate).map_err(fault)?;
+            self.core.reader.put_finality(height, &certificate).map_err(fault)?;
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
+use hufu_machine::{Machine, MachineError, Reader};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
 use hufu_proof::transaction::MAX_LIFETIME;
-use hufu_proof::{Block, Digest, LogEntry, Outcome, Transaction};
+use hufu_proof::{Block, Commitment, Digest, LogEntry, Outcome, Transaction};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::Error;
@@ -25,8 +25,10 @@ pub struct Committed {
 
 /// Shared by admission, block building and execution.
 pub struct Core {
-    /// The state machine.
-    pub machine: Arc<Machine>,
+    machine: Mutex<Machine>,
+    /// Reads what was executed.
+    pub reader: Reader,
+    committed: Mutex<Commitment>,
     chain: Digest,
     mempool: Mutex<Mempool>,
     waiters: Mutex<HashMap<Digest, Vec<oneshot::Sender<Result<Committed, Error>>>>>,
@@ -55,17 +57,48 @@ pub enum Admission {
 
 impl Core {
     /// Around a machine.
-    pub fn new(machine: Arc<Machine>, chain: Digest) -> Self {
-        let applied = watch::Sender::new(machine.applied().height);
+    pub fn new(machine: Machine) -> Self {
+        let committed = machine.applied();
+        let reader = machine.reader();
         Self {
-            machine,
-            chain,
+            machine: Mutex::new(machine),
+            committed: Mutex::new(committed),
+            chain: reader.chain(),
+            reader,
             mempool: Mutex::default(),
             waiters: Mutex::default(),
             judged: Mutex::default(),
             arrived: Notify::new(),
-            applied,
+            applied: watch::Sender::new(committed.height),
         }
+    }
+
+    /// The consortium.
+    pub fn chain(&self) -> Digest {
+        self.chain
+    }
+
+    /// What every executed block resulted in.
+    pub fn committed(&self) -> Commitment {
+        *lock(&self.committed)
+    }
+
+    /// Executes a final block durably and answers everybody who waits.
+    ///
+    /// # Errors
+    /// [`MachineError`]; the node is then to be started again.
+    pub fn execute(&self, block: &Block) -> Result<(), MachineError> {
+        let digest = block.digest();
+        let verdicts = if self.was_judged(&digest) {
+            vec![true; block.transactions.len()]
+        } else {
+            self.verdicts(block)
+        };
+        let executed = lock(&self.machine).execute(block, &verdicts)?;
+        *lock(&self.committed) = executed.commitment;
+        self.forget(executed.commitment.height);
+        self.executed(executed.commitment.height, &executed.entries);
+        Ok(())
     }
 
     /// Admits transactions: size, form, expiry, duplicates, signatures. The
@@ -75,7 +108,7 @@ impl Core {
         &self,
         transactions: Vec<Transaction>,
     ) -> (Vec<Result<Admission, Error>>, Vec<Arc<Transaction>>) {
-        let height = self.machine.applied().height;
+        let height = self.committed().height;
         let mut answers: Vec<Option<Result<Admission, Error>>> = Vec::new();
         let mut to_verify: Vec<(usize, Pending)> = Vec::new();
         for (place, transaction) in transactions.into_iter().enumerate() {
@@ -133,7 +166,7 @@ impl Core {
         if transaction.body.chain != self.chain {
             return refused(Outcome::WrongChain);
         }
-        if let Some(entry) = self.machine.entry(id)? {
+        if let Some(entry) = self.entry(id)? {
             return Ok(Some(Admission::Done(Committed { entry })));
         }
         let expires = transaction.body.expires;
@@ -156,7 +189,7 @@ impl Core {
         match taken {
             Ok(()) => {
                 // Executed between the look and the insertion?
-                match self.machine.entry(&id) {
+                match self.entry(&id) {
                     Ok(Some(entry)) => {
                         lock(&self.mempool).remove(&id);
                         (Ok(Admission::Done(Committed { entry })), false)
@@ -170,6 +203,14 @@ impl Core {
                 (Err(Error::Busy { retry_after: std::time::Duration::from_secs(1) }), false)
             }
         }
+    }
+
+    /// What became of a transaction.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn entry(&self, id: &Digest) -> Result<Option<LogEntry>, MachineError> {
+        Ok(self.reader.entry(id)?.map(|(_, entry)| entry))
     }
 
     fn wait_for(&self, id: Digest) -> oneshot::Receiver<Result<Committed, Error>> {
@@ -208,15 +249,26 @@ impl Core {
         }
     }
 
+    /// Forgets the blocks at executed heights: none of them is wanted again.
+    fn forget(&self, executed: u64) {
+        let mut judged = lock(&self.judged);
+        let later = judged.heights.split_off(&(executed + 1));
+        for digests in std::mem::replace(&mut judged.heights, later).into_values() {
+            for digest in digests {
+                judged.blocks.remove(&digest);
+            }
+        }
+    }
+
     /// Whether the block's signatures have been verified here.
-    pub fn was_judged(&self, digest: &Digest) -> bool {
+    fn was_judged(&self, digest: &Digest) -> bool {
         lock(&self.judged).blocks.contains_key(digest)
     }
 
     /// `block` and those of its ancestors that are not executed yet, as far as
     /// this node has seen them.
     pub fn unexecuted(&self, block: &Arc<Block>) -> Vec<Arc<Block>> {
-        let applied = self.machine.applied().height;
+        let applied = self.committed().height;
         let judged = lock(&self.judged);
         let mut chain = Vec::new();
         let mut next = Some(block.clone());
@@ -256,7 +308,7 @@ impl Core {
     }
 
     /// Tells everybody who waits what became of a block's transactions.
-    pub fn executed(&self, height: u64, entries: &[LogEntry]) {
+    fn executed(&self, height: u64, entries: &[LogEntry]) {
         let expired = {
             let mut mempool = lock(&self.mempool);
             for entry in entries {

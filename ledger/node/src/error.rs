@@ -26,7 +26,7 @@ pub enum Error {
     Stopped,
     /// The state machine or its store failed.
     #[error("the state machine failed")]
-    Machine(#[from] hufu_machine::Error),
+    Machine(#[from] hufu_machine::MachineError),
     /// Ordering did not start or failed.
     #[error("ordering failed")]
     Consensus(#[from] hufu_consensus::Error),

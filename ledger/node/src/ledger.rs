@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use borsh::BorshDeserialize as _;
 use hufu_consensus::{Gossip, Recipient, Status};
-use hufu_machine::Machine;
-use hufu_proof::{Transaction, codec};
+use hufu_machine::Reader;
+use hufu_proof::{Commitment, Digest, LogEntry, Transaction, codec};
 use tokio::sync::{Notify, watch};
 
 use crate::core::{Admission, Committed, Core};
@@ -84,9 +84,22 @@ impl Ledger {
         admissions
     }
 
-    /// The state machine: state, blocks, receipts, proofs.
-    pub fn machine(&self) -> &Machine {
-        &self.core.machine
+    /// What was executed: state, blocks, receipts, proofs.
+    pub fn reader(&self) -> &Reader {
+        &self.core.reader
+    }
+
+    /// What every executed block resulted in.
+    pub fn committed(&self) -> Commitment {
+        self.core.committed()
+    }
+
+    /// What became of a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] when the store fails.
+    pub fn entry(&self, id: &Digest) -> Result<Option<LogEntry>, Error> {
+        Ok(self.core.entry(id)?)
     }
 
     /// The applied height, as it grows.

@@ -25,6 +25,8 @@ mod error;
 mod ledger;
 pub mod mempool;
 mod run;
+#[cfg(all(test, hufu_simulation))]
+mod simulation;
 
 pub use builder::{Builder, Limits};
 pub use core::{Admission, Committed, Core};

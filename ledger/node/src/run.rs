@@ -52,7 +52,7 @@ pub struct Running {
 pub fn start(
     config: Config,
     genesis: &Genesis,
-    machine: Arc<Machine>,
+    machine: Machine,
     vote_signer: Arc<dyn Signer>,
 ) -> Result<Running, Error> {
     let chain = genesis.digest();
@@ -72,8 +72,8 @@ pub fn start(
     let mut ordering = OrderingConfig::new(config.directory.join("guard"), chain, validators);
     ordering.timing = Timing::default();
     let network = NetworkConfig { listen: config.listen, peers, only_known_addresses: false };
-    let core = Arc::new(Core::new(machine.clone(), chain));
-    let genesis_block = machine.genesis_block();
+    let genesis_block = machine.genesis_block().clone();
+    let core = Arc::new(Core::new(machine));
     let limits = config.limits;
     let (started_sender, started) = std::sync::mpsc::channel();
     let (stop, stopping) = tokio::sync::oneshot::channel();
@@ -87,12 +87,8 @@ pub fn start(
                 .with_worker_threads(4)
                 .with_catch_panics(false);
             runtime::Runner::new(settings).start(|context| async move {
-                let builder = Arc::new(Builder::new(
-                    context.child("clock"),
-                    core.clone(),
-                    chain,
-                    limits,
-                ));
+                let builder =
+                    Arc::new(Builder::new(context.child("clock"), core.clone(), limits));
                 let node = start_tcp(
                     context.child("ordering"),
                     ordering,
