@@ -154,3 +154,57 @@ fn requested_names(request: &CertReq) -> Result<Vec<AlternativeName>, CaError> {
 fn refused(extension: &ObjectIdentifier, detail: &str) -> CaError {
     CaError::Extension { extension: oid::name_of(extension), detail: detail.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request() -> &'static [u8] {
+        static REQUEST: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        REQUEST.get_or_init(|| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = vec!["a.example.org".to_owned()];
+            let mut parameters = rcgen::CertificateParams::new(names).unwrap();
+            parameters.distinguished_name.push(rcgen::DnType::OrganizationName, "maker");
+            parameters.serialize_request(&key).unwrap().der().to_vec()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(CertificationRequest::from_der(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_request_with_changed_bytes_is_refused(
+            changes in proptest::collection::vec((any::<usize>(), 1u8..), 1..4)
+        ) {
+            let mut altered = request().to_vec();
+            for (position, change) in changes {
+                let position = position % altered.len();
+                altered[position] ^= change;
+            }
+            let outcome = CertificationRequest::from_der(&altered);
+            prop_assert!(altered == request() || outcome.is_err());
+        }
+
+        #[test]
+        fn bytes_cut_out_or_put_in_are_refused(at in any::<usize>(), cut in 0usize..20, put in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let mut altered = request().to_vec();
+            let at = at % altered.len();
+            let end = (at + cut).min(altered.len());
+            altered.splice(at..end, put);
+            let outcome = CertificationRequest::from_der(&altered);
+            prop_assert!(altered == request() || outcome.is_err());
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_it_asks_for() {
+        let request = CertificationRequest::from_der(request()).unwrap();
+        assert_eq!(request.alternative_names(), [AlternativeName::Dns("a.example.org".to_owned())]);
+        assert_eq!(request.subject().to_text(), "O=maker,CN=rcgen self signed cert");
+    }
+}

@@ -68,7 +68,7 @@ pub use crate::hierarchy::{
     AuthorityParameters, MemberParameters, issue_issuing, issue_member, self_signed_root,
 };
 pub use crate::http::{PeerCertificate, Problem};
-pub use crate::issuance::{Issuance, OnBehalf, Parts};
+pub use crate::issuance::{Issuance, IssuanceState, OnBehalf, Parts};
 pub use crate::ledger::{
     CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault, Recorded, Revocation,
     RevocationReason,

@@ -521,3 +521,54 @@ fn a_failed_store_stops_issuance_and_keeps_answering() {
         });
     });
 }
+
+#[test]
+fn more_than_may_wait_is_told_to_come_again() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            for _ in 0..=limits::IN_FLIGHT {
+                world.ledger.next(Mishap::Hang);
+            }
+            let requests: Vec<Vec<u8>> = (0..limits::IN_FLIGHT + 50)
+                .map(|number| quick_request(&format!("SN-{number}")))
+                .collect();
+            let waiting: Vec<_> = requests
+                .iter()
+                .cloned()
+                .map(|csr| {
+                    let issuance = issuance.clone();
+                    tokio::spawn(async move { enrol(&issuance, &csr, "idevid").await })
+                })
+                .collect();
+            // The places are taken, and whoever comes then is sent away.
+            while waiting.iter().filter(|task| task.is_finished()).count() < 50 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(issuance.state().unwrap().in_flight, limits::IN_FLIGHT);
+            let late = enrol(&issuance, &quick_request("LATE"), "idevid").await.unwrap_err();
+            assert_eq!((late.code(), late.status().as_u16()), ("service.busy", 503));
+            assert!(late.retry_after().is_some());
+            // Let go until all are done.
+            let mut busy = 0;
+            world.ledger.mishaps.lock().unwrap().clear();
+            for task in waiting {
+                while !task.is_finished() {
+                    world.ledger.release();
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                if task.await.unwrap().is_err_and(|error| error.code() == "service.busy") {
+                    busy += 1;
+                }
+            }
+            assert_eq!(busy, 50);
+            let state = issuance.state().unwrap();
+            assert_eq!((state.issued, state.pending), (limits::IN_FLIGHT as u64, 0));
+            assert_eq!(
+                world.quotas.used(MAKER, "idevid", world.clock.now()).0,
+                limits::IN_FLIGHT as u64
+            );
+        });
+    });
+}

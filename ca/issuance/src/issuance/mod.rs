@@ -68,6 +68,20 @@ pub struct OnBehalf<'a> {
     pub roles: &'a [Role],
 }
 
+/// How issuance goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IssuanceState {
+    /// Certificates in the store.
+    pub issued: u64,
+    /// Rows without a signature: at work, or waiting to be tried again.
+    pub pending: u64,
+    /// Requests at work now.
+    pub in_flight: usize,
+    /// Whether the store failed, so that nothing more is issued until it is
+    /// opened again.
+    pub store_failed: bool,
+}
+
 type Waiting = Shared<BoxFuture<'static, Outcome>>;
 
 /// Requests at work, by digest; and their keys.
@@ -243,6 +257,20 @@ impl Issuance {
     /// it came there.
     pub fn announce_revocation(&self) {
         self.0.revoked.send_modify(|count| *count += 1);
+    }
+
+    /// How it goes, for status and metrics.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn state(&self) -> Result<IssuanceState, CaError> {
+        let (issued, pending) = self.0.store.counts()?;
+        Ok(IssuanceState {
+            issued,
+            pending,
+            in_flight: self.in_flight().requests.len(),
+            store_failed: self.0.store.is_poisoned(),
+        })
     }
 
     /// Stops taking requests, waits for those at work, and stops.
