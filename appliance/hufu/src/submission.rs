@@ -1,10 +1,20 @@
 //! Transactions through a member's gateway.
 
-use http::{Method, header};
-use hufu_proof::{Digest, Outcome, Transaction, codec};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{Method, StatusCode, header};
+use hufu_proof::{Digest, LogEntry, Outcome, Transaction, codec};
 use serde::Deserialize;
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
+use crate::output::unavailable;
+
+/// How often a transaction that is not final yet is asked for.
+const POLL: Duration = Duration::from_millis(250);
+/// How many times.
+const POLLS: usize = 240;
+use crate::output::unavailable;
 
 /// What became of a submitted transaction.
 #[derive(Debug, Deserialize)]
@@ -17,6 +27,27 @@ pub struct Submitted {
     pub height: u64,
 }
 
+/// What a gateway says of one transaction that is in a block.
+#[derive(Deserialize)]
+struct Settled {
+    id: Digest,
+    entry: LogEntry,
+}
+
+/// A refusal (RFC 9457); the height is absent when no block has it.
+#[derive(Deserialize)]
+struct Refused {
+    id: Digest,
+    outcome: Outcome,
+    #[serde(default)]
+    height: u64,
+}
+
+/// How long a transaction that waits for a quorum is asked after, and how
+/// often.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// The gateway's newest height.
 ///
 /// # Errors
@@ -24,17 +55,22 @@ pub struct Submitted {
 pub async fn height(client: &Client) -> anyhow::Result<u64> {
     #[derive(Deserialize)]
     struct Status {
+        ledger: Ledger,
+    }
+    #[derive(Deserialize)]
+    struct Ledger {
         height: u64,
     }
-    Ok(client.get::<Status>("/v1/status").await?.height)
+    Ok(client.get::<Status>("/v1/status").await?.ledger.height)
 }
 
 /// Submits and waits for the outcome.
 ///
 /// # Errors
-/// When the gateway does not take it. A transaction that the ledger refused is
-/// an answer, not an error.
+/// When the gateway does not take it, or it is not final in time. A transaction
+/// that the ledger refused is an answer, not an error.
 pub async fn submit(client: &Client, transaction: &Transaction) -> anyhow::Result<Submitted> {
+    let id = transaction.id();
     let answer = client
         .send(
             Method::POST,
@@ -42,7 +78,42 @@ pub async fn submit(client: &Client, transaction: &Transaction) -> anyhow::Resul
             &[(header::CONTENT_TYPE, "application/octet-stream")],
             codec::encode(transaction),
         )
-        .await?
-        .success()?;
-    Ok(serde_json::from_slice(&answer)?)
+        .await?;
+    if answer.status != StatusCode::ACCEPTED {
+        return settled(id, answer);
+    }
+    for _ in 0..POLLS {
+        tokio::time::sleep(POLL).await;
+        let answer =
+            client.send(Method::GET, &format!("/v1/transactions/{id}"), &[], "").await?;
+        if answer.status != StatusCode::NOT_FOUND {
+            return settled(id, answer);
+        }
+    }
+    Err(unavailable(format!("transaction {id} is not final yet; ask for its receipt later")))
+}
+
+/// What an answer says of the transaction: an entry of the log, or a problem
+/// document with the outcome.
+fn settled(id: Digest, answer: Answer) -> anyhow::Result<Submitted> {
+    #[derive(Deserialize)]
+    struct Entry {
+        outcome: Outcome,
+        #[serde(default)]
+        height: u64,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Recorded { entry: Entry },
+        Refused(Entry),
+    }
+    match serde_json::from_slice(&answer.body) {
+        Ok(Said::Recorded { entry: Entry { outcome, height } })
+        | Ok(Said::Refused(Entry { outcome, height })) => Ok(Submitted { id, outcome, height }),
+        Err(_) => {
+            answer.success()?;
+            anyhow::bail!("the answer does not say what became of transaction {id}")
+        }
+    }
 }

@@ -30,9 +30,6 @@ pub const APPROVALS: usize = 3;
 /// Contract packages, in the order of their dependence.
 pub const PACKAGES: [&str; 2] = ["device-registry", "operation-supervision"];
 
-/// Under which name the nodes are reached here.
-const NODE_NAMES: [&str; 2] = ["--name", "127.0.0.1"];
-
 /// How long a node may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -380,7 +377,7 @@ impl Consortium {
                 continue;
             }
             let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
-            self.issue("member-node", member.name(), &NODE_NAMES, &csr, &out)?;
+            self.issue("member-node", member.name(), roles_of_node(member.name()), &csr, &out)?;
             member.run(&["cert", "install", "--chain", text(&out)?])?;
         }
         for index in 0..self.members.len() {
@@ -567,6 +564,15 @@ pub fn in_parallel<T: Sync>(
         }
         outcome
     })
+}
+
+/// What a member's node may do when it calls the services of others.
+fn roles_of_node(member: &str) -> &'static [&'static str] {
+    match member {
+        "maker" => &["--role", "operator", "--role", "registration-authority"],
+        "regulator" => &["--role", "operator", "--role", "regulator"],
+        _ => &["--role", "operator"],
+    }
 }
 
 /// The members' addresses: those of an earlier run, because certificates name

@@ -246,7 +246,9 @@ metrics = "{metrics}"
     /// # Errors
     /// When it does not start, or does not succeed.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
-        process::run(&mut self.hufu(arguments))?.success()
+        let mut answer = process::run(&mut self.hufu(arguments))?;
+        answer.shown = format!("hufu --config {} {}", self.config().display(), arguments.join(" "));
+        answer.success()
     }
 
     /// Runs `hufu --json` to its end and gives what it printed.
