@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use http::{Method, StatusCode, header};
-use hufu_proof::{Digest, LogEntry, Outcome, Transaction, codec};
+use hufu_proof::{Digest, Outcome, Transaction, codec};
 use serde::Deserialize;
 
 use crate::client::{Answer, Client};
@@ -14,7 +13,6 @@ use crate::output::unavailable;
 const POLL: Duration = Duration::from_millis(250);
 /// How many times.
 const POLLS: usize = 240;
-use crate::output::unavailable;
 
 /// What became of a submitted transaction.
 #[derive(Debug, Deserialize)]
@@ -26,27 +24,6 @@ pub struct Submitted {
     /// The block it is in.
     pub height: u64,
 }
-
-/// What a gateway says of one transaction that is in a block.
-#[derive(Deserialize)]
-struct Settled {
-    id: Digest,
-    entry: LogEntry,
-}
-
-/// A refusal (RFC 9457); the height is absent when no block has it.
-#[derive(Deserialize)]
-struct Refused {
-    id: Digest,
-    outcome: Outcome,
-    #[serde(default)]
-    height: u64,
-}
-
-/// How long a transaction that waits for a quorum is asked after, and how
-/// often.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// The gateway's newest height.
 ///

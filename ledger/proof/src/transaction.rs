@@ -62,7 +62,7 @@ pub enum Payload {
     Propose(Proposal) = 4,
     /// Approval of a proposal by the digest of [`Proposal`].
     Approve(Digest) = 5,
-    /// A regulator's look, recorded like everything else.
+    /// A regulator's look, recorded by the member whose node was asked.
     Look(Look) = 6,
 }
 

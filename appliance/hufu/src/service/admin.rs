@@ -126,7 +126,12 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         .action(asked.action.as_str())
         .ok_or_else(|| not_found(format!("action `{}` in `{}`", asked.action, asked.contract)))?;
     let mut params = BTreeMap::new();
+    let key = contract.asset_type(action.asset.as_str()).map(|asset| &asset.key);
     for (name, text) in asked.params {
+        // A contract lists the key among the parameters; here it is the asset's.
+        if key == Some(&name) && text == asked.asset {
+            continue;
+        }
         let parameter = action
             .params
             .get(&name)

@@ -40,6 +40,7 @@ pub struct IssueRequest {
 /// The running authority.
 pub struct Authority {
     issuance: Issuance,
+    genesis: Genesis,
     /// EST and attestation, for the TLS listener.
     pub enrolment: Router,
     /// CRL, OCSP and CA certificates, for the plain listener.
@@ -102,7 +103,7 @@ impl Authority {
         crl.keep_current();
         let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
         let status = hufu_ca::status::router(issuance.clone(), crl, ocsp);
-        Ok(Self { issuance, enrolment, status })
+        Ok(Self { issuance, genesis: genesis.clone(), enrolment, status })
     }
 
     /// Issues for a member on the operator's word: the serial number, and the
@@ -118,8 +119,16 @@ impl Authority {
             "a PEM block `{label}` instead of a certificate request"
         );
         let csr = CertificationRequest::from_der(&der)?;
-        let roles = request
-            .roles
+        let member = self
+            .genesis
+            .member(&request.member)
+            .with_context(|| format!("there is no member `{}`", request.member))?;
+        // A member's node has the roles that go with what the member is.
+        let asked = match request.roles.is_empty() && request.profile.as_str() == "member-node" {
+            true => member.kinds.iter().filter_map(role_of_kind).collect(),
+            false => request.roles,
+        };
+        let roles = asked
             .iter()
             .map(|role| {
                 Role::ALL
@@ -168,3 +177,14 @@ impl Authority {
     }
 }
 
+
+/// The role that a member's node has for what the member is.
+fn role_of_kind(kind: &Name) -> Option<Name> {
+    let role = match kind.as_str() {
+        "maker" => Role::RegistrationAuthority,
+        "regulator" => Role::Regulator,
+        "operator" => Role::Operator,
+        _ => return None,
+    };
+    Name::new(role.name()).ok()
+}

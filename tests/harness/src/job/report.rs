@@ -17,7 +17,7 @@ pub const CONTROL_SET: &str = "operation-baseline";
 /// block (`docs/formats.md`).
 const FORMS: [(&str, &str); 3] = [
     ("html", "<!-- hufu report v1 signature: "),
-    ("json", ",\"signature\":"),
+    ("json", ",\"signature\":{\"finality\":"),
     ("csv", "# hufu report v1 signature: "),
 ];
 
