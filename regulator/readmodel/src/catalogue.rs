@@ -193,8 +193,9 @@ impl Table {
         format!("{}{}.{}", crate::sql::RESERVED, self.sql_schema, self.sql_name)
     }
 
-    /// The SELECT that shows it as of `height`; with `_row`, the physical row,
-    /// where `with_rows`. A jurisdiction narrows tables that have a column of
+    /// The SELECT that shows it as of `height`; `with_rows` with a column `_row`
+    /// that tells where a row comes from: of an asset its physical row, of a
+    /// stream the place in the log of the transaction that appended it. A jurisdiction narrows tables that have a column of
     /// that name.
     pub fn select(&self, height: u64, jurisdiction: Option<&str>, with_rows: bool) -> String {
         let mut columns: Vec<String> = self
@@ -203,7 +204,10 @@ impl Table {
             .map(|column| format!("{} AS {}", column.physical, quote(&column.sql_name)))
             .collect();
         if with_rows {
-            columns.push("_row AS _row".into());
+            columns.push(match self.kind {
+                TableKind::Asset => "_row AS _row".into(),
+                TableKind::Stream => "_tx AS _row".into(),
+            });
         }
         let mut rows = match self.kind {
             TableKind::Asset => format!("_from <= {height} AND _to > {height}"),

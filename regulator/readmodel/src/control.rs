@@ -26,7 +26,7 @@ use crate::ledger_tables;
 use crate::query::{Limits, Snapshot, fault, unsigned};
 use crate::rewrite::{Rewritten, Traced, rewrite};
 
-/// Most rows of one table behind one finding that are followed up.
+/// Most rows of one table in one group that are followed up.
 pub(crate) const MAX_ROWS: usize = 64;
 
 /// A control as it is run.
@@ -59,8 +59,19 @@ pub struct Found {
     /// Places in the log of the transactions behind the row, ascending, at most
     /// [`MAX_EVIDENCE`].
     pub evidence: Vec<u64>,
-    /// How many there are in all.
+    /// How many there are; at least so many where the row sums up more than 64
+    /// assets.
     pub evidence_total: u64,
+}
+
+/// Where a row of a result comes from.
+#[derive(Debug, Default)]
+struct Behind {
+    /// Table and what tells its row.
+    rows: BTreeSet<(usize, i64)>,
+    /// How many transactions appended the rows of a stream in it, also where
+    /// `rows` has only the latest.
+    appended: u64,
 }
 
 /// Checks a control's query against the tables of the packages it may read
@@ -163,11 +174,13 @@ impl Snapshot {
         };
         for one in found {
             let mut transactions = BTreeSet::new();
+            let mut at_least = 0;
             match told.get(&one.row) {
-                Some(rows) => {
-                    for (table, row) in rows {
+                Some(behind) => {
+                    for (table, row) in &behind.rows {
                         transactions.extend(self.behind_row(&self.tables()[*table], *row)?);
                     }
+                    at_least = behind.appended;
                 }
                 None => {
                     for &table in &rewritten.used {
@@ -178,7 +191,7 @@ impl Snapshot {
                     }
                 }
             }
-            one.evidence_total = transactions.len() as u64;
+            one.evidence_total = at_least.max(transactions.len() as u64);
             one.evidence = first_and_latest(transactions);
         }
         Ok(())
@@ -191,29 +204,32 @@ impl Snapshot {
         control: &ControlQuery<'_>,
         columns: &[String],
         limits: &Limits,
-    ) -> Result<BTreeMap<Vec<Cell>, BTreeSet<(usize, i64)>>, Problem> {
+    ) -> Result<BTreeMap<Vec<Cell>, Behind>, Problem> {
         let (names, rows) = self.run(&traced.sql, control.parameters, limits)?;
         let own = names.len().saturating_sub(traced.tables.len());
         // A `*` shows the rows' numbers too; they are not the query's own.
         let kept: Vec<usize> = (0..own).filter(|&index| names[index] != "_row").collect();
-        let mut told: BTreeMap<Vec<Cell>, BTreeSet<(usize, i64)>> = BTreeMap::new();
+        let mut told: BTreeMap<Vec<Cell>, Behind> = BTreeMap::new();
         if kept.len() != columns.len() {
             return Ok(told);
         }
         for row in rows {
             let content = kept.iter().map(|&index| row[index].clone()).collect();
             let behind = told.entry(content).or_default();
-            for (table, cell) in traced.tables.iter().zip(&row[own..]) {
+            for (&table, cell) in traced.tables.iter().zip(&row[own..]) {
                 match cell {
                     Cell::Integer(number) => {
-                        behind.insert((*table, *number));
+                        behind.rows.insert((table, *number));
                     }
-                    Cell::Text(numbers) => behind.extend(
-                        numbers
-                            .split(',')
-                            .filter_map(|number| number.parse().ok())
-                            .map(|number| (*table, number)),
-                    ),
+                    Cell::Text(group) => {
+                        let (count, numbers) = group.split_once(';').unwrap_or(("0", ""));
+                        let numbers = numbers.split(',').filter_map(|number| number.parse().ok());
+                        behind.rows.extend(numbers.map(|number| (table, number)));
+                        if self.tables()[table].kind == TableKind::Stream {
+                            let count = count.parse().unwrap_or(0);
+                            behind.appended = behind.appended.max(count);
+                        }
+                    }
                     // A LEFT JOIN without a partner.
                     _ => {}
                 }
@@ -224,16 +240,10 @@ impl Snapshot {
 
     /// Log places of the transactions behind one row of a table.
     fn behind_row(&self, table: &Table, row: i64) -> Result<BTreeSet<u64>, Problem> {
-        let physical = &table.physical;
         if table.kind == TableKind::Stream {
-            let sql = format!("SELECT _tx FROM main.{physical} WHERE _row = ?1");
-            let place: Option<Option<i64>> = self
-                .connection()
-                .prepare_cached(&sql)
-                .and_then(|mut one| one.query_row([row], |row| row.get(0)).optional())
-                .map_err(fault)?;
-            return Ok(place.flatten().map(unsigned).into_iter().collect());
+            return Ok(BTreeSet::from([unsigned(row)]));
         }
+        let physical = &table.physical;
         let sql = format!("SELECT _key FROM main.{physical} WHERE _row = ?1");
         let key: Option<String> = self
             .connection()

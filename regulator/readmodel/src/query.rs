@@ -452,10 +452,9 @@ pub(crate) fn fault(error: rusqlite::Error) -> Problem {
 /// What SQLite says to the one who wrote the query.
 fn explain(error: rusqlite::Error) -> Problem {
     match &error {
-        rusqlite::Error::SqlInputError { msg, offset, .. } => match usize::try_from(*offset) {
-            Ok(_) | Err(_) if msg.is_empty() => Problem::Sql { message: error.to_string() },
-            _ => Problem::Sql { message: msg.clone() },
-        },
+        rusqlite::Error::SqlInputError { msg, .. } if !msg.is_empty() => {
+            Problem::Sql { message: msg.clone() }
+        }
         rusqlite::Error::SqliteFailure(code, message) => match code.code {
             ErrorCode::TooBig => {
                 Problem::Limit { what: "bytes in a value", limit: MAX_CELL.unsigned_abs().into() }
@@ -470,8 +469,13 @@ fn explain(error: rusqlite::Error) -> Problem {
     }
 }
 
-/// The numbers of a group's rows: the latest ones, in order, as text.
+/// The numbers of a group's rows, as text: how many different ones there are,
+/// a semicolon, and the latest of them in order.
 struct RowSet;
+
+/// Most numbers that are told apart in one group; from there on they are not
+/// counted.
+const MAX_GROUP: usize = 1_000_000;
 
 impl Aggregate<BTreeSet<i64>, String> for RowSet {
     fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<BTreeSet<i64>> {
@@ -479,12 +483,10 @@ impl Aggregate<BTreeSet<i64>, String> for RowSet {
     }
 
     fn step(&self, context: &mut Context<'_>, rows: &mut BTreeSet<i64>) -> rusqlite::Result<()> {
-        if let Some(row) = context.get::<Option<i64>>(0)? {
+        if let Some(row) = context.get::<Option<i64>>(0)?
+            && rows.len() < MAX_GROUP
+        {
             rows.insert(row);
-            // Rows are numbered in the order of the ledger; the latest tell most.
-            if rows.len() > crate::control::MAX_ROWS {
-                rows.pop_first();
-            }
         }
         Ok(())
     }
@@ -494,8 +496,10 @@ impl Aggregate<BTreeSet<i64>, String> for RowSet {
         _: &mut Context<'_>,
         rows: Option<BTreeSet<i64>>,
     ) -> rusqlite::Result<String> {
-        let rows: Vec<String> =
-            rows.unwrap_or_default().into_iter().map(|row| row.to_string()).collect();
-        Ok(rows.join(","))
+        let rows = rows.unwrap_or_default();
+        // Rows are numbered in the order of the ledger; the latest tell most.
+        let skipped = rows.len().saturating_sub(crate::control::MAX_ROWS);
+        let latest: Vec<String> = rows.iter().skip(skipped).map(i64::to_string).collect();
+        Ok(format!("{};{}", rows.len(), latest.join(",")))
     }
 }

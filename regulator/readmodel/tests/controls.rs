@@ -125,6 +125,24 @@ fn long_histories_keep_the_first_and_the_latest() {
     assert_eq!(findings.found[0].evidence_total, 100);
 }
 
+#[test]
+fn large_groups_count_their_transactions() {
+    let mut chain = Chain::default();
+    chain.block(Vec::new());
+    chain.block(vec![Deed::Deploy("equipment-leasing", "1.0.0", package())]);
+    for sequence in 1..=100 {
+        chain.block(vec![rows("D1", sequence, &[1, 2, 3])]);
+    }
+    let (_folder, model) = model(&chain, &deployed());
+    let mut snapshot = model.reader().snapshot(101, None).unwrap();
+    let sql = "SELECT device, count(*) AS rows FROM equipment_leasing.reading GROUP BY device";
+    let findings = control(&mut snapshot, sql, "device");
+    assert_eq!(findings.found[0].row[1], Cell::Integer(300));
+    assert_eq!(findings.found[0].evidence_total, 100);
+    assert_eq!(findings.found[0].evidence.len(), 32);
+    assert_eq!(findings.found[0].evidence.last(), Some(&100));
+}
+
 /// Two models built independently (one in a single run, one with a restart
 /// after every height) give the same findings, down to every byte.
 #[test]

@@ -183,7 +183,7 @@ fn every_limit_is_kept() {
     assert!(matches!(refuse(&mut snapshot, &long), Problem::TooLong { .. }));
     let wide = "SELECT replace(replace(hex(replace(hex(hex('xxxxxxxxxxxxxxxx')), '7', hex('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'))), '7', hex('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')), '7', hex(hex('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')))";
     assert!(matches!(refuse(&mut snapshot, wide), Problem::Limit { what: "bytes in a value", .. }));
-    let deep = format!("SELECT {}1{}", "(".repeat(300), ")".repeat(300));
+    let deep = format!("SELECT {}1{}", "1+(".repeat(300), ")".repeat(300));
     assert!(matches!(refuse(&mut snapshot, &deep), Problem::Sql { .. }));
 }
 

@@ -168,7 +168,8 @@ pub struct Finding {
     /// Places in the log of the transactions that made the row what it is, at
     /// most [`MAX_EVIDENCE`], ascending.
     pub evidence: Vec<u64>,
-    /// How many there are in all.
+    /// How many there are; at least so many where the row sums up more assets
+    /// than are followed up.
     pub evidence_total: u64,
 }
 
