@@ -47,7 +47,11 @@ impl Default for Link {
 }
 
 type Inbox = mpsc::UnboundedSender<Message<PublicKey>>;
-type Deliver = Arc<dyn Fn(SystemTime, Inbox, Message<PublicKey>) + Send + Sync>;
+/// One direction of one channel between two nodes: sender, receiver, channel.
+type Wire = (PublicKey, PublicKey, u8);
+type Wired = mpsc::UnboundedSender<(SystemTime, IoBuf)>;
+/// Starts the task that carries a wire's messages.
+type Lay = Arc<dyn Fn(Arc<Mutex<State>>, Wire) -> Wired + Send + Sync>;
 
 struct State {
     random: u64,
@@ -57,7 +61,7 @@ struct State {
     inboxes: BTreeMap<(PublicKey, u8), Vec<Inbox>>,
     /// Keeps subscriptions open: a closed one means shutdown.
     subscribers: Vec<mpsc::UnboundedSender<PeerSetUpdate<PublicKey>>>,
-    latest: BTreeMap<(PublicKey, PublicKey, u8), SystemTime>,
+    wires: BTreeMap<Wire, Wired>,
     blocked: BTreeSet<(PublicKey, PublicKey)>,
 }
 
@@ -76,7 +80,7 @@ impl State {
 #[derive(Clone)]
 pub struct Simulation {
     state: Arc<Mutex<State>>,
-    deliver: Deliver,
+    lay: Lay,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -96,12 +100,20 @@ impl Simulation {
     ) -> Self {
         let context = Arc::new(context);
         let clock = context.clone();
-        let deliver: Deliver = Arc::new(move |at, inbox, message| {
-            context.child("message").spawn(move |context| async move {
-                context.sleep_until(at).await;
-                // A node that is down hears nothing.
-                let _ = inbox.send(message);
+        let lay: Lay = Arc::new(move |state, (from, to, channel)| {
+            let (sender, mut receiver) = mpsc::unbounded_channel::<(SystemTime, IoBuf)>();
+            context.child("wire").spawn(move |context| async move {
+                // One after the other, so that they stay in order.
+                while let Some((at, message)) = receiver.recv().await {
+                    context.sleep_until(at).await;
+                    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    // A node that is down hears nothing.
+                    for inbox in state.inboxes.get(&(to.clone(), channel)).into_iter().flatten() {
+                        let _ = inbox.send((from.clone(), message.clone()));
+                    }
+                }
             });
+            sender
         });
         Self {
             state: Arc::new(Mutex::new(State {
@@ -111,10 +123,10 @@ impl Simulation {
                 links: BTreeMap::new(),
                 inboxes: BTreeMap::new(),
                 subscribers: Vec::new(),
-                latest: BTreeMap::new(),
+                wires: BTreeMap::new(),
                 blocked: BTreeSet::new(),
             })),
-            deliver,
+            lay,
             now: Arc::new(move || clock.current()),
         }
     }
@@ -190,28 +202,26 @@ impl Simulation {
 
     fn send(&self, from: &PublicKey, to: &PublicKey, channel: u8, message: IoBuf) {
         let now = (self.now)();
-        let (at, inboxes) = {
-            let mut state = self.lock();
-            let link =
-                *state.links.get(&(from.clone(), to.clone())).unwrap_or(&state.default);
-            let lost = state.next() % 1000 < u64::from(link.loss);
-            let jitter = state.next() % (link.jitter.as_micros() as u64 + 1);
-            let blocked = state.blocked.contains(&(to.clone(), from.clone()))
-                || state.blocked.contains(&(from.clone(), to.clone()));
-            if link.cut || lost || blocked {
-                return;
-            }
-            let key = (from.clone(), to.clone(), channel);
-            let earliest = now + link.latency + Duration::from_micros(jitter);
-            let at = state.latest.get(&key).map_or(earliest, |latest| {
-                earliest.max(*latest + Duration::from_micros(1))
-            });
-            state.latest.insert(key, at);
-            (at, state.inboxes.get(&(to.clone(), channel)).cloned().unwrap_or_default())
-        };
-        for inbox in inboxes {
-            (self.deliver)(at, inbox, (from.clone(), message.clone()));
+        let mut state = self.lock();
+        let link = *state.links.get(&(from.clone(), to.clone())).unwrap_or(&state.default);
+        let lost = state.next() % 1000 < u64::from(link.loss);
+        let jitter = state.next() % (link.jitter.as_micros() as u64 + 1);
+        let blocked = state.blocked.contains(&(to.clone(), from.clone()))
+            || state.blocked.contains(&(from.clone(), to.clone()));
+        if link.cut || lost || blocked {
+            return;
         }
+        let at = now + link.latency + Duration::from_micros(jitter);
+        let wire = (from.clone(), to.clone(), channel);
+        let wired = match state.wires.get(&wire) {
+            Some(wired) => wired.clone(),
+            None => {
+                let wired = (self.lay)(self.state.clone(), wire.clone());
+                state.wires.insert(wire, wired.clone());
+                wired
+            }
+        };
+        let _ = wired.send((at, message));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -282,7 +292,7 @@ impl Receiver for SimulatedReceiver {
     }
 
     fn capacity(&self) -> NonZeroUsize {
-        NonZeroUsize::MAX
+        commonware_utils::NZUsize!(4096)
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use hufu_proof::{Algorithm, PublicKey, Signature, Signer, SignerFault};
+use p256::ecdsa::signature::Signer as _;
 
 pub use crate::simulation::{Link, Simulation};
 
 /// A vote key in memory. Its signatures are randomized like a token's.
 pub struct SoftwareSigner {
     pair: EcdsaKeyPair,
-    point: Vec<u8>,
+    key: p256::ecdsa::SigningKey,
+    repeatable: bool,
 }
 
 impl SoftwareSigner {
@@ -31,7 +33,12 @@ impl SoftwareSigner {
             whole.as_bytes(),
         )
         .expect("the halves of one key");
-        Self { pair, point: key.verifying_key().to_sec1_point(true).as_bytes().to_vec() }
+        Self { pair, key, repeatable: false }
+    }
+
+    /// The key of `seed`, which signs one message always alike (RFC 6979).
+    pub fn repeatable(seed: u8) -> Arc<dyn Signer> {
+        Arc::new(Self { repeatable: true, ..Self::new(seed) })
     }
 
     /// The key of `seed`, as a node takes it.
@@ -42,15 +49,20 @@ impl SoftwareSigner {
 
 impl Signer for SoftwareSigner {
     fn public_key(&self) -> PublicKey {
-        PublicKey::new(Algorithm::EcdsaP256, &self.point).expect("33 bytes")
+        let point = self.key.verifying_key().to_sec1_point(true);
+        PublicKey::new(Algorithm::EcdsaP256, point.as_bytes()).expect("33 bytes")
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, SignerFault> {
+        let fault = |error: hufu_proof::key::KeyError| SignerFault(error.to_string());
+        if self.repeatable {
+            let signature: p256::ecdsa::Signature = self.key.sign(message);
+            return Signature::new(Algorithm::EcdsaP256, &signature.to_bytes()).map_err(fault);
+        }
         let signature = self
             .pair
             .sign(&SystemRandom::new(), message)
             .map_err(|_| SignerFault("aws-lc-rs does not sign".to_owned()))?;
-        Signature::new(Algorithm::EcdsaP256, signature.as_ref())
-            .map_err(|error| SignerFault(error.to_string()))
+        Signature::new(Algorithm::EcdsaP256, signature.as_ref()).map_err(fault)
     }
 }

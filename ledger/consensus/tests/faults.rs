@@ -275,22 +275,30 @@ fn a_member_that_contradicts_itself_is_named_and_the_others_go_on() {
     deterministic::Runner::seeded(8).start(|context| async move {
         let disks = Cluster::fresh_disks(4);
         let mut cluster = Cluster::new(context, 8, directory.path(), disks, Link::default());
-        cluster.start_all().await;
-        let mut config = cluster.config(3);
-        config.partition = "twin".into();
-        config.directory = directory.path().join("twin");
-        let mut twin = cluster.detached_ledger(3);
-        std::sync::Arc::get_mut(&mut twin).unwrap().salt = 99;
-        let (twin, _gossip) = start(
-            cluster.context.child("twin"),
-            config,
-            SoftwareSigner::shared(3),
-            twin,
-            Toy::genesis(),
-            cluster.network.twin_links(&key(3)),
-        )
-        .await
-        .unwrap();
+        for number in [0, 1, 2] {
+            cluster.start(number).await;
+        }
+        let mut twins = Vec::new();
+        for (name, salt) in [("one", 98), ("other", 99)] {
+            let mut config = cluster.config(3);
+            config.partition = name.into();
+            config.directory = directory.path().join(name);
+            let mut ledger = cluster.detached_ledger(3);
+            std::sync::Arc::get_mut(&mut ledger).unwrap().salt = salt;
+            let (twin, _gossip) = start(
+                cluster.context.child("twin").with_attribute("name", name),
+                config,
+                // Else their equal votes would differ, and they be cut off
+                // before they contradict each other.
+                SoftwareSigner::repeatable(3),
+                ledger,
+                Toy::genesis(),
+                cluster.network.twin_links(&key(3)),
+            )
+            .await
+            .unwrap();
+            twins.push(twin);
+        }
         cluster.reach(&[0, 1, 2], 20, seconds(120), "beside the twins").await;
         cluster.check();
         let mut offences = 0;
@@ -306,7 +314,9 @@ fn a_member_that_contradicts_itself_is_named_and_the_others_go_on() {
             assert_eq!(lines.lines().count(), evidence.len());
         }
         assert!(offences > 0, "nobody noticed");
-        twin.stop();
+        for twin in twins {
+            twin.stop();
+        }
     });
 }
 

@@ -181,3 +181,44 @@ pub(crate) fn received(message: &[u8]) -> Vec<Transaction> {
     }
     transactions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hufu_proof::{Algorithm, Body, Payload, PublicKey, Signature};
+    use proptest::prelude::*;
+
+    fn transaction(nonce: u64) -> Transaction {
+        Transaction {
+            body: Body {
+                chain: Digest([1; 32]),
+                signer: PublicKey::new(Algorithm::Ed25519, &[1; 32]).unwrap(),
+                nonce,
+                expires: 9,
+                payload: Payload::Approve(Digest([2; 32])),
+            },
+            signature: Signature::new(Algorithm::Ed25519, &[3; 64]).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_precedes_a_malformed_transaction_is_taken() {
+        let good = [transaction(1), transaction(2)];
+        let mut message: Vec<u8> = good.iter().flat_map(codec::encode).collect();
+        assert_eq!(received(&message), good);
+        message.extend_from_slice(&codec::encode(&transaction(3))[..40]);
+        assert_eq!(received(&message), good);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_messages_do_not_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..400), begin in 0usize..3,
+        ) {
+            let mut message: Vec<u8> =
+                (0..begin as u64).flat_map(|nonce| codec::encode(&transaction(nonce))).collect();
+            message.extend(bytes);
+            prop_assert!(received(&message).len() >= begin);
+        }
+    }
+}

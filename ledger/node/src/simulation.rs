@@ -179,7 +179,7 @@ impl Cluster {
             node.stop();
             drop(ledger);
             // The runtime drops what the node held, its store among it.
-            self.context.sleep(Duration::from_millis(1)).await;
+            self.context.sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -107,8 +107,8 @@ impl Cluster {
     pub async fn kill(&mut self, number: u8) {
         if let Some(node) = self.nodes[number as usize].take() {
             node.stop();
-            // The runtime drops what the node held open.
-            self.context.sleep(Duration::from_millis(1)).await;
+            // The runtime drops what the node held open, a task at a time.
+            self.context.sleep(Duration::from_millis(100)).await;
         }
     }
 
