@@ -21,11 +21,8 @@ pub struct Hierarchy {
 /// When the token does not sign or a profile is wrong.
 pub fn make_hierarchy(config: &Config, root: &Key, issuing: &Key) -> anyhow::Result<Hierarchy> {
     let profiles = Profiles::shipped()?;
-    let organization = config
-        .member
-        .title
-        .get("en")
-        .map_or_else(|| config.member.name.to_string(), Clone::clone);
+    let organization =
+        config.member.title.get("en").map_or_else(|| config.member.name.to_string(), Clone::clone);
     let now = UnixTime::from_seconds(now_ms() / 1000);
     let root_name = format!("{organization} Root CA");
     let issuing_name = format!("{organization} Issuing CA");

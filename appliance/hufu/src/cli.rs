@@ -294,6 +294,10 @@ pub enum Policy {
         /// Directories of packages it requires; found beside it by default.
         #[arg(long = "requires", value_name = "DIR")]
         requires: Vec<PathBuf>,
+        /// Directory of the version that this one replaces: also list what
+        /// changes.
+        #[arg(long, value_name = "DIR")]
+        against: Option<PathBuf>,
     },
     /// Propose a package's deployment, which approves it for this member.
     Deploy {
@@ -493,4 +497,3 @@ pub fn parse_parameter(text: &str) -> anyhow::Result<(Name, String)> {
         .ok_or_else(|| anyhow::anyhow!("`{text}` is not of the form NAME=VALUE"))?;
     Ok((Name::new(name)?, value.to_owned()))
 }
-

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
@@ -44,8 +44,6 @@ pub struct Client {
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
@@ -113,7 +111,7 @@ impl Client {
                             .map_err(|error| unavailable(format!("answer broke off: {error}")))?
                             .to_bytes();
                         *connection = Some(sender);
-                        return Ok(Answer { status: parts.status, headers: parts.headers, body });
+                        return Ok(Answer { status: parts.status, body });
                     }
                     Err(error) if reused && (error.is_closed() || error.is_canceled()) => {}
                     Err(error) => {

@@ -202,3 +202,59 @@ pub fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     })?;
     Genesis::from_json(&bytes).with_context(|| format!("in {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[member]
+name = "maker"
+kinds = ["maker"]
+[paths]
+data = "/var/lib/hufu"
+genesis = "/etc/hufu/genesis.json"
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "maker"
+[network]
+listen = "127.0.0.1:7000"
+peers = { maker = "127.0.0.1:7000" }
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hufu.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_small_configuration_has_sane_defaults() {
+        let config = load(GOOD).unwrap();
+        assert_eq!(config.services.names, ["localhost", "127.0.0.1", "::1"]);
+        assert!(!config.services.tls12);
+        assert!(!config.is_authority());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (from, to, words) in [
+            ("label", "lable", "unknown field `lable`"),
+            ("label", "lable", "line 11"),
+            ("listen = \"127", "listen = \"x127", "line 13"),
+            ("name = \"maker\"", "name = \"Maker\"", "is not a name"),
+            ("kinds = [\"maker\"]", "kinds = []", "member.kinds"),
+            ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_name_it() {
+        let error = Config::load(Path::new("/nonexistent/hufu.toml")).unwrap_err();
+        assert!(format!("{error:#}").contains("--config FILE"));
+    }
+}

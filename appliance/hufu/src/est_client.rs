@@ -17,8 +17,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// A sentence that says what does not fit.
 pub fn certificates(answer: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
     anyhow::ensure!(answer.len() <= MAX_ANSWER, "an answer over {MAX_ANSWER} bytes");
-    let text: Vec<u8> =
-        answer.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let text: Vec<u8> = answer.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let der = STANDARD.decode(text).context("base64")?;
     let info = ContentInfo::from_der(&der).context("CMS")?;
     let signed: SignedData = info.content.decode_as().context("CMS SignedData")?;

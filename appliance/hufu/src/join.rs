@@ -154,7 +154,6 @@ pub fn found(
 /// A digest in groups of eight digits, which people can read to each other.
 pub fn spoken(digest: &Digest) -> String {
     let text = digest.to_string();
-    let groups: Vec<&str> =
-        (0..text.len()).step_by(8).map(|at| &text[at..at + 8]).collect();
+    let groups: Vec<&str> = (0..text.len()).step_by(8).map(|at| &text[at..at + 8]).collect();
     groups.join(" ")
 }

@@ -38,9 +38,7 @@ pub fn open(config: &Config, pin: hufu_keys::Pin) -> anyhow::Result<Custody> {
 /// # Errors
 /// A sentence that points to `hufu init`.
 pub fn key(custody: &Custody, label: &str) -> anyhow::Result<Key> {
-    custody
-        .key(label)
-        .with_context(|| format!("key `{label}` of the token; `hufu init` makes it"))
+    custody.key(label).with_context(|| format!("key `{label}` of the token; `hufu init` makes it"))
 }
 
 /// The public key as the ledger writes it.

@@ -61,11 +61,11 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             clap_mangen::generate_to(Cli::command(), &directory)?;
             Ok(())
         }
-        Command::Policy(Policy::Check { directory, requires }) => {
-            command::policy::check(&directory, &requires, json)
+        Command::Policy(Policy::Check { directory, requires, against }) => {
+            command::policy::check(&directory, &requires, against.as_deref(), json)
         }
-        command => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(
-            async move {
+        command => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
                 match command {
                     Command::Status => command::node::status(&file, json).await,
                     Command::Org(org) => command::org::run(org, &file, json).await,
@@ -86,8 +86,8 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     | Command::Completions { .. }
                     | Command::Manual { .. } => Ok(()),
                 }
-            },
-        ),
+            })
+        }
     }
 }
 
@@ -95,10 +95,10 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
 /// people. `HUFU_LOG` sets the filter.
 fn logging(service: bool) {
     use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HUFU_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if service { "info" } else { "warn" }));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HUFU_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(if service { "info" } else { "warn" })
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if service && !std::io::stderr().is_terminal() {
         builder.json().init();
     } else {

@@ -1,6 +1,7 @@
 //! What commands print, and how they end.
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::Serialize;
 
@@ -51,12 +52,21 @@ pub fn print<T: Serialize>(
     value: &T,
     text: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
-    } else {
-        println!("{}", text(value).trim_end());
+    let said = if json { serde_json::to_string_pretty(value)? } else { text(value) };
+    raw(&format!("{}\n", said.trim_end()))
+}
+
+/// Prints text as it is. Whoever reads may have heard enough (`| head`): that is
+/// no error.
+///
+/// # Errors
+/// When standard output does not take it for another reason.
+pub fn raw(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Columns, padded.
@@ -68,11 +78,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(header.to_vec())];

@@ -95,9 +95,8 @@ fn decimal(text: &str, scale: u8) -> anyhow::Result<i64> {
         takes()
     );
     let padded = format!("{whole}{fraction:0<width$}", width = usize::from(scale));
-    let units: i64 = format!("{}{padded}", if negative { "-" } else { "" })
-        .parse()
-        .with_context(takes)?;
+    let units: i64 =
+        format!("{}{padded}", if negative { "-" } else { "" }).parse().with_context(takes)?;
     Ok(units)
 }
 

@@ -61,8 +61,7 @@ pub async fn submit(client: &Client, transaction: &Transaction) -> anyhow::Resul
     }
     for _ in 0..POLLS {
         tokio::time::sleep(POLL).await;
-        let answer =
-            client.send(Method::GET, &format!("/v1/transactions/{id}"), &[], "").await?;
+        let answer = client.send(Method::GET, &format!("/v1/transactions/{id}"), &[], "").await?;
         if answer.status != StatusCode::NOT_FOUND {
             return settled(id, answer);
         }

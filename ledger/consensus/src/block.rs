@@ -57,8 +57,8 @@ impl OrderedBlock for hufu_proof::Block {
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         use hufu_proof::codec;
-        let block: Self = codec::decode("block", bytes, codec::MAX_BLOCK)
-            .map_err(|error| error.to_string())?;
+        let block: Self =
+            codec::decode("block", bytes, codec::MAX_BLOCK).map_err(|error| error.to_string())?;
         // The digest is the header's, so the transactions must be bound to it.
         if Self::transactions_root(&block.transactions) != block.header.transactions_root {
             return Err("the transactions are not those of the header".to_owned());

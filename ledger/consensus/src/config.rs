@@ -105,9 +105,8 @@ impl Config {
     /// Checks everything the engine would panic on, and returns the validators'
     /// keys in the order of votes with their names.
     pub(crate) fn check(&self) -> Result<(Set<PublicKey>, Vec<String>), Error> {
-        let invalid = |field, problem: &str| {
-            Err(Error::Config { field, problem: problem.to_owned() })
-        };
+        let invalid =
+            |field, problem: &str| Err(Error::Config { field, problem: problem.to_owned() });
         let safe = |text: &str, extra: &[u8]| {
             !text.is_empty()
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))

@@ -280,9 +280,8 @@ impl<E: Clock + Spawner + Metrics, A: Application> CertifiableAutomaton for Driv
                 }
             }
             // Not seen before, as after a restart: get it, and store it.
-            let block = driver
-                .marshal
-                .subscribe_by_digest(digest, DigestFallback::FetchByRound { round });
+            let block =
+                driver.marshal.subscribe_by_digest(digest, DigestFallback::FetchByRound { round });
             let block = select! {
                 _ = sender.closed() => return,
                 block = block => match block {

@@ -21,10 +21,10 @@ use commonware_consensus::marshal::core::{Actor as MarshalActor, Mailbox};
 use commonware_consensus::marshal::resolver::p2p as fetching;
 use commonware_consensus::marshal::standard::Standard;
 use commonware_consensus::marshal::{self, Start, Update};
+use commonware_consensus::simplex;
 use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::types::Finalization;
-use commonware_consensus::simplex;
 use commonware_consensus::types::{Epoch, EpochInfo, Epocher, Height, ViewDelta};
 use commonware_consensus::{Epochable as _, Heightable as _, Reporter, Viewable as _};
 use commonware_cryptography::certificate::ConstantProvider;
@@ -116,10 +116,7 @@ pub trait Ordering: Clone + Send + Sync + 'static {
 
     /// The certificate of the block at `height`, if this node has it. A block
     /// that became final with a descendant may have none of its own.
-    fn certificate(
-        &self,
-        height: u64,
-    ) -> impl Future<Output = Option<FinalityCertificate>> + Send;
+    fn certificate(&self, height: u64) -> impl Future<Output = Option<FinalityCertificate>> + Send;
 }
 
 /// [`Ordering`] by simplex.
@@ -248,12 +245,8 @@ where
     Ok((Node { ordering, gossip, task }, receiver))
 }
 
-type Certificates<E> = prunable::Archive<
-    EightCap,
-    E,
-    sha256::Digest,
-    Finalization<VoteScheme, sha256::Digest>,
->;
+type Certificates<E> =
+    prunable::Archive<EightCap, E, sha256::Digest, Finalization<VoteScheme, sha256::Digest>>;
 
 pub(crate) async fn run<E, A, S, R, B, P>(
     context: &E,
@@ -335,10 +328,8 @@ where
     let genesis = Carried::new(genesis);
     let genesis_digest = genesis.digest();
     let provider = ConstantProvider::<_, Epoch>::new(scheme.clone());
-    let fetch_timeout = NonZeroDuration::new(config.timing.fetch).ok_or(Error::Config {
-        field: "timing.fetch",
-        problem: "may not be zero".to_owned(),
-    })?;
+    let fetch_timeout = NonZeroDuration::new(config.timing.fetch)
+        .ok_or(Error::Config { field: "timing.fetch", problem: "may not be zero".to_owned() })?;
     let (marshal_actor, mailbox, _): (_, Marshal<A>, _) = MarshalActor::init(
         context.child("marshal"),
         certificates,
@@ -464,7 +455,10 @@ where
     Ok(Running { handles, ordering, gossip, gossip_receiver })
 }
 
-fn with_codec<C>(config: prunable::Config<EightCap, ()>, codec: C) -> prunable::Config<EightCap, C> {
+fn with_codec<C>(
+    config: prunable::Config<EightCap, ()>,
+    codec: C,
+) -> prunable::Config<EightCap, C> {
     prunable::Config {
         translator: config.translator,
         metadata_partition: config.metadata_partition,

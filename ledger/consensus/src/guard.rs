@@ -409,8 +409,14 @@ enum Decoded {
     Floor((u64, u64)),
 }
 
-fn encode(kind: u8, epoch: u64, view: u64, phase: u8, message: &[u8; 32], signature: &[u8; 64])
--> [u8; RECORD] {
+fn encode(
+    kind: u8,
+    epoch: u64,
+    view: u64,
+    phase: u8,
+    message: &[u8; 32],
+    signature: &[u8; 64],
+) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[0] = kind;
     record[1..9].copy_from_slice(&epoch.to_be_bytes());

@@ -63,7 +63,12 @@ impl VoteScheme {
         self
     }
 
-    fn verify(&self, subject: &impl certificate::Subject<Namespace = Namespace>, key: &PublicKey, signature: &Signature) -> bool {
+    fn verify(
+        &self,
+        subject: &impl certificate::Subject<Namespace = Namespace>,
+        key: &PublicKey,
+        signature: &Signature,
+    ) -> bool {
         let message = union_unique(subject.namespace(&self.namespace), &subject.message());
         key.verifies(&message, signature)
     }

@@ -149,8 +149,7 @@ impl Simulation {
         let mut state = self.lock();
         let cut = Link { cut: true, ..state.default };
         let peers: Vec<PublicKey> = state.peers.iter().cloned().collect();
-        for (one, other) in
-            peers.iter().flat_map(|one| peers.iter().map(move |other| (one, other)))
+        for (one, other) in peers.iter().flat_map(|one| peers.iter().map(move |other| (one, other)))
         {
             if nodes.contains(one) != nodes.contains(other) {
                 state.links.insert((one.clone(), other.clone()), cut);

@@ -7,9 +7,9 @@ mod common;
 
 use std::time::Duration;
 
-use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use common::cluster::{Cluster, Random};
 use common::{Toy, key};
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use hufu_consensus::testing::{Link, SoftwareSigner};
 use hufu_consensus::{Offence, Ordering as _, start};
 
@@ -135,9 +135,8 @@ fn more_than_f_away_stops_the_chain_until_they_return() {
         cluster.context.sleep(seconds(30)).await;
         assert_eq!(cluster.heights(), before, "two of four went on");
         let status = cluster.nodes[1].as_ref().unwrap().ordering.status();
-        let last = |name: &str| {
-            status.members.iter().find(|one| one.member == name).unwrap().last_view
-        };
+        let last =
+            |name: &str| status.members.iter().find(|one| one.member == name).unwrap().last_view;
         assert!(last("member-0") < last("member-3"), "{status:?}");
         cluster.start(2).await;
         let goal = before.iter().max().unwrap() + 5;
@@ -176,8 +175,7 @@ fn power_failure_everywhere_loses_nothing() {
         let run = |context: deterministic::Context, wait: u64, goal: u64| {
             let (disks, directory) = (disks.clone(), directory.path().to_owned());
             async move {
-                let mut cluster =
-                    Cluster::new(context, seed, &directory, disks, Link::default());
+                let mut cluster = Cluster::new(context, seed, &directory, disks, Link::default());
                 cluster.start_all().await;
                 cluster.reach(&ALL, goal, seconds(60), "after power came back").await;
                 cluster.context.sleep(Duration::from_millis(wait)).await;
@@ -305,10 +303,8 @@ fn a_member_that_contradicts_itself_is_named_and_the_others_go_on() {
         for (number, disk) in cluster.disks.iter().enumerate().take(3) {
             let evidence = disk.lock().unwrap().evidence.clone();
             assert!(evidence.iter().all(|one| one.member == "member-3"), "{evidence:?}");
-            offences += evidence
-                .iter()
-                .filter(|one| one.offence == Offence::ConflictingNotarize)
-                .count();
+            offences +=
+                evidence.iter().filter(|one| one.offence == Offence::ConflictingNotarize).count();
             let log = directory.path().join(format!("node-{number}")).join("evidence.jsonl");
             let lines = std::fs::read_to_string(log).unwrap_or_default();
             assert_eq!(lines.lines().count(), evidence.len());

@@ -8,16 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use commonware_runtime::{Clock as _, Metrics as _, Runner as _, Supervisor as _, tokio};
 use common::{Disk, Toy, ToyLedger, config, sorted_keys, validators};
+use commonware_runtime::{Clock as _, Metrics as _, Runner as _, Supervisor as _, tokio};
 use hufu_consensus::testing::SoftwareSigner;
 use hufu_consensus::{NetworkConfig, OrderedBlock as _, Ordering as _, Peer, start_tcp};
 
 const COUNT: u8 = 4;
 
 fn free_addresses() -> Vec<SocketAddr> {
-    let listeners: Vec<_> =
-        (0..COUNT).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let listeners: Vec<_> = (0..COUNT).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     listeners.iter().map(|one| one.local_addr().unwrap()).collect()
 }
 
@@ -29,10 +28,8 @@ fn run(
     disk: Arc<Mutex<Disk>>,
     stop: &AtomicBool,
 ) -> (hufu_consensus::Status, String) {
-    let config = hufu_consensus::Config {
-        partition: "ordering".into(),
-        ..config(directory, number, COUNT)
-    };
+    let config =
+        hufu_consensus::Config { partition: "ordering".into(), ..config(directory, number, COUNT) };
     let storage = config.directory.join("storage");
     let network = NetworkConfig {
         listen: addresses[number as usize],

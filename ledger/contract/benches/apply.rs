@@ -1,5 +1,7 @@
 //! What one action costs: the whole of it, and its parts.
 
+#![allow(missing_docs, reason = "criterion makes public functions")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

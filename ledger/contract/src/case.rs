@@ -227,9 +227,8 @@ fn read_step(table: &Section<'_, '_>) -> Option<Step> {
         Some(node) => {
             let rows = node.items().unwrap_or_default();
             let rows = rows.iter().filter_map(|row| Some(read_values(&row.table()?))).collect();
-            let sequence = table
-                .optional("sequence")
-                .and_then(|node| u64::try_from(node.integer()?).ok());
+            let sequence =
+                table.optional("sequence").and_then(|node| u64::try_from(node.integer()?).ok());
             Request::Append { rows, sequence }
         }
         None => {

@@ -34,8 +34,7 @@ pub fn check(
         }
     }
     let text = sources.text(CONTRACT).unwrap_or_default();
-    let (package, found) =
-        if text.is_empty() { (None, Vec::new()) } else { manifest::read(text) };
+    let (package, found) = if text.is_empty() { (None, Vec::new()) } else { manifest::read(text) };
     problems.extend(found);
     let Some(package) = package else {
         problems.sort();
@@ -57,7 +56,8 @@ fn assemble(
     text: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<Contract> {
-    let dependencies = requirements(&package, dependencies, problems);
+    // Without a required contract, most of what follows would mislead.
+    let dependencies = requirements(&package, dependencies, problems)?;
     names(&package, problems);
     let catalogue = Catalogue { package: &package, dependencies: &dependencies };
     references(catalogue, problems);
@@ -117,10 +117,8 @@ fn assemble(
         return None;
     }
     let source = sources.text(POLICY)?;
-    let types: BTreeMap<&Name, &BTreeMap<Name, AssetType>> = dependencies
-        .iter()
-        .map(|(name, contract)| (name, &contract.package.assets))
-        .collect();
+    let types: BTreeMap<&Name, &BTreeMap<Name, AssetType>> =
+        dependencies.iter().map(|(name, contract)| (name, &contract.package.assets)).collect();
     match Policies::compile(source, &package, &types) {
         Ok(policies) => Some(Contract {
             digest: sources.digest(),
@@ -152,12 +150,12 @@ fn unset_fields(action: &Action, asset: &AssetType) -> Vec<Name> {
     }
 }
 
-/// Finds the required contracts.
+/// Finds the required contracts; `None` when one is missing.
 fn requirements(
     package: &Package,
     active: &BTreeMap<Name, Arc<Contract>>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<Name, Arc<Contract>> {
+) -> Option<BTreeMap<Name, Arc<Contract>>> {
     let mut found = BTreeMap::new();
     for (name, requirement) in &package.requires {
         let message = match active.get(name) {
@@ -173,7 +171,7 @@ fn requirements(
         };
         problems.push(Problem::new(CONTRACT, 0, "package.requires", message));
     }
-    found
+    (found.len() == package.requires.len()).then_some(found)
 }
 
 /// Names that are different here but the same in Cedar or SQL.

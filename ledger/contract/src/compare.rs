@@ -70,13 +70,15 @@ pub fn compare(old: &Contract, new: &Contract) -> Vec<Change> {
             }
         }
         let rows = |rows: u32| rows.to_string();
-        changes.text(&format!("stream.{name}.max_rows"), rows(stream.max_rows), rows(next.max_rows));
+        changes.text(
+            &format!("stream.{name}.max_rows"),
+            rows(stream.max_rows),
+            rows(next.max_rows),
+        );
     }
     for (name, action) in &before.actions {
         let Some(next) = after.actions.get(name) else { continue };
-        let names = |names: &[Name]| {
-            names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
-        };
+        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
         let to = |to: &Option<Name>| to.as_ref().map_or("the same state".into(), Name::to_string);
         let thing = format!("action.{name}");
         changes.text(&format!("{thing}.from"), names(&action.from), names(&next.from));
@@ -226,8 +228,7 @@ impl Changes {
             };
             let (old, new) = (permission(&before), permission(&after));
             if old != new {
-                let kind =
-                    if new > old { ChangeKind::Loosened } else { ChangeKind::Tightened };
+                let kind = if new > old { ChangeKind::Loosened } else { ChangeKind::Tightened };
                 self.add(kind, thing.clone(), format!("{} -> {}", word(old), word(new)));
             }
         }

@@ -164,10 +164,10 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
         rest = tail;
         let Some((key, value)) = line.split_once(':') else { continue };
         let (key, value) = (key.trim(), value.trim());
-        let known =
-            ["id", "title", "title-zh", "clause", "severity", "subject"].contains(&key);
+        let known = ["id", "title", "title-zh", "clause", "severity", "subject"].contains(&key);
         if !known {
-            let message = "unknown key; there are id, title, title-zh, clause, severity and subject";
+            let message =
+                "unknown key; there are id, title, title-zh, clause, severity and subject";
             problems.push(Problem::new(path, number, key, message));
         } else if header.insert(key, (number, value)).is_some() {
             problems.push(Problem::new(path, number, key, "is there twice"));

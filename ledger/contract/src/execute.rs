@@ -14,9 +14,7 @@ use crate::expression::Scope;
 use crate::package::{Action, AssetType, Start};
 use crate::policy::request::{Circumstances, Question, Subject};
 use crate::types::Type;
-use crate::world::{
-    Asset, Context, Effects, Event, Principal, StreamEffects, World, Write,
-};
+use crate::world::{Asset, Context, Effects, Event, Principal, StreamEffects, World, Write};
 
 impl Contract {
     /// Executes an action, from the check of its asset and state on. What comes
@@ -335,11 +333,7 @@ impl Contract {
 }
 
 /// A new asset before its effects: initial values and parameters.
-fn blank(
-    action: &Action,
-    declared: &AssetType,
-    invocation: &Invocation,
-) -> Result<Asset, Outcome> {
+fn blank(action: &Action, declared: &AssetType, invocation: &Invocation) -> Result<Asset, Outcome> {
     let state = declared.states.first().ok_or(Outcome::NoAction)?.clone();
     let mut fields = std::collections::BTreeMap::new();
     for (name, field) in &declared.fields {

@@ -137,7 +137,8 @@ impl Contract {
             });
         };
         let row = |row: &BTreeMap<String, Json>| {
-            if let Some(name) = row.keys().find(|name| !declared.columns.contains_key(name.as_str()))
+            if let Some(name) =
+                row.keys().find(|name| !declared.columns.contains_key(name.as_str()))
             {
                 let known = list(declared.columns.keys());
                 return Err(InputError::Unknown { name: name.clone(), known });

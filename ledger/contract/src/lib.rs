@@ -27,8 +27,8 @@ pub mod compare;
 pub mod contract;
 pub mod control;
 mod execute;
-mod input;
 pub mod expression;
+mod input;
 pub mod manifest;
 pub mod package;
 mod policy;
@@ -45,11 +45,9 @@ pub use check::check;
 pub use contract::{Column, Contract, Table, TableKind};
 pub use control::{Control, ControlSet, Severity};
 pub use input::InputError;
-pub use problem::Problem;
 pub use manifest::required_names;
+pub use problem::Problem;
 pub use sources::{CONTRACT, MAX_FILE, MAX_FILES, Sources};
 pub use types::{Clock, Type};
 pub use unit::Unit;
-pub use world::{
-    Asset, Context, Effects, Event, Member, Principal, StreamEffects, World, Write,
-};
+pub use world::{Asset, Context, Effects, Event, Member, Principal, StreamEffects, World, Write};

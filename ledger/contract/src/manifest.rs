@@ -51,7 +51,10 @@ pub fn header(text: &str) -> Result<Header, Vec<Problem>> {
         Some(Header {
             name: name?.name()?,
             version: read_version(&version?)?,
-            requires: package.optional("requires").map(|node| requirements(&node)).unwrap_or_default(),
+            requires: package
+                .optional("requires")
+                .map(|node| requirements(&node))
+                .unwrap_or_default(),
         })
     });
     let problems = document.into_problems();
@@ -201,7 +204,9 @@ fn requirements(node: &Node<'_, '_>) -> BTreeMap<Name, Requirement> {
             Some(requirement) => {
                 requires.insert(requirement.name.clone(), requirement);
             }
-            None => item.problem("is not a requirement; write \"NAME@MAJOR\", such as \"device-registry@1\""),
+            None => item.problem(
+                "is not a requirement; write \"NAME@MAJOR\", such as \"device-registry@1\"",
+            ),
         }
     }
     requires
@@ -230,7 +235,10 @@ fn read_role(node: &Node<'_, '_>) -> Option<(Name, Role)> {
     let (name, table) = (node.key_name(), node.table()?);
     let role = Role {
         title: optional_title(&table),
-        jurisdiction: table.optional("jurisdiction").and_then(|node| node.boolean()).unwrap_or(false),
+        jurisdiction: table
+            .optional("jurisdiction")
+            .and_then(|node| node.boolean())
+            .unwrap_or(false),
     };
     table.finish(&[]);
     Some((name?, role))
@@ -347,7 +355,8 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
             Type::Int { unit: unit?, min, max }
         }
         "decimal" => {
-            let scale = table.required("scale").and_then(|node| node.bounded(0, u32::from(MAX_SCALE)));
+            let scale =
+                table.required("scale").and_then(|node| node.bounded(0, u32::from(MAX_SCALE)));
             let unit = unit();
             let scale = u8::try_from(scale?).ok()?;
             let (min, max) = bounds(scale)?;
@@ -392,7 +401,8 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
             if kind == "list" { Type::List { of, max } } else { Type::Set { of, max } }
         }
         "float" | "double" | "number" => {
-            return node.refuse("is not exact; use \"int\" with a unit, or \"decimal\" with a scale");
+            return node
+                .refuse("is not exact; use \"int\" with a unit, or \"decimal\" with a scale");
         }
         _ => {
             return node.refuse(
@@ -505,13 +515,15 @@ fn read_action(node: &Node<'_, '_>, package: &Package) -> Option<Action> {
     };
     let asset_name = target.name()?;
     let Some(asset) = package.assets.get(&asset_name) else {
-        return target.refuse(format!("no valid asset type `{asset_name}`; declare [asset.{asset_name}]"));
+        return target
+            .refuse(format!("no valid asset type `{asset_name}`; declare [asset.{asset_name}]"));
     };
     let from = read_from(&table, start, asset);
     let to = table.optional("to").and_then(|node| {
         let to = node.name()?;
         if start == Start::Nothing {
-            return node.refuse(format!("a new asset is in its first state, `{}`", asset.states[0]));
+            return node
+                .refuse(format!("a new asset is in its first state, `{}`", asset.states[0]));
         }
         known_state(&node, asset, &to).then_some(to)
     });
@@ -568,7 +580,11 @@ fn known_state(node: &Node<'_, '_>, asset: &AssetType, state: &Name) -> bool {
     let known = asset.states.contains(state);
     if !known {
         let states: Vec<&str> = asset.states.iter().map(Name::as_str).collect();
-        node.problem(format!("{} has no state `{state}`; it has {}", asset.name, states.join(", ")));
+        node.problem(format!(
+            "{} has no state `{state}`; it has {}",
+            asset.name,
+            states.join(", ")
+        ));
     }
     known
 }
@@ -624,12 +640,19 @@ fn read_params(
             of_field(&node, &name, optional)
         } else {
             let optional = optional.unwrap_or(false);
-            read_type(&inner, package).map(|ty| Parameter { ty, optional, sets_field: false, title })
+            read_type(&inner, package).map(|ty| Parameter {
+                ty,
+                optional,
+                sets_field: false,
+                title,
+            })
         };
         inner.finish(TYPE_HINTS);
         if let Some(parameter) = parameter {
             if let Type::Time { clock: Clock::Block } = parameter.ty {
-                node.problem("a parameter is declared by its signer; it cannot be the block's time");
+                node.problem(
+                    "a parameter is declared by its signer; it cannot be the block's time",
+                );
             }
             params.insert(name, parameter);
         }

@@ -111,9 +111,8 @@ impl Contract {
         let of = |on: &Name| -> u64 {
             self.invariants.get(on).into_iter().flatten().map(|(_, holds)| holds.cost()).sum()
         };
-        let policy = |action: &str, on: &Name| {
-            self.policies.guard(action, on).map_or(0, |guard| guard.cost)
-        };
+        let policy =
+            |action: &str, on: &Name| self.policies.guard(action, on).map_or(0, |guard| guard.cost);
         let mut costs = Vec::new();
         for (name, action) in &self.package.actions {
             let effects = self.effects.get(name).into_iter().flatten();

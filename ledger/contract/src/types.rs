@@ -240,7 +240,8 @@ impl Type {
     /// # Errors
     /// What is wrong with the text.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
-        let not = |what: &str| format!("`{}` is not {what}", text.chars().take(64).collect::<String>());
+        let not =
+            |what: &str| format!("`{}` is not {what}", text.chars().take(64).collect::<String>());
         let value = match self {
             Self::Bool => match text {
                 "true" => Value::Bool(true),
@@ -320,10 +321,9 @@ impl Type {
             }
             (_, Value::Decimal(value)) => Json::from(*value),
             (_, Value::Time(value)) => Json::from(*value),
-            (
-                _,
-                Value::Text(text) | Value::Symbol(text) | Value::Id(text) | Value::Ref(text),
-            ) => Json::String(text.clone()),
+            (_, Value::Text(text) | Value::Symbol(text) | Value::Id(text) | Value::Ref(text)) => {
+                Json::String(text.clone())
+            }
             (_, Value::Bytes(bytes)) => Json::String(hex_text(bytes)),
             (_, Value::Digest(digest)) => Json::String(digest.to_string()),
             (_, Value::Member(name)) => Json::String(name.to_string()),

@@ -51,9 +51,7 @@ pub struct Context {
 
 /// An asset as it is stored. Its key is not among the fields: it is in the name
 /// under which the machine stores the asset.
-#[derive(
-    Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Asset {
     /// The state it is in.
     pub state: Name,
@@ -107,9 +105,7 @@ pub struct Write {
 }
 
 /// Something that happened to an asset, for those who subscribe.
-#[derive(
-    Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Event {
     /// The event's name.
     pub name: Name,

@@ -30,11 +30,19 @@ fn each_mistake_has_its_line_and_remedy() {
         ("version = \"1.0.0\"", "version = \"1.0\"", "three numbers"),
         ("zh = \"工业设备租赁\" }", "de = \"x\" }", "zh: is missing"),
         ("requires = [\"device-registry@1\"]", "requires = [\"device-registry\"]", "NAME@MAJOR"),
-        ("requires = [\"device-registry@1\"]", "requires = [\"device-registry@2\"]", "1.2.0 is there"),
+        (
+            "requires = [\"device-registry@1\"]",
+            "requires = [\"device-registry@2\"]",
+            "1.2.0 is there",
+        ),
         ("lessor = {}", "lessor = { jurisdictions = true }", "unknown key"),
         ("type = \"member\" }", "type = \"float\" }", "is not exact"),
         ("type = \"member\" }", "type = \"meber\" }", "is not a type; there are bool"),
-        ("type = \"member\" }", "type = \"member\", unit = \"h\" }", "units are for int and decimal"),
+        (
+            "type = \"member\" }",
+            "type = \"member\", unit = \"h\" }",
+            "units are for int and decimal",
+        ),
         ("unit = \"CNY 0.01 per hour\", min = 0", "unit = \"per\"", "is not a unit"),
         ("min = 0 }", "min = 5, max = 1 }", "is over max"),
         ("min = 0 }", "min = 0.5 }", "more than 0 decimals"),
@@ -42,7 +50,11 @@ fn each_mistake_has_its_line_and_remedy() {
         ("max = 4096, optional", "max = 99999999, optional", "1 to 32768 are accepted"),
         ("optional = true }", "private = [\"lessor\"] }", "private fields are not supported yet"),
         ("to = \"device-registry/device\" }", "to = \"other/device\" }", "does not require"),
-        ("to = \"device-registry/device\" }", "to = \"device-registry/robot\" }", "which is not there"),
+        (
+            "to = \"device-registry/device\" }",
+            "to = \"device-registry/robot\" }",
+            "which is not there",
+        ),
         ("key = \"lease_id\"", "key = \"id\"", "the key must be a field"),
         ("fields.note", "fields.big-note", "write `_` instead of `-`"),
         ("fields.note", "fields.group", "a word of SQL"),
@@ -58,7 +70,11 @@ fn each_mistake_has_its_line_and_remedy() {
         ("set.paid =", "set.lease_id =", "the key of an asset does not change"),
         ("+ params.amount", "+ params.amont", "has no field `amont`"),
         ("+ params.amount", "+ +", "found `+` where a value is wanted"),
-        ("params.hours * asset.rate_per_hour\"\nemit", "params.hours\"\nemit", "mixes int in CNY 0.01 with int in hour"),
+        (
+            "params.hours * asset.rate_per_hour\"\nemit",
+            "params.hours\"\nemit",
+            "mixes int in CNY 0.01 with int in hour",
+        ),
         ("set.lessor = \"principal.member\"", "set.lessor = \"asset.lessor\"", "has no value yet"),
         ("sequence = \"strict\"", "sequence = \"loose\"", "must be \"strict\""),
         ("signer = \"device-registry/device\"", "signer = \"lease\"", "a field `identity`"),
@@ -67,7 +83,11 @@ fn each_mistake_has_its_line_and_remedy() {
         ("holds = \"asset.paid <= asset.accrued\"", "holds = \"asset.paid\"", "mixes int"),
         ("on = \"reading\"", "on = \"readings\"", "no valid asset type or stream"),
         ("[action.accept]", "[action.read]", "an action that every contract has"),
-        ("[invariant.plausible]", "[trigger.hot]\non = \"reading\"\n[invariant.plausible]", "triggers are not supported yet"),
+        (
+            "[invariant.plausible]",
+            "[trigger.hot]\non = \"reading\"\n[invariant.plausible]",
+            "triggers are not supported yet",
+        ),
         ("[action.accept]", "[action.accept]\nwhen = \"true\"", "written in policy.cedar"),
         ("max_rows = 3", "max_rows = 3\nmax_rows = 4", "duplicate key"),
         ("max_rows = 3", "max_rows = ", ""),
@@ -81,7 +101,7 @@ fn each_mistake_has_its_line_and_remedy() {
             .unwrap_or_else(|| panic!("{to}: {}", shown(&problems)));
         assert_eq!(found.file, "contract.toml");
         if found.line > 0 {
-            let near = line(&contract, to.lines().last().unwrap());
+            let near = line(&contract, to.lines().next().unwrap());
             assert!(found.line.abs_diff(near) <= 3, "{to}: {found}, near {near}");
         }
     }
@@ -220,7 +240,12 @@ fn controls_and_cases_are_checked() {
     assert!(text.contains("do: is missing") && text.contains("unknown key"), "{text}");
 }
 
-fn permission(contract: &Contract, role: Option<&str>, action: &str, state: Option<&str>) -> Permission {
+fn permission(
+    contract: &Contract,
+    role: Option<&str>,
+    action: &str,
+    state: Option<&str>,
+) -> Permission {
     let cells = contract.permissions();
     let cell = cells.iter().find(|cell| {
         cell.action == action
@@ -250,7 +275,10 @@ fn the_matrix_says_who_may_do_what() {
          when {{ resource.state == \"active\" || [\"x\"].contains(resource.state) }};"
     );
     let contract = leasing_with(LEASING, &policy).unwrap();
-    assert_eq!(permission(&contract, Some("lessee"), "bill", Some("active")), Permission::Permitted);
+    assert_eq!(
+        permission(&contract, Some("lessee"), "bill", Some("active")),
+        Permission::Permitted
+    );
 }
 
 #[test]
@@ -267,9 +295,15 @@ fn an_upgrade_says_what_it_changes() {
     let contract = LEASING
         .replace("1.0.0", "1.1.0")
         .replace("max = 4096", "max = 8192")
-        .replace("states = [\"offered\"", "fields.site = { type = \"symbol\", optional = true }\nstates = [\"offered\"")
+        .replace(
+            "states = [\"offered\"",
+            "fields.site = { type = \"symbol\", optional = true }\nstates = [\"offered\"",
+        )
         .replace("max = 744", "max = 800");
-    let policy = LEASING_POLICY.replace("when { resource.lessee == principal.member };", "when { principal.kind == \"member\" };");
+    let policy = LEASING_POLICY.replace(
+        "when { resource.lessee == principal.member };",
+        "when { principal.kind == \"member\" };",
+    );
     let new = leasing_with(&contract, &policy).unwrap();
     assert_eq!(incompatibilities(&old, &new), []);
     let changes = compare(&old, &new);
@@ -286,11 +320,31 @@ fn an_upgrade_keeps_the_meaning_of_what_is_recorded() {
     let old = leasing();
     for (from, to, message) in [
         ("1.0.0", "1.0.0", "must be over 1.0.0"),
-        ("fields.accrued = { type = \"int\", unit = \"CNY 0.01\"", "fields.accrued = { type = \"int\", unit = \"CNY 0.01\", min = 0", "keep it"),
-        ("\"active\", \"ended\"]\n\n[action.offer]", "\"active\"]\n\n[action.offer]", "must keep `ended`"),
-        ("fields.note = { type = \"text\", max = 4096, optional = true }\n", "fields.note = { type = \"text\", max = 4096, initial = \"\" }\n", "must stay optional"),
-        ("states = [\"offered\"", "fields.site = { type = \"symbol\", initial = \"x\" }\nstates = [\"offered\"", "must be optional"),
-        ("rows.value = { type = \"decimal\", scale = 3 }", "rows.value = { type = \"decimal\", scale = 2 }", "must keep its columns"),
+        (
+            "fields.accrued = { type = \"int\", unit = \"CNY 0.01\"",
+            "fields.accrued = { type = \"int\", unit = \"CNY 0.01\", min = 0",
+            "keep it",
+        ),
+        (
+            "\"active\", \"ended\"]\n\n[action.offer]",
+            "\"active\"]\n\n[action.offer]",
+            "must keep `ended`",
+        ),
+        (
+            "fields.note = { type = \"text\", max = 4096, optional = true }\n",
+            "fields.note = { type = \"text\", max = 4096, initial = \"\" }\n",
+            "must stay optional",
+        ),
+        (
+            "states = [\"offered\"",
+            "fields.site = { type = \"symbol\", initial = \"x\" }\nstates = [\"offered\"",
+            "must be optional",
+        ),
+        (
+            "rows.value = { type = \"decimal\", scale = 3 }",
+            "rows.value = { type = \"decimal\", scale = 2 }",
+            "must keep its columns",
+        ),
     ] {
         assert!(LEASING.contains(from), "{from}");
         let mut contract = LEASING.replacen(from, to, 1);
@@ -301,8 +355,12 @@ fn an_upgrade_keeps_the_meaning_of_what_is_recorded() {
             "from = [\"offered\", \"active\", \"ended\"]",
             "from = [\"offered\", \"active\"]",
         );
-        let policy = LEASING_POLICY.replace("context.params has note && ", if to.contains("initial = \"\"") { "" } else { "context.params has note && " });
-        let new = leasing_with(&contract, &policy).unwrap_or_else(|found| panic!("{to}: {}", shown(&found)));
+        let policy = LEASING_POLICY.replace(
+            "context.params has note && ",
+            if to.contains("initial = \"\"") { "" } else { "context.params has note && " },
+        );
+        let new = leasing_with(&contract, &policy)
+            .unwrap_or_else(|found| panic!("{to}: {}", shown(&found)));
         let text = shown(&incompatibilities(&old, &new));
         assert!(text.contains(message), "{to}: {text}");
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use hufu_contract::{Asset, Event};
+use hufu_contract::{Asset, Context, Event};
 use hufu_proof::transaction::Batch;
 use hufu_proof::{Outcome, Value};
 use serde_json::json;
@@ -12,7 +12,7 @@ use support::*;
 fn a_lease_lives_from_offer_to_payment() {
     let (contract, mut world) = (leasing(), world());
     let (maker, plant) = (context("maker"), context("plant"));
-    let mut go = |context, action: &str, params| {
+    let mut go = |context: &Context, action: &str, params| {
         let invocation = invoke(&contract, action, Some("L1"), params);
         run(&contract, &mut world, context, &invocation)
     };
@@ -42,8 +42,7 @@ fn effects_name_what_is_made_and_what_happened() {
     let accept = invoke(&contract, "accept", Some("L1"), json!({}));
     let effects = contract.apply(&accept, &context("plant"), &world).unwrap();
     assert!(!effects.writes[0].created);
-    let event =
-        Event { name: name("accepted"), asset_type: name("lease"), key: "L1".to_owned() };
+    let event = Event { name: name("accepted"), asset_type: name("lease"), key: "L1".to_owned() };
     assert_eq!(effects.events, [event]);
 }
 
@@ -97,7 +96,7 @@ fn the_first_failure_wins() {
 #[test]
 fn policies_follow_references_and_roles() {
     let (contract, mut world) = (leasing(), world());
-    let apply = |world: &Maps, context, invocation: &_| {
+    let apply = |world: &Maps, context: &Context, invocation: &_| {
         contract.apply(invocation, context, world).map(drop)
     };
     // The lessee must be in role lessee; the signer must own the device.
@@ -121,9 +120,7 @@ fn policies_follow_references_and_roles() {
     assert_eq!(apply(&world, &context("maker"), &tick), Err(Outcome::Policy));
 
     // A forbid wins, and reads optional parameters.
-    let annotate = |note: &str| {
-        invoke(&contract, "annotate", Some("L1"), json!({ "note": note }))
-    };
+    let annotate = |note: &str| invoke(&contract, "annotate", Some("L1"), json!({ "note": note }));
     assert_eq!(apply(&world, &context("maker"), &annotate("fine")), Ok(()));
     let forbidden = annotate("this is forbidden here");
     assert_eq!(apply(&world, &context("maker"), &forbidden), Err(Outcome::Policy));
@@ -172,7 +169,7 @@ fn batches_are_checked_in_order() {
         rows,
     };
     let d1 = device("D1", "maker");
-    let refused = |world: &Maps, context, batch: &Batch| {
+    let refused = |world: &Maps, context: &Context, batch: &Batch| {
         contract.append(batch, context, world).unwrap_err()
     };
     let good = batch(1, vec![row(1), row(2)]);
@@ -208,10 +205,9 @@ fn batches_are_checked_in_order() {
 
 #[test]
 fn an_asset_that_grows_too_large_is_refused() {
-    let contract = LEASING.replace("max = 4096", "max = 32768").replace(
-        "[action.annotate]",
-        "[action.annotate]\nset.log = \"asset.note\"",
-    );
+    let contract = LEASING
+        .replace("max = 4096", "max = 32768")
+        .replace("[action.annotate]", "[action.annotate]\nset.log = \"asset.note\"");
     let contract = contract.replace(
         "states = [\"offered\"",
         "fields.log = { type = \"text\", max = 32768, optional = true }\nstates = [\"offered\"",
@@ -219,7 +215,8 @@ fn an_asset_that_grows_too_large_is_refused() {
     let contract = leasing_with(&contract, LEASING_POLICY).unwrap();
     let mut world = world();
     run(&contract, &mut world, &context("maker"), &offer(&contract, "plant", 1));
-    let annotate = |text: String| invoke(&contract, "annotate", Some("L1"), json!({ "note": text }));
+    let annotate =
+        |text: String| invoke(&contract, "annotate", Some("L1"), json!({ "note": text }));
     // Without a note there is nothing to keep.
     let outcome = run(&contract, &mut world, &context("maker"), &annotate("a".repeat(32_768)));
     assert_eq!(outcome, Outcome::Effect);

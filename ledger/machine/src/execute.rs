@@ -24,7 +24,7 @@
 //! remembered instead.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use borsh::BorshSerialize;
@@ -44,6 +44,11 @@ use crate::index::{self, Place};
 use crate::key;
 use crate::record::{ContractRecord, IdentityRecord};
 use crate::state::{State, world_from_state};
+
+/// Most bytes of state and rows that the transactions of one block write
+/// together; one that would write more is refused with `limit`. A small
+/// transaction can rewrite a large asset, and a block has many.
+pub const MAX_WRITTEN: usize = 16 * 1024 * 1024;
 
 /// State values that were read or written lately; `None` for keys that hold
 /// nothing.
@@ -90,6 +95,15 @@ struct Pending {
     contract: Option<(Digest, Arc<Contract>)>,
 }
 
+impl Pending {
+    /// Bytes of the state and rows it would write.
+    fn size(&self) -> usize {
+        let state: usize = self.state.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let row = |row: &Write| row.key.len() + row.value.as_ref().map_or(0, Vec::len);
+        state + self.rows.iter().map(row).sum::<usize>()
+    }
+}
+
 /// The rules and the state below the block.
 pub(crate) struct Ground<'a> {
     pub(crate) store: &'a Arc<dyn Store>,
@@ -105,12 +119,15 @@ pub(crate) struct Execution<'a> {
     pub(crate) height: u64,
     pub(crate) time_ms: u64,
     state: BTreeMap<Vec<u8>, Arc<[u8]>>,
-    rows: Vec<Write>,
+    /// Plain rows; a map, because a key has one value in a height.
+    rows: BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>,
     events: Vec<Event>,
     proposals: HashMap<Digest, Proposal>,
     contracts: HashMap<Digest, Arc<Contract>>,
-    /// Identifiers this block has recorded for good.
-    taken: HashSet<Digest>,
+    /// Where this block's transactions are, by identifier.
+    places: BTreeMap<Digest, Place>,
+    /// Bytes of state and rows this block writes so far.
+    written: usize,
     pending: Pending,
     failure: RefCell<Option<MachineError>>,
 }
@@ -133,18 +150,22 @@ impl<'a> Execution<'a> {
             height,
             time_ms,
             state: BTreeMap::new(),
-            rows: Vec::new(),
+            rows: BTreeMap::new(),
             events: Vec::new(),
             proposals: HashMap::new(),
             contracts: HashMap::new(),
-            taken: HashSet::new(),
+            places: BTreeMap::new(),
+            written: 0,
             pending: Pending::default(),
             failure: RefCell::new(None),
         }
     }
 
     pub(crate) fn finish(self) -> Changes {
-        let Self { state, rows, events, contracts, .. } = self;
+        let Self { state, rows, events, contracts, places, .. } = self;
+        let write = |((space, key), value)| Write { space, key, value };
+        let mut rows: Vec<Write> = rows.into_iter().map(write).collect();
+        rows.extend(places.iter().map(|(id, place)| index::write(id, place)));
         Changes { state, rows, events, contracts }
     }
 
@@ -178,14 +199,15 @@ impl<'a> Execution<'a> {
             taken: recorded.is_some(),
         };
         // Whoever comes first keeps the identifier; see Duplicates.
-        if recorded == Some(false) {
-            self.taken.insert(id);
-            self.rows.push(index::write(&id, &place));
-        } else if recorded.is_none()
-            && !self.taken.contains(&id)
-            && index::read(&**self.ground.store, &id, self.height)?.is_none()
-        {
-            self.rows.push(index::write(&id, &place));
+        let first = match recorded {
+            Some(before) => !before,
+            None => {
+                !self.places.contains_key(&id)
+                    && index::read(&**self.ground.store, &id, self.height)?.is_none()
+            }
+        };
+        if first {
+            self.places.insert(id, place);
         }
         let (contract, action) = match &body.payload {
             Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
@@ -210,7 +232,9 @@ impl<'a> Execution<'a> {
         let pending = std::mem::take(&mut self.pending);
         if outcome.is_accepted() {
             self.state.extend(pending.state);
-            self.rows.extend(pending.rows);
+            for row in pending.rows {
+                self.rows.insert((row.space, row.key), row.value);
+            }
             self.events.extend(pending.events);
             self.proposals.extend(pending.proposal);
             self.contracts.extend(pending.contract);
@@ -241,7 +265,7 @@ impl<'a> Execution<'a> {
         if !signed || !algorithms.contains(&body.signer.algorithm()) {
             return Err(Outcome::Signature.into());
         }
-        let before = self.taken.contains(&encoded.id)
+        let before = self.places.get(&encoded.id).is_some_and(|place| place.taken)
             || index::read(&**self.ground.store, &encoded.id, self.height)?
                 .is_some_and(|place| place.taken);
         *recorded = Some(before);
@@ -260,8 +284,24 @@ impl<'a> Execution<'a> {
         if before {
             return Err(Outcome::Duplicate.into());
         }
-        let id = encoded.id;
-        match &body.payload {
+        self.act(encoded.id, index, signer, &body.payload)?;
+        let size = self.pending.size();
+        if self.written + size > MAX_WRITTEN {
+            return Err(Outcome::Limit.into());
+        }
+        self.written += size;
+        Ok(())
+    }
+
+    /// What the payload asks for, into `pending`.
+    fn act(
+        &mut self,
+        id: Digest,
+        index: u32,
+        signer: &Signer,
+        payload: &Payload,
+    ) -> Result<(), Stop> {
+        match payload {
             Payload::Issue(issuances) => self.issue(id, signer, issuances),
             Payload::Revoke(revocation) => self.revoke(id, signer, revocation),
             Payload::Invoke(invocation) => self.invoke(id, signer, invocation),

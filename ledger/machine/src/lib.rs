@@ -28,6 +28,8 @@
 //! and [`record`] are the state; `tree` and `log` are what roots and paths are
 //! made of.
 
+#[doc(hidden)]
+pub mod bench;
 mod cache;
 mod chain;
 mod contracts;
@@ -49,6 +51,7 @@ mod tree;
 
 pub use error::MachineError;
 pub use event::Event;
+pub use execute::MAX_WRITTEN;
 pub use machine::{Executed, Machine, check_child};
 pub use reader::{Found, Reader, Replay};
 pub use state::View;

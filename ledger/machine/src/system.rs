@@ -34,7 +34,7 @@ use crate::execute::{Execution, Signer, Stop};
 use crate::key;
 use crate::record::{
     CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, IdentityStatus,
-    MemberRecord, ProposalRecord, VersionRecord,
+    ProposalRecord, VersionRecord,
 };
 use crate::state::State as _;
 

@@ -19,8 +19,8 @@ use commonware_runtime::Clock;
 use futures::future::{Either, select};
 use futures::pin_mut;
 use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
-use hufu_proof::block::HEADER_VERSION;
 use hufu_machine::{MachineError, check_child};
+use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::{Block, Header};
 
 use crate::core::Core;
@@ -219,4 +219,3 @@ fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
-

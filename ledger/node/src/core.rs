@@ -13,6 +13,9 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::error::Error;
 use crate::mempool::{Mempool, Pending, Refused};
 
+/// Hears what becomes of a transaction.
+type Waiter = oneshot::Sender<Result<Committed, Error>>;
+
 /// Blocks that this node proposed or verified and that may become final.
 const REMEMBERED_BLOCKS: usize = 256;
 
@@ -31,7 +34,7 @@ pub struct Core {
     committed: Mutex<Commitment>,
     chain: Digest,
     mempool: Mutex<Mempool>,
-    waiters: Mutex<HashMap<Digest, Vec<oneshot::Sender<Result<Committed, Error>>>>>,
+    waiters: Mutex<HashMap<Digest, Vec<Waiter>>>,
     judged: Mutex<Judged>,
     /// Says that a transaction has arrived.
     pub arrived: Notify,

@@ -145,7 +145,7 @@ impl Outbox {
 /// stays here and is in a block when this node leads.
 pub(crate) fn pass_on(gossip: &Gossip, transactions: &[Arc<Transaction>]) {
     let mut message: Vec<u8> = Vec::new();
-    let mut flush = |message: &mut Vec<u8>| {
+    let flush = |message: &mut Vec<u8>| {
         if message.is_empty() {
             return;
         }

@@ -90,7 +90,12 @@ impl Mempool {
 
     /// The oldest transactions but those that `skip` names, up to `count` and
     /// `bytes`.
-    pub fn oldest(&self, count: usize, bytes: usize, skip: impl Fn(&Digest) -> bool) -> Vec<Pending> {
+    pub fn oldest(
+        &self,
+        count: usize,
+        bytes: usize,
+        skip: impl Fn(&Digest) -> bool,
+    ) -> Vec<Pending> {
         let mut chosen = Vec::new();
         let mut size = 0;
         for pending in self.arrivals.values() {

@@ -87,8 +87,7 @@ pub fn start(
                 .with_worker_threads(4)
                 .with_catch_panics(false);
             runtime::Runner::new(settings).start(|context| async move {
-                let builder =
-                    Arc::new(Builder::new(context.child("clock"), core.clone(), limits));
+                let builder = Arc::new(Builder::new(context.child("clock"), core.clone(), limits));
                 let node = start_tcp(
                     context.child("ordering"),
                     ordering,

@@ -136,7 +136,8 @@ pub trait Store: Send + Sync {
     fn applied(&self) -> Result<Option<Applied>, StoreError>;
 
     /// Writes every row of `height`, which is one more than the applied height
-    /// (0 in an empty store). One call holds everything of the height. Calling
+    /// (0 in an empty store). One call holds everything of the height, each key
+    /// with at most one value (of two, an engine keeps either). Calling
     /// again with the same rows is the same as calling once; calling with other
     /// rows first removes the rows of the earlier call.
     ///

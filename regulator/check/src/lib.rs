@@ -83,7 +83,8 @@ fn compile<'a>(sources: &Sources, required: &'a [Sources]) -> Result<Compiled<'a
         let mut later = Vec::new();
         for package in open {
             if required_names(package).iter().all(|name| compiled.contains_key(name)) {
-                let contract = check(package, &compiled).map_err(|problems| within(package, problems))?;
+                let contract =
+                    check(package, &compiled).map_err(|problems| within(package, problems))?;
                 compiled.insert(contract.name().clone(), Arc::new(contract));
                 order.push(package);
             } else {

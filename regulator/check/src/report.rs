@@ -81,9 +81,8 @@ impl CaseResult {
 
 impl Report {
     pub(crate) fn of(sources: &Sources) -> Self {
-        let header = sources
-            .text(hufu_contract::CONTRACT)
-            .and_then(|text| manifest::header(text).ok());
+        let header =
+            sources.text(hufu_contract::CONTRACT).and_then(|text| manifest::header(text).ok());
         Self {
             name: header.as_ref().map(|header| header.name.clone()),
             version: header.map(|header| header.version.to_string()),

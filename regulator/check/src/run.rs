@@ -234,9 +234,10 @@ impl<'a> Runner<'a> {
         for (name, parameter) in &control.parameters {
             let value = match params.get(name.as_str()) {
                 None => parameter.default.clone(),
-                Some(json) => parameter.ty.from_json(json).map_err(|message| {
-                    self.problem(line, format!("{id}.{name}"), message)
-                })?,
+                Some(json) => parameter
+                    .ty
+                    .from_json(json)
+                    .map_err(|message| self.problem(line, format!("{id}.{name}"), message))?,
             };
             values.insert(name.clone(), hufu_readmodel::value::cell(&value));
         }
@@ -297,8 +298,7 @@ impl<'a> Runner<'a> {
         let broken = |error: WorldError| fault(self.case, line, &error);
         let identity = self.world.identity(by).map_err(broken)?;
         let principal = Principal { identity, member, kind, subject: by.to_owned() };
-        let state =
-            self.world.machine.reader().state().map_err(|error| broken(error.into()))?;
+        let state = self.world.machine.reader().state().map_err(|error| broken(error.into()))?;
         let visible = if compiled.stream(asset_type.as_str()).is_some() {
             compiled.stream_visible(&principal, asset_type, key, &state)
         } else {

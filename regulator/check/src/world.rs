@@ -102,7 +102,8 @@ impl World {
     /// A world with these devices and the members that answer for them.
     pub(crate) fn new(devices: &BTreeMap<String, Name>) -> Result<Self, WorldError> {
         let directory = tempfile::tempdir().map_err(WorldError::Directory)?;
-        let store = EmbeddedStore::open(&directory.path().join("store")).map_err(WorldError::Store)?;
+        let store =
+            EmbeddedStore::open(directory.path().join("store")).map_err(WorldError::Store)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let machine = Machine::open(store, genesis()?)?;
         let chain = machine.genesis().digest();

@@ -82,13 +82,33 @@ fn the_report_is_for_people_and_programs() {
 #[test]
 fn a_case_that_expects_otherwise_fails_with_its_line() {
     for (path, from, to, message) in [
-        ("cases/life.toml", "refused: asset-exists", "refused: policy", "was refused: asset-exists"),
+        (
+            "cases/life.toml",
+            "refused: asset-exists",
+            "refused: policy",
+            "was refused: asset-exists",
+        ),
         ("cases/life.toml", "state = \"revoked\"", "state = \"active\"", "is `revoked`"),
         ("cases/life.toml", "transfers = 1", "transfers = 2", "expected transfers = 2, is 1"),
-        ("cases/life.toml", "key = \"D1\", visible = false", "key = \"D1\", visible = true", "does not see"),
-        ("cases/controls.toml", "findings = [\"D2\", \"D3\"]", "findings = [\"D2\"]", "found [D2, D3]"),
+        (
+            "cases/life.toml",
+            "key = \"D1\", visible = false",
+            "key = \"D1\", visible = true",
+            "does not see",
+        ),
+        (
+            "cases/controls.toml",
+            "findings = [\"D2\", \"D3\"]",
+            "findings = [\"D2\"]",
+            "found [D2, D3]",
+        ),
         ("cases/controls.toml", "most = 0", "least = 0", "no such parameter"),
-        ("cases/controls.toml", "control = \"shared-key\"", "control = \"shared\"", "no such control"),
+        (
+            "cases/controls.toml",
+            "control = \"shared-key\"",
+            "control = \"shared\"",
+            "no such control",
+        ),
         ("cases/life.toml", "as = \"authority\"", "as = \"emperor\"", "not in the fixture world"),
         ("cases/life.toml", "firmware = \"1.0.1\" }", "firmware = \"\" }", "0 bytes"),
         ("cases/life.toml", "D1 = \"maker\"", "D1 = \"nobody\"", "owners are"),

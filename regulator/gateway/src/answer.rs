@@ -166,8 +166,7 @@ pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<M
         as_of,
         jurisdiction: asked.jurisdiction.clone(),
     };
-    let (report, finality) =
-        run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
+    let (report, finality) = run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
     let body = hufu_report::body(&report, asked.format, asked.language).map_err(RunError::from)?;
     let body = Digest::of(&body);
     Ok(Made { report, body, finality, format: asked.format, language: asked.language })

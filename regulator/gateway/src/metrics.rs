@@ -52,6 +52,8 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("hufu_gateway_looks_total 1"));
-        assert!(text.contains("hufu_gateway_requests_total{route=\"/v1/status\",status=\"200\"} 1"));
+        assert!(
+            text.contains("hufu_gateway_requests_total{route=\"/v1/status\",status=\"200\"} 1")
+        );
     }
 }

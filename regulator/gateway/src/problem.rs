@@ -116,9 +116,7 @@ impl From<LedgerFault> for ApiProblem {
             LedgerFault::Refused(outcome) => {
                 Self::new("transaction-refused", detail).with("outcome", outcome.code())
             }
-            LedgerFault::Busy { retry_after } => {
-                Self::new("busy", detail).retry_after(retry_after)
-            }
+            LedgerFault::Busy { retry_after } => Self::new("busy", detail).retry_after(retry_after),
             LedgerFault::Pending => {
                 Self::new("not-anchored", detail).retry_after(Duration::from_secs(1))
             }
@@ -161,9 +159,12 @@ mod tests {
 
     #[test]
     fn every_code_in_the_source_is_in_the_table() {
-        let sources =
-            [include_str!("problem.rs"), include_str!("routes.rs"), include_str!("run.rs"),
-             include_str!("answer.rs")];
+        let sources = [
+            include_str!("problem.rs"),
+            include_str!("routes.rs"),
+            include_str!("run.rs"),
+            include_str!("answer.rs"),
+        ];
         let mut met = 0;
         for source in sources {
             for part in source.split("ApiProblem::new(").skip(1) {

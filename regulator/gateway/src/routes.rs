@@ -124,10 +124,9 @@ fn malformed(detail: impl Into<String>) -> ApiProblem {
 async fn body(body: Body, limit: usize) -> Result<Bytes, ApiProblem> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiProblem::new(
-            "request-too-large",
-            format!("at most {limit} bytes are accepted"),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiProblem::new("request-too-large", format!("at most {limit} bytes are accepted")))
+        }
         Err(_) => Err(malformed("the body ends early")),
     }
 }
@@ -158,10 +157,9 @@ fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
 }
 
 fn caller(request: &axum::http::Extensions) -> Result<Caller, ApiProblem> {
-    request
-        .get::<Caller>()
-        .cloned()
-        .ok_or_else(|| ApiProblem::new("anonymous", "connect with a client certificate of a member"))
+    request.get::<Caller>().cloned().ok_or_else(|| {
+        ApiProblem::new("anonymous", "connect with a client certificate of a member")
+    })
 }
 
 fn regulator(caller: &Caller) -> Result<(), ApiProblem> {
@@ -297,7 +295,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
 }
 
 async fn contracts(State(gateway): Shared) -> Answered {
-    let found = blocking(&gateway, |gateway| answer::contracts(gateway)).await?;
+    let found = blocking(&gateway, answer::contracts).await?;
     json_response(StatusCode::OK, &found)
 }
 

@@ -176,17 +176,12 @@ fn packages(
     active: &BTreeMap<Name, (String, Digest)>,
     contract: &Contract,
 ) -> Vec<PackageReference> {
-    let names: BTreeSet<&Name> =
-        contract.dependencies().keys().chain([contract.name()]).collect();
+    let names: BTreeSet<&Name> = contract.dependencies().keys().chain([contract.name()]).collect();
     names
         .into_iter()
         .filter_map(|name| {
             let (version, digest) = active.get(name)?;
-            Some(PackageReference {
-                name: name.clone(),
-                version: version.clone(),
-                digest: *digest,
-            })
+            Some(PackageReference { name: name.clone(), version: version.clone(), digest: *digest })
         })
         .collect()
 }
@@ -219,9 +214,10 @@ fn control(
         let declared = control.parameters.get(name).ok_or_else(|| {
             RunError::Request(format!("parameters.{id}.{name}: the control has no such parameter"))
         })?;
-        let given = declared.ty.from_json(json).map_err(|problem| {
-            RunError::Request(format!("parameters.{id}.{name}: {problem}"))
-        })?;
+        let given = declared
+            .ty
+            .from_json(json)
+            .map_err(|problem| RunError::Request(format!("parameters.{id}.{name}: {problem}")))?;
         parameters.insert(name.clone(), value::cell(&given));
     }
     let query =

@@ -157,7 +157,8 @@ async fn every_documented_answer_is_given_and_no_other() {
     talk.ask("maker", submit, "/v1/transactions", JSON, "{\"body\":1}").await;
     talk.ask("maker", submit, "/v1/transactions", &[("content-type", "text/plain")], "x").await;
     talk.ask("maker", submit, "/v1/transactions", &[], "x").await;
-    talk.ask("maker", submit, "/v1/transactions", BINARY, vec![0; codec::MAX_TRANSACTION + 1]).await;
+    talk.ask("maker", submit, "/v1/transactions", BINARY, vec![0; codec::MAX_TRANSACTION + 1])
+        .await;
     for refused in [BUSY, PENDING, STOPPED, REFUSES] {
         mode(refused);
         talk.ask("maker", submit, "/v1/transactions", BINARY, approve(refused)).await;
@@ -165,7 +166,9 @@ async fn every_documented_answer_is_given_and_no_other() {
     mode(WORKS);
 
     for path in ["/v1/transactions/{id}", "/v1/receipts/{id}"] {
-        for wanted in [id.to_string(), missing.to_string(), "xyz".into(), id.to_string().to_uppercase()] {
+        for wanted in
+            [id.to_string(), missing.to_string(), "xyz".into(), id.to_string().to_uppercase()]
+        {
             talk.ask("regulator", ("get", path), &path.replace("{id}", &wanted), &[], "").await;
         }
     }
@@ -198,7 +201,10 @@ async fn every_documented_answer_is_given_and_no_other() {
 
     let query = ("post", "/v1/query");
     for (member, body) in [
-        ("regulator", json!({"sql": "SELECT :x AS x", "as_of": 3, "parameters": {"x": {"hex": "00ff"}}})),
+        (
+            "regulator",
+            json!({"sql": "SELECT :x AS x", "as_of": 3, "parameters": {"x": {"hex": "00ff"}}}),
+        ),
         ("maker", json!({"sql": "SELECT 1"})),
         ("regulator", json!({"sql": "SELECT random()"})),
         ("regulator", json!({"sql": "SELECT 1", "as_of": 999_999})),
@@ -225,7 +231,10 @@ async fn every_documented_answer_is_given_and_no_other() {
         ("regulator", json!({"control_set": "nobody/x"})),
         ("regulator", json!({"control_set": set, "parameters": {"other": {}}})),
         ("regulator", json!({"control_set": set, "parameters": {"over-limit": {"x": 1}}})),
-        ("regulator", json!({"control_set": set, "parameters": {"over-limit": {"tolerance": "-1"}}})),
+        (
+            "regulator",
+            json!({"control_set": set, "parameters": {"over-limit": {"tolerance": "-1"}}}),
+        ),
         ("regulator", json!({"control_set": set, "as_of": 999_999})),
         ("regulator", json!({"control_set": set, "jurisdiction": "x".repeat(5000)})),
     ] {

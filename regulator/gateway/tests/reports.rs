@@ -75,7 +75,8 @@ async fn findings_carry_the_transactions_that_made_them() {
         let evidence = report.evidence.iter().find(|one| one.log_index == *place).unwrap();
         let uri = format!("/v1/receipts/{}", evidence.entry.transaction);
         let binary = [("accept", "application/octet-stream")];
-        let reply = send(&router, "regulator", "GET", &uri, &binary, axum::body::Body::empty()).await;
+        let reply =
+            send(&router, "regulator", "GET", &uri, &binary, axum::body::Body::empty()).await;
         let receipt = hufu_proof::Receipt::decode(&reply.body).unwrap();
         receipt.verify(&node.genesis).unwrap();
         assert_eq!(receipt.entry, evidence.entry);
@@ -118,7 +119,8 @@ async fn every_look_is_on_the_ledger_before_it_is_answered() {
     // A look that cannot be recorded is not answered.
     for (mode, status) in [(BUSY, 503), (PENDING, 503), (STOPPED, 503)] {
         node.mode.store(mode, std::sync::atomic::Ordering::Relaxed);
-        let reply = post(&router, "regulator", "/v1/query", &json!({"sql": "SELECT 1", "as_of": 1})).await;
+        let reply =
+            post(&router, "regulator", "/v1/query", &json!({"sql": "SELECT 1", "as_of": 1})).await;
         assert_eq!(reply.status, status);
         assert_eq!(reply.code(), "unavailable");
         assert!(!String::from_utf8_lossy(&reply.body).contains("rows"));

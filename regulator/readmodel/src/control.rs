@@ -88,8 +88,12 @@ pub fn check_control(
 ) -> Result<Vec<String>, Problem> {
     let connection = Connection::open_in_memory().map_err(fault)?;
     let (mut schemas, mut next) = (reserved_schemas(), 0);
-    let mut tables =
-        standalone(&ledger_tables::ledger(), &ledger_tables::specs(), &mut BTreeSet::new(), &mut next);
+    let mut tables = standalone(
+        &ledger_tables::ledger(),
+        &ledger_tables::specs(),
+        &mut BTreeSet::new(),
+        &mut next,
+    );
     for (contract, specs) in contracts {
         tables.extend(standalone(contract, specs, &mut schemas, &mut next));
     }

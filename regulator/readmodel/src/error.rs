@@ -86,7 +86,9 @@ pub enum Problem {
         message: String,
     },
     /// It uses what a query may not use.
-    #[error("{0} is not allowed; a query is one SELECT over contract tables with deterministic functions")]
+    #[error(
+        "{0} is not allowed; a query is one SELECT over contract tables with deterministic functions"
+    )]
     Forbidden(String),
     /// SQLite does not accept it.
     #[error("{message}")]
@@ -109,7 +111,9 @@ pub enum Problem {
         applied: u64,
     },
     /// A value in the result is a floating number.
-    #[error("column `{0}` gives a floating number; compute with whole numbers, in the smallest unit")]
+    #[error(
+        "column `{0}` gives a floating number; compute with whole numbers, in the smallest unit"
+    )]
     Float(String),
     /// A limit was reached.
     #[error("the query needs more than {limit} {what}; narrow it down")]

@@ -71,7 +71,7 @@ impl ReadModel {
                 remove(path)?;
                 connect(path, chain)?.ok_or(ReadModelError::Poisoned)?
             }
-                Err(error) => return Err(error),
+            Err(error) => return Err(error),
         };
         let mut model = Self {
             path: path.to_owned(),
@@ -139,8 +139,9 @@ impl ReadModel {
             }
             // Rolled back, and nothing was written.
             Err(ReadModelError::Events { .. } | ReadModelError::NoPackage { .. }) => {
-                let tables = load_tables(&connection, u64::MAX)
-                    .map_err(|source| ReadModelError::Storage { action: "read its tables", source })?;
+                let tables = load_tables(&connection, u64::MAX).map_err(|source| {
+                    ReadModelError::Storage { action: "read its tables", source }
+                })?;
                 self.remember(tables);
                 self.connection = Some(connection);
             }
@@ -189,11 +190,9 @@ fn connect(path: &Path, chain: &Digest) -> Result<Option<Connection>, ReadModelE
         .map_err(fault)?;
     match found.parse::<Digest>() {
         Ok(found) if found == *chain => Ok(Some(connection)),
-        Ok(found) => Err(ReadModelError::OtherConsortium {
-            path: path.to_owned(),
-            found,
-            expected: *chain,
-        }),
+        Ok(found) => {
+            Err(ReadModelError::OtherConsortium { path: path.to_owned(), found, expected: *chain })
+        }
         Err(_) => Err(damaged(path, rusqlite::Error::InvalidQuery)),
     }
 }
@@ -233,8 +232,7 @@ fn create(connection: &mut Connection, chain: &Digest) -> rusqlite::Result<()> {
              until INTEGER NOT NULL, PRIMARY KEY (table_number, number)
          ) STRICT;",
     )?;
-    transaction
-        .execute("INSERT INTO _meta VALUES ('chain', ?1)", [chain.to_string()])?;
+    transaction.execute("INSERT INTO _meta VALUES ('chain', ?1)", [chain.to_string()])?;
     for spec in ledger_tables::specs() {
         declare(&transaction, &ledger_tables::ledger(), LEDGER, &spec, 0)?;
     }
@@ -344,11 +342,9 @@ fn create_table(
     for name in statement.query_map([schema], |row| row.get::<_, String>(0))? {
         taken.insert(name?);
     }
-    let number: i64 = connection.query_row(
-        "SELECT coalesce(max(number), 0) + 1 FROM _table",
-        [],
-        |row| row.get(0),
-    )?;
+    let number: i64 =
+        connection
+            .query_row("SELECT coalesce(max(number), 0) + 1 FROM _table", [], |row| row.get(0))?;
     let name = sql_name(spec.name.as_str(), &taken);
     connection.execute(
         "INSERT INTO _table VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -435,9 +431,5 @@ fn unreadable(
     index: usize,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(
-        index,
-        rusqlite::types::Type::Text,
-        Box::new(error),
-    )
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
 }

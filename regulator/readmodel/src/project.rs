@@ -37,8 +37,15 @@ pub(crate) fn block(
         _ => return Err(disorder(height, "they do not begin with this block")),
     }
     let transaction = connection.transaction().map_err(fault)?;
-    let mut writer =
-        Writer { connection: &transaction, model, block, height, time_ms, packages, log_index: None };
+    let mut writer = Writer {
+        connection: &transaction,
+        model,
+        block,
+        height,
+        time_ms,
+        packages,
+        log_index: None,
+    };
     for event in events {
         writer.event(event)?;
     }
@@ -88,7 +95,15 @@ impl Writer<'_> {
                 vec![height, text(digest), now, Cell::Integer(i64::from(*transactions))],
             ),
             Event::Transaction {
-                id, index, log_index, outcome, signer, member, kind, contract, action,
+                id,
+                index,
+                log_index,
+                outcome,
+                signer,
+                member,
+                kind,
+                contract,
+                action,
             } => {
                 self.log_index = Some(*log_index);
                 self.append_ledger(
@@ -146,7 +161,12 @@ impl Writer<'_> {
             Event::Look { transaction, member, subject, height, answer } => self.append_ledger(
                 "looks",
                 vec![
-                    text(transaction), text(member), text(subject), time(*height), text(answer), now,
+                    text(transaction),
+                    text(member),
+                    text(subject),
+                    time(*height),
+                    text(answer),
+                    now,
                 ],
             ),
             Event::Proposal { proposal, kind, contract, proposer, approvals, enacted, .. } => self
@@ -169,8 +189,13 @@ impl Writer<'_> {
             Event::Emitted { transaction, contract, name, asset_type, key } => self.append_ledger(
                 "events",
                 vec![
-                    text(transaction), text(contract), text(name), text(asset_type), text(key),
-                    height, now,
+                    text(transaction),
+                    text(contract),
+                    text(name),
+                    text(asset_type),
+                    text(key),
+                    height,
+                    now,
                 ],
             ),
             Event::Contract { contract, version, digest, .. } => {
@@ -215,12 +240,16 @@ impl Writer<'_> {
             let mut declared: Vec<usize> = (0..table.columns.len())
                 .filter(|&index| !STREAM_COLUMNS.contains(&table.columns[index].name.as_str()))
                 .collect();
-            declared.sort_by(|&one, &other| table.columns[one].name.cmp(&table.columns[other].name));
+            declared
+                .sort_by(|&one, &other| table.columns[one].name.cmp(&table.columns[other].name));
             declared
         };
         for (position, values) in rows.iter().enumerate() {
             if values.len() != declared.len() {
-                return Err(disorder(self.height, format!("a row of {} has other columns", table.name)));
+                return Err(disorder(
+                    self.height,
+                    format!("a row of {} has other columns", table.name),
+                ));
             }
             let mut row = vec![Cell::Null; table.columns.len()];
             for (index, value) in declared.iter().zip(values) {
@@ -249,7 +278,8 @@ impl Writer<'_> {
         version: &str,
         digest: &Digest,
     ) -> Result<(), ReadModelError> {
-        let fault = |source| ReadModelError::Storage { action: "declare a contract's tables", source };
+        let fault =
+            |source| ReadModelError::Storage { action: "declare a contract's tables", source };
         let specs = self.packages.tables(contract, digest).ok_or_else(|| {
             ReadModelError::NoPackage { contract: contract.clone(), digest: *digest }
         })?;
@@ -349,7 +379,10 @@ impl Writer<'_> {
     ) -> Result<(), ReadModelError> {
         let fault = |source| ReadModelError::Storage { action: "write a row", source };
         if row.len() != table.columns.len() {
-            return Err(disorder(self.height, format!("a row of {} has other columns", table.name)));
+            return Err(disorder(
+                self.height,
+                format!("a row of {} has other columns", table.name),
+            ));
         }
         let mut sql = format!("INSERT INTO {} ({names}", table.physical);
         for column in &table.columns {

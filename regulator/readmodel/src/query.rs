@@ -252,12 +252,11 @@ impl Snapshot {
             if let Some(unknown) = unbound(&statement, known)? {
                 return Ok(Err(Problem::Parameter(unknown)));
             }
-            Ok(Ok(statement.column_names().into_iter().map(str::to_owned).collect()))
+            Ok(Ok(statement.column_names().map(str::to_owned).collect()))
         })
     }
 
     /// Runs what was rewritten.
-    #[expect(clippy::type_complexity, reason = "columns and rows, named by the caller")]
     pub(crate) fn run(
         &mut self,
         sql: &str,
@@ -274,7 +273,7 @@ impl Snapshot {
         };
         self.guarded(limits.steps, limits.deadline, |connection, columns| {
             let mut statement = connection.prepare(sql)?;
-            *columns = statement.column_names().into_iter().map(str::to_owned).collect();
+            *columns = statement.column_names().map(str::to_owned).collect();
             if let Some(unknown) = unbound(&statement, &|name| value(name).is_some())? {
                 return Ok(Err(Problem::Parameter(unknown)));
             }
@@ -331,14 +330,10 @@ impl Snapshot {
             flag.load(Ordering::Relaxed) != RUNNING
         };
         self.connection.progress_handler(STRIDE as i32, Some(check)).map_err(fault)?;
-        self.connection
-            .authorizer(Some(authorizer(&self.tables, &self.refusal)))
-            .map_err(fault)?;
+        self.connection.authorizer(Some(authorizer(&self.tables, &self.refusal))).map_err(fault)?;
         let mut columns = Vec::new();
         let outcome = work(&self.connection, &mut columns);
-        self.connection
-            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
-            .map_err(fault)?;
+        self.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(fault)?;
         self.connection.progress_handler(0, None::<fn() -> bool>).map_err(fault)?;
         let refused = self.refusal.take();
         outcome.map_err(|error| {
@@ -368,7 +363,11 @@ impl Snapshot {
         };
         let sql = format!(
             "SELECT {}, {}, {}, {} FROM main.{} WHERE _tx = ?1 AND _from <= ?2",
-            column("id"), column("height"), column("position"), column("outcome"), table.physical,
+            column("id"),
+            column("height"),
+            column("position"),
+            column("outcome"),
+            table.physical,
         );
         let row: Option<(String, i64, i64, String)> = self
             .connection
@@ -395,9 +394,7 @@ impl Snapshot {
     }
 
     pub(crate) fn ledger_table(&self, name: &str) -> Option<&Table> {
-        self.tables
-            .iter()
-            .find(|table| table.sql_schema == LEDGER && table.name.as_str() == name)
+        self.tables.iter().find(|table| table.sql_schema == LEDGER && table.name.as_str() == name)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -460,9 +457,9 @@ fn explain(error: rusqlite::Error) -> Problem {
                 Problem::Limit { what: "bytes in a value", limit: MAX_CELL.unsigned_abs().into() }
             }
             // The statement's own fault: overflow, malformed JSON, no such name.
-            ErrorCode::Unknown => Problem::Sql {
-                message: message.clone().unwrap_or_else(|| code.to_string()),
-            },
+            ErrorCode::Unknown => {
+                Problem::Sql { message: message.clone().unwrap_or_else(|| code.to_string()) }
+            }
             _ => Problem::Fault(error.to_string()),
         },
         _ => Problem::Sql { message: error.to_string() },

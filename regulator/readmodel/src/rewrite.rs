@@ -14,14 +14,40 @@ use crate::sql::{Kind, Tokens};
 
 /// Words that can follow a table in FROM without being its alias.
 const AFTER_TABLE: &[&str] = &[
-    "natural", "left", "right", "full", "inner", "cross", "outer", "join", "on", "using", "where",
-    "group", "having", "order", "limit", "window", "union", "intersect", "except", "indexed",
+    "natural",
+    "left",
+    "right",
+    "full",
+    "inner",
+    "cross",
+    "outer",
+    "join",
+    "on",
+    "using",
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "window",
+    "union",
+    "intersect",
+    "except",
+    "indexed",
     "not",
 ];
 
 const AGGREGATES: &[&str] = &[
-    "avg", "count", "group_concat", "json_group_array", "json_group_object", "max", "min",
-    "string_agg", "sum", "total",
+    "avg",
+    "count",
+    "group_concat",
+    "json_group_array",
+    "json_group_object",
+    "max",
+    "min",
+    "string_agg",
+    "sum",
+    "total",
 ];
 
 /// A query with its tables replaced.
@@ -63,7 +89,10 @@ pub fn rewrite(text: &str, tables: &[Table]) -> Result<Rewritten, Problem> {
     let first = tokens.identifier(0).unwrap_or_default();
     if first != "select" && first != "with" {
         let message = "a query begins with SELECT or WITH".into();
-        return Err(Problem::Syntax { at: tokens.tokens.first().map_or(0, |one| one.begin), message });
+        return Err(Problem::Syntax {
+            at: tokens.tokens.first().map_or(0, |one| one.begin),
+            message,
+        });
     }
     let (mut edits, outer, used) = replace(&tokens, tables);
     let sql = apply(text, &edits);
@@ -273,7 +302,9 @@ mod tests {
     #[test]
     fn tables_become_views_with_their_names() {
         assert_eq!(
-            sql("SELECT lease.id, equipment_leasing.lease.paid FROM Equipment_Leasing.\"lease\" WHERE 1"),
+            sql(
+                "SELECT lease.id, equipment_leasing.lease.paid FROM Equipment_Leasing.\"lease\" WHERE 1"
+            ),
             format!("SELECT lease.id, \"lease\".paid FROM {LEASE} AS \"lease\" WHERE 1")
         );
         assert_eq!(
@@ -306,17 +337,21 @@ mod tests {
             let told = traced(&format!("SELECT {aggregate} {from}")).unwrap();
             assert!(told.contains("hufu_rows"), "{told}");
         }
-        for plain in
-            ["max(paid, 1)", "(SELECT count(*) FROM equipment_leasing.reading)",
-             "sum(paid) OVER (PARTITION BY id)", "count(*) FILTER (WHERE 1) OVER ()"]
-        {
+        for plain in [
+            "max(paid, 1)",
+            "(SELECT count(*) FROM equipment_leasing.reading)",
+            "sum(paid) OVER (PARTITION BY id)",
+            "count(*) FILTER (WHERE 1) OVER ()",
+        ] {
             let told = traced(&format!("SELECT {plain} {from}")).unwrap();
             assert!(!told.contains("hufu_rows"), "{told}");
         }
-        for untold in ["SELECT DISTINCT id FROM equipment_leasing.lease",
-            "SELECT id FROM equipment_leasing.lease UNION SELECT 1", "SELECT 1",
-            "WITH x AS (SELECT * FROM equipment_leasing.lease) SELECT * FROM x"]
-        {
+        for untold in [
+            "SELECT DISTINCT id FROM equipment_leasing.lease",
+            "SELECT id FROM equipment_leasing.lease UNION SELECT 1",
+            "SELECT 1",
+            "WITH x AS (SELECT * FROM equipment_leasing.lease) SELECT * FROM x",
+        ] {
             assert!(traced(untold).is_none(), "{untold}");
         }
         let both = rewrite(

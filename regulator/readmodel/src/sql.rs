@@ -80,7 +80,8 @@ impl<'a> Tokens<'a> {
                     continue;
                 }
                 b'/' if next == Some(b'*') => {
-                    at = find(bytes, at + 2, b"*/").ok_or_else(|| syntax("the comment does not end"))?
+                    at = find(bytes, at + 2, b"*/")
+                        .ok_or_else(|| syntax("the comment does not end"))?
                         + 2;
                     continue;
                 }
@@ -104,7 +105,9 @@ impl<'a> Tokens<'a> {
                 b'0'..=b'9' => {
                     at = run(bytes, at, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
                     if bytes.get(at) == Some(&b'.') {
-                        return Err(syntax("a number with a fraction; there are only whole numbers"));
+                        return Err(syntax(
+                            "a number with a fraction; there are only whole numbers",
+                        ));
                     }
                     let digits = &text[begin..at];
                     let whole = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
@@ -257,9 +260,26 @@ mod tests {
     #[test]
     fn words_quotes_comments_and_marks() {
         assert_eq!(
-            shown("SELECT a.\"b\"\"c\", 'it''s -- not', x'0a' /* ( */ FROM [t] -- ;\n WHERE `x`>=:p;  "),
-            ["SELECT", "a", ".", "\"b\"\"c\"", ",", "'it''s -- not'", ",", "x'0a'", "FROM", "[t]",
-             "WHERE", "`x`", ">", "=", ":p"]
+            shown(
+                "SELECT a.\"b\"\"c\", 'it''s -- not', x'0a' /* ( */ FROM [t] -- ;\n WHERE `x`>=:p;  "
+            ),
+            [
+                "SELECT",
+                "a",
+                ".",
+                "\"b\"\"c\"",
+                ",",
+                "'it''s -- not'",
+                ",",
+                "x'0a'",
+                "FROM",
+                "[t]",
+                "WHERE",
+                "`x`",
+                ">",
+                "=",
+                ":p"
+            ]
         );
         let tokens = Tokens::new("SELECT \"B\"\"c\", (1) FROM t").unwrap();
         assert_eq!(tokens.identifier(1).unwrap(), "b\"c");
@@ -269,9 +289,24 @@ mod tests {
     #[test]
     fn what_is_not_one_query_is_refused() {
         for text in [
-            "SELECT 1; SELECT 2", "SELECT (1", "SELECT 1)", "SELECT 'a", "SELECT \"a", "SELECT [a",
-            "SELECT /* a", "SELECT 1.5", "SELECT .5", "SELECT 1e3", "SELECT ?1", "SELECT @a",
-            "SELECT $a", "SELECT :", "SELECT #", "SELECT \\", "SELECT \"hufu:x\"", "SELECT \0",
+            "SELECT 1; SELECT 2",
+            "SELECT (1",
+            "SELECT 1)",
+            "SELECT 'a",
+            "SELECT \"a",
+            "SELECT [a",
+            "SELECT /* a",
+            "SELECT 1.5",
+            "SELECT .5",
+            "SELECT 1e3",
+            "SELECT ?1",
+            "SELECT @a",
+            "SELECT $a",
+            "SELECT :",
+            "SELECT #",
+            "SELECT \\",
+            "SELECT \"hufu:x\"",
+            "SELECT \0",
             "SELECT [HUFU:x]",
         ] {
             assert!(Tokens::new(text).is_err(), "{text}");

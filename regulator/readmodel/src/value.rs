@@ -11,10 +11,9 @@ pub fn cell(value: &Value) -> Cell {
         Value::Bool(truth) => Cell::Integer(i64::from(*truth)),
         Value::Int(number) | Value::Decimal(number) => Cell::Integer(*number),
         Value::Time(time) => self::time(*time),
-        Value::Text(text)
-        | Value::Symbol(text)
-        | Value::Id(text)
-        | Value::Ref(text) => Cell::Text(text.clone()),
+        Value::Text(text) | Value::Symbol(text) | Value::Id(text) | Value::Ref(text) => {
+            Cell::Text(text.clone())
+        }
         Value::Digest(digest) => Cell::Text(digest.to_string()),
         Value::Member(name) => Cell::Text(name.to_string()),
         Value::Identity(identity) => Cell::Text(identity.to_string()),

@@ -30,15 +30,21 @@ fn a_query_sees_exactly_one_height() {
     assert_eq!(seen(2), [l1("active", 100), l2.clone()]);
     assert_eq!(seen(3), [l1("active", 300), l2.clone()]);
     assert_eq!(seen(4), [l1("ended", 0), l2]);
-    let readings = "SELECT device, sequence, position, recorded_height, recorded_time, metric, value
+    let readings =
+        "SELECT device, sequence, position, recorded_height, recorded_time, metric, value
                     FROM equipment_leasing.reading";
     let rows = ask(&mut reader.snapshot(3, None).unwrap(), readings);
     assert_eq!(rows.len(), 2);
     assert_eq!(
         rows[1],
         [
-            text("D1"), Cell::Integer(1), Cell::Integer(1), Cell::Integer(3),
-            Cell::Integer(1_790_000_003_000), text("temperature"), Cell::Integer(95)
+            text("D1"),
+            Cell::Integer(1),
+            Cell::Integer(1),
+            Cell::Integer(3),
+            Cell::Integer(1_790_000_003_000),
+            text("temperature"),
+            Cell::Integer(95)
         ]
     );
     // Before its deployment the contract has no tables.
@@ -48,10 +54,7 @@ fn a_query_sees_exactly_one_height() {
         .query(leases, &BTreeMap::new(), &Limits::INTERACTIVE)
         .unwrap_err();
     assert!(matches!(problem, Problem::Sql { .. }), "{problem}");
-    assert_eq!(
-        reader.snapshot(5, None).unwrap_err(),
-        Problem::Height { asked: 5, applied: 4 }
-    );
+    assert_eq!(reader.snapshot(5, None).unwrap_err(), Problem::Height { asked: 5, applied: 4 });
 }
 
 #[test]
@@ -62,8 +65,10 @@ fn the_ledgers_own_tables() {
     let mut snapshot = model.reader().snapshot(5, None).unwrap();
     let blocks = ask(&mut snapshot, "SELECT count(*), max(height) FROM ledger.blocks");
     assert_eq!(blocks, [[Cell::Integer(6), Cell::Integer(5)]]);
-    let refused =
-        ask(&mut snapshot, "SELECT log_index, height FROM ledger.transactions WHERE outcome = 'policy'");
+    let refused = ask(
+        &mut snapshot,
+        "SELECT log_index, height FROM ledger.transactions WHERE outcome = 'policy'",
+    );
     assert_eq!(refused, [[Cell::Integer(4), Cell::Integer(3)]]);
     let contracts = ask(&mut snapshot, "SELECT name, version, sql_schema FROM ledger.contracts");
     assert_eq!(contracts, [[text("equipment-leasing"), text("1.0.0"), text("equipment_leasing")]]);
@@ -148,18 +153,19 @@ fn names_that_meet_are_told_apart() {
         Deed::Put("main", "group", "k".into(), "s", fields(4)),
         Deed::Put("select", "group", "k".into(), "s", fields(5)),
     ]);
-    let columns = [("order-by", ColumnType::Int), ("order_by", ColumnType::Int), ("state", ColumnType::Int)];
-    let packages = Deployed(BTreeMap::from([(
-        digest,
-        vec![asset("group", &columns), stream("group", &[])],
-    )]));
+    let columns =
+        [("order-by", ColumnType::Int), ("order_by", ColumnType::Int), ("state", ColumnType::Int)];
+    let packages =
+        Deployed(BTreeMap::from([(digest, vec![asset("group", &columns), stream("group", &[])])]));
     let (_folder, model) = model(&chain, &packages);
     let mut snapshot = model.reader().snapshot(2, None).unwrap();
     for (schema, owed) in
         [("a_b", 1), ("a_b_2", 2), ("ledger_2", 3), ("main_2", 4), ("\"select\"", 5)]
     {
-        let rows =
-            ask(&mut snapshot, &format!("SELECT order_by, order_by_2, state_2 FROM {schema}.\"group\""));
+        let rows = ask(
+            &mut snapshot,
+            &format!("SELECT order_by, order_by_2, state_2 FROM {schema}.\"group\""),
+        );
         assert_eq!(rows, [[Cell::Integer(owed), Cell::Integer(-owed), Cell::Null]], "{schema}");
         assert!(ask(&mut snapshot, &format!("SELECT * FROM {schema}.group_2")).is_empty());
     }
@@ -184,10 +190,7 @@ fn heights_follow_one_another_and_repeat_without_effect() {
     assert_eq!(again.applied(), Some(4));
     chain.feed(&mut again, &packages);
     let all = "SELECT count(*) FROM equipment_leasing.reading";
-    assert_eq!(
-        ask(&mut again.reader().snapshot(4, None).unwrap(), all),
-        [[Cell::Integer(4)]]
-    );
+    assert_eq!(ask(&mut again.reader().snapshot(4, None).unwrap(), all), [[Cell::Integer(4)]]);
     drop(again);
     assert!(matches!(
         ReadModel::open(&path, &Digest([8; 32])),

@@ -37,10 +37,7 @@ fn an_assets_evidence_is_what_made_it() {
     let sql = "SELECT * FROM equipment_leasing.lease AS l WHERE state = 'ended'";
     let findings = control(&mut snapshot, sql, "id");
     assert_eq!(evidence(&findings), [("L1", vec![1, 3, 6])]);
-    assert_eq!(
-        findings.columns,
-        ["id", "state", "lessee", "owed", "tags", "jurisdiction"]
-    );
+    assert_eq!(findings.columns, ["id", "state", "lessee", "owed", "tags", "jurisdiction"]);
 }
 
 #[test]
@@ -190,7 +187,9 @@ fn a_query_of_a_past_height_does_not_change_when_the_ledger_grows() {
         // A snapshot that is open stays as it is while a height is written.
         let open = (height > 3).then(|| model.reader().snapshot(3, None).unwrap());
         model.apply(block, events, &packages).unwrap();
-        let snapshots = open.into_iter().chain((height >= 3).then(|| model.reader().snapshot(3, None).unwrap()));
+        let snapshots = open
+            .into_iter()
+            .chain((height >= 3).then(|| model.reader().snapshot(3, None).unwrap()));
         for mut snapshot in snapshots {
             let findings = control(&mut snapshot, sql, "id");
             let row = findings.found[0].row.clone();

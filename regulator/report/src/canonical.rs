@@ -148,17 +148,18 @@ mod tests {
     #[test]
     fn fractions_are_refused() {
         assert!(matches!(encode(&json!(1.5)), Err(CanonicalError::Number(_))));
-        assert_eq!(text(&json!([i64::MIN, u64::MAX, -0])), format!("[{},{},0]", i64::MIN, u64::MAX));
+        assert_eq!(
+            text(&json!([i64::MIN, u64::MAX, -0])),
+            format!("[{},{},0]", i64::MIN, u64::MAX)
+        );
     }
 
     #[test]
     fn another_form_of_the_same_is_refused() {
-        for other in ["{\"a\": 1}", "{\"b\":1,\"a\":2}", "[1,2]\n", "\"\\u0041\"", "{\"a\":1,\"a\":1}"] {
-            assert_eq!(
-                decode::<Value>(other.as_bytes()),
-                Err(CanonicalError::Form),
-                "{other}"
-            );
+        for other in
+            ["{\"a\": 1}", "{\"b\":1,\"a\":2}", "[1,2]\n", "\"\\u0041\"", "{\"a\":1,\"a\":1}"]
+        {
+            assert_eq!(decode::<Value>(other.as_bytes()), Err(CanonicalError::Form), "{other}");
         }
         assert!(matches!(decode::<Value>(b"[1"), Err(CanonicalError::Malformed(_))));
     }

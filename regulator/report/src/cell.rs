@@ -118,9 +118,17 @@ mod tests {
 
     #[test]
     fn what_is_no_cell_is_refused() {
-        for text in ["1.5", "true", "[]", "{}", "{\"hex\":\"A0\"}", "{\"hex\":\"0\"}", "1e3",
-            "{\"hex\":\"00\",\"x\":\"\"}", "9223372036854775808"]
-        {
+        for text in [
+            "1.5",
+            "true",
+            "[]",
+            "{}",
+            "{\"hex\":\"A0\"}",
+            "{\"hex\":\"0\"}",
+            "1e3",
+            "{\"hex\":\"00\",\"x\":\"\"}",
+            "9223372036854775808",
+        ] {
             assert!(serde_json::from_str::<Cell>(text).is_err(), "{text}");
         }
     }

@@ -181,7 +181,9 @@ pub enum ReportError {
     #[error("the report is signed by `{0}`, who is not a member of the consortium")]
     UnknownSigner(Name),
     /// The signature does not verify.
-    #[error("the signature of `{0}` does not verify: the file was altered or the member did not sign it")]
+    #[error(
+        "the signature of `{0}` does not verify: the file was altered or the member did not sign it"
+    )]
     Signature(Name),
     /// The signer did not sign.
     #[error("the report could not be signed")]
@@ -328,7 +330,9 @@ pub fn open(bytes: &[u8]) -> Result<Opened, ReportError> {
 fn join(body: &[u8], format: Format, block: &SignatureBlock) -> Result<Vec<u8>, ReportError> {
     let block = canonical::encode(block)?;
     let (marker, end) = match format {
-        Format::Json => return Ok([b"{\"report\":", body, b",\"signature\":", &block, b"}"].concat()),
+        Format::Json => {
+            return Ok([b"{\"report\":", body, b",\"signature\":", &block, b"}"].concat());
+        }
         Format::Html => (HTML_MARKER, HTML_END),
         Format::Csv => (CSV_MARKER, CSV_END),
     };

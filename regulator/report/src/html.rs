@@ -115,9 +115,8 @@ fn escape(
             other => escaped.push(other),
         }
     }
-    out.write_str(&escaped).map_err(|_| {
-        minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "out of memory")
-    })
+    out.write_str(&escaped)
+        .map_err(|_| minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "out of memory"))
 }
 
 /// The title in `language`, else in English, else in any, else `otherwise`.
@@ -208,12 +207,45 @@ struct PageAnchor {
 
 /// Every key of the catalogue that the template uses.
 const KEYS: &[&str] = &[
-    "anchor", "anchor-digest", "anchor-height", "as-of", "block-time", "clause", "consortium",
-    "control", "control-set", "controls-run", "count", "critical", "evidence",
-    "evidence-explained", "finding", "findings", "genesis", "height", "high", "info",
-    "jurisdiction", "log-index", "log-root", "low", "medium", "more", "no-findings", "outcome",
-    "packages", "parameters", "result-digest", "severity", "state-root", "subject", "summary",
-    "title", "transaction", "verify", "verify-title",
+    "anchor",
+    "anchor-digest",
+    "anchor-height",
+    "as-of",
+    "block-time",
+    "clause",
+    "consortium",
+    "control",
+    "control-set",
+    "controls-run",
+    "count",
+    "critical",
+    "evidence",
+    "evidence-explained",
+    "finding",
+    "findings",
+    "genesis",
+    "height",
+    "high",
+    "info",
+    "jurisdiction",
+    "log-index",
+    "log-root",
+    "low",
+    "medium",
+    "more",
+    "no-findings",
+    "outcome",
+    "packages",
+    "parameters",
+    "result-digest",
+    "severity",
+    "state-root",
+    "subject",
+    "summary",
+    "title",
+    "transaction",
+    "verify",
+    "verify-title",
 ];
 
 fn page(report: &Report, language: Language) -> Page<'_> {

@@ -21,9 +21,7 @@ pub const MAX_EVIDENCE: usize = 32;
 pub type Title = BTreeMap<String, String>;
 
 /// How grave a finding is. The order of declaration is the order of gravity.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.

@@ -70,8 +70,7 @@ fn the_files_are_pinned() {
 #[test]
 fn pinned_files_verify_against_the_pinned_genesis() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/report");
-    let genesis =
-        Genesis::from_json(&std::fs::read(folder.join("genesis.json")).unwrap()).unwrap();
+    let genesis = Genesis::from_json(&std::fs::read(folder.join("genesis.json")).unwrap()).unwrap();
     for (_, _, file) in FORMS {
         verify_report(&std::fs::read(folder.join(file)).unwrap(), &genesis).unwrap();
     }
@@ -136,8 +135,7 @@ fn a_member_cannot_sign_what_does_not_hold() {
         change(&mut bad);
         let proof = finality(&genesis, &good.anchor.header, 9);
         let signer = SeedSigner::new(12);
-        let file =
-            seal(&bad, Format::Json, Language::En, &name("b"), &signer, proof).unwrap();
+        let file = seal(&bad, Format::Json, Language::En, &name("b"), &signer, proof).unwrap();
         verify_report(&file, &genesis).unwrap_err()
     };
     let content: [&dyn Fn(&mut Report); 9] = [
@@ -189,10 +187,7 @@ fn other_signers_and_high_s_are_refused() {
     let high = p256::ecdsa::Signature::from_scalars(r, -s).unwrap();
     let text = |one: &p256::ecdsa::Signature| hex::encode(one.to_bytes());
     let other = String::from_utf8(file).unwrap().replace(&text(&low), &text(&high));
-    assert_eq!(
-        verify_report(other.as_bytes(), &genesis),
-        Err(ReportError::Signature(name("b")))
-    );
+    assert_eq!(verify_report(other.as_bytes(), &genesis), Err(ReportError::Signature(name("b"))));
 }
 
 #[test]
@@ -228,9 +223,8 @@ fn a_page_that_shows_something_else_is_refused_even_when_signed() {
 fn the_page_is_self_contained_escaped_and_in_its_language() {
     let genesis = genesis();
     let report = report(&genesis);
-    let page = |language| {
-        String::from_utf8(sealed(&report, &genesis, Format::Html, language)).unwrap()
-    };
+    let page =
+        |language| String::from_utf8(sealed(&report, &genesis, Format::Html, language)).unwrap();
     let (english, chinese) = (page(Language::En), page(Language::Zh));
     assert!(english.contains("Fees unpaid &lt;beyond&gt; the threshold"));
     assert!(english.contains("=L1&lt;/script&gt;&lt;!--"));

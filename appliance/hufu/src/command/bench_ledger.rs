@@ -209,8 +209,7 @@ async fn devices(
 fn device(request: &LoadRequest) -> anyhow::Result<Device> {
     // PKCS#8 of Ed25519 (RFC 8410 §7) ends the private key's OCTET STRING at
     // byte 48, whether the public key follows or not.
-    let seed: [u8; 32] =
-        request.key.get(16..48).context("a key of the load")?.try_into()?;
+    let seed: [u8; 32] = request.key.get(16..48).context("a key of the load")?.try_into()?;
     Ok(Device { id: request.device.clone(), key: SigningKey::from(seed) })
 }
 

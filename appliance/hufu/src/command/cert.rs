@@ -51,7 +51,8 @@ pub async fn run(command: Cert, config: &Path, json: bool) -> anyhow::Result<()>
         }
         Cert::List { member, limit } => {
             let filter = member.map(|member| format!("&member={member}")).unwrap_or_default();
-            let rows: Vec<Value> = admin.get(&format!("/certificates?limit={limit}{filter}")).await?;
+            let rows: Vec<Value> =
+                admin.get(&format!("/certificates?limit={limit}{filter}")).await?;
             output::print(json, &rows, |rows| {
                 let columns = ["serial", "status", "profile", "owner", "subject"];
                 let rows: Vec<Vec<String>> = rows
@@ -69,10 +70,7 @@ pub async fn run(command: Cert, config: &Path, json: bool) -> anyhow::Result<()>
         }
         Cert::Revoke { serial, reason } => {
             let answer: Value = admin
-                .post(
-                    &format!("/certificates/{serial}/revoke"),
-                    &json!({ "reason": code(reason) }),
-                )
+                .post(&format!("/certificates/{serial}/revoke"), &json!({ "reason": code(reason) }))
                 .await?;
             output::print(json, &answer, |answer| {
                 format!("certificate {serial} revoked at height {}", text(answer, "height"))
@@ -85,7 +83,10 @@ pub async fn run(command: Cert, config: &Path, json: bool) -> anyhow::Result<()>
                 .success()?;
             files::write(&out, &bundle)?;
             output::print(json, &json!({ "serial": serial, "file": out }), |_| {
-                format!("written to {}; `hufu verify --genesis GENESIS FILE` checks it", out.display())
+                format!(
+                    "written to {}; `hufu verify --genesis GENESIS FILE` checks it",
+                    out.display()
+                )
             })
         }
     }

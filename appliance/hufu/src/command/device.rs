@@ -174,8 +174,7 @@ async fn send(arguments: Send, json: bool) -> anyhow::Result<()> {
     let chain = tls::certificates(&arguments.state.join(CHAIN))
         .context("the device is not enrolled; `hufu device enroll` does it")?;
     let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
-    let client =
-        Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
+    let client = Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
 
     let identity = key.public_key().identity();
     let stream: StreamDescription = client

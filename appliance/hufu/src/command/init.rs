@@ -12,8 +12,8 @@ use hufu_proof::{Digest, Name, PublicKey, Signature, Signer as _};
 use serde::Serialize;
 
 use crate::authority;
-use crate::cli::Init;
 use crate::bundle;
+use crate::cli::Init;
 use crate::config::Config;
 use crate::csr;
 use crate::files;
@@ -65,7 +65,12 @@ struct Signed<'a> {
 ///
 /// # Errors
 /// What stands in the way, with the remedy.
-pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) -> anyhow::Result<()> {
+pub fn run(
+    arguments: Init,
+    config: &Config,
+    pin_fd: Option<u32>,
+    json: bool,
+) -> anyhow::Result<()> {
     let transcript_file = config.data("transcript.json");
     anyhow::ensure!(
         !transcript_file.exists(),
@@ -90,8 +95,7 @@ pub fn run(arguments: Init, config: &Config, pin_fd: Option<u32>, json: bool) ->
     };
     let vote = made(label::VOTE, "votes in consensus; names the validator on the network")?;
     let tls = made(label::TLS, "TLS, as server and as client")?;
-    let statement =
-        made(label::STATEMENT, "transactions, receipts, reports and this transcript")?;
+    let statement = made(label::STATEMENT, "transactions, receipts, reports and this transcript")?;
 
     let mut certificates = Vec::new();
     let mut authority_certificates = None;

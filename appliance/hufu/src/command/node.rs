@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hufu_proof::Outcome;
 use http::Method;
+use hufu_proof::Outcome;
 use serde_json::{Value, json};
 
 use crate::cli::{Ledger, Query, parse_parameter};
@@ -59,18 +59,16 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 /// # Errors
 /// When the node does not answer or refuses the query.
 pub async fn query(query: Query, config: &Path, json: bool) -> anyhow::Result<()> {
-    let answer: Value = admin(config)?
-        .post("/query", &json!({ "sql": query.sql, "as_of": query.as_of }))
-        .await?;
+    let answer: Value =
+        admin(config)?.post("/query", &json!({ "sql": query.sql, "as_of": query.as_of })).await?;
     output::print(json, &answer, |answer| {
         let cell = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let list = |value: Option<&Value>| {
-            value.and_then(Value::as_array).cloned().unwrap_or_default()
-        };
+        let list =
+            |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
         let header: Vec<String> = list(answer.get("columns")).iter().map(cell).collect();
         let rows: Vec<Vec<String>> = list(answer.get("rows"))
             .iter()
@@ -112,16 +110,12 @@ pub async fn ledger(command: Ledger, config: &Path, json: bool) -> anyhow::Resul
                 .success()?;
             match out {
                 Some(path) => files::write(&path, &receipt),
-                None => {
-                    print!("{}", String::from_utf8_lossy(&receipt));
-                    Ok(())
-                }
+                None => output::raw(&String::from_utf8_lossy(&receipt)),
             }
         }
         Ledger::Block { height } => {
             let block: Value = admin.get(&format!("/blocks/{height}")).await?;
-            println!("{}", serde_json::to_string_pretty(&block)?);
-            Ok(())
+            output::raw(&(serde_json::to_string_pretty(&block)? + "\n"))
         }
     }
 }

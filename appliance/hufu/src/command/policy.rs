@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -20,7 +19,12 @@ use crate::output::{self, no};
 ///
 /// # Errors
 /// [`crate::output::Exit::No`] when the package has problems or a case fails.
-pub fn check(directory: &Path, requires: &[PathBuf], json: bool) -> anyhow::Result<()> {
+pub fn check(
+    directory: &Path,
+    requires: &[PathBuf],
+    against: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<()> {
     let sources = load(directory)?;
     let mut required = Vec::new();
     if requires.is_empty() {
@@ -35,22 +39,12 @@ pub fn check(directory: &Path, requires: &[PathBuf], json: bool) -> anyhow::Resu
     for directory in requires {
         required.push(load(directory)?);
     }
-    let mut active = BTreeMap::new();
-    let mut problems = Vec::new();
-    for sources in required.iter().chain([&sources]) {
-        match hufu_contract::check(sources, &active) {
-            Ok(contract) => {
-                active.insert(contract.name().clone(), Arc::new(contract));
-            }
-            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
-        }
-    }
-    let answer = json!({ "digest": sources.digest(), "problems": problems });
-    output::print(json, &answer, |_| match problems.is_empty() {
-        true => format!("no problems; digest {}", sources.digest()),
-        false => problems.join("\n"),
-    })?;
-    if problems.is_empty() {
+    let report = match against {
+        Some(old) => hufu_check::check_upgrade(&sources, &required, &load(old)?),
+        None => hufu_check::check_package(&sources, &required),
+    };
+    output::print(json, &report, hufu_check::Report::to_text)?;
+    if report.passed() {
         Ok(())
     } else {
         Err(no(format!("{}: the package does not pass", directory.display())))
@@ -64,13 +58,16 @@ pub fn check(directory: &Path, requires: &[PathBuf], json: bool) -> anyhow::Resu
 pub async fn run(command: Policy, config: &Path, json: bool) -> anyhow::Result<()> {
     let admin = Client::admin(&Config::load(config)?.admin_socket());
     match command {
-        Policy::Check { directory, requires } => check(&directory, &requires, json),
+        Policy::Check { directory, requires, against } => {
+            check(&directory, &requires, against.as_deref(), json)
+        }
         Policy::Deploy { directory } => {
             let package = STANDARD.encode(load(&directory)?.to_bytes());
             submitted(json, &admin.post("/proposals", &json!({ "deploy": package })).await?)
         }
         Policy::Grant { contract, role, member } => {
-            let grant = json!({ "grant": { "contract": contract, "role": role, "member": member } });
+            let grant =
+                json!({ "grant": { "contract": contract, "role": role, "member": member } });
             submitted(json, &admin.post("/proposals", &grant).await?)
         }
         Policy::Approve { proposal } => {

@@ -61,6 +61,10 @@ pub async fn run(
     let checked = hufu_report::verify_report(&report, &genesis)?;
     files::write(&arguments.out, &report)?;
     output::print(json, &json!({ "file": arguments.out, "checked": checked.statements() }), |_| {
-        format!("written to {}; verified:\n  {}", arguments.out.display(), checked.statements().join("\n  "))
+        format!(
+            "written to {}; verified:\n  {}",
+            arguments.out.display(),
+            checked.statements().join("\n  ")
+        )
     })
 }

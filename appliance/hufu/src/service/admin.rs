@@ -132,10 +132,9 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         if key == Some(&name) && text == asked.asset {
             continue;
         }
-        let parameter = action
-            .params
-            .get(&name)
-            .ok_or_else(|| anyhow::anyhow!("action `{}` has no parameter `{name}`", asked.action))?;
+        let parameter = action.params.get(&name).ok_or_else(|| {
+            anyhow::anyhow!("action `{}` has no parameter `{name}`", asked.action)
+        })?;
         let scale = match parameter.ty {
             Type::Decimal { scale, .. } => Some(scale),
             _ => None,
@@ -144,12 +143,8 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
             .map_err(|error| error.context(format!("parameter `{name}`")))?;
         params.insert(name, value);
     }
-    let invocation = Invocation {
-        contract: asked.contract,
-        action: asked.action,
-        asset: asked.asset,
-        params,
-    };
+    let invocation =
+        Invocation { contract: asked.contract, action: asked.action, asset: asked.asset, params };
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
@@ -160,10 +155,7 @@ fn outcome(entry: &LogEntry) -> Value {
     })
 }
 
-async fn receipt(
-    State(node): State<Arc<Node>>,
-    Path(transaction): Path<Digest>,
-) -> Answer<String> {
+async fn receipt(State(node): State<Arc<Node>>, Path(transaction): Path<Digest>) -> Answer<String> {
     let receipt = node.receipt(transaction).await?;
     Ok(bundle::receipt(&receipt.ok_or_else(|| not_found(format!("transaction {transaction}")))?)?)
 }

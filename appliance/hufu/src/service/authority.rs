@@ -112,8 +112,8 @@ impl Authority {
     /// # Errors
     /// What the request, the profile or the ledger does not allow.
     pub async fn issue(&self, request: IssueRequest) -> anyhow::Result<(Serial, String)> {
-        let (label, der) = pem_rfc7468::decode_vec(request.csr.as_bytes())
-            .context("the request's PEM")?;
+        let (label, der) =
+            pem_rfc7468::decode_vec(request.csr.as_bytes()).context("the request's PEM")?;
         anyhow::ensure!(
             label == "CERTIFICATE REQUEST",
             "a PEM block `{label}` instead of a certificate request"
@@ -176,7 +176,6 @@ impl Authority {
         self.issuance.stop().await;
     }
 }
-
 
 /// The role that a member's node has for what the member is.
 fn role_of_kind(kind: &Name) -> Option<Name> {

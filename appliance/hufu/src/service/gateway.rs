@@ -117,10 +117,7 @@ fn caller(node: &Node, der: &[u8]) -> anyhow::Result<Caller> {
     // A device speaks for itself, not with its owner's powers.
     let kinds = match record.kind {
         IdentityKind::Device => Default::default(),
-        _ => state
-            .member_record(&record.owner)?
-            .map(|member| member.kinds)
-            .unwrap_or_default(),
+        _ => state.member_record(&record.owner)?.map(|member| member.kinds).unwrap_or_default(),
     };
     Ok(Caller {
         member: record.owner,
@@ -156,14 +153,14 @@ impl NodeLedger {
                 active.insert(name, contract);
             }
         }
-        hufu_contract::check(&sources, &active)
-            .map(|contract| Some(Arc::new(contract)))
-            .map_err(|problems| {
+        hufu_contract::check(&sources, &active).map(|contract| Some(Arc::new(contract))).map_err(
+            |problems| {
                 anyhow::anyhow!(
                     "package {package} does not compile: {}",
                     problems.first().map(ToString::to_string).unwrap_or_default()
                 )
-            })
+            },
+        )
     }
 }
 
@@ -227,8 +224,11 @@ impl LedgerAccess for NodeLedger {
     }
 
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
-        let found =
-            self.reader().transaction(id).map_err(broken)?.ok_or(LedgerFault::NotFound("transaction"))?;
+        let found = self
+            .reader()
+            .transaction(id)
+            .map_err(broken)?
+            .ok_or(LedgerFault::NotFound("transaction"))?;
         let signer = found.transaction.body.signer.identity();
         let identity = self.reader().state().map_err(broken)?.identity(&signer).map_err(broken)?;
         Ok(Recorded {
@@ -263,9 +263,9 @@ impl LedgerAccess for NodeLedger {
         let view = self.reader().state_at(as_of).map_err(broken)?;
         let compiled =
             view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
-        let asset =
-            view.asset(contract, asset_type, key).ok_or(LedgerFault::NotFound("asset"))?;
-        let kind = if caller.kinds.is_empty() { IdentityKind::Device } else { IdentityKind::Member };
+        let asset = view.asset(contract, asset_type, key).ok_or(LedgerFault::NotFound("asset"))?;
+        let kind =
+            if caller.kinds.is_empty() { IdentityKind::Device } else { IdentityKind::Member };
         let principal = Principal {
             identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
             member: caller.member.clone(),

@@ -72,15 +72,16 @@ impl LedgerIssuance {
                 Some(_) => {
                     return Err(LedgerFault::Refused {
                         code: Outcome::Conflict.code().to_owned(),
-                        reason: format!("serial {} is on the ledger with another TBS", entry.serial),
+                        reason: format!(
+                            "serial {} is on the ledger with another TBS",
+                            entry.serial
+                        ),
                     });
                 }
                 None => None,
             };
             let first = match before {
-                Some(transaction) => {
-                    self.submitter.ledger().entry(&transaction).map_err(fault)?
-                }
+                Some(transaction) => self.submitter.ledger().entry(&transaction).map_err(fault)?,
                 None => None,
             };
             if first.is_none() {
@@ -128,8 +129,10 @@ impl IssuanceLedger for LedgerIssuance {
         _at: UnixTime,
     ) -> BoxFuture<'_, Result<Recorded, LedgerFault>> {
         async move {
-            let revocation =
-                LedgerRevocation { serial: ledger_serial(&serial).map_err(refused)?, reason: reason.code() };
+            let revocation = LedgerRevocation {
+                serial: ledger_serial(&serial).map_err(refused)?,
+                reason: reason.code(),
+            };
             let entry = self.submitter.submit(Payload::Revoke(revocation)).await.map_err(fault)?;
             Ok(Recorded { serial, height: entry.height, transaction: entry.transaction.0 })
         }
@@ -166,10 +169,9 @@ fn revocation(record: &CertificateRecord) -> Option<(UnixTime, RevocationReason)
     let (at_ms, reason) = match record.status {
         LedgerStatus::Good => return None,
         LedgerStatus::Held { at_ms } => (at_ms, RevocationReason::CertificateHold),
-        LedgerStatus::Revoked { reason, at_ms } => (
-            at_ms,
-            RevocationReason::from_code(reason).unwrap_or(RevocationReason::Unspecified),
-        ),
+        LedgerStatus::Revoked { reason, at_ms } => {
+            (at_ms, RevocationReason::from_code(reason).unwrap_or(RevocationReason::Unspecified))
+        }
     };
     Some((UnixTime::from_seconds(at_ms / 1000), reason))
 }
@@ -219,10 +221,9 @@ fn unavailable(error: &MachineError) -> LedgerFault {
 
 fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
-        hufu_node::Error::Refused(outcome) => LedgerFault::Refused {
-            code: outcome.code().to_owned(),
-            reason: outcome.to_string(),
-        },
+        hufu_node::Error::Refused(outcome) => {
+            LedgerFault::Refused { code: outcome.code().to_owned(), reason: outcome.to_string() }
+        }
         hufu_node::Error::Busy { retry_after } => {
             LedgerFault::Unavailable { reason: "too much waits".to_owned(), retry_after }
         }

@@ -69,7 +69,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
     let statement: Arc<dyn Signer> =
         Arc::new(TokenSigner::new(keyring::key(&custody, label::STATEMENT)?)?);
 
-    let store = hufu_store::EmbeddedStore::open(&config.data("state"))
+    let store = hufu_store::EmbeddedStore::open(config.data("state"))
         .context("the store in the data directory")?;
     let machine = Machine::open(Arc::new(store), genesis.clone()).context("the state")?;
     let supervision = Supervision::open(&config, machine.reader())?;
@@ -121,14 +121,10 @@ async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
         tasks.spawn(listen::plain(listener, router, stopping.clone()));
     }
     if node.config.is_authority() {
-        let authority = Authority::start(
-            &node.config,
-            &node.genesis,
-            &node.custody,
-            node.submitter.clone(),
-        )
-        .await
-        .context("the certification authority")?;
+        let authority =
+            Authority::start(&node.config, &node.genesis, &node.custody, node.submitter.clone())
+                .await
+                .context("the certification authority")?;
         if let Some(address) = services.status {
             let listener = listen::bind("services.status", address).await?;
             tasks.spawn(listen::plain(listener, authority.status.clone(), stopping.clone()));
@@ -180,12 +176,10 @@ async fn spawn_tls_services(
     statement: Arc<dyn Signer>,
     stopping: &listen::Stop,
 ) -> anyhow::Result<()> {
-    let root = rustls::pki_types::CertificateDer::from(
-        node.genesis.authority.root_certificate.clone(),
-    );
-    let issuing = rustls::pki_types::CertificateDer::from(
-        node.genesis.authority.issuing_certificate.clone(),
-    );
+    let root =
+        rustls::pki_types::CertificateDer::from(node.genesis.authority.root_certificate.clone());
+    let issuing =
+        rustls::pki_types::CertificateDer::from(node.genesis.authority.issuing_certificate.clone());
     // Clients may leave the issuing certificate out: it is in the genesis file.
     let roots = tls::roots([root, issuing])?;
     let config = tls::server(node.certificate.clone(), roots, node.config.services.tls12)?;
@@ -216,7 +210,11 @@ async fn spawn_tls_services(
 /// The token must be the one that joined the consortium.
 fn check_keys(config: &Config, genesis: &Genesis, custody: &Custody) -> anyhow::Result<()> {
     let member = genesis.member(&config.member.name).with_context(|| {
-        format!("member `{}` is not in the genesis file {}", config.member.name, config.paths.genesis.display())
+        format!(
+            "member `{}` is not in the genesis file {}",
+            config.member.name,
+            config.paths.genesis.display()
+        )
     })?;
     for (label, expected) in
         [(label::VOTE, &member.vote_key), (label::STATEMENT, &member.statement_key)]

@@ -67,7 +67,8 @@ pub fn look(node: &Node) {
         reasons.push(format!("read model: {error}; delete it to have it rebuilt"));
     }
     let services = &node.config.services;
-    if (services.gateway.is_some() || services.est.is_some()) && node.certificate.current().is_none()
+    if (services.gateway.is_some() || services.est.is_some())
+        && node.certificate.current().is_none()
     {
         reasons.push(
             "no TLS certificate: have tls.csr certified and run `hufu cert install`".to_owned(),
@@ -85,18 +86,48 @@ async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> 
     let operational = u64::from(node.health.condition().state == State::Operational);
     let mut text = String::new();
     for (name, kind, help, value) in [
-        ("hufu_operational", "gauge", "Whether the node does all it is configured for.", operational),
+        (
+            "hufu_operational",
+            "gauge",
+            "Whether the node does all it is configured for.",
+            operational,
+        ),
         ("hufu_ledger_height", "gauge", "Last executed height.", applied.height),
-        ("hufu_ledger_final_height", "gauge", "Last height known to be final.", ledger.ordering.final_height),
+        (
+            "hufu_ledger_final_height",
+            "gauge",
+            "Last height known to be final.",
+            ledger.ordering.final_height,
+        ),
         ("hufu_ledger_view", "gauge", "Last finalized view.", ledger.ordering.view),
         ("hufu_ledger_transactions_total", "counter", "Transactions in the log.", applied.log_size),
-        ("hufu_ledger_waiting", "gauge", "Transactions that wait for a block.", ledger.waiting as u64),
+        (
+            "hufu_ledger_waiting",
+            "gauge",
+            "Transactions that wait for a block.",
+            ledger.waiting as u64,
+        ),
         ("hufu_ledger_waiting_bytes", "gauge", "Bytes of them.", ledger.waiting_bytes as u64),
-        ("hufu_validators_missing", "gauge", "Validators that have not voted lately.", node.missing().len() as u64),
+        (
+            "hufu_validators_missing",
+            "gauge",
+            "Validators that have not voted lately.",
+            node.missing().len() as u64,
+        ),
         ("hufu_read_model_height", "gauge", "Height of the read model.", node.supervision.height()),
         ("hufu_token_signatures_total", "counter", "Signatures by the token.", counters.signatures),
-        ("hufu_token_recoveries_total", "counter", "Times the token was lost and came back.", counters.recoveries),
-        ("hufu_token_queue_length", "gauge", "Requests that wait for the token.", counters.queue_length as u64),
+        (
+            "hufu_token_recoveries_total",
+            "counter",
+            "Times the token was lost and came back.",
+            counters.recoveries,
+        ),
+        (
+            "hufu_token_queue_length",
+            "gauge",
+            "Requests that wait for the token.",
+            counters.queue_length as u64,
+        ),
     ] {
         // Writing to a String cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");

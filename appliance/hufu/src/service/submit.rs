@@ -36,11 +36,6 @@ impl Submitter {
         &self.ledger
     }
 
-    /// The consortium.
-    pub fn chain(&self) -> Digest {
-        self.chain
-    }
-
     /// Submits a payload and waits until it took effect.
     ///
     /// # Errors

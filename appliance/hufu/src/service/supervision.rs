@@ -173,7 +173,9 @@ struct LedgerPackages<'a>(&'a LedgerReader);
 impl Packages for LedgerPackages<'_> {
     fn tables(&self, contract: &Name, digest: &Digest) -> Option<Vec<TableSpec>> {
         let compiled = compile(self.0, digest)
-            .inspect_err(|error| tracing::error!(%contract, error = format!("{error:#}"), "package"))
+            .inspect_err(
+                |error| tracing::error!(%contract, error = format!("{error:#}"), "package"),
+            )
             .ok()??;
         Some(contract_tables(&compiled))
     }

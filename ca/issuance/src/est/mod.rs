@@ -11,7 +11,7 @@
 //!
 //! A label names a profile; without one the profile is the configured default.
 //! Enrolment authenticates by client certificate, or by HTTP Basic with an
-//! [enrolment token](crate::tokens) (section 3.2.3).
+//! [enrolment token](crate::Tokens) (section 3.2.3).
 //!
 //! Not here: `/fullcmc` and `/serverkeygen` (a device's key is made in the
 //! device), and linking of TLS and proof of possession (section 3.5): the

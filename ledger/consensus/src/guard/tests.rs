@@ -38,12 +38,11 @@ fn contradictions_are_refused_and_repetitions_answered_alike() {
     let notarize = vote(0, 5, Phase::Notarize, 1);
     let first = ask(&guard, &notarize, &counter).unwrap();
     assert_eq!(ask(&guard, &notarize, &counter).unwrap(), first);
-    for refused in [vote(0, 5, Phase::Notarize, 2)] {
-        assert!(matches!(
-            ask(&guard, &refused, &counter),
-            Err(Error::Guard(GuardError::Conflict { epoch: 0, view: 5, .. }))
-        ));
-    }
+    let refused = vote(0, 5, Phase::Notarize, 2);
+    assert!(matches!(
+        ask(&guard, &refused, &counter),
+        Err(Error::Guard(GuardError::Conflict { epoch: 0, view: 5, .. }))
+    ));
     ask(&guard, &vote(0, 5, Phase::Finalize, 1), &counter).unwrap();
     assert!(ask(&guard, &vote(0, 5, Phase::Nullify, 9), &counter).is_err());
     assert!(ask(&guard, &vote(0, 5, Phase::Finalize, 2), &counter).is_err());

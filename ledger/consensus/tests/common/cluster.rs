@@ -43,8 +43,7 @@ impl Cluster {
         link: Link,
     ) -> Self {
         let count = disks.len() as u8;
-        let network =
-            Simulation::new(context.child("simulation"), seed, (0..count).map(key), link);
+        let network = Simulation::new(context.child("simulation"), seed, (0..count).map(key), link);
         Self {
             context,
             network,

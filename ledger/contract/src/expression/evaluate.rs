@@ -193,12 +193,8 @@ impl Code {
                 };
                 Value::Int(i64::try_from(size).map_err(|_| Fault::Overflow)?)
             }
-            Self::Least(items) => {
-                all(items, scope)?.into_iter().min().ok_or(Fault::Missing)?
-            }
-            Self::Greatest(items) => {
-                all(items, scope)?.into_iter().max().ok_or(Fault::Missing)?
-            }
+            Self::Least(items) => all(items, scope)?.into_iter().min().ok_or(Fault::Missing)?,
+            Self::Greatest(items) => all(items, scope)?.into_iter().max().ok_or(Fault::Missing)?,
             Self::Truncate { of, from, to, result } => {
                 let value = i128::from(whole(of.evaluate(scope)?.as_ref())?);
                 number(rescale(value, *from, *to), *result)?

@@ -27,9 +27,9 @@
 pub mod ast;
 pub mod evaluate;
 pub mod parse;
-pub mod typing;
 #[cfg(test)]
 mod tests;
+pub mod typing;
 
 pub use ast::Expression;
 pub use evaluate::{Fault, Scope};

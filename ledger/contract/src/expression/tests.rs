@@ -106,8 +106,7 @@ fn evaluate(source: &str, wanted: &Type, change: impl Fn(&mut Asset)) -> Result<
         ]),
     };
     change(&mut asset);
-    let params =
-        BTreeMap::from([(name("hours"), Value::Int(3)), (name("times"), Value::Int(2))]);
+    let params = BTreeMap::from([(name("hours"), Value::Int(3)), (name("times"), Value::Int(2))]);
     let context = Context {
         principal: Principal {
             identity: IdentityId(Digest::default()),
@@ -170,10 +169,7 @@ fn what_faults() {
     assert_eq!(truth("asset.note == 'x'"), Err(Fault::Missing));
     assert_eq!(truth("asset.count / (params.times - 2) == 1"), Err(Fault::DivisionByZero));
     assert_eq!(truth("asset.count % (params.times - 2) == 1"), Err(Fault::DivisionByZero));
-    assert_eq!(
-        truth("asset.count * 9223372036854775807 == 1"),
-        Err(Fault::Overflow)
-    );
+    assert_eq!(truth("asset.count * 9223372036854775807 == 1"), Err(Fault::Overflow));
     assert_eq!(truth("block.time - 6000 > asset.opened"), Err(Fault::Overflow));
     let nowhere = |asset: &mut Asset| {
         asset.fields.insert(name("device"), Value::Ref("D2".into()));
@@ -263,9 +259,20 @@ fn trees() -> impl Strategy<Value = Expression> {
     leaf.prop_recursive(4, 40, 3, move |inner| {
         let boxed = inner.clone().prop_map(Box::new);
         let binary = prop::sample::select(vec![
-            Binary::Or, Binary::And, Binary::Equal, Binary::Unequal, Binary::Less,
-            Binary::LessOrEqual, Binary::Greater, Binary::GreaterOrEqual, Binary::In, Binary::Add,
-            Binary::Subtract, Binary::Multiply, Binary::Divide, Binary::Remainder,
+            Binary::Or,
+            Binary::And,
+            Binary::Equal,
+            Binary::Unequal,
+            Binary::Less,
+            Binary::LessOrEqual,
+            Binary::Greater,
+            Binary::GreaterOrEqual,
+            Binary::In,
+            Binary::Add,
+            Binary::Subtract,
+            Binary::Multiply,
+            Binary::Divide,
+            Binary::Remainder,
         ]);
         let unary = prop::sample::select(vec![Unary::Not, Unary::Negate]);
         let items = prop::collection::vec(inner, 0..3);

@@ -142,13 +142,10 @@ impl Environment<'_> {
                 number_parts(&kind, operand)?;
                 Ok((fold(Code::Negate(Box::new(code)), expression)?, kind))
             }
-            Node::Binary(operator, left, right) => {
-                self.binary(expression, *operator, left, right)
-            }
+            Node::Binary(operator, left, right) => self.binary(expression, *operator, left, right),
             Node::Choice(condition, one, other) => {
                 let condition = self.truth(condition)?;
-                let (one, other, kind) =
-                    unify(self.typed(one)?, self.typed(other)?, expression)?;
+                let (one, other, kind) = unify(self.typed(one)?, self.typed(other)?, expression)?;
                 let code = Code::Choice(Box::new(condition), Box::new(one), Box::new(other));
                 Ok((code, kind))
             }
@@ -203,9 +200,7 @@ impl Environment<'_> {
             "row" => {
                 let Some(row) = self.row else { return fail(of, "there is no `row` here") };
                 match row.iter().enumerate().find(|(_, (name, _))| name.as_str() == field) {
-                    Some((position, (_, ty))) => {
-                        Ok((Code::Column(position), Kind::Of(ty.clone())))
-                    }
+                    Some((position, (_, ty))) => Ok((Code::Column(position), Kind::Of(ty.clone()))),
                     None => unknown(list_of(row.keys())),
                 }
             }
@@ -356,8 +351,7 @@ impl Environment<'_> {
             }
             ("has", [of]) => {
                 let (code, _) = self.typed(of)?;
-                let named =
-                    matches!(code, Code::Asset(_) | Code::Param(_) | Code::Follow { .. });
+                let named = matches!(code, Code::Asset(_) | Code::Param(_) | Code::Follow { .. });
                 if !named {
                     return fail(of, "`has` wants a field: `has(asset.field)`");
                 }
@@ -416,9 +410,7 @@ impl Environment<'_> {
             ("truncate", _) => fail(expression, "`truncate` takes a number and its decimals"),
             _ => fail(
                 expression,
-                format!(
-                    "no function `{name}`; there are size, has, min, max, abs and truncate"
-                ),
+                format!("no function `{name}`; there are size, has, min, max, abs and truncate"),
             ),
         }
     }
@@ -433,9 +425,7 @@ fn part_of(asset: &AssetType, field: &str, at: &Expression) -> Result<(Part, Kin
         return Ok((Part::Key, Kind::Of(Type::Id)));
     }
     match asset.fields.get_key_value(field) {
-        Some((name, declared)) => {
-            Ok((Part::Field(name.clone()), Kind::Of(declared.ty.clone())))
-        }
+        Some((name, declared)) => Ok((Part::Field(name.clone()), Kind::Of(declared.ty.clone()))),
         None => fail(
             at,
             format!(
@@ -500,12 +490,7 @@ fn held(scale: Option<u8>) -> Number {
 }
 
 /// The kind of `left * right` or `left / right`.
-fn product(
-    operator: Binary,
-    left: &Kind,
-    right: &Kind,
-    at: &Expression,
-) -> Result<Kind> {
+fn product(operator: Binary, left: &Kind, right: &Kind, at: &Expression) -> Result<Kind> {
     let (left_scale, left_unit) = number_parts(left, at)?;
     let (right_scale, right_unit) = number_parts(right, at)?;
     let scale = match (operator, left_scale, right_scale) {
@@ -531,8 +516,7 @@ fn product(
         (left, right) => {
             let count = Unit::count();
             let (left, right) = (left.as_ref().unwrap_or(&count), right.as_ref().unwrap_or(&count));
-            let unit =
-                if operator == Binary::Divide { left.per(right) } else { left.times(right) };
+            let unit = if operator == Binary::Divide { left.per(right) } else { left.times(right) };
             unit.or_else(|message| fail(at, message))?
         }
     };
@@ -619,8 +603,8 @@ fn adopt_scale(code: Code, kind: &Kind, scale: Option<u8>, at: &Expression) -> R
         if from > to {
             return fail(at, format!("has {from} decimals where there are {to}"));
         }
-        let digits = rescale(i128::from(digits), from, to)
-            .and_then(|digits| i64::try_from(digits).ok());
+        let digits =
+            rescale(i128::from(digits), from, to).and_then(|digits| i64::try_from(digits).ok());
         match (digits, scale) {
             (None, _) => fail(at, "the number does not fit into 64 bits"),
             (Some(digits), None) => Ok(Value::Int(digits)),

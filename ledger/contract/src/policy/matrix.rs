@@ -74,9 +74,13 @@ impl Known<'_> {
             Some("All") => Some(true),
             Some("==") => self.is_entity(variable, entity),
             Some("in") => match constraint["entities"].as_array() {
-                Some(entities) => entities.iter().fold(Some(false), |truth, entity| {
-                    or(truth, self.is_in(variable, entity))
-                }),
+                Some(entities) => {
+                    let mut within = Some(false);
+                    for entity in entities {
+                        within = or(within, self.is_in(variable, entity));
+                    }
+                    within
+                }
                 None => self.is_in(variable, entity),
             },
             Some("is") => {
@@ -143,7 +147,9 @@ impl Known<'_> {
                 }
                 self.is_in(left["Var"].as_str()?, entity)
             }
-            "is" if operands["in"].is_null() => self.is_type(left["Var"].as_str()?, operands["entity_type"].as_str()),
+            "is" if operands["in"].is_null() => {
+                self.is_type(left["Var"].as_str()?, operands["entity_type"].as_str())
+            }
             "contains" => {
                 let text = self.text(right)?;
                 let items = left["Set"].as_array()?;

@@ -70,8 +70,9 @@ impl Policies {
     ) -> Result<Self, Vec<Problem>> {
         let problem = |message: String| vec![Problem::new(POLICY, 0, "", message)];
         let text = schema::text(package, dependencies);
-        let (schema, _) = Schema::from_cedarschema_str(&text)
-            .map_err(|error| problem(format!("no schema follows from contract.toml: {}", chain(&error))))?;
+        let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| {
+            problem(format!("no schema follows from contract.toml: {}", chain(&error)))
+        })?;
         let policies = PolicySet::from_str(source).map_err(|errors| {
             errors.iter().map(|error| located(source, "", error)).collect::<Vec<_>>()
         })?;
@@ -98,7 +99,9 @@ impl Policies {
                     policy.id().to_string(),
                     "its conditions are nested too deep; split the policy",
                 )),
-                Err(error) => problems.push(Problem::new(POLICY, 0, policy.id().to_string(), chain(&error))),
+                Err(error) => {
+                    problems.push(Problem::new(POLICY, 0, policy.id().to_string(), chain(&error)))
+                }
             }
         }
         if !problems.is_empty() {
@@ -107,10 +110,10 @@ impl Policies {
         let validator = Validator::new(schema);
         let result = validator.validate_with_level(&policies, ValidationMode::Strict, MAX_LEVEL);
         for error in result.validation_errors() {
-            problems.push(located(source, &error.policy_id().to_string(), error));
+            problems.push(located(source, error.policy_id().as_ref(), error));
         }
         for warning in result.validation_warnings() {
-            problems.push(located(source, &warning.policy_id().to_string(), warning));
+            problems.push(located(source, warning.policy_id().as_ref(), warning));
         }
         if !problems.is_empty() {
             problems.sort();
@@ -222,7 +225,7 @@ pub(crate) fn entity(type_name: &str, id: &str) -> Result<EntityUid, String> {
 }
 
 /// A Cedar error as a problem with its line.
-fn located(source: &str, policy: &str, error: &(impl Diagnostic + std::error::Error)) -> Problem {
+fn located(source: &str, policy: &str, error: &impl Diagnostic) -> Problem {
     let at = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
     let mut message = chain(error);
     // Cedar repeats the policy's number in front of what is wrong with it.

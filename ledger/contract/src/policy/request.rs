@@ -12,8 +12,8 @@ use hufu_proof::{Name, Value};
 
 use super::schema::{namespace, type_name};
 use super::{Guard, MAX_LEVEL, Policies};
-use crate::expression::evaluate::kind_name;
 use crate::contract::Catalogue;
+use crate::expression::evaluate::kind_name;
 use crate::package::{Action, AssetType, Package};
 use crate::types::{Type, hex_text};
 use crate::world::{Asset, Member, Principal, World};
@@ -163,7 +163,12 @@ impl Builder<'_> {
         self.guard.attributes.contains(attribute)
     }
 
-    fn add(&mut self, uid: EntityUid, attributes: Attributes, parents: HashSet<EntityUid>) -> Option<()> {
+    fn add(
+        &mut self,
+        uid: EntityUid,
+        attributes: Attributes,
+        parents: HashSet<EntityUid>,
+    ) -> Option<()> {
         self.entities.push(if attributes.is_empty() {
             Entity::new_no_attrs(uid, parents)
         } else {
@@ -232,7 +237,8 @@ impl Builder<'_> {
             Subject::Asset { key, asset } => {
                 let own = uid(own_type, key);
                 let declared = question.catalogue.asset_type(&self.names.contract, question.on)?;
-                let identity = (self.names.contract.clone(), question.on.clone(), (*key).to_owned());
+                let identity =
+                    (self.names.contract.clone(), question.on.clone(), (*key).to_owned());
                 self.loaded.insert(identity);
                 let attributes = self.attributes(declared, key, asset, 1)?;
                 self.add(own.clone(), attributes, HashSet::new())?;
@@ -244,7 +250,12 @@ impl Builder<'_> {
                 let mut attributes = Attributes::new();
                 let target = uid(self.names.reference(contract, asset_type)?, device);
                 attributes.insert("device".into(), RestrictedExpression::new_entity_uid(target));
-                self.pending.push_back(((*contract).clone(), (*asset_type).clone(), (*device).to_owned(), 2));
+                self.pending.push_back((
+                    (*contract).clone(),
+                    (*asset_type).clone(),
+                    (*device).to_owned(),
+                    2,
+                ));
                 self.add(own.clone(), attributes, HashSet::new())?;
                 Some(own)
             }
@@ -253,7 +264,8 @@ impl Builder<'_> {
 
     fn context(&mut self) -> Option<CedarContext> {
         let block = |height: u64, time_ms: u64| {
-            let fields = [("height".to_owned(), long(height)?), ("time".to_owned(), long(time_ms)?)];
+            let fields =
+                [("height".to_owned(), long(height)?), ("time".to_owned(), long(time_ms)?)];
             RestrictedExpression::new_record(fields).ok()
         };
         let pairs = match &self.question.circumstances {
@@ -325,18 +337,25 @@ impl Builder<'_> {
             (Type::Ref { contract, asset }, Value::Ref(key)) => {
                 match self.names.reference(contract, asset) {
                     Some(target) => {
-                        self.pending.push_back((contract.clone(), asset.clone(), key.clone(), level));
+                        self.pending.push_back((
+                            contract.clone(),
+                            asset.clone(),
+                            key.clone(),
+                            level,
+                        ));
                         RestrictedExpression::new_entity_uid(uid(target, key))
                     }
                     None => text(key),
                 }
             }
             (Type::List { of, .. }, Value::List(items)) => {
-                let items = items.iter().map(|item| self.item(of, item)).collect::<Option<Vec<_>>>();
+                let items =
+                    items.iter().map(|item| self.item(of, item)).collect::<Option<Vec<_>>>();
                 RestrictedExpression::new_set(items?)
             }
             (Type::Set { of, .. }, Value::Set(items)) => {
-                let items = items.iter().map(|item| self.item(of, item)).collect::<Option<Vec<_>>>();
+                let items =
+                    items.iter().map(|item| self.item(of, item)).collect::<Option<Vec<_>>>();
                 RestrictedExpression::new_set(items?)
             }
             _ => return None,

@@ -69,9 +69,8 @@ pub(crate) fn text(
             ),
         );
     }
-    let list = |names: Vec<&Name>| {
-        names.into_iter().map(type_name).collect::<Vec<String>>().join(", ")
-    };
+    let list =
+        |names: Vec<&Name>| names.into_iter().map(type_name).collect::<Vec<String>>().join(", ");
     if !package.streams.is_empty() {
         line(
             &mut schema,
@@ -128,8 +127,20 @@ pub(crate) fn namespace(contract: &Name) -> String {
 /// Names that a type cannot have, because Cedar has them.
 pub(crate) fn is_reserved_type(name: &Name) -> bool {
     const RESERVED: [&str; 14] = [
-        "Action", "Bool", "Boolean", "Datetime", "Decimal", "Duration", "Entity", "Extension",
-        "Identity", "Ipaddr", "Long", "Member", "Record", "Role",
+        "Action",
+        "Bool",
+        "Boolean",
+        "Datetime",
+        "Decimal",
+        "Duration",
+        "Entity",
+        "Extension",
+        "Identity",
+        "Ipaddr",
+        "Long",
+        "Member",
+        "Record",
+        "Role",
     ];
     let name = type_name(name);
     RESERVED.contains(&name.as_str()) || name == "Set" || name == "String"

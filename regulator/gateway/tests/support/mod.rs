@@ -389,8 +389,7 @@ fn parameters(json: Value) -> BTreeMap<String, Value> {
 pub fn play(node: &Node) -> Scene {
     let (registry_sources, supervision_sources) =
         (package("device-registry"), package("operation-supervision"));
-    let registry =
-        Arc::new(hufu_contract::check(&registry_sources, &BTreeMap::new()).unwrap());
+    let registry = Arc::new(hufu_contract::check(&registry_sources, &BTreeMap::new()).unwrap());
     let known = BTreeMap::from([(registry.name().clone(), Arc::clone(&registry))]);
     let supervision = Arc::new(hufu_contract::check(&supervision_sources, &known).unwrap());
     node.know(&registry);

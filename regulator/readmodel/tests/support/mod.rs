@@ -126,7 +126,10 @@ impl Chain {
                     created: false,
                     asset: hufu_contract::Asset {
                         state: name(state),
-                        fields: fields.into_iter().map(|(field, value)| (name(field), value)).collect(),
+                        fields: fields
+                            .into_iter()
+                            .map(|(field, value)| (name(field), value))
+                            .collect(),
                     },
                 }),
                 Deed::Rows(contract, stream, device, sequence, rows) => {
@@ -226,11 +229,7 @@ pub fn example() -> Chain {
     chain.block(Vec::new());
     chain.block(vec![Deed::Deploy("equipment-leasing", "1.0.0", package())]);
     chain.block(vec![put("L1", "active", "plant", 100), put("L2", "active", "yard", 7)]);
-    chain.block(vec![
-        put("L1", "active", "plant", 300),
-        Deed::Refused,
-        rows("D1", 1, &[20, 95]),
-    ]);
+    chain.block(vec![put("L1", "active", "plant", 300), Deed::Refused, rows("D1", 1, &[20, 95])]);
     chain.block(vec![put("L1", "ended", "plant", 0), rows("D2", 1, &[30]), rows("D1", 2, &[99])]);
     chain
 }

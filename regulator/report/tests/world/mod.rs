@@ -76,10 +76,7 @@ pub fn finality(genesis: &Genesis, header: &Header, view: u64) -> FinalityProof 
     let votes = validators.iter().enumerate().take(3).map(|(validator, member)| {
         let signer = seeds.iter().find(|one| one.public_key() == member.vote_key).unwrap();
         let signature: p256::ecdsa::Signature = signer.0.sign(&message);
-        Vote {
-            validator: validator as u16,
-            signature: signature.normalize_s().to_bytes().into(),
-        }
+        Vote { validator: validator as u16, signature: signature.normalize_s().to_bytes().into() }
     });
     let votes = votes.collect();
     let certificate = FinalityCertificate { epoch: 0, view, parent_view: view - 1, block, votes };

@@ -126,11 +126,11 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
             if !arguments.exit {
                 println!("{}", next::what_to_try(&consortium, &summary)?);
                 while !matches!(event.recv()?, Event::Interrupted) {}
-                println!("\nstopping");
+                eprintln!("\nstopping");
             }
             consortium.stop_all()?;
             if !arguments.exit {
-                println!(
+                eprintln!(
                     "stopped; state is kept in {} (`--dir` goes on from there, `rm -r` removes it)",
                     directory.display()
                 );
