@@ -40,7 +40,11 @@ fn receipts_of_accepted_and_refused_transactions_verify() {
         Receipt::decode(&bytes).unwrap().verify(&genesis).unwrap();
         let mut lie = receipt.clone();
         lie.entry.outcome = Outcome::Policy;
-        assert_eq!(lie.verify(&genesis), Err(ReceiptError::LogPath));
+        let refused = lie.verify(&genesis);
+        assert!(
+            matches!(refused, Err(ReceiptError::LogPath | ReceiptError::Signature(_))),
+            "{refused:?}"
+        );
     }
     assert_eq!(reader.receipt(&Digest::of(b"none")).unwrap(), None);
 }

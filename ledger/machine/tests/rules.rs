@@ -208,7 +208,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
         ("parent", |block| block.header.parent = Digest::of(b"other")),
         ("time_ms", |block| block.header.time_ms = START),
         ("executed is not of an earlier", |block| block.header.executed = Commitment::default()),
-        ("executed is of a height before", |block| block.header.executed.height = 2),
+        ("executed is of a height before", |block| block.header.executed.height = 3),
         ("transactions_root", |block| block.transactions.clear()),
         ("differs", |block| block.header.executed.state_root = Digest::of(b"other")),
     ];

@@ -77,7 +77,8 @@ fn an_issuance_takes_effect_as_a_whole_or_not_at_all() {
     let mut node = Node::new();
     let authority = key("authority");
     node.must(&authority, issue(vec![issuance("pump", 1)]));
-    let with = |change: &dyn Fn(&mut Issuance)| {
+    type Change<'a> = &'a dyn Fn(&mut Issuance);
+    let with = |change: Change<'_>| {
         let mut bad = issuance("bad", 8);
         change(&mut bad);
         issue(vec![issuance("good", 7), bad])

@@ -368,8 +368,8 @@ when { resource.owner == principal.member };
 
 permit (principal in Role::"reader", action == Action::"add", resource is Meter);
 
-permit (principal, action == Action::"append", resource is Meter)
-when { resource.state == "open" };
+permit (principal, action == Action::"append", resource is Reading)
+when { principal.kind == "device" && resource.device.state == "open" };
 
 permit (principal, action == Action::"read", resource is Meter);
 "#;
