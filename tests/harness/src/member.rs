@@ -203,6 +203,7 @@ listen = "{network}"
 peers = {{ {peers} }}
 
 [services]
+names = ["127.0.0.1"]
 gateway = "{gateway}"
 metrics = "{metrics}"
 "#,
