@@ -241,8 +241,8 @@ peers = { maker = "127.0.0.1:7000" }
     fn what_is_wrong_is_named_with_its_place() {
         for (from, to, words) in [
             ("label", "lable", "unknown field `lable`"),
-            ("label", "lable", "line 11"),
-            ("listen = \"127", "listen = \"x127", "line 13"),
+            ("label", "lable", "line 10"),
+            ("listen = \"127", "listen = \"x127", "line 12"),
             ("name = \"maker\"", "name = \"Maker\"", "is not a name"),
             ("kinds = [\"maker\"]", "kinds = []", "member.kinds"),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),

@@ -246,12 +246,13 @@ fn genesis() -> Result<Genesis, WorldError> {
         }
         let seed = Digest::of(format!("hufu case vote {member}").as_bytes());
         let vote = p256::SecretKey::from_slice(seed.as_bytes()).map_err(fixture)?;
-        let point = vote.public_key().to_sec1_bytes();
+        let vote = p256::ecdsa::SigningKey::from(vote);
+        let point = vote.verifying_key().to_sec1_point(true);
         members.push(Member {
             name: name(member)?,
             title: BTreeMap::from([("en".to_owned(), member.to_owned())]),
             kinds,
-            vote_key: PublicKey::new(Algorithm::EcdsaP256, &point).map_err(fixture)?,
+            vote_key: PublicKey::new(Algorithm::EcdsaP256, point.as_bytes()).map_err(fixture)?,
             statement_key: Key::of(member).public()?,
         });
     }

@@ -167,6 +167,8 @@ mod tests {
         ];
         let mut met = 0;
         for source in sources {
+            // This very test speaks of the call as well.
+            let source = source.split("#[cfg(test)]").next().unwrap();
             for part in source.split("ApiProblem::new(").skip(1) {
                 let Some(code) = part.trim_start().strip_prefix('"') else { continue };
                 let code = code.split('"').next().unwrap();

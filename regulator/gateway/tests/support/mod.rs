@@ -459,7 +459,11 @@ pub fn caller(member: &str) -> Caller {
         member: name(member),
         kinds: BTreeSet::from([name(member)]),
         subject: format!("CN={member} client"),
-        identity: Some(SeedSigner::new(seed(member)).public_key().identity()),
+        // A stranger's key is not on the ledger.
+        identity: MEMBERS
+            .iter()
+            .find(|one| one.0 == member)
+            .map(|one| SeedSigner::new(one.1).public_key().identity()),
     }
 }
 
