@@ -87,8 +87,9 @@ fn processes_of(directory: &Path) -> anyhow::Result<Vec<String>> {
 /// Lines that are to be pasted, once the demonstration shows them.
 fn what_to_try(running: &mut Child) -> anyhow::Result<Vec<String>> {
     let output = BufReader::new(running.stdout.take().context("standard output")?);
+    let mut output = output.lines();
     let mut lines = Vec::new();
-    for line in output.lines() {
+    while let Some(line) = output.next() {
         let line = line?;
         let command = line.trim();
         let is_command =
@@ -100,6 +101,8 @@ fn what_to_try(running: &mut Child) -> anyhow::Result<Vec<String>> {
         if command.ends_with(".html") && !command.contains(' ') {
             lines.pop();
             ensure!(Path::new(command).exists(), "{command} is not there");
+            // Whoever shows it goes on showing; a closed pipe would end the show.
+            std::thread::spawn(move || output.for_each(drop));
             return Ok(lines);
         }
     }

@@ -18,14 +18,13 @@ struct Step {
 /// last, so that their closing lines are the last ones seen.
 const STEPS: &[Step] = &[
     Step { name: "fmt", does: "formatting", run: |_| format_check() },
-    Step { name: "clippy", does: "lints, warnings are errors", run: |_| clippy() },
+    Step { name: "clippy", does: "lints, warnings are errors, in tests and benches too", run: |_| clippy() },
     Step {
         name: "deny",
         does: "licences, sources and duplicates of dependencies",
         run: |_| deny(),
     },
     Step { name: "doc", does: "documentation builds without a warning", run: |_| documentation() },
-    Step { name: "bench", does: "benches compile", run: |_| benches() },
     Step { name: "fuzz", does: "each fuzz target for a few seconds", run: fuzz_targets },
     Step { name: "test", does: "all tests, whole-system tests among them", run: cargo_test },
 ];
@@ -158,10 +157,6 @@ fn documentation() -> Result<(), String> {
         cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])?
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
-}
-
-fn benches() -> Result<(), String> {
-    command::run(&mut cargo(&["bench", "--locked", "--workspace", "--no-run"])?)
 }
 
 fn fuzz_targets(tests: &mut Tests) -> Result<(), String> {
