@@ -3,7 +3,7 @@
 //! Every variant has a stable code ([`CaError::code`]) and an HTTP status
 //! ([`CaError::status`]); [`CODES`] is the whole table. EST answers with the
 //! sentence as plain text (RFC 7030 section 4.2.3 allows it), the JSON
-//! interfaces with an RFC 9457 problem document ([`crate::problem`]). Nothing
+//! interfaces with an RFC 9457 problem document ([`crate::Problem`]). Nothing
 //! secret stands in a message: what belongs to the inside is in the source
 //! and goes to the log only.
 

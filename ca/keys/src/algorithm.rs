@@ -123,7 +123,7 @@ impl KeyAlgorithm {
     }
 
     /// `SubjectPublicKeyInfo` around a point in the form of
-    /// [`Self::spki_point_len`].
+    /// what SPKI has.
     pub(crate) fn spki_der(self, point: &[u8]) -> Vec<u8> {
         let prefix = match self {
             Self::P256 => SPKI_P256,

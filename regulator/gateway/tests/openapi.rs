@@ -273,8 +273,7 @@ async fn every_documented_answer_is_given_and_no_other() {
     let too_large = |one: &&(String, String, u16, String)| {
         one.0 == "post" && one.1 == "/v1/reports" && one.2 == 422
     };
-    let unseen: Vec<_> =
-        documented.difference(&observed).filter(|one| !too_large(one)).collect();
+    let unseen: Vec<_> = documented.difference(&observed).filter(|one| !too_large(one)).collect();
     assert!(unseen.is_empty(), "documented, but not seen: {unseen:#?}");
 }
 

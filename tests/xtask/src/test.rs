@@ -18,7 +18,11 @@ struct Step {
 /// last, so that their closing lines are the last ones seen.
 const STEPS: &[Step] = &[
     Step { name: "fmt", does: "formatting", run: |_| format_check() },
-    Step { name: "clippy", does: "lints, warnings are errors, in tests and benches too", run: |_| clippy() },
+    Step {
+        name: "clippy",
+        does: "lints, warnings are errors, in tests and benches too",
+        run: |_| clippy(),
+    },
     Step {
         name: "deny",
         does: "licences, sources and duplicates of dependencies",
