@@ -122,8 +122,8 @@ impl KeyAlgorithm {
         }
     }
 
-    /// `SubjectPublicKeyInfo` around a point in the form of
-    /// what SPKI has.
+    /// `SubjectPublicKeyInfo` around a point: uncompressed SEC 1, or the 32
+    /// octets of Ed25519.
     pub(crate) fn spki_der(self, point: &[u8]) -> Vec<u8> {
         let prefix = match self {
             Self::P256 => SPKI_P256,
