@@ -407,10 +407,11 @@ fn a_session_limit_leaves_a_smaller_pool() {
     isolated(|site| {
         let faults = site.faults();
         let config = TokenConfig { workers: 4, ..config(site, &faults) };
-        // The anchor, two workers; one of the two spare is for making keys.
+        // The anchor and at least two workers; how many of the four get a session
+        // while others back off is a race.
         faults.set(Knob::SessionLimit, 4);
         let custody = Custody::open(config, site.pin()).unwrap();
-        eventually("full", || faults.read(Meter::Sessions) == 4);
+        eventually("nearly full", || faults.read(Meter::Sessions) >= 3);
         faults.set(Knob::SessionLimit, 5);
         let mut made = None;
         eventually("a session to make a key", || {
