@@ -102,12 +102,23 @@ impl Contracts {
         store: &dyn Store,
         digest: &Digest,
     ) -> Result<Arc<Contract>, MachineError> {
+        self.find(store, digest)?
+            .ok_or_else(|| MachineError::damaged(format!("contract package {digest}")))
+    }
+
+    /// The contract of a package, if it was ever deployed: compiled against the
+    /// packages it was deployed with, whatever is active now.
+    pub(crate) fn find(
+        &self,
+        store: &dyn Store,
+        digest: &Digest,
+    ) -> Result<Option<Arc<Contract>>, MachineError> {
         if let Some(contract) = self.read().get(digest) {
-            return Ok(Arc::clone(contract));
+            return Ok(Some(Arc::clone(contract)));
         }
+        let Some(package) = package(store, digest)? else { return Ok(None) };
         // What was deployed passed its check then and must pass it again.
         let damaged = || MachineError::damaged(format!("contract package {digest}"));
-        let package = package(store, digest)?.ok_or_else(damaged)?;
         let row = store.read_latest(Space::Packages, &dependencies_key(digest))?;
         let names: BTreeMap<Name, Digest> =
             codec::decode("dependencies", &row.ok_or_else(damaged)?, MAX_VALUE)
@@ -119,7 +130,7 @@ impl Contracts {
         }
         let contract = Arc::new(compile(&package, &dependencies).map_err(|_| damaged())?);
         self.remember(*digest, Arc::clone(&contract));
-        Ok(contract)
+        Ok(Some(contract))
     }
 
     /// Keeps a contract that was deployed.

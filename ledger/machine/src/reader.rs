@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hufu_contract::Contract;
 use hufu_proof::ancestry::MAX_DESCENDANTS;
 use hufu_proof::state::StateProof;
 use hufu_proof::{
@@ -214,6 +215,15 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn package(&self, digest: &Digest) -> Result<Option<Vec<u8>>, MachineError> {
         Ok(crate::contracts::package(self.store(), digest)?)
+    }
+
+    /// The contract of a deployed package, active or not, compiled against the
+    /// packages that it was deployed with.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn compiled_package(&self, digest: &Digest) -> Result<Option<Arc<Contract>>, MachineError> {
+        self.shared.contracts.find(self.store(), digest)
     }
 
     /// A proposal, whatever became of it.
