@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::{Method, StatusCode, header};
 use hufu_proof::{Digest, Outcome, Transaction, codec};
 use serde::Deserialize;
@@ -23,6 +24,45 @@ pub struct Submitted {
     pub outcome: Outcome,
     /// The block it is in.
     pub height: u64,
+}
+
+/// Submits many transactions in one request; what became of each, in their
+/// order. `None` of one that is not final in time, or that the node was too busy
+/// for: it can be submitted again.
+///
+/// # Errors
+/// When the gateway does not take the bundle.
+pub async fn submit_bundle(
+    client: &Client,
+    transactions: &[Transaction],
+) -> anyhow::Result<Vec<Option<Submitted>>> {
+    #[derive(Deserialize)]
+    struct Bundle {
+        transactions: Vec<One>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        id: Digest,
+        outcome: Option<Outcome>,
+        #[serde(default)]
+        height: u64,
+    }
+    let answer = client
+        .send(
+            Method::POST,
+            "/v1/transactions/bundle",
+            &[(header::CONTENT_TYPE, "application/octet-stream")],
+            codec::encode(transactions),
+        )
+        .await?
+        .success()?;
+    let bundle: Bundle =
+        serde_json::from_slice(&answer).context("the gateway's answer to a bundle")?;
+    let submitted = |one: One| {
+        let One { id, outcome, height } = one;
+        outcome.map(|outcome| Submitted { id, outcome, height })
+    };
+    Ok(bundle.transactions.into_iter().map(submitted).collect())
 }
 
 /// The gateway's newest height.

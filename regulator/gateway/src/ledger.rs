@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hufu_contract::Contract;
+use hufu_contract::{Asset, Contract};
 use hufu_proof::transaction::Look;
 use hufu_proof::{
-    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Transaction,
+    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Transaction, Value,
 };
 use serde::Serialize;
 
 /// Who asks. TLS is not terminated here: whoever terminates it inserts this as
-/// an extension of the request. A request without it is anonymous.
+/// an extension of the request, or the [`crate::ApiProblem`] that a client gets
+/// whose certificate is not accepted. A request without either is anonymous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The member that answers for the client.
@@ -80,22 +81,42 @@ pub struct Recorded {
     pub member: Option<Name>,
 }
 
-/// What became of a submitted transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// The entry.
-    pub entry: LogEntry,
-    /// Its place in the log.
-    pub log_index: u64,
-}
-
 /// An asset as the caller may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AssetView {
     /// Its state.
     pub state: Name,
-    /// Its fields, by their contract's JSON form.
+    /// Its fields, as their declared types write them in JSON.
     pub fields: BTreeMap<Name, serde_json::Value>,
+}
+
+impl AssetView {
+    /// An asset of a type of `contract`.
+    ///
+    /// # Errors
+    /// [`LedgerFault::Unavailable`] when it has a field that the type does not
+    /// declare: store and contract do not belong together.
+    pub fn new(contract: &Contract, asset_type: &Name, asset: &Asset) -> Result<Self, LedgerFault> {
+        let declared = contract.asset_type(asset_type.as_str());
+        let field = |(name, value): (&Name, &Value)| {
+            let field =
+                declared.and_then(|declared| declared.fields.get(name)).ok_or_else(|| {
+                    LedgerFault::Unavailable(format!("`{asset_type}` declares no field `{name}`"))
+                })?;
+            Ok((name.clone(), field.ty.to_json(value)))
+        };
+        let fields = asset.fields.iter().map(field).collect::<Result<_, LedgerFault>>()?;
+        Ok(Self { state: asset.state.clone(), fields })
+    }
+}
+
+/// What the ledger knows of a signer's batches in a stream.
+#[derive(Clone)]
+pub struct StreamState {
+    /// The active version of the contract that has the stream.
+    pub contract: Arc<Contract>,
+    /// Sequence of the signer's last batch; 0 before the first.
+    pub sequence: u64,
 }
 
 /// Why the ledger does not answer.
@@ -187,8 +208,33 @@ pub trait LedgerAccess: Send + Sync + 'static {
         as_of: u64,
     ) -> Result<AssetView, LedgerFault>;
 
-    /// Submits a transaction and waits until it is final.
-    fn submit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Settled, LedgerFault>>;
+    /// Of a stream of an active contract, the contract and where `identity` is
+    /// in it.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`].
+    fn stream(
+        &self,
+        contract: &Name,
+        stream: &Name,
+        identity: &IdentityId,
+    ) -> Result<StreamState, LedgerFault>;
+
+    /// Submits transactions and waits until each is final, at most `patience`:
+    /// what is not final then is [`LedgerFault::Pending`]. One answer for each,
+    /// in their order, whatever becomes of the others. A transaction that was
+    /// submitted before gets its first answer again.
+    fn submit(
+        &self,
+        transactions: Vec<Transaction>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>>;
+
+    /// Place in the log of a transaction's entry.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`].
+    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault>;
 
     /// Records a regulator's look, signed by this node's member, and waits until
     /// it is final; gives the transaction's identifier. The gateway answers only

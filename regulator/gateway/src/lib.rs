@@ -26,16 +26,18 @@ pub mod metrics;
 pub mod problem;
 pub mod routes;
 pub mod run;
+mod submit;
 
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{
-    AssetView, BlockSummary, Caller, LedgerAccess, LedgerFault, LedgerStatus, Recorded, Settled,
+    AssetView, BlockSummary, Caller, LedgerAccess, LedgerFault, LedgerStatus, Recorded, StreamState,
 };
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, PROBLEMS};
 pub use routes::{ROUTES, router};
 pub use run::{Run, RunError, run};
+pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
 
 /// The interface's description (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("../openapi.json");

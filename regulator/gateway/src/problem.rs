@@ -14,6 +14,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// Code, HTTP status and title of every problem. Codes are never reused.
 pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("anonymous", 401, "A client certificate of a member is needed"),
+    ("certificate-refused", 403, "The client certificate is not accepted"),
     ("not-anchored", 409, "No final header commits to this height yet"),
     ("not-a-regulator", 403, "Only a regulator may do this"),
     ("not-found", 404, "There is no such thing"),
@@ -164,6 +165,7 @@ mod tests {
             include_str!("routes.rs"),
             include_str!("run.rs"),
             include_str!("answer.rs"),
+            include_str!("submit.rs"),
         ];
         let mut met = 0;
         for source in sources {

@@ -12,18 +12,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hufu_proof::codec::{self, MAX_TRANSACTION};
+use hufu_contract::Type;
+use hufu_proof::codec;
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, Name, Receipt, Transaction};
+use hufu_proof::{Digest, IdentityId, Name, Receipt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{self, AskQuery, AskReport};
-use crate::ledger::{Caller, LedgerFault, Recorded};
+use crate::ledger::{Caller, LedgerFault, Recorded, StreamState};
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
-use crate::{Gateway, OPENAPI};
+use crate::{Gateway, OPENAPI, submit};
 
 /// Every route: method and path, as OpenAPI writes them.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -31,19 +32,18 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/status"),
     ("get", "/v1/blocks/{height}"),
     ("post", "/v1/transactions"),
+    ("post", "/v1/transactions/bundle"),
     ("get", "/v1/transactions/{id}"),
     ("get", "/v1/receipts/{id}"),
     ("get", "/v1/contracts"),
     ("get", "/v1/contracts/{name}/{asset}/{key}"),
+    ("get", "/v1/streams/{contract}/{stream}"),
     ("post", "/v1/query"),
     ("post", "/v1/reports"),
 ];
 
-/// Largest transaction in JSON, in bytes: base64 and names make it longer.
-const MAX_JSON_TRANSACTION: usize = 3 * MAX_TRANSACTION;
-
-type Shared = State<Arc<Gateway>>;
-type Answered = Result<Response, ApiProblem>;
+pub(crate) type Shared = State<Arc<Gateway>>;
+pub(crate) type Answered = Result<Response, ApiProblem>;
 
 /// The router.
 pub fn router(gateway: Arc<Gateway>) -> Router {
@@ -65,11 +65,13 @@ fn handler(method: &str, path: &str) -> MethodRouter<Arc<Gateway>> {
         ("get", "/openapi.json") => get(openapi),
         ("get", "/v1/status") => get(status),
         ("get", "/v1/blocks/{height}") => get(block),
-        ("post", "/v1/transactions") => post(submit),
+        ("post", "/v1/transactions") => post(submit::one),
+        ("post", "/v1/transactions/bundle") => post(submit::bundle),
         ("get", "/v1/transactions/{id}") => get(transaction),
         ("get", "/v1/receipts/{id}") => get(receipt),
         ("get", "/v1/contracts") => get(contracts),
         ("get", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
+        ("get", "/v1/streams/{contract}/{stream}") => get(stream),
         ("post", "/v1/query") => post(query),
         ("post", "/v1/reports") => post(report),
         // The test of routes meets every row of the table.
@@ -77,11 +79,14 @@ fn handler(method: &str, path: &str) -> MethodRouter<Arc<Gateway>> {
     }
 }
 
-/// Refuses who is anonymous, and counts.
+/// Refuses who is anonymous or was not accepted, and counts.
 async fn watch(State(gateway): Shared, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let public = matched.as_deref() == Some("/openapi.json");
-    let response = if public || request.extensions().get::<Caller>().is_some() {
+    let refused = request.extensions().get::<ApiProblem>().filter(|_| !public).cloned();
+    let response = if let Some(problem) = refused {
+        problem.into_response()
+    } else if public || request.extensions().get::<Caller>().is_some() {
         next.run(request).await
     } else {
         ApiProblem::new("anonymous", "connect with a client certificate of a member")
@@ -107,7 +112,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
+pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
     let text = serde_json::to_string(value).map_err(|error| {
         tracing::error!(%error, "an answer is not JSON");
         ApiProblem::new("internal", "the answer cannot be written")
@@ -116,12 +121,12 @@ fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
     Ok((status, [(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-fn malformed(detail: impl Into<String>) -> ApiProblem {
+pub(crate) fn malformed(detail: impl Into<String>) -> ApiProblem {
     ApiProblem::new("request-malformed", detail)
 }
 
 /// The whole body, at most `limit` bytes.
-async fn body(body: Body, limit: usize) -> Result<Bytes, ApiProblem> {
+pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, ApiProblem> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -131,12 +136,12 @@ async fn body(body: Body, limit: usize) -> Result<Bytes, ApiProblem> {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
 }
 
-async fn json_body<T: DeserializeOwned>(
+pub(crate) async fn json_body<T: DeserializeOwned>(
     headers: &HeaderMap,
     from: Body,
     limit: usize,
@@ -199,52 +204,6 @@ async fn block(State(gateway): Shared, Path(height): Path<String>) -> Answered {
         height.parse().map_err(|_| malformed("height: a whole number without sign"))?;
     let found = blocking(&gateway, move |gateway| Ok(gateway.ledger.block(height)?)).await?;
     json_response(StatusCode::OK, &found)
-}
-
-async fn submit(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
-    let transaction: Transaction = match media_type(&headers).to_ascii_lowercase().as_str() {
-        "application/octet-stream" => {
-            let bytes = body(from, MAX_TRANSACTION).await?;
-            codec::decode("transaction", &bytes, MAX_TRANSACTION)
-                .map_err(|error| malformed(error.to_string()))?
-        }
-        "application/json" => json_body(&headers, from, MAX_JSON_TRANSACTION).await?,
-        _ => {
-            let detail = "send application/octet-stream (borsh) or application/json";
-            return Err(ApiProblem::new("media-type", detail));
-        }
-    };
-    let id = transaction.id();
-    let waited =
-        tokio::time::timeout(gateway.limits.patience, gateway.ledger.submit(transaction)).await;
-    match waited.unwrap_or(Err(LedgerFault::Pending)) {
-        Ok(settled) => {
-            let entry = settled.entry;
-            if !entry.outcome.is_accepted() {
-                return Err(ApiProblem::new("transaction-refused", entry.outcome.to_string())
-                    .with("outcome", entry.outcome.code())
-                    .with("id", id.to_string())
-                    .with("height", entry.height)
-                    .with("log_index", settled.log_index));
-            }
-            json_response(
-                StatusCode::OK,
-                &json!({"id": id, "entry": entry, "log_index": settled.log_index}),
-            )
-        }
-        Err(LedgerFault::Pending) => {
-            let mut response =
-                json_response(StatusCode::ACCEPTED, &json!({"id": id, "pending": true}))?;
-            if let Ok(location) = HeaderValue::from_str(&format!("/v1/transactions/{id}")) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
-            Ok(response)
-        }
-        Err(LedgerFault::Refused(outcome)) => {
-            Err(ApiProblem::from(LedgerFault::Refused(outcome)).with("id", id.to_string()))
-        }
-        Err(fault) => Err(fault.into()),
-    }
 }
 
 /// Content is for regulators and for the member whose transaction it is.
@@ -331,6 +290,60 @@ async fn asset(
             "as_of": as_of,
             "state": view.state,
             "fields": view.fields,
+        }))
+    })
+    .await?;
+    json_response(StatusCode::OK, &found)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamQuery {
+    identity: Option<String>,
+}
+
+/// What a signer must know to append to a stream.
+async fn stream(
+    State(gateway): Shared,
+    Path((contract, stream)): Path<(String, String)>,
+    query: Result<Query<StreamQuery>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Answered {
+    let caller = caller(request.extensions())?;
+    let Query(query) =
+        query.map_err(|_| malformed("identity: a signer's, and no other query parameter"))?;
+    let (contract, stream) = (name("contract", &contract)?, name("stream", &stream)?);
+    let identity: IdentityId = match (query.identity, caller.identity) {
+        (Some(text), _) => text.parse().map_err(|error| malformed(format!("identity: {error}")))?,
+        (None, Some(own)) => own,
+        (None, None) => {
+            return Err(malformed("identity: say whose; the client's key is not on the ledger"));
+        }
+    };
+    let found = blocking(&gateway, move |gateway| {
+        let StreamState { contract: active, sequence } =
+            gateway.ledger.stream(&contract, &stream, &identity)?;
+        let declared = active
+            .stream(stream.as_str())
+            .ok_or(LedgerFault::NotFound("stream of the contract"))?;
+        let columns: Vec<Value> = declared
+            .columns
+            .iter()
+            .map(|(name, ty)| {
+                let scale = match ty {
+                    Type::Decimal { scale, .. } => Some(*scale),
+                    _ => None,
+                };
+                json!({"name": name, "type": ty.name(), "scale": scale})
+            })
+            .collect();
+        Ok(json!({
+            "contract": contract,
+            "stream": stream,
+            "identity": identity,
+            "columns": columns,
+            "max_rows": declared.max_rows,
+            "sequence": sequence,
         }))
     })
     .await?;

@@ -122,7 +122,9 @@ async fn every_documented_answer_is_given_and_no_other() {
     for (method, path) in ROUTES {
         let uri = path.replace("{height}", "1").replace("{id}", &id.to_string());
         let uri = uri.replace("{name}/{asset}/{key}", "device-registry/device/D1");
+        let uri = uri.replace("{contract}/{stream}", "operation-supervision/reading");
         talk.ask("", (method, path), &uri, JSON, "{}").await;
+        talk.ask(REFUSED, (method, path), &uri, JSON, "{}").await;
         // Other methods are refused with the methods that there are.
         let other = if *method == "get" { "DELETE" } else { "PUT" };
         let reply = send(&talk.router, "regulator", other, &uri, &[], Body::empty()).await;
@@ -164,6 +166,47 @@ async fn every_documented_answer_is_given_and_no_other() {
         talk.ask("maker", submit, "/v1/transactions", BINARY, approve(refused)).await;
     }
     mode(WORKS);
+
+    let bundle = ("post", "/v1/transactions/bundle");
+    let several = |count: usize| {
+        let one = node.sign(seed("maker"), Payload::Approve(missing));
+        vec![one; count]
+    };
+    let cut = codec::encode(&several(2));
+    for body in [
+        codec::encode(&several(2)),
+        codec::encode(&several(0)),
+        codec::encode(&several(hufu_gateway::MAX_BUNDLE + 1)),
+        cut[..cut.len() - 1].to_vec(),
+        b"junk".to_vec(),
+        Vec::new(),
+        vec![0; hufu_gateway::MAX_BUNDLE_BYTES + 1],
+    ] {
+        talk.ask("maker", bundle, "/v1/transactions/bundle", BINARY, body).await;
+    }
+    talk.ask("maker", bundle, "/v1/transactions/bundle", JSON, "[]").await;
+    for refused in [BUSY, PENDING, STOPPED, REFUSES] {
+        mode(refused);
+        let body = codec::encode(&several(2));
+        talk.ask("maker", bundle, "/v1/transactions/bundle", BINARY, body).await;
+    }
+    mode(WORKS);
+
+    let stream = ("get", "/v1/streams/{contract}/{stream}");
+    let nobodys = format!("operation-supervision/reading?identity={missing}");
+    for (member, uri) in [
+        ("maker", "operation-supervision/reading"),
+        ("stranger", "operation-supervision/reading"),
+        ("stranger", nobodys.as_str()),
+        ("maker", "operation-supervision/reading?identity=x"),
+        ("maker", "operation-supervision/reading?other=x"),
+        ("maker", "operation-supervision/nothing"),
+        ("maker", "nobody/reading"),
+        ("maker", "Operation/reading"),
+        ("maker", "operation-supervision/Reading"),
+    ] {
+        talk.ask_as(member, stream, &format!("/v1/streams/{uri}")).await;
+    }
 
     for path in ["/v1/transactions/{id}", "/v1/receipts/{id}"] {
         for wanted in
@@ -305,6 +348,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
         "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
+        "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         other => panic!("{at}: the test knows no type {other}"),
     };
@@ -315,6 +359,16 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
         }
         _ => {}
     }
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{at}: {value} is none of {allowed:?}");
+    }
+    // Those alternatives are told apart by their type.
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fits = |choice: &&Value| choice["type"].as_str().is_some_and(is);
+        let choice = choices.iter().find(fits);
+        let choice = choice.unwrap_or_else(|| panic!("{at}: {value} is none of {choices:?}"));
+        check(document, choice, value, at);
+    }
     for required in schema["required"].as_array().into_iter().flatten() {
         assert!(value.get(required.as_str().unwrap()).is_some(), "{at}: no {required} in {value}");
     }
@@ -324,6 +378,13 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
             if let Some(schema) = properties.get(name) {
                 check(document, schema, member, &format!("{at}/{name}"));
             }
+        }
+    }
+    if let (Some(more), Some(members)) = (schema.get("additionalProperties"), value.as_object())
+        && more.is_object()
+    {
+        for (name, member) in members {
+            check(document, more, member, &format!("{at}/{name}"));
         }
     }
     if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {

@@ -3,7 +3,7 @@
 mod support;
 
 use hufu_gateway::{GatewayLimits, verify_report};
-use hufu_proof::Transaction;
+use hufu_proof::{Signer as _, Transaction};
 use hufu_report::{Severity, open};
 use serde_json::json;
 use support::*;
@@ -189,4 +189,109 @@ async fn transactions_are_submitted_in_both_forms_and_seen_by_whom_they_concern(
     };
     assert_eq!(asset("operator").await.json()["state"], "open");
     assert_eq!(asset("regulator").await.status, 200);
+}
+
+/// Posts a bundle as `member`; the answer's list.
+async fn bundle(router: &axum::Router, transactions: &[Transaction]) -> Vec<serde_json::Value> {
+    let binary = [("content-type", "application/octet-stream")];
+    let bytes = hufu_proof::codec::encode(transactions);
+    let reply = send(router, "operator", "POST", "/v1/transactions/bundle", &binary, bytes).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    reply.json()["transactions"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn every_transaction_of_a_bundle_has_its_own_answer() {
+    let node = Node::new();
+    let scene = play(&node);
+    let (router, _) = gateway(&node, "operator", GatewayLimits::default());
+    let adjust = |high: &str| {
+        let parameters = [("high".to_owned(), json!(high)), ("low".to_owned(), json!("1"))].into();
+        let invocation = scene.supervision.invocation("adjust", Some("W1"), &parameters).unwrap();
+        node.sign(seed("operator"), hufu_proof::Payload::Invoke(invocation))
+    };
+    // The second is refused by the invariant and recorded so; the third has the
+    // first one's answer again.
+    let first = adjust("900");
+    let transactions = [first.clone(), adjust("0.5"), first, adjust("901")];
+    let answers = bundle(&router, &transactions).await;
+    let told: Vec<_> = answers.iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+    assert_eq!(told, ["accepted", "invariant", "accepted", "accepted"]);
+    assert_eq!(answers[0], answers[2]);
+    for (answer, transaction) in answers.iter().zip(&transactions) {
+        assert_eq!(answer["id"], transaction.id().to_string());
+        assert_eq!(answer["status"], "final");
+        let uri = format!("/v1/transactions/{}", transaction.id());
+        let recorded = get(&router, "operator", &uri).await.json();
+        assert_eq!(recorded["entry"]["height"], answer["height"]);
+        assert_eq!(recorded["entry"]["outcome"], answer["outcome"]);
+    }
+
+    // Five that meet five fates: the others' are told all the same.
+    node.mode.store(MIXED, std::sync::atomic::Ordering::Relaxed);
+    let mut transactions: Vec<Transaction> =
+        (910..915).map(|high| adjust(&high.to_string())).collect();
+    transactions.sort_by_key(|one| one.body.nonce % 5);
+    let answers = bundle(&router, &transactions).await;
+    let told: Vec<_> = answers.iter().map(|one| one["status"].as_str().unwrap()).collect();
+    assert_eq!(told, ["final", "busy", "pending", "unavailable", "refused"]);
+    assert_eq!(answers[1]["retry_after"], 1);
+    assert_eq!(answers[4]["outcome"], "wrong-chain");
+    node.mode.store(WORKS, std::sync::atomic::Ordering::Relaxed);
+    let answers = bundle(&router, &transactions).await;
+    assert!(answers.iter().all(|one| one["outcome"] == "accepted"), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_bundle_that_cannot_be_read_has_no_effect_and_is_told_where() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "operator", GatewayLimits::default());
+    let binary = [("content-type", "application/octet-stream")];
+    let post = |bytes: Vec<u8>| {
+        send(&router, "operator", "POST", "/v1/transactions/bundle", &binary, bytes)
+    };
+    let one = node.sign(seed("maker"), hufu_proof::Payload::Approve(hufu_proof::Digest([1; 32])));
+    let height = node.height();
+    let mut bytes = hufu_proof::codec::encode(&vec![one.clone(); 3]);
+    bytes.truncate(bytes.len() - 1);
+    let reply = post(bytes.clone()).await;
+    assert_eq!(reply.code(), "request-malformed");
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("bundle is malformed: bundle[2]: "), "{detail}");
+    bytes.extend([0, 0]);
+    assert_eq!(post(bytes).await.code(), "request-malformed");
+    let many = hufu_proof::codec::encode(&vec![one; hufu_gateway::MAX_BUNDLE + 1]);
+    let reply = post(many).await;
+    assert_eq!((reply.status, reply.code().as_str()), (413, "request-too-large"));
+    assert!(reply.json()["detail"].as_str().unwrap().contains("1025 items; at most 1024"));
+    assert_eq!(node.height(), height);
+}
+
+#[tokio::test]
+async fn assets_and_streams_are_shown_by_their_declared_types() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "operator", GatewayLimits::default());
+    let watch = get(&router, "operator", "/v1/contracts/operation-supervision/watch/W1").await;
+    let fields = watch.json()["fields"].clone();
+    assert_eq!(fields["high"], "850.500");
+    assert_eq!(fields["low"], "20.000");
+    assert_eq!(fields["metric"], "temperature");
+    assert_eq!(fields["device"], "D1");
+    let identity = SeedSigner::new(DEVICE_SEED + 1).public_key().identity();
+    let uri = format!("/v1/streams/operation-supervision/reading?identity={identity}");
+    let stream = get(&router, "operator", &uri).await.json();
+    assert_eq!(stream["sequence"], 2);
+    assert_eq!(
+        stream["columns"],
+        json!([
+            {"name": "measured_at", "type": "time", "scale": null},
+            {"name": "metric", "type": "symbol", "scale": null},
+            {"name": "value", "type": "decimal", "scale": 3},
+        ])
+    );
+    // Its own, when it does not say whose.
+    let own = get(&router, "operator", "/v1/streams/operation-supervision/reading").await.json();
+    assert_eq!(own["sequence"], 0);
 }

@@ -11,11 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ed25519_consensus::SigningKey;
-use http::{Method, header};
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{
     Algorithm, Body, Digest, Name, PublicKey, Signature, Signer, SignerFault, Transaction, Value,
-    codec,
 };
 use serde_json::{Value as Json, json};
 
@@ -27,7 +25,7 @@ use crate::keyring;
 use crate::output::no;
 use crate::pin;
 use crate::service::health::now_ms;
-use crate::submission::{self, Submitted};
+use crate::submission;
 
 /// Registrations at a time.
 const REGISTRATIONS: usize = 64;
@@ -109,19 +107,10 @@ async fn send(
             .map(|device| reading(device, sequence, chain, expires))
             .collect::<Result<_, _>>()?;
         let began = Instant::now();
-        let answer = client
-            .send(
-                Method::POST,
-                "/v1/transactions/bundle",
-                &[(header::CONTENT_TYPE, "application/octet-stream")],
-                codec::encode(&bundle),
-            )
-            .await?
-            .success()?;
-        let submitted: Vec<Submitted> = serde_json::from_slice(&answer)?;
+        let submitted = submission::submit_bundle(&client, &bundle).await?;
         let latency = began.elapsed();
         for one in submitted {
-            if one.outcome.is_accepted() {
+            if one.is_some_and(|one| one.outcome.is_accepted()) {
                 latencies.push(latency);
             } else {
                 refused += 1;

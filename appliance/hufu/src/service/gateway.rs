@@ -4,43 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json};
+use axum::response::Response;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hufu_contract::{Contract, Principal, Sources, Type, World as _};
+use hufu_contract::{Contract, Principal, World as _};
 use hufu_gateway::{
-    AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
-    LedgerStatus, Metrics, Recorded, Settled,
+    ApiProblem, AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
+    LedgerStatus, Metrics, Recorded, StreamState,
 };
 use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus};
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
 use hufu_proof::{
-    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Receipt, Serial, Signer,
-    Transaction, codec,
+    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Serial, Signer,
+    Transaction,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::service::admin::Refusal;
 use crate::service::health::now_ms;
 use crate::service::listen::ShownCertificate;
 use crate::service::node::Node;
 
 /// How long a submission waits for finality.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Most transactions in one bundle.
-const MAX_BUNDLE: usize = 1024;
-
-/// Largest bundle, in bytes.
-const MAX_BUNDLE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The gateway's routes.
 ///
@@ -56,13 +43,7 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>) -> anyhow::Result<Router
         Metrics::default(),
         GatewayLimits { patience: PATIENCE, ..GatewayLimits::default() },
     );
-    let more = Router::new()
-        .route("/v1/transactions/bundle", post(bundle))
-        .route("/v1/streams/{contract}/{stream}", get(stream))
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BUNDLE_BYTES))
-        .with_state(node.clone());
     Ok(hufu_gateway::router(Arc::new(gateway))
-        .merge(more)
         .layer(middleware::from_fn_with_state(node, identify)))
 }
 
@@ -86,39 +67,51 @@ async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Nex
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
             }
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "client certificate refused");
-                return Refusal(StatusCode::FORBIDDEN, error).into_response();
+            Err(problem) => {
+                tracing::warn!(?problem, "client certificate refused");
+                request.extensions_mut().insert(problem);
             }
         }
     }
     next.run(request).await
 }
 
-fn caller(node: &Node, der: &[u8]) -> anyhow::Result<Caller> {
-    let certificate = hufu_ca::Certificate::from_der(der)?;
-    let serial = Serial::new(certificate.serial().as_bytes())?;
-    let state = node.ledger.reader().state()?;
-    let Some(record): Option<CertificateRecord> = state.certificate(&serial)? else {
-        anyhow::bail!("the ledger has no entry for client certificate {serial}");
+fn caller(node: &Node, der: &[u8]) -> Result<Caller, ApiProblem> {
+    let refused = |why: String| ApiProblem::new("certificate-refused", why);
+    let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
+    let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
+    let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
+    let state = node.ledger.reader().state().map_err(broken)?;
+    let record: Option<CertificateRecord> = state.certificate(&serial).map_err(broken)?;
+    let record = record.ok_or_else(|| {
+        refused(format!("the ledger has no entry for client certificate {serial}"))
+    })?;
+    let problem = if record.tbs != Digest::of(certificate.tbs()) {
+        Some("is not the one on the ledger")
+    } else if record.status != CertificateStatus::Good {
+        Some("is revoked or on hold; ask for a new one")
+    } else if !(record.not_before..=record.not_after).contains(&now_ms()) {
+        Some("is not valid now; renew it")
+    } else {
+        None
     };
-    anyhow::ensure!(
-        record.tbs == Digest::of(certificate.tbs()),
-        "client certificate {serial} is not the one on the ledger"
-    );
-    anyhow::ensure!(
-        record.status == CertificateStatus::Good,
-        "client certificate {serial} is revoked or on hold"
-    );
-    anyhow::ensure!(
-        (record.not_before..=record.not_after).contains(&now_ms()),
-        "client certificate {serial} is not valid now"
-    );
+    if let Some(problem) = problem {
+        return Err(refused(format!("client certificate {serial} {problem}")));
+    }
     // A device speaks for itself, not with its owner's powers.
-    let kinds = match record.kind {
+    let mut kinds = match record.kind {
         IdentityKind::Device => Default::default(),
-        _ => state.member_record(&record.owner)?.map(|member| member.kinds).unwrap_or_default(),
+        _ => state
+            .member_record(&record.owner)
+            .map_err(broken)?
+            .map(|member| member.kinds)
+            .unwrap_or_default(),
     };
+    // Not everyone at a regulator supervises.
+    let named = hufu_ca::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
+    if !named.is_some_and(|(_, roles)| roles.contains(&hufu_ca::Role::Regulator)) {
+        kinds.remove("regulator");
+    }
     Ok(Caller {
         member: record.owner,
         kinds,
@@ -136,32 +129,6 @@ impl NodeLedger {
     fn reader(&self) -> &hufu_machine::Reader {
         self.node.ledger.reader()
     }
-
-    fn compiled(&self, package: &Digest) -> anyhow::Result<Option<Arc<Contract>>> {
-        let state = self.reader().state()?;
-        for (name, record) in state.contracts()? {
-            if record.digest == *package {
-                return Ok(state.compiled(&name)?);
-            }
-        }
-        // A version that is no longer active is compiled for this request.
-        let Some(bytes) = self.reader().package(package)? else { return Ok(None) };
-        let sources = Sources::from_bytes(&bytes)?;
-        let mut active = std::collections::BTreeMap::new();
-        for (name, _) in state.contracts()? {
-            if let Some(contract) = state.compiled(&name)? {
-                active.insert(name, contract);
-            }
-        }
-        hufu_contract::check(&sources, &active).map(|contract| Some(Arc::new(contract))).map_err(
-            |problems| {
-                anyhow::anyhow!(
-                    "package {package} does not compile: {}",
-                    problems.first().map(ToString::to_string).unwrap_or_default()
-                )
-            },
-        )
-    }
 }
 
 fn broken(error: MachineError) -> LedgerFault {
@@ -173,6 +140,8 @@ fn fault(error: hufu_node::Error) -> LedgerFault {
         hufu_node::Error::Refused(outcome) => LedgerFault::Refused(outcome),
         hufu_node::Error::Busy { retry_after } => LedgerFault::Busy { retry_after },
         hufu_node::Error::Pending => LedgerFault::Pending,
+        // It left the queue, and can be in no block after that.
+        hufu_node::Error::Expired => LedgerFault::Refused(Outcome::Expired),
         other => LedgerFault::Unavailable(other.to_string()),
     }
 }
@@ -247,8 +216,9 @@ impl LedgerAccess for NodeLedger {
     }
 
     fn contract(&self, package: &Digest) -> Result<Arc<Contract>, LedgerFault> {
-        self.compiled(package)
-            .map_err(|error| LedgerFault::Unavailable(format!("{error:#}")))?
+        self.reader()
+            .compiled_package(package)
+            .map_err(broken)?
             .ok_or(LedgerFault::NotFound("contract"))
     }
 
@@ -277,21 +247,41 @@ impl LedgerAccess for NodeLedger {
         if !permitted {
             return Err(LedgerFault::NotPermitted(contract.clone()));
         }
-        let fields = asset
-            .fields
-            .iter()
-            .map(|(name, value)| (name.clone(), serde_json::to_value(value).unwrap_or_default()))
-            .collect();
-        Ok(AssetView { state: asset.state, fields })
+        AssetView::new(&compiled, asset_type, &asset)
     }
 
-    fn submit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Settled, LedgerFault>> {
+    fn stream(
+        &self,
+        contract: &Name,
+        stream: &Name,
+        identity: &IdentityId,
+    ) -> Result<StreamState, LedgerFault> {
+        let view = self.reader().state().map_err(broken)?;
+        let compiled =
+            view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
+        let sequence = view.stream_sequence(contract, stream, identity);
+        view.check().map_err(broken)?;
+        Ok(StreamState { contract: compiled, sequence })
+    }
+
+    fn submit(
+        &self,
+        transactions: Vec<Transaction>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>> {
         async move {
-            let mut answers = self.node.ledger.submit(vec![transaction], PATIENCE).await;
-            let answer = answers.pop().unwrap_or(Err(hufu_node::Error::Stopped));
-            settled(&self.node, answer.map_err(fault)?.entry)
+            let answers = self.node.ledger.submit(transactions, patience).await;
+            answers
+                .into_iter()
+                .map(|answer| answer.map(|committed| committed.entry).map_err(fault))
+                .collect()
         }
         .boxed()
+    }
+
+    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
+        let entry = self.reader().entry(id).map_err(broken)?;
+        entry.map(|(log_index, _)| log_index).ok_or(LedgerFault::NotFound("transaction"))
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
@@ -301,90 +291,4 @@ impl LedgerAccess for NodeLedger {
         }
         .boxed()
     }
-}
-
-fn settled(node: &Node, entry: LogEntry) -> Result<Settled, LedgerFault> {
-    let found = node.ledger.reader().entry(&entry.transaction).map_err(broken)?;
-    let (log_index, entry) = found.ok_or(LedgerFault::NotFound("transaction"))?;
-    Ok(Settled { entry, log_index })
-}
-
-type Answer<T> = Result<T, Refusal>;
-
-/// Many transactions in one request: borsh of a list; the answers in its order.
-async fn bundle(
-    State(node): State<Arc<Node>>,
-    caller: Option<Extension<Caller>>,
-    body: Bytes,
-) -> Answer<Json<Value>> {
-    known(caller)?;
-    let transactions: Vec<Transaction> = codec::decode("bundle", &body, MAX_BUNDLE_BYTES)?;
-    if transactions.len() > MAX_BUNDLE {
-        return Err(anyhow::anyhow!("at most {MAX_BUNDLE} transactions in a bundle").into());
-    }
-    let ids: Vec<Digest> = transactions.iter().map(Transaction::id).collect();
-    let answers = node.ledger.submit(transactions, PATIENCE).await;
-    let mut shown = Vec::with_capacity(ids.len());
-    for (id, answer) in ids.iter().zip(answers) {
-        shown.push(match answer {
-            Ok(committed) => json!({
-                "id": id, "outcome": committed.entry.outcome, "height": committed.entry.height,
-            }),
-            Err(hufu_node::Error::Refused(outcome)) => {
-                json!({ "id": id, "outcome": outcome, "height": 0 })
-            }
-            Err(error) => return Err(error.into()),
-        });
-    }
-    Ok(Json(Value::Array(shown)))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OfSigner {
-    identity: IdentityId,
-}
-
-/// What a device must know to append to a stream.
-async fn stream(
-    State(node): State<Arc<Node>>,
-    caller: Option<Extension<Caller>>,
-    Path((contract, stream)): Path<(Name, Name)>,
-    Query(of): Query<OfSigner>,
-) -> Answer<Json<Value>> {
-    known(caller)?;
-    let not_found = |what: String| Refusal(StatusCode::NOT_FOUND, anyhow::anyhow!("no {what}"));
-    let state = node.ledger.reader().state()?;
-    let compiled = state
-        .compiled(&contract)?
-        .ok_or_else(|| not_found(format!("contract `{contract}` is active")))?;
-    let found = compiled
-        .stream(stream.as_str())
-        .ok_or_else(|| not_found(format!("stream `{stream}` in `{contract}`")))?;
-    let columns: Vec<Value> = found
-        .columns
-        .iter()
-        .map(|(name, ty)| {
-            let scale = match ty {
-                Type::Decimal { scale, .. } => Some(*scale),
-                _ => None,
-            };
-            json!({ "name": name, "type": ty.name(), "scale": scale })
-        })
-        .collect();
-    let sequence = state.stream_sequence(&contract, &stream, &of.identity);
-    state.check()?;
-    Ok(Json(json!({
-        "contract": contract, "stream": stream, "columns": columns,
-        "max_rows": found.max_rows, "sequence": sequence,
-    })))
-}
-
-fn known(caller: Option<Extension<Caller>>) -> Answer<Caller> {
-    caller.map(|Extension(caller)| caller).ok_or_else(|| {
-        Refusal(
-            StatusCode::UNAUTHORIZED,
-            anyhow::anyhow!("show a client certificate of this consortium"),
-        )
-    })
 }

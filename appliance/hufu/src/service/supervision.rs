@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hufu_contract::{Contract, Sources};
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
@@ -172,32 +171,14 @@ struct LedgerPackages<'a>(&'a LedgerReader);
 
 impl Packages for LedgerPackages<'_> {
     fn tables(&self, contract: &Name, digest: &Digest) -> Option<Vec<TableSpec>> {
-        let compiled = compile(self.0, digest)
-            .inspect_err(
-                |error| tracing::error!(%contract, error = format!("{error:#}"), "package"),
-            )
+        let compiled = self
+            .0
+            .compiled_package(digest)
+            .inspect_err(|error| {
+                tracing::error!(%contract, error = error as &dyn std::error::Error, "package");
+            })
             .ok()??;
         Some(contract_tables(&compiled))
-    }
-}
-
-/// A deployed package, compiled against the contracts that are active now.
-fn compile(ledger: &LedgerReader, digest: &Digest) -> anyhow::Result<Option<Contract>> {
-    let Some(package) = ledger.package(digest)? else { return Ok(None) };
-    let sources = Sources::from_bytes(&package)?;
-    let state = ledger.state()?;
-    let mut active = BTreeMap::new();
-    for (name, _) in state.contracts()? {
-        if let Some(contract) = state.compiled(&name)? {
-            active.insert(name, contract);
-        }
-    }
-    match hufu_contract::check(&sources, &active) {
-        Ok(contract) => Ok(Some(contract)),
-        Err(problems) => {
-            let first = problems.first().map(ToString::to_string).unwrap_or_default();
-            anyhow::bail!("a deployed package does not compile: {first}")
-        }
     }
 }
 

@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hufu_contract::{Contract, Sources};
 use hufu_gateway::{
-    AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
-    LedgerStatus, Metrics, Recorded, Settled, router,
+    ApiProblem, AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
+    LedgerStatus, Metrics, Recorded, StreamState, router,
 };
 use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
@@ -26,8 +26,9 @@ use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_nam
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
-    Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, Name,
-    Outcome, Payload, PublicKey, Receipt, Serial, Signature, Signer, SignerFault, Transaction,
+    Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, IdentityId,
+    LogEntry, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature, Signer, SignerFault,
+    Transaction,
 };
 use hufu_readmodel::ReadModel;
 use hufu_store::{EmbeddedStore, Store};
@@ -105,6 +106,8 @@ pub const BUSY: u8 = 1;
 pub const PENDING: u8 = 2;
 pub const STOPPED: u8 = 3;
 pub const REFUSES: u8 = 4;
+/// One of these for each transaction, by the remainder of its nonce.
+pub const MIXED: u8 = 5;
 
 /// One member's node: machine, store, read model.
 pub struct Node {
@@ -219,8 +222,13 @@ impl Node {
         self.machine.lock().unwrap().reader()
     }
 
-    fn refuse(&self) -> Result<(), LedgerFault> {
-        match self.mode.load(Ordering::Relaxed) {
+    /// What the mode says; a mixed one, by the remainder of the nonce.
+    fn refuse(&self, nonce: u64) -> Result<(), LedgerFault> {
+        let mode = match self.mode.load(Ordering::Relaxed) {
+            MIXED => (nonce % 5) as u8,
+            mode => mode,
+        };
+        match mode {
             WORKS => Ok(()),
             BUSY => Err(LedgerFault::Busy { retry_after: Duration::from_millis(1500) }),
             PENDING => Err(LedgerFault::Pending),
@@ -251,7 +259,7 @@ fn found<T>(value: Option<T>, what: &'static str) -> Result<T, LedgerFault> {
 impl LedgerAccess for Node {
     fn status(&self) -> Result<LedgerStatus, LedgerFault> {
         if self.mode.load(Ordering::Relaxed) == STOPPED {
-            self.refuse()?;
+            self.refuse(0)?;
         }
         let machine = self.machine.lock().unwrap();
         let (header, applied) = (machine.header(), machine.applied());
@@ -321,7 +329,7 @@ impl LedgerAccess for Node {
         let compiled = found(view.compiled(contract).unwrap(), "contract")?;
         let asset = found(view.asset(contract, asset_type, key), "asset")?;
         let principal = hufu_contract::Principal {
-            identity: caller.identity.unwrap_or(hufu_proof::IdentityId(Digest::default())),
+            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
             member: caller.member.clone(),
             kind: IdentityKind::Member,
             subject: caller.subject.clone(),
@@ -329,27 +337,46 @@ impl LedgerAccess for Node {
         if !compiled.visible(&principal, asset_type, key, &asset, &view) {
             return Err(LedgerFault::NotPermitted(contract.clone()));
         }
-        let fields = asset
-            .fields
-            .iter()
-            .map(|(field, value)| (field.clone(), serde_json::to_value(value).unwrap()));
-        Ok(AssetView { state: asset.state.clone(), fields: fields.collect() })
+        AssetView::new(&compiled, asset_type, &asset)
     }
 
-    fn submit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Settled, LedgerFault>> {
-        async move {
-            self.refuse()?;
+    fn stream(
+        &self,
+        contract: &Name,
+        stream: &Name,
+        identity: &IdentityId,
+    ) -> Result<StreamState, LedgerFault> {
+        use hufu_contract::World as _;
+        let view = self.ledger().state().unwrap();
+        let compiled = found(view.compiled(contract).unwrap(), "contract")?;
+        let sequence = view.stream_sequence(contract, stream, identity);
+        Ok(StreamState { contract: compiled, sequence })
+    }
+
+    fn submit(
+        &self,
+        transactions: Vec<Transaction>,
+        _patience: Duration,
+    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>> {
+        let one = |transaction: Transaction| {
+            self.refuse(transaction.body.nonce)?;
             let id = transaction.id();
-            self.submit_now(transaction);
-            let (log_index, entry) = self.ledger().entry(&id).unwrap().unwrap();
-            Ok(Settled { entry, log_index })
-        }
-        .boxed()
+            if self.ledger().entry(&id).unwrap().is_none() {
+                self.submit_now(transaction);
+            }
+            Ok(self.ledger().entry(&id).unwrap().unwrap().1)
+        };
+        let answers = transactions.into_iter().map(one).collect();
+        std::future::ready(answers).boxed()
+    }
+
+    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
+        Ok(found(self.ledger().entry(id).unwrap(), "transaction")?.0)
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
         async move {
-            self.refuse()?;
+            self.refuse(0)?;
             let transaction = self.sign(seed("regulator"), Payload::Look(look));
             let id = transaction.id();
             assert_eq!(self.submit_now(transaction), Outcome::Accepted);
@@ -495,6 +522,9 @@ impl Reply {
     }
 }
 
+/// A client whose certificate is not accepted.
+pub const REFUSED: &str = "refused";
+
 /// Sends one request as `member` (nobody when empty).
 pub async fn send(
     router: &Router,
@@ -509,7 +539,9 @@ pub async fn send(
         request = request.header(*header, *value);
     }
     let mut request = request.body(body.into()).unwrap();
-    if !member.is_empty() {
+    if member == REFUSED {
+        request.extensions_mut().insert(ApiProblem::new("certificate-refused", "it is revoked"));
+    } else if !member.is_empty() {
         request.extensions_mut().insert(caller(member));
     }
     let response: Response<Body> = router.clone().oneshot(request).await.unwrap();

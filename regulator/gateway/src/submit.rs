@@ -1,0 +1,114 @@
+//! Transactions in: one, or a bundle of them, each with its own answer.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use hufu_proof::codec::{self, DecodeError, MAX_TRANSACTION};
+use hufu_proof::{Digest, LogEntry, Transaction};
+use serde_json::{Value, json};
+
+use crate::ledger::LedgerFault;
+use crate::problem::ApiProblem;
+use crate::routes::{
+    Answered, Shared, blocking, body, json_body, json_response, malformed, media_type,
+};
+
+/// Largest transaction in JSON, in bytes: base64 and names make it longer.
+const MAX_JSON_TRANSACTION: usize = 3 * MAX_TRANSACTION;
+
+/// Most transactions in a bundle.
+pub const MAX_BUNDLE: usize = 1024;
+
+/// Largest bundle, in bytes: what a block holds.
+pub const MAX_BUNDLE_BYTES: usize = codec::MAX_BLOCK;
+
+/// One transaction: borsh or JSON.
+pub(crate) async fn one(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
+    let transaction: Transaction = match media_type(&headers).to_ascii_lowercase().as_str() {
+        "application/octet-stream" => {
+            let bytes = body(from, MAX_TRANSACTION).await?;
+            codec::decode("transaction", &bytes, MAX_TRANSACTION)
+                .map_err(|error| malformed(error.to_string()))?
+        }
+        "application/json" => json_body(&headers, from, MAX_JSON_TRANSACTION).await?,
+        _ => {
+            let detail = "send application/octet-stream (borsh) or application/json";
+            return Err(ApiProblem::new("media-type", detail));
+        }
+    };
+    let id = transaction.id();
+    let mut answers = gateway.ledger.submit(vec![transaction], gateway.limits.patience).await;
+    match answers.pop().unwrap_or_else(|| Err(unanswered())) {
+        Ok(entry) => {
+            let log_index =
+                blocking(&gateway, move |gateway| Ok(gateway.ledger.log_index(&id)?)).await?;
+            if !entry.outcome.is_accepted() {
+                return Err(ApiProblem::new("transaction-refused", entry.outcome.to_string())
+                    .with("outcome", entry.outcome.code())
+                    .with("id", id.to_string())
+                    .with("height", entry.height)
+                    .with("log_index", log_index));
+            }
+            json_response(
+                StatusCode::OK,
+                &json!({"id": id, "entry": entry, "log_index": log_index}),
+            )
+        }
+        Err(LedgerFault::Pending) => {
+            let mut response =
+                json_response(StatusCode::ACCEPTED, &json!({"id": id, "pending": true}))?;
+            if let Ok(location) = HeaderValue::from_str(&format!("/v1/transactions/{id}")) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            Ok(response)
+        }
+        Err(LedgerFault::Refused(outcome)) => {
+            Err(ApiProblem::from(LedgerFault::Refused(outcome)).with("id", id.to_string()))
+        }
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+fn unanswered() -> LedgerFault {
+    LedgerFault::Unavailable("it gave no answer to a transaction".to_owned())
+}
+
+/// Many transactions in one request: the borsh encoding of their list. Each is
+/// taken in, refused and recorded by itself, and each has its own answer.
+pub(crate) async fn bundle(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
+    if !media_type(&headers).eq_ignore_ascii_case("application/octet-stream") {
+        return Err(ApiProblem::new("media-type", "send application/octet-stream (borsh)"));
+    }
+    let bytes = body(from, MAX_BUNDLE_BYTES).await?;
+    let transactions: Vec<Transaction> =
+        codec::decode_list("bundle", &bytes, MAX_BUNDLE_BYTES, MAX_BUNDLE).map_err(|error| {
+            match error {
+                DecodeError::TooMany { .. } => {
+                    ApiProblem::new("request-too-large", format!("{error}; send several bundles"))
+                }
+                _ => malformed(error.to_string()),
+            }
+        })?;
+    let ids: Vec<Digest> = transactions.iter().map(Transaction::id).collect();
+    let answers = gateway.ledger.submit(transactions, gateway.limits.patience).await;
+    let answers = answers.into_iter().chain(std::iter::repeat_with(|| Err(unanswered())));
+    let shown: Vec<Value> = ids.iter().zip(answers).map(|(id, one)| bundled(id, one)).collect();
+    json_response(StatusCode::OK, &json!({"transactions": shown}))
+}
+
+/// What became of one transaction of a bundle.
+fn bundled(id: &Digest, answer: Result<LogEntry, LedgerFault>) -> Value {
+    match answer {
+        Ok(LogEntry { outcome, height, index, .. }) => json!({
+            "id": id, "status": "final", "outcome": outcome, "height": height, "index": index,
+        }),
+        Err(LedgerFault::Refused(outcome)) => {
+            json!({"id": id, "status": "refused", "outcome": outcome})
+        }
+        Err(LedgerFault::Pending) => json!({"id": id, "status": "pending"}),
+        Err(LedgerFault::Busy { retry_after }) => json!({
+            "id": id, "status": "busy", "retry_after": retry_after.as_secs().max(1),
+        }),
+        Err(fault) => json!({"id": id, "status": "unavailable", "detail": fault.to_string()}),
+    }
+}
