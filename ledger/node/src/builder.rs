@@ -85,7 +85,11 @@ impl<E: Clock> Builder<E> {
             if owed || self.core.waiting().0 > 0 {
                 return;
             }
-            let Ok(left) = until.duration_since(self.context.current()) else { return };
+            let left = until.duration_since(self.context.current()).unwrap_or_default();
+            // A nap of no time would not let any pass.
+            if left.is_zero() {
+                return;
+            }
             // Short naps, because execution does not ring.
             let nap = self.context.sleep(left.min(Duration::from_millis(50)));
             pin_mut!(nap);
