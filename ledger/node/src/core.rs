@@ -178,10 +178,19 @@ impl Core {
         }
         // The same transaction may wait with another signature of the same
         // signer: the first serves both.
-        if lock(&self.mempool).get(id).is_some() {
-            return Ok(Some(Admission::Waiting(self.wait_for(*id))));
+        if self.waits(id) {
+            let waiting = self.wait_for(*id);
+            // Executed before there was somebody to answer, it is answered by
+            // `enqueue`.
+            if self.waits(id) {
+                return Ok(Some(Admission::Waiting(waiting)));
+            }
         }
         Ok(None)
+    }
+
+    fn waits(&self, id: &Digest) -> bool {
+        lock(&self.mempool).get(id).is_some()
     }
 
     fn enqueue(&self, pending: Pending) -> (Result<Admission, Error>, bool) {
