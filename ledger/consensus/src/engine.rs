@@ -438,7 +438,7 @@ where
     );
 
     let (gossip, gossip_receiver, gossip_handles) =
-        gossip::start(context, validators, config.max_gossip, links.gossip);
+        gossip::start(context, validators, config.max_gossip, board.clone(), links.gossip);
     let (delivery_sender, deliveries) = mpsc::unbounded_channel();
     let delivery = Delivery { sender: delivery_sender, board: board.clone() };
     let mut handles = vec![

@@ -1,13 +1,24 @@
 //! Messages between the nodes outside consensus, such as transactions.
+//!
+//! An empty message says no more than that its sender is there. Every node
+//! sends one when it has been silent for [`SIGN_OF_LIFE`]; it is not passed on.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use commonware_macros::select;
 use commonware_p2p::{Receiver, Recipients, Sender};
-use commonware_runtime::{Handle, IoBuf, Spawner};
+use commonware_runtime::{Clock, Handle, IoBuf, Spawner};
 use commonware_utils::channel::mpsc;
 use commonware_utils::ordered::{Quorum as _, Set};
 
 use crate::error::Error;
 use crate::keys::PublicKey;
+use crate::status::Board;
+
+/// Longest time between two messages to the others.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// Messages that wait to be sent or to be read. More are dropped.
 const WAITING: usize = 1024;
@@ -30,7 +41,8 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    /// Queues a message. `Ok(false)` when too many wait and it is dropped.
+    /// Queues a message; an empty one reaches nobody. `Ok(false)` when too many
+    /// wait and it is dropped.
     ///
     /// # Errors
     /// [`Error::Config`] when it is larger than [`crate::Config::max_gossip`],
@@ -62,18 +74,26 @@ impl GossipReceiver {
     }
 }
 
-pub(crate) fn start<E: Spawner>(
+pub(crate) fn start<E: Spawner + Clock>(
     context: &E,
     validators: Set<PublicKey>,
     limit: usize,
+    board: Arc<Board>,
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
     let (mut link_sender, mut link_receiver) = link;
     let (outbound_sender, mut outbound) = mpsc::channel::<(Recipient, Bytes)>(WAITING);
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
     let members = validators.clone();
-    let sending = context.child("gossip_out").spawn(move |_| async move {
-        while let Some((recipient, message)) = outbound.recv().await {
+    let sending = context.child("gossip_out").spawn(move |context| async move {
+        loop {
+            let (recipient, message) = select! {
+                message = outbound.recv() => match message {
+                    Some(message) => message,
+                    None => return,
+                },
+                _ = context.sleep(SIGN_OF_LIFE) => (Recipient::All, Bytes::new()),
+            };
             let recipients = match recipient {
                 Recipient::All => Recipients::All,
                 Recipient::Validator(number) => match members.iter().nth(usize::from(number)) {
@@ -84,10 +104,14 @@ pub(crate) fn start<E: Spawner>(
             link_sender.send(recipients, IoBuf::from(message), false);
         }
     });
-    let receiving = context.child("gossip_in").spawn(move |_| async move {
+    let receiving = context.child("gossip_in").spawn(move |context| async move {
         while let Ok((key, message)) = link_receiver.recv().await {
             let number = validators.index(&key).and_then(|index| u16::try_from(index.get()).ok());
             let Some(number) = number else { continue };
+            board.heard(usize::from(number), context.current());
+            if message.is_empty() {
+                continue;
+            }
             // A message that finds the queue full is lost, as on the way.
             let _ = inbound.try_send((number, Bytes::from(message)));
         }

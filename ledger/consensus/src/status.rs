@@ -1,6 +1,7 @@
 //! What the ordering layer says of itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// A member's part in the votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,11 @@ pub struct Participation {
     ///
     /// Best effort: a member whose votes come late is seen late.
     pub last_view: Option<u64>,
+    /// When a message of the member outside consensus last arrived; `None`
+    /// when there was none, as of this node itself. Each node sends one every
+    /// two seconds at least ([`crate::Gossip`]), so that one which is gone is
+    /// told from one that waits in the same view because others are gone.
+    pub last_heard: Option<SystemTime>,
 }
 
 /// A snapshot of the ordering layer.
@@ -37,7 +43,7 @@ impl Board {
     pub(crate) fn new(epoch: u64, applied_height: u64, names: &[String]) -> Self {
         let members = names
             .iter()
-            .map(|name| Participation { member: name.clone(), last_view: None })
+            .map(|name| Participation { member: name.clone(), last_view: None, last_heard: None })
             .collect();
         Self(Mutex::new(Status { epoch, view: 0, final_height: 0, applied_height, members }))
     }
@@ -45,6 +51,12 @@ impl Board {
     pub(crate) fn saw_vote(&self, validator: usize, view: u64) {
         if let Some(member) = self.lock().members.get_mut(validator) {
             member.last_view = member.last_view.max(Some(view));
+        }
+    }
+
+    pub(crate) fn heard(&self, validator: usize, now: SystemTime) {
+        if let Some(member) = self.lock().members.get_mut(validator) {
+            member.last_heard = Some(now);
         }
     }
 
