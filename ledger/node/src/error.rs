@@ -21,6 +21,12 @@ pub enum Error {
     /// It left the queue because its last height passed.
     #[error("its last height passed before it was in a block; sign it anew")]
     Expired,
+    /// Nothing new is taken in for now: see [`crate::Ledger::take_in`].
+    #[error("this node takes nothing in now; `hufu status` says why")]
+    Closed,
+    /// The member's token does not sign now.
+    #[error("the member's token does not sign now: {0}")]
+    Token(String),
     /// The node stops or has failed.
     #[error("the node has stopped")]
     Stopped,

@@ -1,5 +1,6 @@
 //! The handle through which the rest of the appliance uses its ledger.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct Ledger {
     core: Arc<Core>,
     outbox: Arc<Outbox>,
     ordering: Arc<dyn Fn() -> Status + Send + Sync>,
+    closed: Arc<AtomicBool>,
 }
 
 /// Transactions on their way to the other validators.
@@ -48,7 +50,7 @@ impl Ledger {
         outbox: Arc<Outbox>,
         ordering: Arc<dyn Fn() -> Status + Send + Sync>,
     ) -> Self {
-        Self { core, outbox, ordering }
+        Self { core, outbox, ordering, closed: Arc::default() }
     }
 
     /// Submits transactions and waits until each is final and executed, or
@@ -59,8 +61,7 @@ impl Ledger {
         transactions: Vec<Transaction>,
         patience: Duration,
     ) -> Vec<Result<Committed, Error>> {
-        let (admissions, new) = self.core.admit(transactions);
-        self.outbox.send(new);
+        let admissions = self.enqueue(transactions);
         let all = admissions.into_iter().map(|admission| async move {
             match admission? {
                 Admission::Done(committed) => Ok(committed),
@@ -79,9 +80,23 @@ impl Ledger {
 
     /// Admits transactions and returns without waiting for their execution.
     pub fn enqueue(&self, transactions: Vec<Transaction>) -> Vec<Result<Admission, Error>> {
+        if self.closed.load(Ordering::Acquire) {
+            let known = |one: Transaction| match self.core.entry(&one.id())? {
+                Some(entry) => Ok(Admission::Done(Committed { entry })),
+                None => Err(Error::Closed),
+            };
+            return transactions.into_iter().map(known).collect();
+        }
         let (admissions, new) = self.core.admit(transactions);
         self.outbox.send(new);
         admissions
+    }
+
+    /// Whether transactions are taken in, as they are to begin with. A node
+    /// that may not be able to keep them takes none: they are refused with
+    /// [`Error::Closed`], but for those that the log has already.
+    pub fn take_in(&self, open: bool) {
+        self.closed.store(!open, Ordering::Release);
     }
 
     /// What was executed: state, blocks, receipts, proofs.

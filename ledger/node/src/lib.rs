@@ -31,5 +31,6 @@ mod simulation;
 pub use builder::{Builder, Limits};
 pub use core::{Admission, Committed, Core};
 pub use error::Error;
+pub use hufu_consensus::Participation;
 pub use ledger::{Ledger, NodeStatus};
 pub use run::{Config, Running, start};
