@@ -20,6 +20,7 @@ pub const MAX_LIFETIME: u64 = 100_000;
 
 /// A signed transaction.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// What is signed.
     pub body: Body,
@@ -29,6 +30,7 @@ pub struct Transaction {
 
 /// What is signed.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Body {
     /// The consortium ([`crate::Genesis::digest`]), so that nothing signed for
     /// one is valid in another.
@@ -46,7 +48,7 @@ pub struct Body {
 /// What a transaction asks for.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[borsh(use_discriminant = true)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[repr(u8)]
 pub enum Payload {
     /// The authority records certificates before it signs them.
@@ -68,6 +70,7 @@ pub enum Payload {
 
 /// One certificate that is about to be signed.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Issuance {
     /// The certificate's serial number.
     pub serial: Serial,
@@ -132,6 +135,7 @@ pub enum IdentityKind {
 
 /// A certificate loses its validity.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Revocation {
     /// Which certificate.
     pub serial: Serial,
@@ -141,6 +145,7 @@ pub struct Revocation {
 
 /// An action of a contract on one asset.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Invocation {
     /// The contract.
     pub contract: Name,
@@ -154,6 +159,7 @@ pub struct Invocation {
 
 /// Rows of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Batch {
     /// The contract.
     pub contract: Name,
@@ -169,7 +175,7 @@ pub struct Batch {
 /// A change of what all members share.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[borsh(use_discriminant = true)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[repr(u8)]
 pub enum Proposal {
     /// Deploy a contract package (its canonical encoding).
@@ -207,6 +213,7 @@ impl Proposal {
 
 /// A regulator looked at something.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Look {
     /// What was asked, at most [`Look::MAX_SUBJECT`] bytes.
     pub subject: String,
