@@ -19,12 +19,14 @@
 //! once: the next transaction of the same block is already subject to it. A
 //! package is checked when it is proposed and again when it is enacted, against
 //! the contracts that are active then; its version must be higher than the one
-//! that is active. A grant or withdrawal that was enacted
-//! can be proposed again.
+//! that is active, and what was recorded under that must keep its meaning
+//! ([`hufu_contract::compare::incompatibilities`]). A grant or withdrawal that
+//! was enacted can be proposed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::Contract;
+use hufu_contract::compare::incompatibilities;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
 use hufu_proof::{Digest, IdentityId, Name, Outcome};
 
@@ -262,9 +264,16 @@ impl Execution<'_> {
         let active = self.all_active()?;
         let contract = contracts::compile(package, &active)?;
         let name = contract.name();
-        let newer = active.get(name).is_none_or(|old| contract.version() > old.version());
+        let old = active.get(name);
+        let newer = old.is_none_or(|old| contract.version() > old.version());
         let deployed = self.value(&key::version(name, &contract.version().to_string()))?.is_some();
-        if deployed || !newer { Err(Outcome::Conflict.into()) } else { Ok(contract) }
+        if deployed || !newer {
+            return Err(Outcome::Conflict.into());
+        }
+        if old.is_some_and(|old| !incompatibilities(old, &contract).is_empty()) {
+            return Err(Outcome::Package.into());
+        }
+        Ok(contract)
     }
 
     fn deploy(&mut self, id: Digest, package: &[u8]) -> Result<(), Stop> {

@@ -257,6 +257,44 @@ fn a_package_is_deployed_by_three_approvals() {
     assert!(state.asset_record(&name("meters"), &name("meter"), "pump").unwrap().is_some());
 }
 
+/// A new version that would give what is recorded another meaning is refused
+/// when it is proposed; the old one stays.
+#[test]
+fn a_version_that_changes_what_is_recorded_is_refused() {
+    let mut node = Node::new();
+    install(&mut node, &["pump"]);
+    let changed = |changes: &[(&str, &str)]| {
+        let next = meters("1.1.0");
+        let mut contract = next.text("contract.toml").unwrap().to_owned();
+        for (from, to) in changes {
+            assert!(contract.contains(from), "{from}");
+            contract = contract.replace(from, to);
+        }
+        let policy = next.text("policy.cedar").unwrap();
+        sources(&[("contract.toml", &contract), ("policy.cedar", policy), ("README.md", "New.\n")])
+    };
+    let refused = [
+        changed(&[(
+            "fields.total = { type = \"int\",",
+            "fields.total = { type = \"int\", max = 9000,",
+        )]),
+        changed(&[("type = \"symbol\",", "type = \"text\", max = 20,")]),
+        changed(&[("\"closed\"", "\"shut\"")]),
+    ];
+    for package in refused {
+        if let Err(problems) = hufu_contract::check(&package, &Default::default()) {
+            panic!("by itself it would be a good package: {problems:?}");
+        }
+        let proposal = Proposal::Deploy { package: package.to_bytes() };
+        assert_eq!(node.one(&key("maker"), Payload::Propose(proposal)), Outcome::Package);
+    }
+    let state = node.reader().state().unwrap();
+    assert_eq!(state.contract(&name("meters")).unwrap().unwrap().version, "1.0.0");
+    node.deploy(&changed(&[("max = 1000 }", "max = 2000 }")]));
+    let state = node.reader().state().unwrap();
+    assert_eq!(state.contract(&name("meters")).unwrap().unwrap().version, "1.1.0");
+}
+
 #[test]
 fn governance_is_the_members() {
     let mut node = Node::new();
