@@ -23,6 +23,7 @@ mod project;
 pub mod query;
 pub mod rewrite;
 pub mod sql;
+mod target;
 pub mod value;
 
 pub use catalogue::{Column, ColumnType, Table, TableKind, TableSpec, contract_tables};

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hufu_machine::event::Event;
 use hufu_proof::{Block, Digest, Name};
@@ -21,6 +22,7 @@ use crate::error::ReadModelError;
 use crate::ledger_tables;
 use crate::project;
 use crate::query::Reader;
+use crate::target::Target;
 
 /// Version of the file's layout. A file of another version is built anew.
 const LAYOUT: i64 = 1;
@@ -45,8 +47,8 @@ pub struct ReadModel {
     path: PathBuf,
     connection: Option<Connection>,
     applied: Option<u64>,
-    /// By schema, name and kind.
-    pub(crate) tables: BTreeMap<(String, Name, TableKind), Table>,
+    /// By schema and name; an asset and a stream may share one.
+    targets: BTreeMap<String, BTreeMap<String, Vec<Arc<Target>>>>,
     /// Schemas of contracts.
     pub(crate) schemas: BTreeMap<Name, String>,
 }
@@ -77,7 +79,7 @@ impl ReadModel {
             path: path.to_owned(),
             connection: None,
             applied: None,
-            tables: BTreeMap::new(),
+            targets: BTreeMap::new(),
             schemas: BTreeMap::new(),
         };
         let loaded = (|| {
@@ -156,10 +158,18 @@ impl ReadModel {
             .filter(|table| table.sql_schema != LEDGER)
             .map(|table| (table.contract.clone(), table.sql_schema.clone()))
             .collect();
-        self.tables = tables
-            .into_iter()
-            .map(|table| ((table.sql_schema.clone(), table.name.clone(), table.kind), table))
-            .collect();
+        self.targets.clear();
+        for table in tables {
+            let schema = self.targets.entry(table.sql_schema.clone()).or_default();
+            let named = schema.entry(table.name.to_string()).or_default();
+            named.push(Arc::new(Target::new(table)));
+        }
+    }
+
+    /// A table by the contract's name in queries, its own name and its kind.
+    pub(crate) fn target(&self, schema: &str, name: &str, kind: TableKind) -> Option<Arc<Target>> {
+        let named = self.targets.get(schema)?.get(name)?;
+        named.iter().find(|target| target.table.kind == kind).cloned()
     }
 }
 

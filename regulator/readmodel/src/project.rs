@@ -1,6 +1,7 @@
 //! From the events of a block to rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hufu_machine::event::Event;
 use hufu_machine::record::{CertificateRecord, CertificateStatus, IdentityStatus};
@@ -9,13 +10,14 @@ use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
 
-use crate::catalogue::{STATE, STREAM_COLUMNS, Table, TableKind, contract_tables};
+use crate::catalogue::{STATE, TableKind, contract_tables};
 use crate::error::ReadModelError;
 use crate::model::{LEDGER, OPEN, Packages, ReadModel, declare, height_of, load_tables, schema_of};
+use crate::target::Target;
 use crate::value::{Bound, cell, texts, time};
 
 /// Tables of a compiled contract, for callers that have it at hand.
-impl Packages for BTreeMap<Digest, std::sync::Arc<hufu_contract::Contract>> {
+impl Packages for BTreeMap<Digest, Arc<hufu_contract::Contract>> {
     fn tables(&self, _: &Name, digest: &Digest) -> Option<Vec<crate::TableSpec>> {
         self.get(digest).map(|contract| contract_tables(contract))
     }
@@ -205,7 +207,7 @@ impl Writer<'_> {
                 let table = self.table_of(contract, asset_type, TableKind::Asset)?;
                 let mut values = BTreeMap::new();
                 // The key's column is the first of the table.
-                if let Some(column) = table.columns.first() {
+                if let Some(column) = table.table.columns.first() {
                     values.insert(column.name.as_str(), Cell::Text(key.clone()));
                 }
                 values.insert(STATE, text(&asset.state));
@@ -213,7 +215,7 @@ impl Writer<'_> {
                     values.insert(name.as_str(), cell(value));
                 }
                 let row = self.row(&table, values)?;
-                self.put(&table, key, row)
+                self.put(&table, key, &row)
             }
             Event::Rows { contract, stream, index, device, sequence, .. } => {
                 let table = self.table_of(contract, stream, TableKind::Stream)?;
@@ -231,28 +233,17 @@ impl Writer<'_> {
     /// Rows of a stream, whose values are in the order of the columns' names.
     fn append_rows(
         &self,
-        table: &Table,
+        target: &Target,
         device: &str,
         sequence: u64,
         rows: &[Vec<hufu_proof::Value>],
     ) -> Result<(), ReadModelError> {
-        let declared: Vec<usize> = {
-            let mut declared: Vec<usize> = (0..table.columns.len())
-                .filter(|&index| !STREAM_COLUMNS.contains(&table.columns[index].name.as_str()))
-                .collect();
-            declared
-                .sort_by(|&one, &other| table.columns[one].name.cmp(&table.columns[other].name));
-            declared
-        };
+        let mut row = vec![Cell::Null; target.table.columns.len()];
         for (position, values) in rows.iter().enumerate() {
-            if values.len() != declared.len() {
-                return Err(disorder(
-                    self.height,
-                    format!("a row of {} has other columns", table.name),
-                ));
+            if values.len() != target.declared.len() {
+                return Err(self.other_columns(target));
             }
-            let mut row = vec![Cell::Null; table.columns.len()];
-            for (index, value) in declared.iter().zip(values) {
+            for (index, value) in target.declared.iter().zip(values) {
                 row[*index] = cell(value);
             }
             let added = [
@@ -262,14 +253,22 @@ impl Writer<'_> {
                 time(self.height),
                 time(self.time_ms),
             ];
-            for (name, value) in STREAM_COLUMNS.iter().zip(added) {
-                if let Some(index) = table.columns.iter().position(|column| column.name == *name) {
-                    row[index] = value;
+            for (index, value) in target.added.iter().zip(added) {
+                if let Some(index) = index {
+                    row[*index] = value;
                 }
             }
-            self.append(table, &row)?;
+            self.append(target, &row)?;
         }
         Ok(())
+    }
+
+    fn other_columns(&self, target: &Target) -> ReadModelError {
+        let table = &target.table;
+        disorder(
+            self.height,
+            format!("a row of {}/{} has other columns", table.contract, table.name),
+        )
     }
 
     fn deploy(
@@ -298,23 +297,20 @@ impl Writer<'_> {
         contract: &Name,
         name: &Name,
         kind: TableKind,
-    ) -> Result<Table, ReadModelError> {
-        self.model
-            .schemas
-            .get(contract)
-            .and_then(|schema| self.model.tables.get(&(schema.clone(), name.clone(), kind)))
-            .cloned()
-            .ok_or_else(|| {
-                disorder(self.height, format!("no active contract declares {contract}/{name}"))
-            })
+    ) -> Result<Arc<Target>, ReadModelError> {
+        let schema = self.model.schemas.get(contract);
+        schema.and_then(|schema| self.model.target(schema, name.as_str(), kind)).ok_or_else(|| {
+            disorder(self.height, format!("no active contract declares {contract}/{name}"))
+        })
     }
 
     /// The cells in the order of the table's columns.
     fn row(
         &self,
-        table: &Table,
+        target: &Target,
         mut values: BTreeMap<&str, Cell>,
     ) -> Result<Vec<Cell>, ReadModelError> {
+        let table = &target.table;
         let row = table
             .columns
             .iter()
@@ -329,36 +325,31 @@ impl Writer<'_> {
         }
     }
 
-    fn ledger_table(&self, name: &str) -> Result<Table, ReadModelError> {
+    fn ledger_table(&self, name: &str, kind: TableKind) -> Result<Arc<Target>, ReadModelError> {
         self.model
-            .tables
-            .values()
-            .find(|table| table.sql_schema == LEDGER && table.name.as_str() == name)
-            .cloned()
+            .target(LEDGER, name, kind)
             .ok_or_else(|| disorder(self.height, format!("there is no table ledger.{name}")))
     }
 
     fn append_ledger(&self, name: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
-        self.append(&self.ledger_table(name)?, &row)
+        self.append(&*self.ledger_table(name, TableKind::Stream)?, &row)
     }
 
     /// `row` is without the key, which is the first column.
     fn put_ledger(&self, name: &str, key: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
-        let row = std::iter::once(Cell::Text(key.to_owned())).chain(row).collect();
-        self.put(&self.ledger_table(name)?, key, row)
+        let row: Vec<Cell> = std::iter::once(Cell::Text(key.to_owned())).chain(row).collect();
+        self.put(&*self.ledger_table(name, TableKind::Asset)?, key, &row)
     }
 
-    fn append(&self, table: &Table, row: &[Cell]) -> Result<(), ReadModelError> {
+    fn append(&self, target: &Target, row: &[Cell]) -> Result<(), ReadModelError> {
         let fixed = [time(self.height), self.log_index.map_or(Cell::Null, time)];
-        self.insert(table, "_from, _tx", &fixed, row)
+        self.insert(target, &fixed, row)
     }
 
-    fn put(&self, table: &Table, key: &str, row: Vec<Cell>) -> Result<(), ReadModelError> {
+    fn put(&self, target: &Target, key: &str, row: &[Cell]) -> Result<(), ReadModelError> {
         let fault = |source| ReadModelError::Storage { action: "end a version", source };
-        let close =
-            format!("UPDATE {} SET _to = ?1 WHERE _key = ?2 AND _to = {OPEN}", table.physical);
         self.connection
-            .prepare_cached(&close)
+            .prepare_cached(&target.close)
             .and_then(|mut statement| statement.execute((height_of(self.height), key)))
             .map_err(fault)?;
         let fixed = [
@@ -367,37 +358,19 @@ impl Writer<'_> {
             Cell::Integer(OPEN),
             self.log_index.map_or(Cell::Null, time),
         ];
-        self.insert(table, "_key, _from, _to, _tx", &fixed, &row)
+        self.insert(target, &fixed, row)
     }
 
-    fn insert(
-        &self,
-        table: &Table,
-        names: &str,
-        fixed: &[Cell],
-        row: &[Cell],
-    ) -> Result<(), ReadModelError> {
-        let fault = |source| ReadModelError::Storage { action: "write a row", source };
-        if row.len() != table.columns.len() {
-            return Err(disorder(
-                self.height,
-                format!("a row of {} has other columns", table.name),
-            ));
+    fn insert(&self, target: &Target, fixed: &[Cell], row: &[Cell]) -> Result<(), ReadModelError> {
+        if row.len() != target.table.columns.len() {
+            return Err(self.other_columns(target));
         }
-        let mut sql = format!("INSERT INTO {} ({names}", table.physical);
-        for column in &table.columns {
-            sql.push_str(", ");
-            sql.push_str(&column.physical);
-        }
-        sql.push_str(") VALUES (?");
-        sql.push_str(&", ?".repeat(fixed.len() + row.len() - 1));
-        sql.push(')');
         self.connection
-            .prepare_cached(&sql)
+            .prepare_cached(&target.insert)
             .and_then(|mut statement| {
                 statement.execute(params_from_iter(fixed.iter().chain(row).map(Bound)))
             })
-            .map_err(fault)?;
+            .map_err(|source| ReadModelError::Storage { action: "write a row", source })?;
         Ok(())
     }
 }
