@@ -60,15 +60,9 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     /// The block.
-    pub block: Block,
-    /// What became of its transactions, in their order.
-    pub entries: Vec<LogEntry>,
-    /// Place of the first entry in the log.
-    pub first_log_index: u64,
+    pub block: Arc<Block>,
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// What the height resulted in.
-    pub commitment: Commitment,
 }
 
 impl Reader {
@@ -419,12 +413,8 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn replay(&self, height: u64) -> Result<Option<Replay>, MachineError> {
         let Some(block) = self.block(height)? else { return Ok(None) };
-        let damaged = |what: &str| MachineError::damaged(format!("{what} of height {height}"));
-        let commitment = self.commitment(height)?.ok_or_else(|| damaged("commitment"))?;
-        let events = chain::events(self.store(), height)?.ok_or_else(|| damaged("events"))?;
-        let count = block.transactions.len() as u64;
-        let first = commitment.log_size.checked_sub(count).ok_or_else(|| damaged("commitment"))?;
-        let entries = self.entries(first, commitment.log_size)?;
-        Ok(Some(Replay { block, entries, first_log_index: first, events, commitment }))
+        let events = chain::events(self.store(), height)?
+            .ok_or_else(|| MachineError::damaged(format!("events of height {height}")))?;
+        Ok(Some(Replay { block: Arc::new(block), events }))
     }
 }

@@ -23,7 +23,7 @@ use hufu_machine::{MachineError, check_child};
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::{Block, Header};
 
-use crate::core::Core;
+use crate::core::{Core, Verified, ids};
 
 /// How blocks are made.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +130,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         self.pace(&parent, proposal.patience).await;
         let ancestors = self.core.unexecuted(&parent);
         let chosen = self.core.choose(self.limits.transactions, self.limits.bytes, &ancestors);
+        let ids = chosen.iter().map(|pending| pending.id).collect();
         let transactions: Vec<_> =
             chosen.into_iter().map(|pending| (*pending.transaction).clone()).collect();
         let ours = self.core.committed();
@@ -147,7 +148,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             },
             transactions,
         };
-        self.core.judged(Arc::new(block.clone()));
+        self.core.judged(Verified { block: Arc::new(block.clone()), ids });
         Some(block)
     }
 
@@ -159,7 +160,8 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         if let Some(what) = self.wrong(&block, &parent) {
             return refuse(what);
         }
-        if !self.core.verdicts(&block).into_iter().all(|good| good) {
+        let ids = ids(&block);
+        if !self.core.verdicts(&block, &ids).into_iter().all(|good| good) {
             return refuse("a signature");
         }
         let ahead = block.header.time_ms.saturating_sub(self.now_ms());
@@ -184,7 +186,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
                 }
             }
         }
-        self.core.judged(block);
+        self.core.judged(Verified { block, ids });
         true
     }
 

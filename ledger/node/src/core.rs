@@ -1,11 +1,11 @@
 //! What the parts of a node share: the machine, the mempool, and who waits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hufu_machine::signatures::verify_batch;
-use hufu_machine::{Machine, MachineError, Reader};
-use hufu_proof::codec::{self, MAX_TRANSACTION};
+use hufu_machine::{Executed, Machine, MachineError, Reader, Replay};
+use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
 use hufu_proof::{Block, Commitment, Digest, LogEntry, Outcome, Transaction};
 use tokio::sync::{Notify, oneshot, watch};
@@ -18,6 +18,9 @@ type Waiter = oneshot::Sender<Result<Committed, Error>>;
 
 /// Blocks that this node proposed or verified and that may become final.
 const REMEMBERED_BLOCKS: usize = 256;
+
+/// Executed heights that are kept in memory for those who follow closely.
+const RECENT_HEIGHTS: usize = 4;
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +39,26 @@ pub struct Core {
     mempool: Mutex<Mempool>,
     waiters: Mutex<HashMap<Digest, Vec<Waiter>>>,
     judged: Mutex<Judged>,
+    recent: Mutex<VecDeque<Arc<Replay>>>,
     /// Says that a transaction has arrived.
     pub arrived: Notify,
     /// The applied height.
     pub applied: watch::Sender<u64>,
 }
 
-/// Blocks by digest, the oldest heights forgotten first. Their signatures have
-/// been verified.
+/// A block whose signatures have been verified.
+#[derive(Clone)]
+pub struct Verified {
+    /// The block.
+    pub block: Arc<Block>,
+    /// The identifiers of its transactions, in their order.
+    pub ids: Arc<[Digest]>,
+}
+
+/// Verified blocks by digest, the oldest heights forgotten first.
 #[derive(Default)]
 struct Judged {
-    blocks: HashMap<Digest, Arc<Block>>,
+    blocks: HashMap<Digest, Verified>,
     heights: BTreeMap<u64, Vec<Digest>>,
 }
 
@@ -71,6 +83,7 @@ impl Core {
             mempool: Mutex::default(),
             waiters: Mutex::default(),
             judged: Mutex::default(),
+            recent: Mutex::default(),
             arrived: Notify::new(),
             applied: watch::Sender::new(committed.height),
         }
@@ -90,18 +103,36 @@ impl Core {
     ///
     /// # Errors
     /// [`MachineError`]; the node is then to be started again.
-    pub fn execute(&self, block: &Block) -> Result<(), MachineError> {
+    pub fn execute(&self, block: &Arc<Block>) -> Result<(), MachineError> {
         let digest = block.digest();
         let verdicts = if self.was_judged(&digest) {
             vec![true; block.transactions.len()]
         } else {
-            self.verdicts(block)
+            self.verdicts(block, &ids(block))
         };
-        let executed = lock(&self.machine).execute(block, &verdicts)?;
-        *lock(&self.committed) = executed.commitment;
-        self.forget(executed.commitment.height);
-        self.executed(executed.commitment.height, &executed.entries);
+        let Executed { commitment, entries, events, .. } =
+            lock(&self.machine).execute(block, &verdicts)?;
+        *lock(&self.committed) = commitment;
+        self.forget(commitment.height);
+        {
+            let mut recent = lock(&self.recent);
+            recent.truncate(RECENT_HEIGHTS - 1);
+            recent.push_front(Arc::new(Replay { block: Arc::clone(block), events }));
+        }
+        self.executed(commitment.height, &entries);
         Ok(())
+    }
+
+    /// All that a read model is told of an executed height.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn replay(&self, height: u64) -> Result<Option<Arc<Replay>>, MachineError> {
+        let of_height = |replay: &&Arc<Replay>| replay.block.header.height == height;
+        if let Some(replay) = lock(&self.recent).iter().find(of_height) {
+            return Ok(Some(Arc::clone(replay)));
+        }
+        Ok(self.reader.replay(height)?.map(Arc::new))
     }
 
     /// Admits transactions: size, form, expiry, duplicates, signatures. The
@@ -115,8 +146,7 @@ impl Core {
         let mut answers: Vec<Option<Result<Admission, Error>>> = Vec::new();
         let mut to_verify: Vec<(usize, Pending)> = Vec::new();
         for (place, transaction) in transactions.into_iter().enumerate() {
-            let size = codec::encode(&transaction).len();
-            let id = transaction.id();
+            let (id, size) = transaction.id_and_size();
             answers.push(match self.consider(&transaction, &id, size, height) {
                 Ok(Some(admission)) => Some(Ok(admission)),
                 Ok(None) => {
@@ -134,7 +164,7 @@ impl Core {
         for ((place, pending), good) in to_verify.into_iter().zip(verdicts) {
             let answer = if good {
                 let transaction = pending.transaction.clone();
-                let (answer, fresh) = self.enqueue(pending);
+                let (answer, fresh) = self.enqueue(pending, height);
                 if fresh {
                     new.push(transaction);
                 }
@@ -193,23 +223,23 @@ impl Core {
         lock(&self.mempool).get(id).is_some()
     }
 
-    fn enqueue(&self, pending: Pending) -> (Result<Admission, Error>, bool) {
+    /// `height` is the applied one when the transaction was not executed yet.
+    fn enqueue(&self, pending: Pending, height: u64) -> (Result<Admission, Error>, bool) {
         let id = pending.id;
         // Before it can be executed, or the answer could be missed.
         let waiting = self.wait_for(id);
         let taken = lock(&self.mempool).insert(pending);
         match taken {
-            Ok(()) => {
-                // Executed between the look and the insertion?
-                match self.entry(&id) {
-                    Ok(Some(entry)) => {
-                        lock(&self.mempool).remove(&id);
-                        (Ok(Admission::Done(Committed { entry })), false)
-                    }
-                    Ok(None) => (Ok(Admission::Waiting(waiting)), true),
-                    Err(error) => (Err(error.into()), false),
+            // Nothing was executed between the look and the insertion.
+            Ok(()) if self.committed().height == height => (Ok(Admission::Waiting(waiting)), true),
+            Ok(()) => match self.entry(&id) {
+                Ok(Some(entry)) => {
+                    lock(&self.mempool).remove(&id);
+                    (Ok(Admission::Done(Committed { entry })), false)
                 }
-            }
+                Ok(None) => (Ok(Admission::Waiting(waiting)), true),
+                Err(error) => (Err(error.into()), false),
+            },
             Err(Refused::Present) => (Ok(Admission::Waiting(waiting)), false),
             Err(Refused::Full) => {
                 (Err(Error::Busy { retry_after: std::time::Duration::from_secs(1) }), false)
@@ -232,11 +262,9 @@ impl Core {
     }
 
     /// The oldest waiting transactions that are in none of `ancestors`.
-    pub fn choose(&self, count: usize, bytes: usize, ancestors: &[Arc<Block>]) -> Vec<Pending> {
-        let taken: std::collections::HashSet<Digest> = ancestors
-            .iter()
-            .flat_map(|block| block.transactions.iter().map(Transaction::id))
-            .collect();
+    pub fn choose(&self, count: usize, bytes: usize, ancestors: &[Verified]) -> Vec<Pending> {
+        let taken: HashSet<&Digest> =
+            ancestors.iter().flat_map(|ancestor| ancestor.ids.iter()).collect();
         lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id))
     }
 
@@ -247,11 +275,11 @@ impl Core {
     }
 
     /// Remembers a block whose signatures have been verified.
-    pub fn judged(&self, block: Arc<Block>) {
+    pub fn judged(&self, verified: Verified) {
         let mut judged = lock(&self.judged);
-        let digest = block.digest();
-        if judged.blocks.insert(digest, block.clone()).is_none() {
-            judged.heights.entry(block.header.height).or_default().push(digest);
+        let (digest, height) = (verified.block.digest(), verified.block.header.height);
+        if judged.blocks.insert(digest, verified).is_none() {
+            judged.heights.entry(height).or_default().push(digest);
         }
         while judged.blocks.len() > REMEMBERED_BLOCKS {
             let Some((_, digests)) = judged.heights.pop_first() else { break };
@@ -279,35 +307,36 @@ impl Core {
 
     /// `block` and those of its ancestors that are not executed yet, as far as
     /// this node has seen them.
-    pub fn unexecuted(&self, block: &Arc<Block>) -> Vec<Arc<Block>> {
+    pub fn unexecuted(&self, block: &Arc<Block>) -> Vec<Verified> {
         let applied = self.committed().height;
         let judged = lock(&self.judged);
-        let mut chain = Vec::new();
-        let mut next = Some(block.clone());
-        while let Some(block) = next {
-            if block.header.height <= applied || chain.len() == REMEMBERED_BLOCKS {
+        let mut chain: Vec<Verified> = Vec::new();
+        let mut next = judged.blocks.get(&block.digest()).cloned();
+        // The parent may have been verified before this node was started.
+        if next.is_none() && block.header.height > applied {
+            next = Some(Verified { block: Arc::clone(block), ids: ids(block) });
+        }
+        while let Some(verified) = next {
+            if verified.block.header.height <= applied || chain.len() == REMEMBERED_BLOCKS {
                 break;
             }
-            next = judged.blocks.get(&block.header.parent).cloned();
-            chain.push(block);
+            next = judged.blocks.get(&verified.block.header.parent).cloned();
+            chain.push(verified);
         }
         chain
     }
 
-    /// Verdicts on the signatures of a block; those of transactions that wait
-    /// here have been verified before.
-    pub fn verdicts(&self, block: &Block) -> Vec<bool> {
+    /// Verdicts on the signatures of a block whose transactions have these
+    /// identifiers; those that wait here have been verified before.
+    pub fn verdicts(&self, block: &Block, ids: &[Digest]) -> Vec<bool> {
         let known: Vec<bool> = {
             let mempool = lock(&self.mempool);
-            block
-                .transactions
-                .iter()
-                .map(|transaction| {
-                    mempool
-                        .get(&transaction.id())
-                        .is_some_and(|pending| *pending.transaction == *transaction)
-                })
-                .collect()
+            let waits = |(transaction, id): (&Transaction, &Digest)| {
+                // The identifier is a digest of the body.
+                let same = |one: &Pending| one.transaction.signature == transaction.signature;
+                mempool.get(id).is_some_and(same)
+            };
+            block.transactions.iter().zip(ids).map(waits).collect()
         };
         let unknown: Vec<&Transaction> = block
             .transactions
@@ -351,6 +380,11 @@ impl Core {
         }
         self.applied.send_replace(height);
     }
+}
+
+/// The identifiers of a block's transactions.
+pub fn ids(block: &Block) -> Arc<[Digest]> {
+    block.transactions.iter().map(Transaction::id).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

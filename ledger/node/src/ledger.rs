@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use borsh::BorshDeserialize as _;
 use hufu_consensus::{Gossip, Recipient, Status};
-use hufu_machine::Reader;
+use hufu_machine::{Reader, Replay};
 use hufu_proof::{Commitment, Digest, LogEntry, Transaction, codec};
 use tokio::sync::{Notify, watch};
 
@@ -102,6 +102,15 @@ impl Ledger {
     /// What was executed: state, blocks, receipts, proofs.
     pub fn reader(&self) -> &Reader {
         &self.core.reader
+    }
+
+    /// All that a read model is told of an executed height; the last ones are
+    /// kept in memory.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] when the store fails.
+    pub fn replay(&self, height: u64) -> Result<Option<Arc<Replay>>, Error> {
+        Ok(self.core.replay(height)?)
     }
 
     /// What every executed block resulted in.

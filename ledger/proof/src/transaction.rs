@@ -254,6 +254,13 @@ impl Transaction {
     pub fn id(&self) -> Digest {
         Digest::of(&self.body.message())
     }
+
+    /// [`Self::id`], and the size of the encoded transaction in bytes.
+    pub fn id_and_size(&self) -> (Digest, usize) {
+        let message = self.body.message();
+        let body = message.len() - DOMAIN.len() - 1;
+        (Digest::of(&message), body + codec::encode(&self.signature).len())
+    }
 }
 
 /// What became of a transaction in a block. Codes are never reused.

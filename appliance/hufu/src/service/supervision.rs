@@ -60,11 +60,10 @@ impl Supervision {
     /// When the thread does not start.
     pub fn follow(&self, ledger: &Ledger) -> anyhow::Result<()> {
         let Some(model) = lock(&self.model).take() else { return Ok(()) };
-        let (shared, reader, applied) =
-            (self.shared.clone(), self.ledger.clone(), ledger.applied());
+        let (shared, ledger) = (self.shared.clone(), ledger.clone());
         let thread = std::thread::Builder::new()
             .name("read-model".to_owned())
-            .spawn(move || follow(model, &reader, applied, &shared))?;
+            .spawn(move || follow(model, &ledger, &shared))?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }
@@ -132,13 +131,9 @@ impl Supervision {
     }
 }
 
-fn follow(
-    mut model: ReadModel,
-    ledger: &LedgerReader,
-    mut applied: tokio::sync::watch::Receiver<u64>,
-    shared: &Shared,
-) {
-    let packages = LedgerPackages(ledger);
+fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
+    let packages = LedgerPackages(ledger.reader());
+    let mut applied = ledger.applied();
     while !shared.stop.load(Ordering::Acquire) {
         let newest = *applied.borrow_and_update();
         while model.next_height() <= newest && !shared.stop.load(Ordering::Acquire) {
