@@ -21,6 +21,7 @@
 //! - Nothing is permitted by default; an error in a policy denies.
 //! - Arithmetic is checked; overflow refuses the transaction.
 
+pub mod cache;
 pub mod case;
 mod check;
 pub mod compare;

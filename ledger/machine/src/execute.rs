@@ -28,13 +28,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use borsh::BorshSerialize;
+use hufu_contract::cache::Generations;
 use hufu_contract::{Asset, Context, Contract, Principal};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
 use hufu_proof::transaction::{Batch, IdentityKind, Invocation, MAX_LIFETIME, Proposal};
 use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Payload, Transaction};
 use hufu_store::{KeyRange, Space, Store, Write};
 
-use crate::cache::Generations;
 use crate::contracts::Contracts;
 use crate::encoded::Encoded;
 use crate::error::MachineError;

@@ -30,7 +30,6 @@
 
 #[doc(hidden)]
 pub mod bench;
-mod cache;
 mod chain;
 mod contracts;
 mod encoded;

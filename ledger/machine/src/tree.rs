@@ -11,13 +11,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use hufu_contract::cache::Generations;
 use hufu_proof::state::key_hash;
 use hufu_proof::{Digest, codec};
 use hufu_store::{Space, Store, StoreError, Write};
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
 use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
 
-use crate::cache::Generations;
 use crate::error::MachineError;
 
 /// Nodes kept in memory, at about a kilobyte each.

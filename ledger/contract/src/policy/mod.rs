@@ -12,6 +12,7 @@
 //!   near the limit of a stack, which is not the same on every machine.
 
 pub(crate) mod matrix;
+mod memo;
 pub(crate) mod request;
 pub(crate) mod schema;
 
@@ -44,6 +45,7 @@ pub(crate) struct Policies {
     /// By action and name of the asset type or stream.
     guards: BTreeMap<(Name, Name), Guard>,
     pub(crate) names: request::Names,
+    memo: memo::Memo,
     /// All policies in the order of the file, in Cedar's JSON form.
     pub(crate) trees: Vec<Json>,
     pub(crate) schema: String,
@@ -57,6 +59,8 @@ pub(crate) struct Guard {
     pub(crate) attributes: BTreeSet<String>,
     /// Whether they ask what a member other than the principal is.
     pub(crate) asks_members: bool,
+    /// Whether they ask for the circumstances: parameters, rows, the block.
+    pub(crate) asks_context: bool,
     /// Nodes of their conditions.
     pub(crate) cost: u64,
 }
@@ -123,7 +127,7 @@ impl Policies {
         let names = request::Names::new(package, dependencies)
             .ok_or_else(|| problem("a name is not one of Cedar's".into()))?;
         let guards = guards(&ordered, &trees, package, &names).map_err(problem)?;
-        Ok(Self { guards, names, trees, schema: text })
+        Ok(Self { guards, names, memo: memo::Memo::default(), trees, schema: text })
     }
 
     pub(crate) fn guard(&self, action: &str, on: &Name) -> Option<&Guard> {
@@ -154,6 +158,7 @@ fn guards(
             policies: PolicySet::new(),
             attributes: BTreeSet::new(),
             asks_members: false,
+            asks_context: false,
             cost: 0,
         };
         for (policy, tree) in policies.iter().zip(trees) {
@@ -195,6 +200,7 @@ fn collect(tree: &Json, guard: &mut Guard) {
                     guard.attributes.insert(attribute.clone());
                 }
                 guard.asks_members |= key == "in";
+                guard.asks_context |= key == "Var" && value == "context";
                 collect(value, guard);
             }
         }

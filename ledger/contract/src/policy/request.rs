@@ -86,6 +86,7 @@ impl Names {
 }
 
 /// What is asked about.
+#[derive(Clone, Copy)]
 pub(crate) enum Subject<'a> {
     /// An asset of this contract.
     Asset { key: &'a str, asset: &'a Asset },
@@ -94,6 +95,7 @@ pub(crate) enum Subject<'a> {
 }
 
 /// What goes into `context`.
+#[derive(Clone, Copy)]
 pub(crate) enum Circumstances<'a> {
     Action { declared: &'a Action, params: &'a BTreeMap<Name, Value>, height: u64, time_ms: u64 },
     Append { rows: usize, height: u64, time_ms: u64 },
@@ -101,6 +103,7 @@ pub(crate) enum Circumstances<'a> {
 }
 
 /// Everything of one decision.
+#[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) action: &'a str,
@@ -117,7 +120,9 @@ impl Policies {
     pub(crate) fn permits(&self, question: &Question<'_>) -> bool {
         let Some(guard) = self.guard(question.action, question.on) else { return false };
         // Whatever cannot be put to Cedar is not permitted.
-        decide(&self.names, guard, question).unwrap_or(false)
+        let ask = |question: &Question<'_>| decide(&self.names, guard, question).unwrap_or(false);
+        // With the circumstances no two questions are alike.
+        if guard.asks_context { ask(question) } else { self.memo.decide(question, ask) }
     }
 }
 

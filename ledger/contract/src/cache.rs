@@ -7,7 +7,8 @@ use std::hash::Hash;
 /// Two generations: when the young one is full it becomes the old one, and what
 /// was old is forgotten. Use moves an entry to the young generation. The order
 /// of iteration is never used, so results do not depend on it.
-pub(crate) struct Generations<K, V> {
+#[derive(Debug)]
+pub struct Generations<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     capacity: usize,
@@ -15,11 +16,12 @@ pub(crate) struct Generations<K, V> {
 
 impl<K: Eq + Hash, V> Generations<K, V> {
     /// A cache of at most twice `capacity` entries.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), capacity: capacity.max(1) }
     }
 
-    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&V>
+    /// The value of `key`, which counts as used.
+    pub fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -30,14 +32,16 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         self.young.get(key)
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Keeps `value`; it replaces an older one of the same key.
+    pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.capacity {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
     }
 
-    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    /// Forgets `key`.
+    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
