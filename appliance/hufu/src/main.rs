@@ -31,6 +31,11 @@ use crate::cli::{Cli, Command, Policy, ReportCommand};
 use crate::config::Config;
 use crate::output::{Ending, Exit};
 
+/// Every thread of the services allocates all the time, and the system's
+/// allocator took a fifth of a validator's time (docs/decisions/0008).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Cli::parse();
     logging(matches!(arguments.command, Command::Serve));
