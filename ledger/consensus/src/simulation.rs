@@ -21,6 +21,7 @@ use commonware_utils::ordered::Set;
 
 use crate::engine::{Environment, Links};
 use crate::keys::PublicKey;
+use crate::testing::Random;
 
 /// How one direction between two nodes behaves.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,7 @@ type Wired = mpsc::UnboundedSender<(SystemTime, IoBuf)>;
 type Lay = Arc<dyn Fn(Arc<Mutex<State>>, Wire) -> Wired + Send + Sync>;
 
 struct State {
-    random: u64,
+    random: Random,
     peers: Set<PublicKey>,
     default: Link,
     links: BTreeMap<(PublicKey, PublicKey), Link>,
@@ -63,17 +64,6 @@ struct State {
     subscribers: Vec<mpsc::UnboundedSender<PeerSetUpdate<PublicKey>>>,
     wires: BTreeMap<Wire, Wired>,
     blocked: BTreeSet<(PublicKey, PublicKey)>,
-}
-
-impl State {
-    /// SplitMix64: small, and the same everywhere.
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 /// The network. Clones are the same network.
@@ -117,7 +107,7 @@ impl Simulation {
         });
         Self {
             state: Arc::new(Mutex::new(State {
-                random: seed,
+                random: Random::new(seed),
                 peers: Set::from_iter_dedup(peers),
                 default,
                 links: BTreeMap::new(),
@@ -203,8 +193,8 @@ impl Simulation {
         let now = (self.now)();
         let mut state = self.lock();
         let link = *state.links.get(&(from.clone(), to.clone())).unwrap_or(&state.default);
-        let lost = state.next() % 1000 < u64::from(link.loss);
-        let jitter = state.next() % (link.jitter.as_micros() as u64 + 1);
+        let lost = state.random.below(1000) < u64::from(link.loss);
+        let jitter = state.random.below(link.jitter.as_micros() as u64 + 1);
         let blocked = state.blocked.contains(&(to.clone(), from.clone()))
             || state.blocked.contains(&(from.clone(), to.clone()));
         if link.cut || lost || blocked {

@@ -1,5 +1,5 @@
-//! A software vote key for tests, and the simulated network. Not in the
-//! product.
+//! What tests need, and the product does not: a software vote key, repeatable
+//! randomness, the simulated network.
 
 use std::sync::Arc;
 
@@ -64,5 +64,41 @@ impl Signer for SoftwareSigner {
             .sign(&SystemRandom::new(), message)
             .map_err(|_| SignerFault("aws-lc-rs does not sign".to_owned()))?;
         Signature::new(Algorithm::EcdsaP256, signature.as_ref()).map_err(fault)
+    }
+}
+
+/// SplitMix64, for schedules of faults: small, and the same everywhere.
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    #[allow(clippy::should_implement_trait)] // It has no end.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// Says which seed it was when the test panics.
+pub struct Seed(pub u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the failing seed is {}", self.0);
+        }
     }
 }

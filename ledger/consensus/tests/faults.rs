@@ -7,10 +7,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::cluster::{Cluster, Random};
+use common::cluster::Cluster;
 use common::{Toy, key};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
-use hufu_consensus::testing::{Link, SoftwareSigner};
+use hufu_consensus::testing::{Link, Random, Seed, SoftwareSigner};
 use hufu_consensus::{Offence, Ordering as _, start};
 
 const ALL: [u8; 4] = [0, 1, 2, 3];
@@ -18,17 +18,6 @@ const SEEDS: std::ops::Range<u64> = 0..10;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
-}
-
-/// Says which seed it was when the test panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the failing seed is {}", self.0);
-        }
-    }
 }
 
 #[test]
@@ -53,7 +42,7 @@ fn random_faults(seed: u64) -> Vec<Toy> {
     let _seed = Seed(seed);
     let directory = tempfile::tempdir().unwrap();
     deterministic::Runner::seeded(seed).start(|context| async move {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let disks = Cluster::fresh_disks(4);
         let mut cluster = Cluster::new(context, seed, directory.path(), disks, Link::default());
         cluster.pause = Duration::from_millis(50);

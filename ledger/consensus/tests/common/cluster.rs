@@ -10,19 +10,6 @@ use hufu_consensus::{Config, GossipReceiver, Node, OrderedBlock as _, start};
 
 use super::{CHAIN, Disk, Toy, ToyLedger, config, key, sorted_keys};
 
-/// SplitMix64, for schedules of faults.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
 /// Nodes under the deterministic runtime.
 pub struct Cluster {
     pub context: deterministic::Context,

@@ -1,0 +1,260 @@
+//! Whole nodes in simulated time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use commonware_runtime::{
+    Clock as _, Handle, Spawner as _, Supervisor as _, deterministic::Context,
+};
+use hufu_consensus::testing::{Link, Random, Simulation, SoftwareSigner};
+use hufu_consensus::{Config, Identity, Node, PublicKey as VoteKey, Validator};
+use hufu_machine::Machine;
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
+use hufu_proof::{Algorithm, Digest, Genesis};
+use tokio::sync::oneshot;
+
+use super::disk::Disk;
+use super::traffic::{Traffic, member, name, statement_public};
+use crate::builder::{Builder, Limits};
+use crate::core::Core;
+use crate::ledger::Ledger;
+use crate::run::connect;
+
+pub const COUNT: u8 = 4;
+
+/// How long anything may take that must come, in simulated time.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(50);
+
+fn genesis() -> Genesis {
+    let members = (0..COUNT)
+        .map(|number| Member {
+            name: name(&member(number)),
+            title: BTreeMap::from([("en".to_owned(), member(number))]),
+            kinds: BTreeSet::from([name("authority")]),
+            jurisdictions: BTreeSet::new(),
+            vote_key: hufu_proof::Signer::public_key(&SoftwareSigner::new(number)),
+            statement_key: statement_public(&member(number)),
+        })
+        .collect();
+    let genesis = Genesis {
+        version: GENESIS_VERSION,
+        consortium: name("simulated"),
+        created_ms: 0,
+        members,
+        authority: Authority {
+            member: name(&member(0)),
+            root_certificate: b"root".to_vec(),
+            issuing_certificate: b"issuing".to_vec(),
+        },
+        constitution: Constitution {
+            approvals: 3,
+            algorithms: BTreeSet::from([Algorithm::Ed25519, Algorithm::EcdsaP256]),
+        },
+    };
+    genesis.check().unwrap();
+    genesis
+}
+
+pub fn vote_key(number: u8) -> VoteKey {
+    Identity::new(SoftwareSigner::shared(number)).unwrap().public_key().clone()
+}
+
+/// What runs of a node.
+struct Running {
+    node: Node<Builder<Context>>,
+    ledger: Ledger,
+    rest: Handle<()>,
+}
+
+/// What is left when the power fails everywhere: disks, and what people know.
+pub struct Remains {
+    directory: PathBuf,
+    pub disks: Vec<Arc<Disk>>,
+    pub traffic: Traffic,
+}
+
+impl Remains {
+    /// Of nodes that have never run.
+    pub fn none(directory: &Path) -> Self {
+        let disk = |number| Disk::new(directory.join(member(number)).join("state"));
+        Self {
+            directory: directory.to_owned(),
+            disks: (0..COUNT).map(disk).collect(),
+            traffic: Traffic::default(),
+        }
+    }
+}
+
+/// Four validators.
+pub struct Cluster {
+    pub context: Context,
+    pub network: Simulation,
+    pub remains: Remains,
+    pub genesis: Genesis,
+    nodes: Vec<Option<Running>>,
+}
+
+impl Cluster {
+    /// Starts all nodes on what is left of them.
+    pub async fn start(context: Context, seed: u64, remains: Remains) -> Self {
+        let keys = (0..COUNT).map(vote_key);
+        let network = Simulation::new(context.child("net"), seed, keys, Link::default());
+        let nodes = (0..COUNT).map(|_| None).collect();
+        let mut cluster = Self { context, network, remains, genesis: genesis(), nodes };
+        for number in 0..COUNT {
+            cluster.start_one(number).await;
+        }
+        cluster
+    }
+
+    /// Starts a node and checks that it has what it acknowledged before, by its
+    /// own disk and not by the others' help.
+    pub async fn start_one(&mut self, number: u8) {
+        let store = self.disk(number).open();
+        let machine = Machine::open(store, self.genesis.clone()).unwrap();
+        self.remains.traffic.check_kept(number, &machine.reader());
+        let genesis_block = machine.genesis_block().clone();
+        let core = Arc::new(Core::new(machine));
+        let limits = Limits { interval: Duration::from_millis(100), ..Limits::default() };
+        let context = self.context.child("node").with_attribute("number", number);
+        let builder = Builder::new(context.child("clock"), core.clone(), limits);
+        let validators = (0..COUNT)
+            .map(|number| Validator {
+                name: member(number),
+                key: hufu_proof::Signer::public_key(&SoftwareSigner::new(number)),
+            })
+            .collect();
+        let directory = self.guard(number);
+        let config = Config {
+            partition: format!("n{number}"),
+            ..Config::new(directory, self.genesis.digest(), validators)
+        };
+        let (node, gossip) = hufu_consensus::start(
+            context.child("ordering"),
+            config,
+            // Signs alike, so that runs of one seed can be compared.
+            SoftwareSigner::repeatable(number),
+            Arc::new(builder),
+            genesis_block,
+            self.network.links(&vote_key(number)),
+        )
+        .await
+        .unwrap();
+        let (sender, receiver) = oneshot::channel();
+        let rest = context.spawn(move |context| async move {
+            let ledger = connect(&context, core, &node, gossip);
+            let _ = sender.send((ledger, node));
+            // Lives for the tasks that it is the parent of.
+            std::future::pending::<()>().await;
+        });
+        let (ledger, node) = receiver.await.ok().unwrap();
+        self.nodes[usize::from(number)] = Some(Running { node, ledger, rest });
+    }
+
+    /// Ends a node as `kill -9` does.
+    pub async fn kill(&mut self, number: u8) {
+        if let Some(Running { node, ledger, rest }) = self.nodes[usize::from(number)].take() {
+            rest.abort();
+            node.stop();
+            drop(ledger);
+            // The runtime drops what the node held, its store among it.
+            self.sleep(100).await;
+        }
+    }
+
+    /// Lets the node's store fail within the next writes, waits until it has,
+    /// and ends the node.
+    pub async fn kill_writing(&mut self, number: u8, points: u64) {
+        self.disk(number).die_after(points);
+        let disk = self.disk(number);
+        self.wait("a write", |_| disk.is_dead()).await;
+        self.kill(number).await;
+    }
+
+    /// Power comes back after it failed everywhere at this moment.
+    pub fn into_remains(self) -> Remains {
+        self.remains
+    }
+
+    pub fn disk(&self, number: u8) -> Arc<Disk> {
+        self.remains.disks[usize::from(number)].clone()
+    }
+
+    fn guard(&self, number: u8) -> PathBuf {
+        self.remains.directory.join(member(number)).join("guard")
+    }
+
+    pub fn ledger(&self, number: u8) -> Option<&Ledger> {
+        self.nodes[usize::from(number)].as_ref().map(|running| &running.ledger)
+    }
+
+    /// Sends new transactions to nodes that run.
+    pub fn submit(&mut self, random: &mut Random, count: u64) {
+        let running = running(&self.nodes);
+        self.remains.traffic.submit(self.genesis.digest(), &running, random, count);
+    }
+
+    pub fn heights(&self) -> Vec<Option<u64>> {
+        (0..COUNT).map(|number| Some(self.ledger(number)?.committed().height)).collect()
+    }
+
+    pub async fn sleep(&mut self, milliseconds: u64) {
+        self.context.sleep(Duration::from_millis(milliseconds)).await;
+        self.remains.traffic.collect();
+    }
+
+    pub async fn wait(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = self.context.current() + PATIENCE;
+        while !done(self) {
+            let heights = self.heights();
+            assert!(self.context.current() < deadline, "{what} does not come: {heights:?}");
+            self.context.sleep(LOOK).await;
+            self.remains.traffic.collect();
+        }
+    }
+
+    /// Waits until all nodes are `more` heights above what any has now.
+    pub async fn grow(&mut self, more: u64) -> u64 {
+        let goal = self.heights().into_iter().flatten().max().unwrap() + more;
+        let reached = |height: &Option<u64>| height.is_none_or(|height| height >= goal);
+        self.wait("a height", |cluster| cluster.heights().iter().all(reached)).await;
+        goal
+    }
+
+    /// With all nodes up and nothing in their way: everything that was sent is
+    /// answered, all nodes agree, and nobody was accused. Returns the digest of
+    /// the last header compared.
+    pub async fn settle(&mut self, random: &mut Random) -> Digest {
+        let answered = |cluster: &Self| cluster.remains.traffic.is_answered();
+        self.wait("an answer", answered).await;
+        self.remains.traffic.send_again(&running(&self.nodes), random);
+        self.wait("an answer to what was sent again", answered).await;
+        // So that a header commits to everything.
+        let goal = self.grow(4).await;
+
+        let readers: Vec<_> = (0..COUNT).map(|one| self.ledger(one).unwrap().reader()).collect();
+        for height in 0..=goal {
+            let header = readers[0].header(height).unwrap().unwrap();
+            let result = readers[0].commitment(height).unwrap();
+            for reader in &readers[1..] {
+                assert_eq!(reader.header(height).unwrap().as_ref(), Some(&header), "a fork");
+                assert_eq!(reader.commitment(height).unwrap(), result, "states differ");
+            }
+        }
+        for (number, reader) in (0..).zip(&readers) {
+            self.remains.traffic.check_all(reader);
+            self.remains.traffic.check_receipts(number, reader);
+            let evidence = std::fs::read(self.guard(number).join("evidence.jsonl"));
+            assert!(evidence.unwrap_or_default().is_empty(), "an honest node is accused");
+        }
+        readers[0].header(goal).unwrap().unwrap().digest()
+    }
+}
+
+fn running(nodes: &[Option<Running>]) -> Vec<(u8, &Ledger)> {
+    let numbered = (0..).zip(nodes);
+    numbered.filter_map(|(number, node)| Some((number, &node.as_ref()?.ledger))).collect()
+}

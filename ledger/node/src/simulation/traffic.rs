@@ -1,0 +1,185 @@
+//! Transactions on their way into the ledger, and what their senders were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ed25519_consensus::SigningKey;
+use hufu_consensus::testing::Random;
+use hufu_machine::Reader;
+use hufu_proof::transaction::{IdentityKind, Issuance};
+use hufu_proof::{
+    Algorithm, Body, Digest, LogEntry, Name, Outcome, Payload, PublicKey, Serial, Signature,
+    Transaction,
+};
+use tokio::sync::oneshot;
+
+use crate::core::{Admission, Committed};
+use crate::error::Error;
+use crate::ledger::Ledger;
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub fn member(number: u8) -> String {
+    format!("member-{number}")
+}
+
+fn statement_key(member: &str) -> SigningKey {
+    SigningKey::from(Digest::of(member.as_bytes()).0)
+}
+
+pub fn statement_public(member: &str) -> PublicKey {
+    let key = statement_key(member).verification_key();
+    PublicKey::new(Algorithm::Ed25519, key.as_ref()).unwrap()
+}
+
+/// The issuance of certificate number `serial` to `device`, by the authority.
+pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
+    let authority = member(0);
+    let body = Body {
+        chain,
+        signer: statement_public(&authority),
+        nonce: serial,
+        expires: 10_000,
+        payload: Payload::Issue(vec![Issuance {
+            // Of four bytes, the first of which is not zero.
+            serial: Serial::new(&(serial | 1 << 24).to_be_bytes()[4..]).unwrap(),
+            profile: name("device"),
+            kind: IdentityKind::Device,
+            tbs: serial.to_be_bytes().to_vec(),
+            key: statement_public(device),
+            subject: format!("CN={device}"),
+            owner: name(&authority),
+            not_before: 0,
+            not_after: 4_000_000_000_000,
+            attestation: None,
+        }]),
+    };
+    let signature = statement_key(&authority).sign(&body.message()).to_bytes();
+    Transaction { signature: Signature::new(Algorithm::Ed25519, &signature).unwrap(), body }
+}
+
+struct Waiting {
+    id: Digest,
+    node: u8,
+    answer: oneshot::Receiver<Result<Committed, Error>>,
+}
+
+/// What was sent, and what the nodes said to it.
+#[derive(Default)]
+pub struct Traffic {
+    /// By certificate number; of several for one number, one is to succeed.
+    sent: BTreeMap<u64, Vec<Transaction>>,
+    waiting: Vec<Waiting>,
+    answered: BTreeMap<Digest, LogEntry>,
+    /// Which node acknowledged what.
+    told: BTreeSet<(u8, Digest)>,
+}
+
+impl Traffic {
+    /// Makes `count` transactions and sends each to one node or two. Some have
+    /// a rival for the same serial number.
+    pub fn submit(
+        &mut self,
+        chain: Digest,
+        nodes: &[(u8, &Ledger)],
+        random: &mut Random,
+        count: u64,
+    ) {
+        for _ in 0..count {
+            let serial = self.sent.len() as u64;
+            let rivals = 1 + random.below(8) / 7;
+            for rival in 0..rivals {
+                let transaction = issue(chain, serial, &format!("device {serial} {rival}"));
+                self.sent.entry(serial).or_default().push(transaction.clone());
+                for _ in 0..1 + random.below(4) / 3 {
+                    self.send(nodes, random, &transaction);
+                }
+            }
+        }
+    }
+
+    /// Sends again what has had no answer, as a client does whose node died.
+    pub fn send_again(&mut self, nodes: &[(u8, &Ledger)], random: &mut Random) {
+        for transaction in self.sent.values().flatten().cloned().collect::<Vec<_>>() {
+            if !self.answered.contains_key(&transaction.id()) {
+                self.send(nodes, random, &transaction);
+            }
+        }
+    }
+
+    fn send(&mut self, nodes: &[(u8, &Ledger)], random: &mut Random, transaction: &Transaction) {
+        let (node, ledger) = nodes[random.below(nodes.len() as u64) as usize];
+        let id = transaction.id();
+        match ledger.enqueue(vec![transaction.clone()]).remove(0) {
+            Ok(Admission::Waiting(answer)) => self.waiting.push(Waiting { id, node, answer }),
+            Ok(Admission::Done(committed)) => self.answer(node, id, committed.entry),
+            Err(error) => panic!("a good transaction is refused: {error}"),
+        }
+    }
+
+    /// Hears the answers that have come.
+    pub fn collect(&mut self) {
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            match waiting.answer.try_recv() {
+                Ok(Ok(committed)) => self.answer(waiting.node, waiting.id, committed.entry),
+                Ok(Err(error)) => panic!("not taken: {error}"),
+                Err(oneshot::error::TryRecvError::Empty) => self.waiting.push(waiting),
+                // The node was killed: nothing was promised.
+                Err(oneshot::error::TryRecvError::Closed) => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, node: u8, id: Digest, entry: LogEntry) {
+        assert_eq!(entry.transaction, id);
+        let first = *self.answered.entry(id).or_insert(entry);
+        assert_eq!(first, entry, "node {node} says something else than another did");
+        self.told.insert((node, id));
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub fn answers(&self) -> usize {
+        self.answered.len()
+    }
+
+    /// Whether the node still has everything that it acknowledged.
+    pub fn check_kept(&self, node: u8, reader: &Reader) {
+        for (_, id) in self.told.iter().filter(|(teller, _)| *teller == node) {
+            let (_, entry) = reader.entry(id).unwrap().expect("acknowledged and lost");
+            assert_eq!(entry, self.answered[id]);
+        }
+    }
+
+    /// Whether every transaction was answered and took effect once, and the
+    /// node knows it.
+    pub fn check_all(&self, reader: &Reader) {
+        let mut first = BTreeMap::new();
+        let size = reader.commitment(reader.height().unwrap()).unwrap().unwrap().log_size;
+        for entry in reader.entries(0, size).unwrap() {
+            match entry.outcome {
+                Outcome::Duplicate => assert!(first.contains_key(&entry.transaction)),
+                _ => assert_eq!(first.insert(entry.transaction, entry), None, "took effect twice"),
+            }
+        }
+        assert_eq!(first, self.answered, "the log and the acknowledgements differ");
+        for (serial, rivals) in &self.sent {
+            let outcomes: Vec<Outcome> =
+                rivals.iter().map(|one| self.answered[&one.id()].outcome).collect();
+            let accepted = outcomes.iter().filter(|outcome| outcome.is_accepted()).count();
+            let conflicts = outcomes.iter().filter(|one| **one == Outcome::Conflict).count();
+            assert_eq!((accepted, conflicts), (1, rivals.len() - 1), "{serial}: {outcomes:?}");
+        }
+    }
+
+    /// Verifies the node's receipts, of every eighth transaction.
+    pub fn check_receipts(&self, node: u8, reader: &Reader) {
+        for id in self.answered.keys().skip(usize::from(node)).step_by(8) {
+            let receipt = reader.receipt(id).unwrap().expect("a header covers it");
+            receipt.verify(reader.genesis()).unwrap();
+        }
+    }
+}
