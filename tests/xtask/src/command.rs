@@ -49,21 +49,34 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The cargo that runs us, with these compiler flags in place of those of
+/// `.cargo/config.toml`.
+pub fn cargo_with_flags(flags: &[&str]) -> Command {
+    let mut command = cargo();
+    // It would take precedence.
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags.join(" "));
+    command
+}
+
 /// The command as a person would type it.
 pub fn shown(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let program = program.file_name().unwrap_or(command.get_program());
-    let mut text = program.to_string_lossy().into_owned();
-    for argument in command.get_args() {
-        let argument = argument.to_string_lossy();
-        text.push(' ');
-        if argument.is_empty() || argument.contains([' ', '\'', '"', '$', ';']) {
-            text.push_str(&format!("'{}'", argument.replace('\'', "'\\''")));
-        } else {
-            text.push_str(&argument);
-        }
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
+    });
+    let arguments = command.get_args().map(|argument| quoted(&argument.to_string_lossy()));
+    let program = std::iter::once(program.to_string_lossy().into_owned());
+    variables.chain(program).chain(arguments).collect::<Vec<String>>().join(" ")
+}
+
+/// A word for the shell.
+fn quoted(word: &str) -> String {
+    if word.is_empty() || word.contains([' ', '\'', '"', '$', ';']) {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    } else {
+        word.to_owned()
     }
-    text
 }
 
 /// Runs `command` with our own output, printing it first.
@@ -90,4 +103,18 @@ pub fn is_in_path(program: &str) -> bool {
 /// Seconds with one decimal.
 pub fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::shown;
+
+    #[test]
+    fn commands_are_shown_as_they_are_typed() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command.args(["test", "", "it's"]).env("RUSTFLAGS", "--cfg x").env_remove("OTHER");
+        assert_eq!(shown(&command), r"RUSTFLAGS='--cfg x' cargo test '' 'it'\''s'");
+    }
 }

@@ -22,7 +22,7 @@ const COVERAGE: &[&str] = &[
     "-Ccodegen-units=1",
 ];
 
-/// Flags of `.cargo/config.toml`, which `--config` flags would replace.
+/// The flag of `.cargo/config.toml`, which ours replace.
 const ALWAYS: &str = "--cfg=commonware_stability_BETA";
 
 /// Seconds for each target.
@@ -40,11 +40,10 @@ pub fn smoke() -> Result<usize, String> {
     let mut failed = Vec::new();
     for workspace in &workspaces {
         command::run(
-            command::cargo()
+            command::cargo_with_flags(&flags)
                 .args(["build", "--quiet", "--release", "--bins", "--target", &host])
                 .arg("--target-dir")
                 .arg(&target)
-                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
                 .current_dir(workspace),
         )?;
         for name in targets(workspace)? {

@@ -30,6 +30,11 @@ const STEPS: &[Step] = &[
     },
     Step { name: "doc", does: "documentation builds without a warning", run: |_| documentation() },
     Step { name: "fuzz", does: "each fuzz target for a few seconds", run: fuzz_targets },
+    Step {
+        name: "simulation",
+        does: "validators and whole nodes in simulated time, with faults",
+        run: simulation,
+    },
     Step { name: "test", does: "all tests, whole-system tests among them", run: cargo_test },
 ];
 
@@ -50,7 +55,7 @@ struct Outcome {
 pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     let Some(chosen) = choose(arguments)? else {
         for step in STEPS {
-            println!("{:<8} {}", step.name, step.does);
+            println!("{:<10} {}", step.name, step.does);
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -77,16 +82,16 @@ fn summary(tests: &Tests, outcomes: &[Outcome]) -> ExitCode {
     println!("\nsteps:");
     for Outcome { name, duration, error } in outcomes {
         let verdict = if error.is_none() { "ok" } else { "FAILED" };
-        println!("  {name:<8} {:>9}  {verdict}", command::seconds(*duration));
+        println!("  {name:<10} {:>9}  {verdict}", command::seconds(*duration));
     }
     // A step is one check, apart from those whose tests are counted one by one.
     let (mut passed, mut failed) = (tests.passed, tests.failed);
     for outcome in outcomes {
         match (&outcome.error, outcome.name) {
-            (None, "test" | "fuzz") => {}
+            (None, "test" | "simulation" | "fuzz") => {}
             (None, _) => passed += 1,
             // A test step that failed without a failed test did not build.
-            (Some(_), "test" | "fuzz") if tests.failed > 0 => {}
+            (Some(_), "test" | "simulation" | "fuzz") if tests.failed > 0 => {}
             (Some(_), _) => failed += 1,
         }
     }
@@ -166,6 +171,18 @@ fn documentation() -> Result<(), String> {
 fn fuzz_targets(tests: &mut Tests) -> Result<(), String> {
     tests.passed += fuzz::smoke()?;
     Ok(())
+}
+
+/// What these tests need of commonware compiles only without the flag of
+/// `.cargo/config.toml` (ledger/consensus/README.md), so everything below is
+/// compiled once more, to a directory of its own.
+fn simulation(tests: &mut Tests) -> Result<(), String> {
+    let mut test = command::cargo_with_flags(&["--cfg hufu_simulation"]);
+    test.args(["test", "--locked", "--no-fail-fast", "--profile", "simulation", "--target-dir"])
+        .arg(command::target_directory()?.join("simulation"))
+        .args(["-p", "hufu-consensus", "--test", "faults", "-p", "hufu-node", "--lib"])
+        .current_dir(command::root()?);
+    count(&mut test, tests)
 }
 
 fn cargo_test(tests: &mut Tests) -> Result<(), String> {
