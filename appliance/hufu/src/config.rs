@@ -44,6 +44,9 @@ pub struct MemberConfig {
     pub name: Name,
     /// `authority`, `regulator`, `maker`, `operator`.
     pub kinds: BTreeSet<Name>,
+    /// What it may see as a regulator; everything where there are none.
+    #[serde(default)]
+    pub jurisdictions: BTreeSet<Name>,
     /// The name for people, by language (`en`, `zh`).
     #[serde(default)]
     pub title: BTreeMap<String, String>,

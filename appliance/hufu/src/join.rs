@@ -27,6 +27,8 @@ pub struct Request {
     pub title: BTreeMap<String, String>,
     /// What it is to the consortium.
     pub kinds: BTreeSet<Name>,
+    /// What it may see as a regulator; everything where there are none.
+    pub jurisdictions: BTreeSet<Name>,
     /// When the request was made, milliseconds since 1970.
     pub made_ms: u64,
     /// Verifies its votes.
@@ -123,6 +125,7 @@ pub fn found(
             name: request.name.clone(),
             title: request.title.clone(),
             kinds: request.kinds.clone(),
+            jurisdictions: request.jurisdictions.clone(),
             vote_key: request.vote_key.clone(),
             statement_key: request.statement_key.clone(),
         });

@@ -354,7 +354,7 @@ fn genesis_state(genesis: &Genesis) -> (BTreeMap<Vec<u8>, Vec<u8>>, Vec<Event>) 
             kinds: member.kinds.clone(),
             vote_key: member.vote_key.clone(),
             statement_key: member.statement_key.clone(),
-            jurisdictions: Default::default(),
+            jurisdictions: member.jurisdictions.clone(),
         };
         state.insert(key::member(&member.name), codec::encode(&record));
         events.push(Event::Member { transaction: None, name: member.name.clone(), record });

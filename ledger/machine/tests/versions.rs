@@ -61,6 +61,7 @@ fn a_package_is_compiled_with_what_it_was_deployed_with() {
     let active = reader.compiled_package(&new.digest()).unwrap().unwrap();
     let now = [(name("meters"), active)].into();
     assert!(hufu_contract::check(&seals, &now).is_err());
+    drop(reader);
 
     // Also when nothing is compiled yet.
     for restart in [false, true] {

@@ -49,6 +49,9 @@ pub struct Member {
     /// What it is to the consortium: `authority`, `regulator`, `maker`,
     /// `operator`.
     pub kinds: BTreeSet<Name>,
+    /// What it may see as a regulator: values of the field `jurisdiction` of
+    /// assets. Everything where there are none.
+    pub jurisdictions: BTreeSet<Name>,
     /// Verifies its votes and names it on the network.
     pub vote_key: PublicKey,
     /// Verifies its transactions, receipts and reports.
@@ -152,6 +155,15 @@ impl Genesis {
         }
         let mut keys = BTreeSet::new();
         for member in &self.members {
+            if !member.jurisdictions.is_empty() && !member.kinds.contains("regulator") {
+                return invalid(
+                    "jurisdictions",
+                    format!(
+                        "of `{}` are a regulator's; leave them out, or add the kind `regulator`",
+                        member.name
+                    ),
+                );
+            }
             if member.vote_key.algorithm() != Algorithm::EcdsaP256 {
                 return invalid("vote_key", format!("of `{}` must be ecdsa-p256", member.name));
             }

@@ -252,6 +252,7 @@ fn genesis() -> Result<Genesis, WorldError> {
             name: name(member)?,
             title: BTreeMap::from([("en".to_owned(), member.to_owned())]),
             kinds,
+            jurisdictions: BTreeSet::new(),
             vote_key: PublicKey::new(Algorithm::EcdsaP256, point.as_bytes()).map_err(fixture)?,
             statement_key: Key::of(member).public()?,
         });

@@ -295,3 +295,37 @@ async fn assets_and_streams_are_shown_by_their_declared_types() {
     let own = get(&router, "operator", "/v1/streams/operation-supervision/reading").await.json();
     assert_eq!(own["sequence"], 0);
 }
+
+#[tokio::test]
+async fn a_regulator_of_jurisdictions_names_one_of_them() {
+    let mut genesis = genesis();
+    for member in &mut genesis.members {
+        if member.name == name("regulator") {
+            member.jurisdictions = [name("north"), name("west")].into();
+        }
+    }
+    genesis.check().unwrap();
+    let node = Node::founded(genesis);
+    play(&node);
+    let (router, _) = gateway(&node, "regulator", GatewayLimits::default());
+    let sql = "SELECT jurisdictions FROM ledger.members WHERE name = 'regulator'";
+    for (jurisdiction, status) in [(None, 403), (Some("south"), 403), (Some("west"), 200)] {
+        let asked = json!({"sql": sql, "jurisdiction": jurisdiction});
+        let reply = post(&router, "regulator", "/v1/query", &asked).await;
+        assert_eq!(reply.status, status, "{jurisdiction:?}");
+        if status == 403 {
+            assert_eq!(reply.code(), "outside-jurisdiction");
+            assert!(reply.json()["detail"].as_str().unwrap().contains("north, west"));
+        } else {
+            assert_eq!(reply.json()["rows"], json!([["[\"north\",\"west\"]"]]));
+        }
+        let asked = json!({"control_set": SET, "jurisdiction": jurisdiction});
+        let reply = post(&router, "regulator", "/v1/reports", &asked).await;
+        assert_eq!(reply.status, status, "{jurisdiction:?}");
+    }
+    // They are a regulator's alone.
+    let mut wrong = node.genesis.as_ref().clone();
+    wrong.members[1].jurisdictions = [name("north")].into();
+    let error = wrong.check().unwrap_err().to_string();
+    assert!(error.contains("jurisdictions of `maker`"), "{error}");
+}

@@ -204,6 +204,7 @@ fn join_request(
         name: config.member.name.clone(),
         title: config.member.title.clone(),
         kinds: config.member.kinds.clone(),
+        jurisdictions: config.member.jurisdictions.clone(),
         made_ms: now_ms(),
         vote_key: keyring::public(vote)?,
         statement_key: keyring::public(statement)?,

@@ -79,7 +79,12 @@ fn show(json: bool, genesis: &Genesis, file: Option<&Path>) -> anyhow::Result<()
         );
         for member in &genesis.members {
             let kinds: Vec<&str> = member.kinds.iter().map(AsRef::as_ref).collect();
-            text += &format!("  {}: {}\n", member.name, kinds.join(", "));
+            text += &format!("  {}: {}", member.name, kinds.join(", "));
+            let places: Vec<&str> = member.jurisdictions.iter().map(AsRef::as_ref).collect();
+            if !places.is_empty() {
+                text += &format!(" of {}", places.join(", "));
+            }
+            text += "\n";
         }
         if let Some(file) = file {
             text += &format!("written to {}\n", file.display());

@@ -74,6 +74,7 @@ pub fn genesis() -> Genesis {
         name: name(member),
         title: BTreeMap::from([("en".into(), member.to_uppercase())]),
         kinds: BTreeSet::from([name(member)]),
+        jurisdictions: BTreeSet::new(),
         vote_key: vote_public(member),
         statement_key: key(member).public(),
     });

@@ -78,6 +78,7 @@ pub fn genesis() -> Genesis {
         name: name(member),
         title: BTreeMap::from([("en".into(), member.into())]),
         kinds: BTreeSet::from([name(member)]),
+        jurisdictions: BTreeSet::new(),
         vote_key: SeedSigner::new(seed - 100).public_key(),
         statement_key: SeedSigner::new(seed).public_key(),
     });
@@ -122,10 +123,13 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Arc<Self> {
+        Self::founded(genesis())
+    }
+
+    pub fn founded(genesis: Genesis) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
-        let genesis = genesis();
         let machine = Machine::open(store, genesis.clone()).unwrap();
         let chain = genesis.digest();
         let model = ReadModel::open(&folder.path().join("model.sqlite"), &chain).unwrap();

@@ -46,6 +46,7 @@ pub fn genesis() -> Genesis {
         name: name(member),
         title: BTreeMap::from([("en".into(), format!("Member {member}"))]),
         kinds: BTreeSet::from([name(if index == 1 { "regulator" } else { "operator" })]),
+        jurisdictions: BTreeSet::new(),
         vote_key: SeedSigner::new(index as u8 + 1).public_key(),
         statement_key: SeedSigner::new(index as u8 + 11).public_key(),
     });
