@@ -2,57 +2,53 @@
 //!
 //! On a start the parts may disagree about how far they had come, because each
 //! has its own files and the process can die between two syncs. The rules:
-//! - The **ledger's applied height** is the truth about the ledger. Blocks at or
-//!   below it are not delivered, whatever the engine's archive thinks. Blocks
-//!   above it that the archive thinks were delivered are read from the archive
-//!   and delivered again.
+//! - The ledger's applied height is the truth about the ledger
+//!   ([`crate::delivery`]).
 //! - The **latest stored finalization** is where voting resumes if the voter's
 //!   journal is older or gone, and the guard's floor is raised to it.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use commonware_actor::Feedback;
 use commonware_broadcast::buffered;
-use commonware_consensus::marshal::core::{Actor as MarshalActor, Mailbox};
+use commonware_consensus::marshal::core::Actor as MarshalActor;
 use commonware_consensus::marshal::resolver::p2p as fetching;
-use commonware_consensus::marshal::standard::Standard;
-use commonware_consensus::marshal::{self, Start, Update};
+use commonware_consensus::marshal::{self, Start};
 use commonware_consensus::simplex;
 use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::types::Finalization;
 use commonware_consensus::types::{Epoch, EpochInfo, Epocher, Height, ViewDelta};
-use commonware_consensus::{Epochable as _, Heightable as _, Reporter, Viewable as _};
+use commonware_consensus::{Epochable as _, Viewable as _};
 use commonware_cryptography::certificate::ConstantProvider;
 use commonware_cryptography::certificate::Verifier as _;
 use commonware_cryptography::{Digested, Digestible as _, Sha256, sha256};
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
+use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use commonware_storage::archive::{Archive as _, Identifier, prunable};
 use commonware_storage::translator::EightCap;
-use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
-use commonware_utils::channel::{mpsc, oneshot};
+use commonware_utils::channel::mpsc;
 use commonware_utils::{NZU16, NZU64, NZUsize, NonZeroDuration};
-use hufu_proof::{FinalityCertificate, Signer};
+use hufu_proof::Signer;
 use rand_core::CryptoRng;
 
-use crate::application::{Application, Finalized};
-use crate::block::{Carried, OrderedBlock as _};
+use crate::application::Application;
+use crate::block::Carried;
 use crate::config::Config;
+use crate::delivery::{Delivery, deliver};
 use crate::driver::{Body, Driver, Marshal};
 use crate::error::Error;
 use crate::evidence::Witness;
-use crate::gossip::{self, Gossip, GossipReceiver};
+use crate::gossip::{self, GossipReceiver};
 use crate::guard::Guard;
 use crate::keys::{Identity, PublicKey};
+use crate::node::{Node, Running, Simplex, supervise};
 use crate::scheme::{self, VoteScheme, Voter};
-use crate::status::{Board, Status};
+use crate::status::Board;
 
 /// Messages that wait inside one actor before its overflow policy applies.
 const MAILBOX: NonZeroUsize = NZUsize!(1024);
@@ -103,74 +99,6 @@ pub struct Links<S, R, B, P> {
     pub peers: P,
 }
 
-/// What the rest of the system may ask of the ordering layer at any time.
-pub trait Ordering: Clone + Send + Sync + 'static {
-    /// The blocks ordered.
-    type Block;
-
-    /// How far it is, and who takes part.
-    fn status(&self) -> Status;
-
-    /// The final block at `height`, if this node has it.
-    fn block(&self, height: u64) -> impl Future<Output = Option<Arc<Self::Block>>> + Send;
-
-    /// The certificate of the block at `height`, if this node has it. A block
-    /// that became final with a descendant may have none of its own.
-    fn certificate(&self, height: u64) -> impl Future<Output = Option<FinalityCertificate>> + Send;
-}
-
-/// [`Ordering`] by simplex.
-pub struct Simplex<A: Application> {
-    marshal: Marshal<A>,
-    board: Arc<Board>,
-}
-
-impl<A: Application> Clone for Simplex<A> {
-    fn clone(&self) -> Self {
-        Self { marshal: self.marshal.clone(), board: self.board.clone() }
-    }
-}
-
-impl<A: Application> Ordering for Simplex<A> {
-    type Block = A::Block;
-
-    fn status(&self) -> Status {
-        self.board.snapshot()
-    }
-
-    async fn block(&self, height: u64) -> Option<Arc<A::Block>> {
-        let block = self.marshal.get_block(Height::new(height)).await?;
-        Some(block.inner().block().clone())
-    }
-
-    async fn certificate(&self, height: u64) -> Option<FinalityCertificate> {
-        scheme::export(&self.marshal.get_finalization(Height::new(height)).await?)
-    }
-}
-
-/// A running node. Dropping it does not stop the node; [`Node::stop`] does.
-pub struct Node<A: Application> {
-    /// Answers questions.
-    pub ordering: Simplex<A>,
-    /// Sends messages to the other nodes.
-    pub gossip: Gossip,
-    task: Handle<()>,
-}
-
-impl<A: Application> Node<A> {
-    /// Stops the node at once, as a power failure would: everything that was
-    /// acknowledged is on disk, so there is nothing to wait for.
-    pub fn stop(self) {
-        self.task.abort();
-    }
-
-    /// Waits until the node has stopped by itself, which it does only when a
-    /// part of it fails or the runtime stops. The log says why.
-    pub async fn stopped(self) {
-        let _ = self.task.await;
-    }
-}
-
 /// Starts a node over `links`.
 ///
 /// `genesis` is the block at height 0, the same on every node. The signer holds
@@ -201,48 +129,6 @@ where
         run(&context, config, identity, application, genesis, links).await
     })
     .await
-}
-
-/// What runs, and how it is reached.
-pub(crate) struct Running<A: Application> {
-    pub(crate) handles: Vec<Handle<()>>,
-    ordering: Simplex<A>,
-    gossip: Gossip,
-    gossip_receiver: GossipReceiver,
-}
-
-/// Runs what `build` starts under one task, so that it lives and dies as one.
-pub(crate) async fn supervise<E, A, F, Fut>(
-    context: E,
-    build: F,
-) -> Result<(Node<A>, GossipReceiver), Error>
-where
-    E: Environment,
-    A: Application,
-    F: FnOnce(E) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<Running<A>, Error>> + Send + 'static,
-{
-    let (sender, receiver) = oneshot::channel();
-    let task = context.spawn(move |context| async move {
-        let running = match build(context).await {
-            Ok(running) => running,
-            Err(error) => {
-                let _ = sender.send(Err(error));
-                return;
-            }
-        };
-        let Running { handles, ordering, gossip, gossip_receiver } = running;
-        let _ = sender.send(Ok((ordering, gossip, gossip_receiver)));
-        let (result, part, _) = futures::future::select_all(handles).await;
-        match result {
-            Ok(()) => tracing::warn!(part, "a part of the ordering layer ended; the node stops"),
-            Err(error) => {
-                tracing::error!(part, %error, "a part of the ordering layer failed; the node stops");
-            }
-        }
-    });
-    let (ordering, gossip, receiver) = receiver.await.map_err(|_| Error::Stopped)??;
-    Ok((Node { ordering, gossip, task }, receiver))
 }
 
 type Certificates<E> =
@@ -498,101 +384,5 @@ impl Epocher for OneEpoch {
 
     fn last(&self, epoch: Epoch) -> Option<Height> {
         (epoch == self.0).then_some(Height::new(u64::MAX))
-    }
-}
-
-/// Queues what the marshal delivers; its own limit bounds the queue.
-struct Delivery<B: crate::OrderedBlock> {
-    sender: mpsc::UnboundedSender<(Digested<Carried<B>>, Exact)>,
-    board: Arc<Board>,
-}
-
-impl<B: crate::OrderedBlock> Clone for Delivery<B> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), board: self.board.clone() }
-    }
-}
-
-impl<B: crate::OrderedBlock> Reporter for Delivery<B> {
-    type Activity = Update<Carried<B>>;
-
-    fn report(&mut self, update: Self::Activity) -> Feedback {
-        match update {
-            Update::Tip(round, height, _) => {
-                self.board.saw_final(round.view().get(), height.get());
-                Feedback::Ok
-            }
-            Update::Block(block, acknowledgement) => {
-                match self.sender.send((block, acknowledgement)) {
-                    Ok(()) => Feedback::Ok,
-                    Err(_) => Feedback::Closed,
-                }
-            }
-        }
-    }
-}
-
-/// Hands final blocks to the application until it fails or the node stops.
-async fn deliver<A: Application>(
-    application: Arc<A>,
-    marshal: Mailbox<VoteScheme, Standard<Body<A>>>,
-    board: Arc<Board>,
-    mut deliveries: mpsc::UnboundedReceiver<(Digested<Body<A>>, Exact)>,
-) {
-    let mut applied = application.applied();
-    // What the marshal takes for delivered but the ledger has not.
-    let processed = marshal.get_processed().await.map_or(0, |processed| processed.height().get());
-    while applied < processed {
-        let height = Height::new(applied + 1);
-        let Some(block) = marshal.get_block(height).await else {
-            tracing::error!(
-                applied,
-                processed,
-                "the ledger is behind the archive, and the archive lacks the next block; \
-                 start from a snapshot"
-            );
-            return;
-        };
-        if !hand_over(&*application, &marshal, block).await {
-            return;
-        }
-        applied += 1;
-        board.applied(applied);
-    }
-    while let Some((block, acknowledgement)) = deliveries.recv().await {
-        let height = block.height().get();
-        if height > applied {
-            if height != applied + 1 {
-                tracing::error!(applied, height, "the archive skips heights that the ledger needs");
-                return;
-            }
-            if !hand_over(&*application, &marshal, block).await {
-                return;
-            }
-            applied = height;
-            board.applied(applied);
-        }
-        acknowledgement.acknowledge();
-    }
-}
-
-async fn hand_over<A: Application>(
-    application: &A,
-    marshal: &Marshal<A>,
-    block: Digested<Body<A>>,
-) -> bool {
-    let certificate = marshal
-        .get_finalization(block.height())
-        .await
-        .filter(|finalization| finalization.proposal.payload == block.digest())
-        .and_then(|finalization| scheme::export(&finalization));
-    let block = block.inner().block().clone();
-    let height = block.height();
-    match application.finalized(Finalized { block, certificate }).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(height, %error, "the node stops");
-            false
-        }
     }
 }

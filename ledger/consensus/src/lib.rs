@@ -26,6 +26,7 @@
 mod application;
 mod block;
 mod config;
+mod delivery;
 mod driver;
 mod engine;
 mod error;
@@ -34,6 +35,7 @@ mod gossip;
 pub mod guard;
 mod keys;
 mod network;
+mod node;
 mod scheme;
 #[cfg(any(test, feature = "testing"))]
 mod simulation;
@@ -46,11 +48,12 @@ pub use application::{
 };
 pub use block::OrderedBlock;
 pub use config::{Config, Timing, Validator};
-pub use engine::{Environment, Links, Node, Ordering, start};
+pub use engine::{Environment, Links, start};
 pub use error::Error;
 pub use gossip::{Gossip, GossipReceiver, Recipient};
 pub use keys::{Identity, PublicKey, Signature};
 pub use network::{NetworkConfig, Peer, start_tcp};
+pub use node::{Node, Ordering};
 pub use status::{Participation, Status};
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

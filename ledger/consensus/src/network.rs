@@ -22,10 +22,11 @@ use hufu_proof::Signer;
 use crate::application::Application;
 use crate::config::Config;
 use crate::driver::Body;
-use crate::engine::{Environment, Links, Node, run, supervise};
+use crate::engine::{Environment, Links, run};
 use crate::error::Error;
 use crate::gossip::GossipReceiver;
 use crate::keys::{Identity, PublicKey};
+use crate::node::{Node, supervise};
 use crate::scheme::VoteScheme;
 
 /// Where a validator is reached.
