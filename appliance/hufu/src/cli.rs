@@ -1,9 +1,14 @@
 //! The command line: nouns, then verbs.
 
+mod device;
+mod examples;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
+
+pub use self::device::{Device, Enroll, Send, Token};
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -15,7 +20,7 @@ use hufu_proof::{Digest, Name, Serial};
 /// is wrong; 3 the appliance, its token or a peer cannot be reached or is busy:
 /// try again.
 #[derive(Debug, Parser)]
-#[command(name = "hufu", version, about, long_about, propagate_version = true)]
+#[command(name = "hufu", version, about, long_about, propagate_version = true, after_help = examples::HUFU)]
 pub struct Cli {
     /// The node's configuration.
     #[arg(
@@ -46,10 +51,13 @@ pub struct Cli {
 pub enum Command {
     /// Hold the key ceremony: make the token, its keys and, for an authority,
     /// the CA certificates; write a signed transcript and a join request.
+    #[command(after_help = examples::INIT)]
     Init(Init),
     /// Run the node until it is told to stop (SIGTERM).
+    #[command(after_help = examples::SERVE)]
     Serve,
     /// Say how the node is, since when and why.
+    #[command(after_help = examples::STATUS)]
     Status,
     /// Found a consortium, look at its members.
     #[command(subcommand)]
@@ -67,22 +75,26 @@ pub enum Command {
     #[command(subcommand)]
     Report(ReportCommand),
     /// Ask the read model in SQL, as of a height.
+    #[command(after_help = examples::QUERY)]
     Query(Query),
     /// Send transactions; get blocks and receipts.
     #[command(subcommand)]
     Ledger(Ledger),
     /// Verify a certificate, receipt or report offline, given only the genesis
     /// file. Exit status 1 and the reason when it does not hold.
+    #[command(after_help = examples::VERIFY)]
     Verify(Verify),
     /// Measure the running consortium.
     #[command(subcommand)]
     Bench(Bench),
     /// Print shell completions.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,
     },
     /// Write manual pages into a directory.
+    #[command(after_help = examples::MANUAL)]
     Manual {
         /// The directory; it must exist.
         directory: PathBuf,
@@ -107,6 +119,7 @@ pub struct Init {
 pub enum Org {
     /// Make the genesis file from the founders' join requests. Every founder
     /// runs this on the same files and compares the digest aloud.
+    #[command(after_help = examples::ORG_FOUND)]
     Found {
         /// The consortium's name.
         #[arg(long)]
@@ -126,90 +139,22 @@ pub enum Org {
         requests: Vec<PathBuf>,
     },
     /// Show a genesis file and its digest.
+    #[command(after_help = examples::ORG_SHOW)]
     Show {
         /// The genesis file.
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
     },
     /// The members as the running node sees them.
+    #[command(after_help = examples::ORG_MEMBERS)]
     Members,
-}
-
-/// `hufu device`.
-#[derive(Debug, Subcommand)]
-pub enum Device {
-    /// Enrol a device: its TPM proves that the key in the request lives in it.
-    Enroll(Enroll),
-    /// Sign readings in the device's TPM and send them.
-    Send(Send),
-}
-
-/// `hufu device enroll`. The production line authenticates with the node key of
-/// the maker's token (`--config`).
-#[derive(Debug, Args)]
-pub struct Enroll {
-    /// How to reach the TPM: `device:/dev/tpmrm0`, `swtpm:host=…,port=…`.
-    #[arg(long)]
-    pub tcti: String,
-    /// Where the device keeps its wrapped keys.
-    #[arg(long, value_name = "DIR")]
-    pub state: PathBuf,
-    /// The EST server, for instance `https://ca.example:8443`.
-    #[arg(long, value_name = "URL")]
-    pub est: String,
-    /// The root certificate (PEM) that the server's certificate must chain to.
-    #[arg(long, value_name = "FILE")]
-    pub ca: PathBuf,
-    /// The device's identifier: the certificate's serialNumber attribute.
-    #[arg(long, value_name = "ID")]
-    pub device_id: String,
-    /// More certificates of the TPM maker between the EK and its root (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub ek_chain: Option<PathBuf>,
-    /// The certificate profile.
-    #[arg(long, default_value = "idevid-tpm")]
-    pub profile: Name,
-    /// Where to write the certificate (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-}
-
-/// `hufu device send`.
-#[derive(Debug, Args)]
-pub struct Send {
-    /// How to reach the TPM.
-    #[arg(long)]
-    pub tcti: String,
-    /// Where the device keeps its wrapped keys and certificate.
-    #[arg(long, value_name = "DIR")]
-    pub state: PathBuf,
-    /// A member's gateway, for instance `https://node.example:8444`.
-    #[arg(long, value_name = "URL")]
-    pub gateway: String,
-    /// The root certificate (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub ca: PathBuf,
-    /// The genesis file.
-    #[arg(long, value_name = "FILE")]
-    pub genesis: PathBuf,
-    /// The contract.
-    #[arg(long, default_value = "operation-supervision")]
-    pub contract: Name,
-    /// Its stream.
-    #[arg(long, default_value = "reading")]
-    pub stream: Name,
-    /// Readings: CSV whose header names the stream's columns.
-    #[arg(long, value_name = "FILE")]
-    pub file: PathBuf,
-    /// Rows in one signed batch.
-    #[arg(long, default_value_t = 1000)]
-    pub batch: usize,
 }
 
 /// `hufu cert`.
 #[derive(Debug, Subcommand)]
 pub enum Cert {
     /// Issue a certificate for a request (authority only).
+    #[command(after_help = examples::CERT_ISSUE)]
     Issue {
         /// The certificate profile.
         #[arg(long)]
@@ -228,12 +173,14 @@ pub enum Cert {
         out: PathBuf,
     },
     /// Install this node's TLS certificate chain; its services start with it.
+    #[command(after_help = examples::CERT_INSTALL)]
     Install {
         /// Certificate, then issuer (PEM).
         #[arg(long, value_name = "FILE")]
         chain: PathBuf,
     },
     /// List certificates from the ledger.
+    #[command(after_help = examples::CERT_LIST)]
     List {
         /// Only those of this member.
         #[arg(long)]
@@ -243,11 +190,13 @@ pub enum Cert {
         limit: u32,
     },
     /// Show one certificate's record.
+    #[command(after_help = examples::CERT_SHOW)]
     Show {
         /// Its serial number, hexadecimal.
         serial: Serial,
     },
     /// Revoke a certificate (authority only).
+    #[command(after_help = examples::CERT_REVOKE)]
     Revoke {
         /// Its serial number, hexadecimal.
         serial: Serial,
@@ -257,6 +206,7 @@ pub enum Cert {
     },
     /// Write the certificate with its issuance receipt, for `hufu verify`
     /// (authority only).
+    #[command(after_help = examples::CERT_BUNDLE)]
     Bundle {
         /// Its serial number, hexadecimal.
         serial: Serial,
@@ -288,6 +238,7 @@ pub enum Reason {
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Check a package and run its scenario tests. Needs no running node.
+    #[command(after_help = examples::POLICY_CHECK)]
     Check {
         /// The package's directory.
         directory: PathBuf,
@@ -300,16 +251,19 @@ pub enum Policy {
         against: Option<PathBuf>,
     },
     /// Propose a package's deployment, which approves it for this member.
+    #[command(after_help = examples::POLICY_DEPLOY)]
     Deploy {
         /// The package's directory.
         directory: PathBuf,
     },
     /// Approve a proposal.
+    #[command(after_help = examples::POLICY_APPROVE)]
     Approve {
         /// The proposal's digest.
         proposal: Digest,
     },
     /// Propose that a member has a role of a contract.
+    #[command(after_help = examples::POLICY_GRANT)]
     Grant {
         /// The contract.
         #[arg(long)]
@@ -322,6 +276,7 @@ pub enum Policy {
         member: Name,
     },
     /// The contracts and open proposals.
+    #[command(after_help = examples::POLICY_LIST)]
     List,
 }
 
@@ -329,6 +284,7 @@ pub enum Policy {
 #[derive(Debug, Subcommand)]
 pub enum ReportCommand {
     /// Run a control set as of a height on a member's node.
+    #[command(after_help = examples::REPORT_RUN)]
     Run(ReportRun),
 }
 
@@ -350,6 +306,9 @@ pub struct ReportRun {
     /// As of which height. Default: the newest that can be proved.
     #[arg(long)]
     pub as_of: Option<u64>,
+    /// One jurisdiction, of those that the regulator has. Default: everything.
+    #[arg(long)]
+    pub jurisdiction: Option<Name>,
     /// A control's parameter, for instance `over-limit.tolerance=0.5`; may be
     /// repeated.
     #[arg(long = "param", value_name = "CONTROL.NAME=VALUE")]
@@ -399,6 +358,7 @@ pub struct Query {
 #[derive(Debug, Subcommand)]
 pub enum Ledger {
     /// Do an action of a contract, signed by this member's token.
+    #[command(after_help = examples::LEDGER_INVOKE)]
     Invoke {
         /// The contract.
         #[arg(long)]
@@ -414,6 +374,7 @@ pub enum Ledger {
         params: Vec<String>,
     },
     /// Get the receipt of a transaction.
+    #[command(after_help = examples::LEDGER_RECEIPT)]
     Receipt {
         /// The transaction's identifier.
         transaction: Digest,
@@ -422,6 +383,7 @@ pub enum Ledger {
         out: Option<PathBuf>,
     },
     /// Show a block.
+    #[command(after_help = examples::LEDGER_BLOCK)]
     Block {
         /// Its height.
         height: u64,

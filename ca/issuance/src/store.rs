@@ -23,7 +23,7 @@ use crate::time::UnixTime;
 use crate::tokens::Token;
 
 /// Version of the tables, in `PRAGMA user_version`.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE issuance (
@@ -55,15 +55,19 @@ CREATE TABLE token (
     member  TEXT NOT NULL,
     profile TEXT NOT NULL,
     keys    INTEGER NOT NULL,
-    expires INTEGER NOT NULL
+    expires INTEGER NOT NULL,
+    device  TEXT
 ) STRICT;
 CREATE TABLE token_key (
     digest BLOB NOT NULL REFERENCES token,
     key    BLOB NOT NULL,
     PRIMARY KEY (digest, key)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
+
+/// From version 1: tokens that are for one device.
+const FROM_1: &str = "ALTER TABLE token ADD COLUMN device TEXT; PRAGMA user_version = 2;";
 
 /// One issuance, pending or done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +141,7 @@ impl Store {
         let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
             0 => writer.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?,
+            1 => writer.execute_batch(&format!("BEGIN IMMEDIATE; {FROM_1} COMMIT;"))?,
             SCHEMA => {}
             _ => {
                 return Err(CaError::Internal(
@@ -307,13 +312,15 @@ impl Store {
     pub(crate) fn add_token(&self, token: &Token) -> Result<(), CaError> {
         self.write(|connection| {
             connection.execute(
-                "INSERT INTO token (digest, member, profile, keys, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO token (digest, member, profile, keys, expires, device) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![
                     token.digest.as_slice(),
                     token.member,
                     token.profile,
                     token.keys,
-                    signed(token.expires.seconds())
+                    signed(token.expires.seconds()),
+                    token.device
                 ],
             )?;
             Ok(())
@@ -322,8 +329,9 @@ impl Store {
 
     pub(crate) fn token(&self, digest: &[u8; 32]) -> Result<Option<Token>, CaError> {
         let reader = self.reader();
-        let mut statement = reader
-            .prepare_cached("SELECT member, profile, keys, expires FROM token WHERE digest = ?1")?;
+        let mut statement = reader.prepare_cached(
+            "SELECT member, profile, keys, expires, device FROM token WHERE digest = ?1",
+        )?;
         let token = statement.query_row([digest.as_slice()], |row| {
             Ok(Token {
                 digest: *digest,
@@ -331,6 +339,7 @@ impl Store {
                 profile: row.get(1)?,
                 keys: row.get(2)?,
                 expires: UnixTime::from_seconds(unsigned(row.get(3)?)),
+                device: row.get(4)?,
             })
         });
         token.optional().map_err(CaError::from)
@@ -498,6 +507,33 @@ mod tests {
         // What was signed is not forgotten.
         store.forget(&[row(1).serial]).unwrap();
         assert!(store.by_serial(&row(1).serial).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_store_of_version_1_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.sqlite");
+        let old = TABLES
+            .replace(",\n    device  TEXT", "")
+            .replace("user_version = 2", "user_version = 1");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(&old).unwrap();
+        let digest = [5u8; 32];
+        connection
+            .execute(
+                "INSERT INTO token (digest, member, profile, keys, expires) \
+                 VALUES (?1, 'maker', 'idevid', 1, 99)",
+                [digest.as_slice()],
+            )
+            .unwrap();
+        drop(connection);
+        for _ in 0..2 {
+            let store = Store::open(&path).unwrap();
+            let token = store.token(&digest).unwrap().unwrap();
+            assert_eq!((token.member.as_str(), token.device), ("maker", None));
+        }
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+        assert!(matches!(Store::open(&path), Err(CaError::Internal(_))));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! or a technician, so that a device without any certificate can enrol with
 //! HTTP Basic (RFC 7030 section 3.2.3).
 //!
-//! A token is for one member, one profile, a number of keys and a time. Only
-//! its SHA-256 is stored. It is as strong as a key (192 random bits), so there
+//! A token is for one member, one profile, a number of keys and a time, and
+//! where it says so for one device. Only its SHA-256 is stored. It is as strong as a key (192 random bits), so there
 //! is nothing to slow down for those who guess.
 
 use std::sync::Arc;
@@ -25,6 +25,9 @@ pub const MOST_KEYS: u32 = 100_000;
 
 /// Longest life of a token.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(90 * 86_400);
+
+/// Longest name of a device, in bytes (RFC 5280 appendix A.1, ub-serial-number).
+const DEVICE: usize = 64;
 
 /// Largest `Authorization` header looked at, in bytes.
 const HEADER: usize = 512;
@@ -51,6 +54,8 @@ pub struct Token {
     pub keys: u32,
     /// Until when.
     pub expires: UnixTime,
+    /// The serialNumber that the subject must have; any when absent.
+    pub device: Option<String>,
 }
 
 /// Makes and checks tokens.
@@ -65,7 +70,8 @@ impl Tokens {
         Tokens { store, clock }
     }
 
-    /// Makes a token for `keys` keys that lives for `life`.
+    /// Makes a token for `keys` keys, of the device called `device` where that
+    /// is given, that lives for `life`.
     ///
     /// # Errors
     /// Out of the bounds above, or the store failed.
@@ -75,8 +81,12 @@ impl Tokens {
         profile: &str,
         keys: u32,
         life: Duration,
+        device: Option<&str>,
     ) -> Result<NewToken, CaError> {
         check_member(member)?;
+        if device.is_some_and(|device| device.is_empty() || device.len() > DEVICE) {
+            return Err(CaError::malformed("token", format!("device: 1 to {DEVICE} bytes")));
+        }
         if keys == 0 || keys > MOST_KEYS {
             return Err(CaError::malformed("token", format!("keys: 1 to {MOST_KEYS}")));
         }
@@ -95,6 +105,7 @@ impl Tokens {
             profile: profile.to_owned(),
             keys,
             expires,
+            device: device.map(str::to_owned),
         };
         let store = self.store.clone();
         blocking(move || store.add_token(&token)).await?;

@@ -206,7 +206,7 @@ fn strongswan_enrols_and_renews() {
             let token = service
                 .issuance
                 .tokens()
-                .create(MAKER, "idevid", 1, Duration::from_secs(3600))
+                .create(MAKER, "idevid", 1, Duration::from_secs(3600), None)
                 .await
                 .unwrap();
             request(&directory, "swan", "P-256", "/CN=swan/serialNumber=SW-1", None);
@@ -268,7 +268,8 @@ fn tokens_enrol_so_many_keys_and_no_more() {
             let service = Service::new(site).await;
             let world = &service.world;
             let tokens = service.issuance.tokens();
-            let token = tokens.create(MAKER, "idevid", 1, Duration::from_secs(3600)).await.unwrap();
+            let token =
+                tokens.create(MAKER, "idevid", 1, Duration::from_secs(3600), None).await.unwrap();
             request(&world.directory, "a", "P-256", "/serialNumber=A", None);
             request(&world.directory, "b", "P-256", "/serialNumber=B", None);
             let post = async |path: &str, file: &str, password: &str| {
@@ -296,10 +297,17 @@ fn tokens_enrol_so_many_keys_and_no_more() {
             assert_eq!(post("simpleenroll", "a.csr", &token.password).await.0, 200);
             let (status, _, body) = post("simpleenroll", "b.csr", &token.password).await;
             assert_eq!((status, body.starts_with("quota.exhausted")), (403, true), "{body}");
+            // One that is for a device enrols no other, and is not used up by it.
+            let life = Duration::from_secs(3600);
+            let own = tokens.create(MAKER, "idevid", 1, life, Some("B")).await.unwrap();
+            request(&world.directory, "c", "P-256", "/serialNumber=C", None);
+            let (status, _, body) = post("simpleenroll", "c.csr", &own.password).await;
+            assert_eq!((status, body.starts_with("csr.subject-invalid")), (400, true), "{body}");
+            assert_eq!(post("simpleenroll", "b.csr", &own.password).await.0, 200);
             world.clock.forward(Duration::from_secs(3601));
             assert_eq!(post("simpleenroll", "a.csr", &token.password).await.0, 401);
-            assert!(tokens.create(MAKER, "idevid", 0, Duration::from_secs(1)).await.is_err());
-            assert!(tokens.create("a b", "idevid", 1, Duration::from_secs(1)).await.is_err());
+            assert!(tokens.create(MAKER, "idevid", 0, Duration::from_secs(1), None).await.is_err());
+            assert!(tokens.create("a b", "idevid", 1, Duration::from_secs(1), None).await.is_err());
             // The store does not hold what the token was.
             let stored = std::fs::read(world.path("ca.sqlite-wal")).unwrap();
             let secret = token.password.as_bytes();

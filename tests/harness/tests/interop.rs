@@ -177,13 +177,99 @@ fn curl_reads_ca_certificates_and_attributes_without_a_certificate() -> anyhow::
     Ok(())
 }
 
+/// Settings under which strongSwan speaks TLS 1.3, which it does only when
+/// asked to.
+fn strongswan_settings(directory: &Path) -> anyhow::Result<PathBuf> {
+    let settings = directory.join("strongswan.conf");
+    fs::write(&settings, "libtls {\n  version_max = 1.3\n}\n")?;
+    Ok(settings)
+}
+
+#[test]
+fn strongswan_enrols_for_the_first_time_with_a_token() -> anyhow::Result<()> {
+    let world = world()?;
+    let directory = scratch(&world, "token")?;
+    let settings = strongswan_settings(&directory)?;
+    let authority = world.consortium.authority();
+    let url = authority.est_url();
+    // What is asked for in error is said before a token is made.
+    for (arguments, words) in [
+        (["--owner", "nobody", "--profile", "idevid"], "no member `nobody`"),
+        (["--owner", "maker", "--profile", "member-node"], "those that are: idevid"),
+        (["--owner", "maker", "--valid-for", "91d"], "at most 90 days"),
+        (["--owner", "maker", "--device-id", ""], "device: 1 to 64 bytes"),
+    ] {
+        let answer =
+            process::run(&mut authority.hufu(&[&["device", "token"], &arguments[..]].concat()))?;
+        assert_eq!(answer.status.code(), Some(1), "{arguments:?}");
+        assert!(answer.stderr.contains(words), "{arguments:?}: {}", answer.stderr);
+    }
+    let elsewhere = process::run(
+        &mut world.consortium.member("maker")?.hufu(&["device", "token", "--owner", "maker"]),
+    )?;
+    assert!(elsewhere.stderr.contains("member `authority` runs the authority"), "{elsewhere:?}");
+
+    let token = authority.json(&[
+        "device",
+        "token",
+        "--owner",
+        "maker",
+        "--device-id",
+        "SWAN-TOKEN",
+        "--valid-for",
+        "10m",
+    ])?;
+    let text_of = |field: &str| token[field].as_str().unwrap_or_default().to_owned();
+    let (user, password) = (text_of("user"), text_of("password"));
+    assert_eq!((user.as_str(), password.len()), ("maker", 32));
+
+    let enrol = |csr: &Path, password: &str| {
+        Command::new("pki")
+            .env("STRONGSWAN_CONF", &settings)
+            .args(["--est", "--url", &url, "--outform", "pem"])
+            .args(["--userpass", &format!("{user}:{password}"), "--in"])
+            .arg(csr)
+            .arg("--cacert")
+            .arg(world.consortium.root_path())
+            .arg("--cacert")
+            .arg(world.consortium.issuing_path())
+            .output()
+    };
+    let der = |name: &str| -> anyhow::Result<PathBuf> {
+        let csr = request(&directory, name, &P256)?;
+        let der = csr.with_extension("der");
+        openssl(&["req", "-in", text(&csr)?, "-outform", "DER", "-out", text(&der)?])?.success()?;
+        Ok(der)
+    };
+    let (own, other) = (der("SWAN-TOKEN")?, der("SWAN-OTHER")?);
+    assert!(!enrol(&own, "guessed")?.status.success(), "a guessed password enrols");
+    assert!(!enrol(&other, &password)?.status.success(), "another device enrols");
+    let answer = enrol(&own, &password)?;
+    ensure!(answer.status.success(), "pki --est: {}", String::from_utf8_lossy(&answer.stderr));
+    let certificate = directory.join("SWAN-TOKEN.pem");
+    fs::write(&certificate, answer.stdout)?;
+    verifies(&world, &certificate)?;
+
+    // It was for one key: a second one of the same device is refused.
+    fs::remove_file(directory.join("SWAN-TOKEN.key"))?;
+    let second = enrol(&der("SWAN-TOKEN")?, &password)?;
+    assert!(!second.status.success(), "the token was used twice");
+    assert!(second.stdout.is_empty());
+
+    // The authority keeps a digest, and no log has the password.
+    for path in [authority.data("ca.sqlite"), authority.data("ca.sqlite-wal"), authority.log()] {
+        let bytes = fs::read(&path).unwrap_or_default();
+        let held = bytes.windows(password.len()).any(|window| window == password.as_bytes());
+        assert!(!held, "{} holds the password", path.display());
+    }
+    Ok(())
+}
+
 #[test]
 fn strongswan_reads_ca_certificates_and_renews() -> anyhow::Result<()> {
     let world = world()?;
     let directory = scratch(&world, "strongswan")?;
-    // strongSwan speaks TLS 1.3 only when asked to.
-    let settings = directory.join("strongswan.conf");
-    fs::write(&settings, "libtls {\n  version_max = 1.3\n}\n")?;
+    let settings = strongswan_settings(&directory)?;
     let url = world.consortium.authority().est_url();
     process::run(
         Command::new("pki")

@@ -1,4 +1,5 @@
-//! `hufu device`: enrol a device through its TPM, send what it measures.
+//! `hufu device`: enrol a device through its TPM, send what it measures, let
+//! one that has no certificate yet enrol by itself.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, header};
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, Signer as _};
+use hufu_proof::{Body, Digest, Name, Signer as _};
 use hufu_tpm::device::DeviceTpm;
 use hufu_tpm::exchange::{
     CHALLENGE_PATH, COMPLETION_PATH_PREFIX, ChallengeResponse, CompletionResponse,
@@ -15,7 +16,7 @@ use hufu_tpm::exchange::{
 use serde::{Deserialize, Serialize};
 
 use crate::bundle;
-use crate::cli::{Device, Enroll, Send};
+use crate::cli::{Device, Enroll, Send, Token};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::device_key::DeviceKey;
@@ -43,7 +44,45 @@ pub async fn run(
     match command {
         Device::Enroll(arguments) => enroll(arguments, &Config::load(config)?, pin_fd, json).await,
         Device::Send(arguments) => send(arguments, json).await,
+        Device::Token(arguments) => token(arguments, &Config::load(config)?, json).await,
     }
+}
+
+/// A new token, as the authority's node gives it out: once.
+#[derive(Serialize, Deserialize)]
+struct NewToken {
+    user: String,
+    password: String,
+    profile: Name,
+    device_id: Option<String>,
+    keys: u32,
+    /// Until when, RFC 3339.
+    expires: String,
+}
+
+async fn token(arguments: Token, config: &Config, json: bool) -> anyhow::Result<()> {
+    let Token { profile, owner, device_id, keys, valid_for } = arguments;
+    let token: NewToken = Client::admin(&config.admin_socket())
+        .post(
+            "/enrolment-tokens",
+            &serde_json::json!({
+                "profile": profile, "member": owner, "device_id": device_id, "keys": keys,
+                "seconds": valid_for.as_secs(),
+            }),
+        )
+        .await?;
+    output::print(json, &token, |token| {
+        let whom = match &token.device_id {
+            Some(device) => format!("device {device}"),
+            None if token.keys == 1 => "one key".to_owned(),
+            None => format!("{} keys", token.keys),
+        };
+        format!(
+            "user      {}\npassword  {}\nfor {whom} under profile {} until {}; \
+             the password is not shown again",
+            token.user, token.password, token.profile, token.expires
+        )
+    })
 }
 
 #[derive(Serialize)]

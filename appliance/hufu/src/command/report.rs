@@ -37,6 +37,7 @@ pub async fn run(
     let request = json!({
         "control_set": format!("{}/{}", arguments.contract, arguments.control_set),
         "as_of": arguments.as_of,
+        "jurisdiction": arguments.jurisdiction,
         "parameters": parameters,
         "format": match arguments.format {
             ReportFormat::Html => "html",

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::bundle;
 use crate::readings;
-use crate::service::authority::IssueRequest;
+use crate::service::authority::{IssueRequest, TokenRequest};
 use crate::service::node::Node;
 
 /// Largest request, in bytes: a contract package in base64.
@@ -41,6 +41,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/certificates/{serial}", get(certificate))
         .route("/certificates/{serial}/revoke", post(revoke))
         .route("/certificates/{serial}/bundle", get(certificate_bundle))
+        .route("/enrolment-tokens", post(enrolment_token))
         .route("/tls", post(install))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(node)
@@ -98,6 +99,7 @@ async fn members(State(node): State<Arc<Node>>) -> Json<Value> {
                 "name": member.name,
                 "title": member.title,
                 "kinds": member.kinds,
+                "jurisdictions": member.jurisdictions,
                 "validator": validators.iter().position(|one| one.name == member.name),
                 "identity": member.statement_key.identity(),
             })
@@ -271,6 +273,13 @@ async fn revoke(
 ) -> Answer<Json<Value>> {
     let height = node.authority()?.revoke(&serial, asked.reason).await?;
     Ok(Json(json!({ "serial": serial, "height": height, "outcome": Outcome::Accepted })))
+}
+
+async fn enrolment_token(
+    State(node): State<Arc<Node>>,
+    Json(request): Json<TokenRequest>,
+) -> Answer<Json<Value>> {
+    Ok(Json(node.authority()?.enrolment_token(request).await?))
 }
 
 async fn certificate_bundle(

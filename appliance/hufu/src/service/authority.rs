@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use hufu_ca::{
-    Authenticator, Certificate, CertificationRequest, CrlPublisher, Issuance, Issuer, OnBehalf,
-    Parts, Profiles, Quota, Quotas, Requester, RevocationReason, Role, Serial, StatusAddresses,
-    Store, SystemClock, TokenSigner, ocsp::Responder,
+    AttestationLevel, Authenticator, Certificate, CertificationRequest, CrlPublisher, Issuance,
+    Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
+    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
+    ocsp::Responder,
 };
 use hufu_keys::Custody;
 use hufu_proof::{Genesis, Name};
 use hufu_tpm::attest::ManufacturerRoots;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::bundle;
 use crate::config::Config;
@@ -35,6 +37,17 @@ pub struct IssueRequest {
     member: Name,
     roles: Vec<Name>,
     csr: String,
+}
+
+/// What an operator wants an enrolment token for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    profile: Name,
+    member: Name,
+    device_id: Option<String>,
+    keys: u32,
+    seconds: u64,
 }
 
 /// The running authority.
@@ -147,6 +160,41 @@ impl Authority {
         let chain =
             bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?;
         Ok((issued.serial.clone(), chain))
+    }
+
+    /// Makes an enrolment token: user and password for HTTP Basic over EST. The
+    /// password is in this answer and nowhere else.
+    ///
+    /// # Errors
+    /// When the profile is not one to enrol under with a token, there is no such
+    /// member, or a bound of [`hufu_ca::Tokens`] is passed.
+    pub async fn enrolment_token(&self, request: TokenRequest) -> anyhow::Result<Value> {
+        let TokenRequest { profile, member, device_id, keys, seconds } = request;
+        // It stands for a registration authority, and shows no TPM.
+        let takes = |profile: &Profile| {
+            profile.requesters.contains(&Requesters::RegistrationAuthority)
+                && profile.attestation == AttestationLevel::None
+        };
+        let profiles = self.issuance.profiles();
+        if !takes(&*profiles.named(profile.as_str())?) {
+            let others: Vec<&str> =
+                profiles.iter().filter(|one| takes(one)).map(|one| one.name.as_str()).collect();
+            anyhow::bail!(
+                "profile `{profile}` is not for enrolment with a password; those that are: {}",
+                others.join(", ")
+            );
+        }
+        self.genesis.member(&member).with_context(|| format!("there is no member `{member}`"))?;
+        let life = Duration::from_secs(seconds);
+        let tokens = self.issuance.tokens();
+        let token = tokens
+            .create(member.as_str(), profile.as_str(), keys, life, device_id.as_deref())
+            .await?;
+        tracing::info!(%member, %profile, device = device_id, keys, "enrolment token made");
+        Ok(json!({
+            "user": token.user, "password": token.password, "profile": profile,
+            "device_id": device_id, "keys": keys, "expires": token.expires.to_string(),
+        }))
     }
 
     /// Revokes a certificate; the height at which it took effect.

@@ -140,6 +140,14 @@ impl Issuance {
                         needed: format!("an enrolment token for profile {}", profile.name),
                     });
                 }
+                let asked = request.subject().value(Attribute::SerialNumber);
+                if token.device.is_some() && token.device.as_deref() != asked {
+                    return Err(CaError::Subject {
+                        field: "serialNumber".to_owned(),
+                        detail: "must be that of the device which the enrolment token is for"
+                            .to_owned(),
+                    });
+                }
                 Ok((token.member.clone(), Vec::new()))
             }
             Requester::Device { certificate } => {

@@ -1,0 +1,239 @@
+//! Examples for `--help`. A test parses every line of them, so that none goes
+//! stale.
+
+/// Appended to `hufu --help`.
+pub const HUFU: &str = "\
+Examples, from an empty machine to a report (each command's --help has its own):
+  hufu --config node.toml init --witness 'Li Wei' --witness 'Ana Silva'
+  hufu org found --consortium pumps --approvals 2 --out genesis.json authority/join.json maker/join.json
+  hufu --config node.toml serve
+  hufu --config node.toml status
+  hufu --config node.toml policy deploy policies/device-registry";
+
+/// `hufu init`.
+pub const INIT: &str = "\
+Examples:
+  # A new token: the security officer's PIN comes on descriptor 4, the user's on 3.
+  hufu --config node.toml --pin-fd 3 init --so-pin-fd 4 --witness 'Li Wei' 3<user.pin 4<officer.pin
+  # The token exists; the PIN is asked for.
+  hufu --config node.toml init --witness 'Li Wei'";
+
+/// `hufu serve`.
+pub const SERVE: &str = "\
+Examples:
+  hufu --config node.toml serve
+  # Under systemd the PIN is a credential: LoadCredential=hufu-pin:/etc/hufu/pin
+  # What the log says is chosen as the tracing library writes it:
+  HUFU_LOG=info,hufu_consensus=debug hufu --config node.toml serve";
+
+/// `hufu status`.
+pub const STATUS: &str = "\
+Examples:
+  hufu --config node.toml status
+  hufu --config node.toml --json status | jq .ledger.height";
+
+/// `hufu org found`.
+pub const ORG_FOUND: &str = "\
+Examples:
+  hufu org found --consortium pumps --approvals 3 --out genesis.json authority/join.json maker/join.json operator/join.json regulator/join.json
+  # Every founder compares the digest:
+  hufu org show --genesis genesis.json";
+
+/// `hufu org show`.
+pub const ORG_SHOW: &str = "\
+Examples:
+  hufu org show --genesis genesis.json
+  hufu --json org show --genesis genesis.json | jq -r .digest";
+
+/// `hufu org members`.
+pub const ORG_MEMBERS: &str = "\
+Examples:
+  hufu --config node.toml org members";
+
+/// `hufu device enroll`.
+pub const DEVICE_ENROLL: &str = "\
+Examples:
+  hufu --config maker.toml device enroll --tcti device:/dev/tpmrm0 --state /var/lib/pump --est https://ca.example:8443 --ca root.pem --device-id PUMP-0001 --out pump-0001.pem";
+
+/// `hufu device send`.
+pub const DEVICE_SEND: &str = "\
+Examples:
+  # readings.csv begins with: measured_at,metric,value
+  hufu device send --tcti device:/dev/tpmrm0 --state /var/lib/pump --gateway https://node.example:8444 --ca root.pem --genesis genesis.json --file readings.csv";
+
+/// `hufu device token`.
+pub const DEVICE_TOKEN: &str = "\
+Examples:
+  hufu --config authority.toml device token --owner maker --device-id PUMP-0001
+  # A hundred devices of one batch, this week:
+  hufu --config authority.toml device token --owner maker --keys 100 --valid-for 7d
+  # The device then enrols with any EST client:
+  curl --cacert root.pem --user USER:PASSWORD -H 'Content-Type: application/pkcs10' --data-binary @request.b64 https://ca.example:8443/.well-known/est/idevid/simpleenroll
+  pki --est --url https://ca.example:8443 --cacert root.pem --cacert issuing.pem --userpass USER:PASSWORD --in request.der";
+
+/// `hufu cert issue`.
+pub const CERT_ISSUE: &str = "\
+Examples:
+  hufu --config authority.toml cert issue --profile member-node --member maker --csr maker/tls.csr --out maker.pem
+  hufu --config authority.toml cert issue --profile operator-client --member maker --role registration-authority --csr line.csr --out line.pem";
+
+/// `hufu cert install`.
+pub const CERT_INSTALL: &str = "\
+Examples:
+  hufu --config node.toml cert install --chain maker.pem";
+
+/// `hufu cert list`.
+pub const CERT_LIST: &str = "\
+Examples:
+  hufu --config node.toml cert list --member maker --limit 20
+  hufu --config node.toml --json cert list | jq -r '.[] | select(.status == \"good\") | .serial'";
+
+/// `hufu cert show`.
+pub const CERT_SHOW: &str = "\
+Examples:
+  hufu --config node.toml cert show 5f3a9c";
+
+/// `hufu cert revoke`.
+pub const CERT_REVOKE: &str = "\
+Examples:
+  hufu --config authority.toml cert revoke 5f3a9c --reason key-compromise";
+
+/// `hufu cert bundle`.
+pub const CERT_BUNDLE: &str = "\
+Examples:
+  hufu --config authority.toml cert bundle 5f3a9c --out pump.pem
+  # Anyone can check it, offline:
+  hufu verify --genesis genesis.json pump.pem";
+
+/// `hufu policy check`.
+pub const POLICY_CHECK: &str = "\
+Examples:
+  hufu policy check policies/operation-supervision
+  # What a new version changes:
+  hufu policy check new/device-registry --against policies/device-registry";
+
+/// `hufu policy deploy`.
+pub const POLICY_DEPLOY: &str = "\
+Examples:
+  hufu --config node.toml policy deploy policies/device-registry
+  # The other members approve the proposal that it names:
+  hufu --config other.toml policy approve 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// `hufu policy approve`.
+pub const POLICY_APPROVE: &str = "\
+Examples:
+  hufu --config node.toml policy list
+  hufu --config node.toml policy approve 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// `hufu policy grant`.
+pub const POLICY_GRANT: &str = "\
+Examples:
+  hufu --config node.toml policy grant --contract device-registry --role maker --member pump-works";
+
+/// `hufu policy list`.
+pub const POLICY_LIST: &str = "\
+Examples:
+  hufu --config node.toml policy list
+  hufu --config node.toml --json policy list | jq '.proposals'";
+
+/// `hufu report run`.
+pub const REPORT_RUN: &str = "\
+Examples:
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --out report.html
+  # As of a height, with another threshold, to process:
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --as-of 1200 --param over-limit.tolerance=0.5 --format json --out report.json
+  hufu verify --genesis genesis.json report.json";
+
+/// `hufu query`.
+pub const QUERY: &str = "\
+Examples:
+  hufu --config node.toml query 'SELECT device_id, owner FROM device_registry.device'
+  # As it was at a height; what can be asked for:
+  hufu --config node.toml query --as-of 1200 'SELECT count(*) FROM ledger.certificates'";
+
+/// `hufu ledger invoke`.
+pub const LEDGER_INVOKE: &str = "\
+Examples:
+  hufu --config operator.toml ledger invoke --contract operation-supervision --action watch --asset W1 --param device=PUMP-0001 --param metric=temperature --param low=20 --param high=850.5";
+
+/// `hufu ledger receipt`.
+pub const LEDGER_RECEIPT: &str = "\
+Examples:
+  hufu --config node.toml ledger receipt 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --out receipt.pem
+  hufu verify --genesis genesis.json receipt.pem";
+
+/// `hufu ledger block`.
+pub const LEDGER_BLOCK: &str = "\
+Examples:
+  hufu --config node.toml ledger block 1200";
+
+/// `hufu verify`.
+pub const VERIFY: &str = "\
+Examples:
+  hufu verify --genesis genesis.json report.html
+  # In a script: the status says it.
+  hufu --json verify --genesis genesis.json receipt.pem && echo good";
+
+/// `hufu completions`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  hufu completions bash > /etc/bash_completion.d/hufu";
+
+/// `hufu manual`.
+pub const MANUAL: &str = "\
+Examples:
+  hufu manual /usr/local/share/man/man1";
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _, Parser as _};
+
+    use crate::cli::Cli;
+
+    /// The words of a line as a shell splits them, up to where another command
+    /// or file begins.
+    fn words(line: &str) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        let (mut word, mut quote) = (None::<String>, None::<char>);
+        for character in line.chars() {
+            match (quote, character) {
+                (Some(open), close) if open == close => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    word.get_or_insert_default();
+                }
+                (None, ' ') => words.extend(word.take()),
+                (_, other) => word.get_or_insert_default().push(other),
+            }
+        }
+        words.extend(word);
+        let ends = |word: &String| matches!(word.as_str(), "|" | "&&" | ">") || word.contains('<');
+        words.into_iter().take_while(|word| !ends(word)).collect()
+    }
+
+    fn walk(command: &Command, name: &str, examples: &mut usize) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let from = line.find("hufu ").filter(|_| !line.starts_with('#'));
+            let Some(from) = from else { continue };
+            if let Err(error) = Cli::try_parse_from(words(&line[from..])) {
+                panic!("{name}: {line}\n{error}");
+            }
+            *examples += 1;
+        }
+        let mut subcommands = command.get_subcommands().peekable();
+        if subcommands.peek().is_none() && !name.contains(" bench ") {
+            assert!(help.starts_with("Examples:\n"), "{name} has no examples");
+        }
+        for command in subcommands {
+            walk(command, &format!("{name} {}", command.get_name()), examples);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_parse() {
+        let mut examples = 0;
+        walk(&Cli::command(), "hufu", &mut examples);
+        assert!(examples > 30, "{examples}");
+    }
+}
