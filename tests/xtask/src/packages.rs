@@ -41,6 +41,7 @@ const PACKAGES: &[Package] = &[
     always("curl", "talks to the services as any client does"),
     for_tests("libengine-pkcs11-openssl", "lets openssl sign with a token what must be refused"),
     for_tests("strongswan-pki", "an EST client that is not ours"),
+    for_tests("libstrongswan-standard-plugins", "elliptic curves for it"),
     for_tests("python3-venv", "holds pkilint, the certificate linter"),
 ];
 
