@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod authority;
+pub mod disk;
 pub mod gateway;
 pub mod health;
 pub mod issuance;
@@ -149,10 +150,14 @@ async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
         }
     };
     if failed {
-        health.report(State::Failed, vec!["consensus ended by itself; the log says why".into()]);
-    } else {
-        health.report(State::Stopping, vec!["told to".into()]);
+        monitor::failed(&node);
+        // What was executed can be read, until the operator has seen to it.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
+    health.report(State::Stopping, vec!["told to".into()]);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}

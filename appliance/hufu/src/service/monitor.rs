@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::service::disk;
 use crate::service::health::State;
 use crate::service::node::Node;
 
@@ -46,6 +47,9 @@ async fn readyz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Respon
 /// Looks at the parts and reports how the node is.
 pub fn look(node: &Node) {
     let mut reasons = Vec::new();
+    let shortage = disk::shortage(&node.config.paths.data);
+    node.ledger.take_in(shortage.is_none());
+    reasons.extend(shortage);
     if !node.custody.status().accepts_requests() {
         reasons.push(format!(
             "token `{}`: {}; see that it is connected, the node recovers by itself",
@@ -76,6 +80,18 @@ pub fn look(node: &Node) {
     }
     let state = if reasons.is_empty() { State::Operational } else { State::Degraded };
     node.health.report(state, reasons);
+}
+
+/// Consensus has ended by itself: nothing is taken in any more.
+pub fn failed(node: &Node) {
+    node.ledger.take_in(false);
+    let mut reasons = vec![
+        "consensus ended by itself; the log says why. What is recorded can be read; mend the cause \
+         and start the node again, and it goes on from the last final height"
+            .to_owned(),
+    ];
+    reasons.extend(disk::shortage(&node.config.paths.data));
+    node.health.report(State::Failed, reasons);
 }
 
 /// Prometheus text (exposition format 0.0.4).

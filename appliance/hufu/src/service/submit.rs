@@ -64,7 +64,7 @@ impl Submitter {
         let signed = tokio::task::spawn_blocking(move || body.sign(&*signer))
             .await
             .map_err(|_| Error::Stopped)?;
-        let transaction = signed.map_err(|fault| Error::Runtime(fault.to_string()))?;
+        let transaction = signed.map_err(|fault| Error::Token(fault.to_string()))?;
         let mut answers = self.ledger.submit(vec![transaction], PATIENCE).await;
         Ok(answers.pop().unwrap_or(Err(Error::Stopped))?.entry)
     }
