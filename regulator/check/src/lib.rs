@@ -114,7 +114,8 @@ fn compile<'a>(sources: &Sources, required: &'a [Sources]) -> Result<Compiled<'a
     Ok((Arc::new(contract), order))
 }
 
-fn named(sources: &Sources) -> Option<Name> {
+/// The name that a package gives itself, when it can be read.
+pub fn named(sources: &Sources) -> Option<Name> {
     let text = sources.text(hufu_contract::CONTRACT)?;
     hufu_contract::manifest::header(text).ok().map(|header| header.name)
 }

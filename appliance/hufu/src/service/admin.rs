@@ -57,6 +57,8 @@ impl<E: Into<anyhow::Error>> From<E> for Refusal {
             Some(
                 hufu_node::Error::Busy { .. }
                 | hufu_node::Error::Pending
+                | hufu_node::Error::Closed
+                | hufu_node::Error::Token(_)
                 | hufu_node::Error::Stopped,
             ) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
@@ -197,7 +199,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
     let proposal = match asked {
         Propose::Deploy(package) => {
             let package = STANDARD.decode(package)?;
-            node.check_package(&package)?;
+            node.check_package(package.clone()).await?;
             Proposal::Deploy { package }
         }
         Propose::Grant { contract, role, member } => Proposal::Grant { contract, role, member },
@@ -213,6 +215,9 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
 }
 
 async fn approve(State(node): State<Arc<Node>>, Path(digest): Path<Digest>) -> Answer<Json<Value>> {
+    if let Some(Proposal::Deploy { package }) = node.ledger.reader().proposal(&digest)? {
+        node.check_package(package).await?;
+    }
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Approve(digest)).await?)))
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use hufu_contract::Sources;
 use hufu_keys::{Custody, Key};
-use hufu_node::Ledger;
+use hufu_node::{Ledger, Participation};
 use hufu_proof::{Digest, Genesis, Name, Receipt};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ impl Node {
             .members
             .iter()
             .map(|member| match member.last_view {
-                Some(last) if last + MISSING_VIEWS >= view => format!("{} votes", member.member),
+                _ if !is_missing(member, view) => format!("{} votes", member.member),
                 Some(last) => format!("{} missing since view {last}", member.member),
                 None => format!("{} not heard of", member.member),
             })
@@ -103,7 +103,7 @@ impl Node {
             .iter()
             .filter(|member| {
                 member.member != self.config.member.name.as_str()
-                    && member.last_view.is_none_or(|last| last + MISSING_VIEWS < ordering.view)
+                    && is_missing(member, ordering.view)
             })
             .map(|member| member.member.clone())
             .collect()
@@ -157,27 +157,44 @@ impl Node {
         Ok(json!({ "contracts": contracts, "proposals": proposals }))
     }
 
-    /// Checks a package before it is proposed, so that its author hears what is
-    /// wrong, and not only that something is.
+    /// Checks a package as `hufu policy check` does, against what is deployed:
+    /// before it is proposed, so that its author hears what is wrong, and
+    /// before this member approves it. The ledger's own rules do not look at
+    /// controls, which take no part in execution.
     ///
     /// # Errors
     /// Every problem, a line each.
-    pub fn check_package(&self, package: &[u8]) -> anyhow::Result<()> {
-        let sources = Sources::from_bytes(package)?;
-        let state = self.ledger.reader().state()?;
-        let mut active = BTreeMap::new();
-        for (name, _) in state.contracts()? {
-            if let Some(contract) = state.compiled(&name)? {
-                active.insert(name, contract);
+    pub async fn check_package(&self, package: Vec<u8>) -> anyhow::Result<()> {
+        let reader = self.ledger.reader().clone();
+        let report = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+            let sources = Sources::from_bytes(&package)?;
+            let mut active = BTreeMap::new();
+            for (name, record) in reader.state()?.contracts()? {
+                let package = reader.package(&record.digest)?.context("a deployed package")?;
+                active.insert(name, Sources::from_bytes(&package)?);
             }
-        }
-        match hufu_contract::check(&sources, &active) {
-            Ok(_) => Ok(()),
-            Err(problems) => {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                anyhow::bail!("the package does not pass:\n{}", lines.join("\n"))
+            let deployed = hufu_check::named(&sources).and_then(|name| active.remove(&name));
+            // What the package requires, and what that requires.
+            let mut names = hufu_contract::required_names(&sources);
+            names.extend(deployed.iter().flat_map(hufu_contract::required_names));
+            let mut required = Vec::new();
+            while let Some(name) = names.pop() {
+                if let Some(package) = active.remove(&name) {
+                    names.extend(hufu_contract::required_names(&package));
+                    required.push(package);
+                }
             }
-        }
+            Ok(match deployed {
+                Some(old) => hufu_check::check_upgrade(&sources, &required, &old),
+                None => hufu_check::check_package(&sources, &required),
+            })
+        })
+        .await??;
+        let failures = report.cases.iter().flat_map(|case| &case.failures);
+        let lines: Vec<String> =
+            report.problems.iter().chain(failures).map(ToString::to_string).collect();
+        anyhow::ensure!(lines.is_empty(), "the package does not pass:\n{}", lines.join("\n"));
+        Ok(())
     }
 
     /// Asks the read model.
@@ -237,3 +254,13 @@ impl Node {
 
 /// A validator that has not voted for this many views is missing.
 const MISSING_VIEWS: u64 = 20;
+
+/// One that says nothing for so long is missing, too: when too many are gone,
+/// there are no more views.
+const SILENCE: Duration = Duration::from_secs(8);
+
+fn is_missing(member: &Participation, view: u64) -> bool {
+    let silent = |heard: SystemTime| heard.elapsed().is_ok_and(|since| since > SILENCE);
+    member.last_view.is_none_or(|last| last + MISSING_VIEWS < view)
+        || member.last_heard.is_some_and(silent)
+}
