@@ -8,6 +8,9 @@ use pem_rfc7468::LineEnding;
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
+/// What is wrong with a file that begins as it should and is no PEM.
+const CUT: &str = "the PEM is cut off or altered, or something follows it";
+
 /// A PEM block.
 ///
 /// # Errors
@@ -37,7 +40,7 @@ pub fn certificate(der: &[u8], issuance: &Receipt) -> anyhow::Result<String> {
 /// # Errors
 /// A sentence that says what does not fit.
 pub fn parse_receipt(bytes: &[u8]) -> anyhow::Result<Receipt> {
-    let (label, der) = pem_rfc7468::decode_vec(bytes).context("PEM")?;
+    let (label, der) = pem_rfc7468::decode_vec(bytes).context(CUT)?;
     anyhow::ensure!(label == Receipt::PEM_LABEL, "a PEM block `{label}` instead of a receipt");
     let parsed = Receipt::decode(&der)?;
     anyhow::ensure!(
@@ -59,7 +62,7 @@ pub fn parse_certificate(bytes: &[u8]) -> anyhow::Result<(Vec<u8>, Receipt)> {
         .position(|window| window == begin.as_bytes())
         .context("a certificate without its issuance receipt; `hufu cert bundle` writes both")?;
     let (first, second) = bytes.split_at(at);
-    let (label, der) = pem_rfc7468::decode_vec(first).context("PEM of the certificate")?;
+    let (label, der) = pem_rfc7468::decode_vec(first).context(CUT)?;
     anyhow::ensure!(label == CERTIFICATE, "a PEM block `{label}` instead of a certificate");
     anyhow::ensure!(
         pem(CERTIFICATE, &der)?.as_bytes() == first,
