@@ -123,20 +123,20 @@ async fn suffer(cluster: &mut Cluster, fault: Fault, random: &mut Random) -> boo
 
 #[test]
 fn killed_at_random_points_nothing_is_lost() {
-    for seed in 0..12 {
+    for seed in 0..24 {
         run(seed, &[Fault::Death, Fault::DeathWhileReturning, Fault::DeathWhileWriting]);
     }
 }
 
 #[test]
 fn torn_writes_lose_nothing_that_was_acknowledged() {
-    let torn: u32 = (100..112).map(|seed| run(seed, &[Fault::TornWrite]).1).sum();
-    assert!(torn > 24, "only {torn} writes were torn");
+    let torn: u32 = (100..124).map(|seed| run(seed, &[Fault::TornWrite]).1).sum();
+    assert!(torn > 48, "only {torn} writes were torn");
 }
 
 #[test]
 fn nodes_cut_off_or_badly_connected_agree() {
-    for seed in 200..212 {
+    for seed in 200..224 {
         run(seed, &[Fault::CutOff, Fault::BadLinks, Fault::Death]);
     }
 }
@@ -157,7 +157,7 @@ fn a_seed_replays() {
 #[test]
 fn power_failure_everywhere_loses_nothing() {
     let mut torn = 0;
-    for seed in 400..406 {
+    for seed in 400..412 {
         let _seed = Seed(seed);
         let directory = tempfile::tempdir().unwrap();
         let mut random = Random::new(seed);
@@ -188,7 +188,7 @@ fn power_failure_everywhere_loses_nothing() {
             runner = deterministic::Runner::from(checkpoint);
         }
     }
-    assert!(torn > 12, "only {torn} writes were torn");
+    assert!(torn > 24, "only {torn} writes were torn");
 }
 
 #[test]
