@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 
 use crate::error::CaError;
@@ -16,6 +17,9 @@ use crate::error::CaError;
 /// it a client is anonymous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCertificate(pub Vec<u8>);
+
+/// Most bytes of a refused body that are read and thrown away.
+const LINGER: usize = 1024 * 1024;
 
 /// The stable code of an error, beside the text of an EST or OCSP answer.
 const CODE_HEADER: HeaderName = HeaderName::from_static("hufu-code");
@@ -119,6 +123,7 @@ pub(crate) async fn body(
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > limit as u64) {
+        drain(request.into_body()).await;
         return Err(CaError::TooLarge { what, limit });
     }
     axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
@@ -132,6 +137,17 @@ pub(crate) async fn body(
         }
         CaError::malformed(what, "the body broke off")
     })
+}
+
+/// Reads on past a body that is too large, because a client that still sends
+/// when the connection is closed does not get to read why.
+async fn drain(mut body: Body) {
+    let mut left = LINGER;
+    while left > 0
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 /// Checks the media type of a request; parameters do not matter.
