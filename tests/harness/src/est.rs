@@ -39,6 +39,8 @@ pub struct Refused {
     pub status: u16,
     /// What the server said.
     pub reason: String,
+    /// When to ask again, in seconds, if the server said so.
+    pub retry_after: Option<u64>,
 }
 
 impl Enrolled {
@@ -113,7 +115,11 @@ impl Est {
         let url = format!("{}/.well-known/est/{operation}", self.url);
         let answer = self.http.post(&url, "application/pkcs10", STANDARD.encode(csr).as_bytes())?;
         if answer.status != 200 {
-            return Ok(Err(Refused { status: answer.status, reason: answer.text() }));
+            return Ok(Err(Refused {
+                status: answer.status,
+                reason: answer.text(),
+                retry_after: answer.retry_after,
+            }));
         }
         ensure!(
             answer.content_type.starts_with("application/pkcs7-mime"),

@@ -89,7 +89,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Watches over processes whose identifiers are noted in `directory`; when
-    /// all is over, removes `remove` as well.
+    /// all is over, removes `remove` as well, and what is mounted in it.
     ///
     /// Processes that an earlier watch left there are killed first.
     ///
@@ -99,7 +99,10 @@ impl Watchdog {
         const SCRIPT: &str = "\
             cat >/dev/null; \
             for note in \"$0\"/*.pid; do [ -f \"$note\" ] && kill -9 \"$(cat \"$note\")\"; rm -f \"$note\"; done; \
-            [ -n \"$1\" ] && sleep 0.2 && rm -rf \"$1\"; \
+            [ -n \"$1\" ] || exit 0; \
+            sleep 0.2; \
+            while read -r _ at _; do case \"$at\" in \"$1\"/*) umount -l \"$at\";; esac; done </proc/mounts; \
+            rm -rf \"$1\"; \
             exit 0";
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;

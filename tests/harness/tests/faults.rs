@@ -2,20 +2,24 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use common::{World, world};
 use hufu_harness::device::Device;
+use hufu_harness::http::Http;
 use hufu_harness::job::{life, record};
-use hufu_harness::process::wait_for;
+use hufu_harness::process::{self, wait_for};
 use hufu_harness::{Consortium, Gateway};
 use hufu_proof::{Algorithm, Digest};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rustix::fs::FallocateFlags;
+use rustix::process::Signal;
 
 /// How often a validator is killed in one run.
 const KILLS: usize = 4;
@@ -120,12 +124,16 @@ fn a_token_that_goes_away_and_comes_back_needs_no_restart() -> anyhow::Result<()
     let process = consortium.node("authority")?.id();
     let before = Device::new("FAULT-BEFORE", Algorithm::EcdsaP256)?;
     ensure!(est.enrol("idevid", &before.request()?)?.is_ok(), "enrolment does not work at all");
+    // A TLS handshake needs the token, too: this connection is open before.
+    let regulator = consortium.client("regulator", "regulator")?;
+    let regulator = Http::tls(&consortium.root_pem()?, Some(&regulator))?;
+    let query = format!("{}/v1/query", consortium.authority().gateway_url());
+    let look = || regulator.post(&query, "application/json", b"{\"sql\":\"SELECT 1\"}");
+    look()?.success()?;
 
     rename(&tokens, &away)?;
     let outcome = (|| {
         // Enrolment is refused for now, and says when to come back.
-        let url =
-            format!("{}/.well-known/est/idevid/simpleenroll", consortium.authority().est_url());
         let refused = wait_for("enrolment to be refused", Duration::from_secs(40), || {
             let device = Device::new("FAULT-DURING", Algorithm::EcdsaP256)?;
             match est.enrol("idevid", &device.request()?)? {
@@ -133,7 +141,15 @@ fn a_token_that_goes_away_and_comes_back_needs_no_restart() -> anyhow::Result<()
                 Err(refused) => Ok(refused),
             }
         })?;
-        ensure!(refused.status == 503, "{url}: {refused:?}");
+        ensure!(refused.status == 503 && refused.retry_after.is_some(), "{refused:?}");
+        // So is what the node must sign at its gateway.
+        let refused = look()?;
+        ensure!(refused.status == 503 && refused.retry_after.is_some(), "{}", refused.text());
+        ensure!(refused.json()?["code"] == "unavailable", "{}", refused.text());
+        // Its operator is told.
+        wait_for("the status to say so", Duration::from_secs(20), || {
+            says(consortium, "authority", "degraded", &["token `authority`", "recovers by itself"])
+        })?;
         // The others, whose tokens are there, go on.
         let expires = gateway.expiry()?;
         let device = &mut fleet.simulated[1];
@@ -152,9 +168,23 @@ fn a_token_that_goes_away_and_comes_back_needs_no_restart() -> anyhow::Result<()
             Err(refused) => bail!("{refused:?}"),
         }
     })?;
+    look()?.success()?;
+    consortium.wait_until_ready("authority")?;
     assert_eq!(consortium.node("authority")?.id(), process, "it was not restarted");
     consortium.node("authority")?.check()?;
     life::agree(consortium)?;
+    Ok(())
+}
+
+/// Checks what `hufu status` says of a node: its state, and words among the
+/// reasons.
+fn says(consortium: &Consortium, name: &str, state: &str, words: &[&str]) -> anyhow::Result<()> {
+    let status = consortium.member(name)?.json(&["status"])?;
+    ensure!(status["state"] == state, "{name} is not {state}: {status}");
+    let reasons = status["reasons"].to_string();
+    for word in words {
+        ensure!(reasons.contains(word), "{name} does not say `{word}`: {reasons}");
+    }
     Ok(())
 }
 
@@ -167,8 +197,8 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 fn a_wrong_pin_is_tried_once() -> anyhow::Result<()> {
     let world = world()?;
     let member = world.consortium.maker();
-    let answer = hufu_harness::process::run(
-        std::process::Command::new("sh")
+    let answer = process::run(
+        Command::new("sh")
             .args(["-c", "printf 000000000000 | exec \"$@\"", "sh"])
             .arg(&world.consortium.settings.hufu)
             .arg("--config")
@@ -199,6 +229,13 @@ fn with_two_of_four_gone_nothing_forks_and_work_resumes() -> anyhow::Result<()> 
     let stopped = gateway.height()?;
     std::thread::sleep(Duration::from_secs(3));
     ensure!(gateway.height()? == stopped, "two of four validators went on");
+    // Those that are left name those that are missing, and none else.
+    for name in ["authority", "operator"] {
+        wait_for("the status to name the missing", Duration::from_secs(30), || {
+            let missing = "validators missing: maker, regulator; no progress";
+            says(consortium, name, "degraded", &[missing])
+        })?;
+    }
     for name in ["maker", "regulator"] {
         consortium.start(name)?;
     }
@@ -209,6 +246,7 @@ fn with_two_of_four_gone_nothing_forks_and_work_resumes() -> anyhow::Result<()> 
     let resumed = resume(gateway, fleet, readings)?;
     ensure!(resumed > stopped, "the height stayed at {resumed}");
     life::agree(consortium)?;
+    says(consortium, "operator", "operational", &[])?;
     Ok(())
 }
 
@@ -222,4 +260,136 @@ fn resume(
     let submitted = record::append(gateway, device, &record::piece(readings, 2), expires)?;
     ensure!(submitted.is_accepted(), "refused: {}", submitted.answer);
     submitted.height.context("no height")
+}
+
+#[test]
+fn a_validator_that_stands_still_is_named_and_catches_up() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let World { consortium, gateway, fleet, readings, .. } = &mut *world;
+    // Its connections stay open: it is only silent.
+    consortium.node("regulator")?.signal(Signal::STOP)?;
+    let outcome = (|| {
+        wait_for("the status to name it", Duration::from_secs(60), || {
+            let missing = "validators missing: regulator; the ledger goes on without them";
+            says(consortium, "operator", "degraded", &[missing])
+        })?;
+        resume(gateway, fleet, readings)
+    })();
+    consortium.node("regulator")?.signal(Signal::CONT)?;
+    outcome?;
+    for name in ["regulator", "operator"] {
+        consortium.wait_until_ready(name)?;
+    }
+    life::agree(consortium)?;
+    Ok(())
+}
+
+/// Room for a node's data in the test of a full disk, in MiB.
+const DISK: u64 = 192;
+
+/// Leaves `free` MiB on the disk of `data`.
+fn fill(data: &Path, free: u64) -> anyhow::Result<()> {
+    let found = rustix::fs::statvfs(data)?;
+    let most = (found.f_bavail * found.f_frsize).saturating_sub(free * 1024 * 1024);
+    let ballast = File::create(data.join(format!("ballast-{free}")))?;
+    rustix::fs::fallocate(&ballast, FallocateFlags::empty(), 0, most.max(1))?;
+    Ok(())
+}
+
+/// Moves what is in `from` to `to`.
+fn move_all(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let script = "cp -a \"$0\"/. \"$1\" && find \"$0\" -mindepth 1 -delete";
+    process::run(Command::new("sh").args(["-c", script]).args([from, to]))?.success()?;
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("NOT RUN: a small disk is mounted for this test, which needs root");
+        return Ok(());
+    }
+    let mut world = world()?;
+    let World { consortium, gateway, fleet, readings, recorded } = &mut *world;
+    let data = consortium.maker().data("");
+    let elsewhere = consortium.path("maker-data");
+    fs::create_dir_all(&elsewhere)?;
+
+    // The maker's data move to a small disk.
+    stop(consortium)?;
+    move_all(&data, &elsewhere)?;
+    let size = format!("size={DISK}m");
+    let mount = ["-t", "tmpfs", "-o", &size, "hufu-test"];
+    process::run(Command::new("mount").args(mount).arg(&data))?.success()?;
+    move_all(&elsewhere, &data)?;
+    start(consortium)?;
+    let maker = consortium.gateway("maker", "maker", "operator")?;
+    let device = &mut fleet.simulated[3];
+    let mut send = |to: &Gateway| -> anyhow::Result<(u16, Option<u64>)> {
+        let batch =
+            hufu_harness::readings::batch(&record::piece(readings, 3), device.sequence + 1)?;
+        let payload = hufu_proof::Payload::Append(batch);
+        let transaction = device.sign_payload(gateway.chain, gateway.expiry()?, payload)?;
+        let answer = to.submit_raw(&hufu_proof::codec::encode(&transaction))?;
+        if answer.status == 200 {
+            device.sequence += 1;
+        }
+        Ok((answer.status, answer.retry_after))
+    };
+    ensure!(send(&maker)?.0 == 200, "the maker's node takes nothing in on its new disk");
+
+    // With little room left it takes nothing in, says so, and goes on with the
+    // others.
+    fill(&data, 32)?;
+    wait_for("the status to say so", Duration::from_secs(20), || {
+        says(consortium, "maker", "degraded", &["disk: ", "nothing is taken in until 64 MiB are"])
+    })?;
+    let (status, retry_after) = send(&maker)?;
+    ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
+    ensure!(send(gateway)?.0 == 200, "the others do not go on");
+
+    // With none left it cannot even keep blocks. It stops voting, and is still
+    // there to be asked.
+    fill(&data, 0)?;
+    wait_for("the node to stop voting", Duration::from_secs(60), || {
+        ensure!(send(gateway)?.0 == 200, "the others do not go on");
+        says(consortium, "maker", "failed", &["consensus ended by itself", "disk: 0 MiB"])
+    })?;
+    consortium.node("maker")?.check()?;
+    let (status, retry_after) = send(&maker)?;
+    ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
+    maker.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
+    consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
+    count_rows(consortium, "maker", &fleet.simulated[0].id)?;
+
+    // With room again it goes on from where it was.
+    for free in [0, 32] {
+        fs::remove_file(data.join(format!("ballast-{free}")))?;
+    }
+    stop(consortium)?;
+    start(consortium)?;
+    life::agree(consortium)?;
+    let rows = count_rows(consortium, "maker", &fleet.simulated[3].id)?;
+    assert_eq!(rows, fleet.simulated[3].sequence * record::BATCH as u64);
+
+    // The data move back, for the other tests.
+    stop(consortium)?;
+    move_all(&data, &elsewhere)?;
+    process::run(Command::new("umount").arg(&data))?.success()?;
+    move_all(&elsewhere, &data)?;
+    start(consortium)?;
+    life::agree(consortium)?;
+    Ok(())
+}
+
+/// Ends the maker's node; how it ends is not asked, since it may have failed.
+fn stop(consortium: &mut Consortium) -> anyhow::Result<()> {
+    consortium.node("maker")?.terminate(Duration::from_secs(60))?;
+    Ok(())
+}
+
+fn start(consortium: &mut Consortium) -> anyhow::Result<()> {
+    consortium.start("maker")?;
+    consortium.wait_until_up("maker")?;
+    consortium.wait_until_ready("maker")
 }

@@ -1,0 +1,69 @@
+//! What is not even HTTP, at every port.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use hufu_harness::http::Http;
+use hufu_harness::job::record;
+
+use crate::common::{World, world};
+use crate::harmless;
+
+/// Sends `bytes`, hangs up, and gives what was said until then.
+fn send(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    // Ignored: the other side may have hung up before all was sent.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said);
+    Ok(said)
+}
+
+#[test]
+fn nonsense_at_any_port_does_no_harm() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let noise: Vec<u8> =
+        (0..64 * 1024_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let hello = [&[0x16, 3, 1, 0xff, 0xff, 1][..], &noise[..2000]].concat();
+    let cut = b"POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Type: application/ocsp-request\r\n\
+        Content-Length: 100\r\n\r\nabc";
+    let long = [b"GET /".as_slice(), &vec![b'a'; 512 * 1024], b" HTTP/1.1\r\n\r\n"].concat();
+    harmless(&world, |consortium| {
+        for member in &consortium.members {
+            let addresses = &member.addresses;
+            let mut ports = vec![addresses.network, addresses.gateway, addresses.metrics];
+            if member.is_authority() {
+                ports.extend([addresses.est, addresses.status]);
+            }
+            for port in ports {
+                for bytes in [b"".as_slice(), b"\r\n\r\n", &noise, &hello, cut, &long] {
+                    let said = send(port, bytes)?;
+                    let said = String::from_utf8_lossy(&said);
+                    assert!(!said.contains(" 500 "), "{port}: {said}");
+                }
+            }
+            let mut socket = UnixStream::connect(member.data("admin.sock"))?;
+            let _ = socket.write_all(&noise);
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+            let mut said = Vec::new();
+            let _ = socket.read_to_end(&mut said);
+            let health = format!("{}/healthz", member.metrics_url());
+            Http::plain().get(&health)?.success()?;
+        }
+        Ok(())
+    })?;
+    // They still do their work.
+    let World { consortium, gateway, fleet, readings, .. } = &mut *world;
+    let rows = record::piece(readings, 6);
+    let submitted = record::append(gateway, &mut fleet.simulated[4], &rows, gateway.expiry()?)?;
+    assert!(submitted.is_accepted(), "{}", submitted.answer);
+    for name in ["authority", "regulator", "maker", "operator"] {
+        consortium.node(name)?.check()?;
+        consortium.wait_until_ready(name)?;
+    }
+    Ok(())
+}
