@@ -120,7 +120,7 @@ fn the_revoked_are_refused_everywhere() -> anyhow::Result<()> {
     // were open before.
     hufu_harness::job::life::agree(consortium)?;
     let device = Device::new("REVOKED-LINE-2", Algorithm::Ed25519)?;
-    harmless(&world, |consortium| {
+    harmless(&world, |_| {
         problem("revoked", &http.get(&status)?, (403, "certificate-refused", "revoked"))?;
         let refused = est.enrol("idevid", &device.request()?)?.err().context("enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");

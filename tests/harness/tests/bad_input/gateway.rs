@@ -7,7 +7,7 @@ use hufu_proof::transaction::Payload;
 use hufu_proof::{Transaction, codec};
 
 use crate::common::{World, world};
-use crate::{client, harmless, problem};
+use crate::{Expected, client, harmless, problem};
 
 const BYTES: &str = "application/octet-stream";
 const JSON: &str = "application/json";
@@ -40,7 +40,7 @@ fn a_bad_transaction_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
         let http = client(consortium, "maker", "operator")?;
         let one = format!("{}/v1/transactions", consortium.operator().gateway_url());
         let many = format!("{one}/bundle");
-        let cases: Vec<(&str, &str, &str, Vec<u8>, (u16, &str, &str))> = vec![
+        let cases: Vec<(&str, &str, &str, Vec<u8>, Expected)> = vec![
             ("nothing", &one, BYTES, vec![], (400, malformed, "transaction")),
             (
                 "half",
@@ -115,7 +115,7 @@ fn a_bad_question_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
         let url = |path: &str| format!("{}{path}", consortium.regulator().gateway_url());
         let post = |path: &str, body: &str| http.post(&url(path), JSON, body.as_bytes());
         let malformed = "request-malformed";
-        let cases: Vec<(&str, Answer, (u16, &str, &str))> = vec![
+        let cases: Vec<(&str, Answer, Expected)> = vec![
             ("half", post("/v1/query", "{\"sql\":")?, (400, malformed, "line 1")),
             ("no SQL", post("/v1/query", "{}")?, (400, malformed, "sql")),
             ("a number", post("/v1/query", "{\"sql\":5}")?, (400, malformed, "line 1")),

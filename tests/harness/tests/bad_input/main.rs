@@ -24,6 +24,9 @@ use common::World;
 use hufu_harness::Consortium;
 use hufu_harness::http::{Answer, Http};
 
+/// What an answer must be: status, code, and words of what it says.
+pub type Expected<'a> = (u16, &'a str, &'a str);
+
 /// What the consortium keeps of what it was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -76,7 +79,7 @@ pub fn client(consortium: &Consortium, member: &str, role: &str) -> anyhow::Resu
 
 /// Checks that an answer is a problem document (RFC 9457) with this status and
 /// code, whose detail has these words.
-pub fn problem(what: &str, answer: &Answer, expected: (u16, &str, &str)) -> anyhow::Result<()> {
+pub fn problem(what: &str, answer: &Answer, expected: Expected) -> anyhow::Result<()> {
     let (status, code, words) = expected;
     let said = answer.text();
     ensure!(answer.status == status, "{what}: {} instead of {status}: {said}", answer.status);
@@ -97,7 +100,7 @@ pub fn problem(what: &str, answer: &Answer, expected: (u16, &str, &str)) -> anyh
 
 /// Checks that an answer is a line of text with a code, as EST and the status
 /// services answer.
-pub fn sentence(what: &str, answer: &Answer, expected: (u16, &str, &str)) -> anyhow::Result<()> {
+pub fn sentence(what: &str, answer: &Answer, expected: Expected) -> anyhow::Result<()> {
     let (status, code, words) = expected;
     let said = answer.text();
     ensure!(answer.status == status, "{what}: {} instead of {status}: {said}", answer.status);

@@ -44,9 +44,12 @@ fn check(consortium: &Consortium, arguments: &[&str]) -> anyhow::Result<Answer> 
     process::run(Command::new(&consortium.settings.hufu).args(["policy", "check"]).args(arguments))
 }
 
-/// Mistakes: in which file, what instead of what, and how the problem begins
-/// and what it says.
-const MISTAKES: [(&str, &str, (&str, &str), &str, &str); 14] = [
+/// A mistake: its name, in which file, what instead of what, and how the
+/// problem begins and what it says.
+type Mistake =
+    (&'static str, &'static str, (&'static str, &'static str), &'static str, &'static str);
+
+const MISTAKES: [Mistake; 14] = [
     ("key", REGISTRY, ("emit = \"registered\"", "emitt = \"x\""), "contract.toml:41", "emitt"),
     ("toml", REGISTRY, ("[package]", "[package"), "contract.toml:4", ""),
     (

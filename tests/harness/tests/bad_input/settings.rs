@@ -39,7 +39,8 @@ fn a_bad_setting_is_named_with_its_line_or_key() -> anyhow::Result<()> {
         let genesis = format!("genesis = {:?}", consortium.genesis_path());
         let peer = format!("maker = \"{}\", ", member.addresses.network);
         let workers = line("workers");
-        let cases: Vec<(&str, Vec<(&str, &str)>, Vec<&str>)> = vec![
+        type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>);
+        let cases: Vec<Case> = vec![
             ("unknown", vec![("workers", "workesr")], vec!["unknown field `workesr`", &workers]),
             ("mistyped", vec![("workers = 2", "workers = \"two\"")], vec![&workers, "workers"]),
             ("out of range", vec![("workers = 2", "workers = 0")], vec!["workers"]),
