@@ -64,7 +64,7 @@ fn verification(criterion: &mut Criterion) {
     group.bench_function("bare ed25519 in batches of 256, one thread", |bencher| {
         bencher.iter(|| {
             for part in (0..COUNT).collect::<Vec<_>>().chunks(256) {
-                let mut verifier = ed25519_consensus::batch::Verifier::new();
+                let mut verifier = ed25519_zebra::batch::Verifier::new();
                 for at in part {
                     let transaction = &transactions[*at];
                     let key = transaction.body.signer.as_bytes().try_into().unwrap();
@@ -88,27 +88,25 @@ fn verification(criterion: &mut Criterion) {
 /// Coefficients for the bare limit, where nobody cheats.
 struct Counter(u64);
 
-impl rand_core::RngCore for Counter {
-    fn next_u32(&mut self) -> u32 {
-        self.next_u64() as u32
+impl rand_core::TryRng for Counter {
+    type Error = std::convert::Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        self.try_next_u64().map(|number| number as u32)
     }
-    fn next_u64(&mut self) -> u64 {
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0
+        Ok(self.0)
     }
-    fn fill_bytes(&mut self, out: &mut [u8]) {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
         for chunk in out.chunks_mut(8) {
-            let bytes = self.next_u64().to_le_bytes();
+            let bytes = self.try_next_u64()?.to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
-    }
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core::Error> {
-        self.fill_bytes(out);
         Ok(())
     }
 }
 
-impl rand_core::CryptoRng for Counter {}
+impl rand_core::TryCryptoRng for Counter {}
 
 /// Time to execute `iterations` blocks that `make` fills, without the time to
 /// make them.

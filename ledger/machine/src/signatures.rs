@@ -9,12 +9,13 @@
 //! that batch verification needs are drawn from a hash of everything in the
 //! batch, as a signer cannot choose them after it has signed.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 
 use aws_lc_rs::signature as aws;
-use ed25519_consensus::{Signature, VerificationKeyBytes, batch};
+use ed25519_zebra::{Signature, VerificationKeyBytes, batch};
 use hufu_proof::{Algorithm, Digest, Transaction};
-use rand_core::{CryptoRng, RngCore};
+use rand_core::{TryCryptoRng, TryRng};
 
 /// Most Ed25519 signatures in a batch. More make no difference to the rate.
 pub const BATCH: usize = 256;
@@ -133,32 +134,30 @@ impl Transcript {
     }
 }
 
-impl RngCore for Transcript {
-    fn next_u32(&mut self) -> u32 {
+impl TryRng for Transcript {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         let mut bytes = [0; 4];
-        self.fill_bytes(&mut bytes);
-        u32::from_le_bytes(bytes)
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
     }
 
-    fn next_u64(&mut self) -> u64 {
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         let mut bytes = [0; 8];
-        self.fill_bytes(&mut bytes);
-        u64::from_le_bytes(bytes)
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
-    fn fill_bytes(&mut self, out: &mut [u8]) {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
         for chunk in out.chunks_mut(32) {
             let counter = self.counter.to_be_bytes();
             let block = Digest::of_parts(&[self.seed.as_bytes(), &counter]);
             self.counter += 1;
             chunk.copy_from_slice(&block.as_bytes()[..chunk.len()]);
         }
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core::Error> {
-        self.fill_bytes(out);
         Ok(())
     }
 }
 
-impl CryptoRng for Transcript {}
+impl TryCryptoRng for Transcript {}

@@ -21,7 +21,7 @@ use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
 use crate::error::MachineError;
 
 /// Nodes kept in memory, at about a kilobyte each.
-const CACHED_NODES: usize = 16_384;
+const CACHED_NODES: usize = 65_536;
 
 /// Most bytes of an encoded node: sixteen children of about fifty bytes.
 const MAX_NODE: usize = 2_048;

@@ -184,9 +184,8 @@ fn a_machine_that_died_at_any_step_goes_on_to_the_same_state() {
             assert_eq!(machine.applied(), last.commitment, "step {step}, after {after}");
             for (block, executed) in blocks.iter().zip(&expected) {
                 let replay = machine.reader().replay(block.header.height).unwrap().unwrap();
-                assert_eq!(replay.block, *block);
+                assert_eq!(*replay.block, *block);
                 assert_eq!(replay.events, executed.events);
-                assert_eq!(replay.commitment, executed.commitment);
             }
         }
     }

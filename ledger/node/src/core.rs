@@ -60,6 +60,40 @@ pub struct Verified {
 struct Judged {
     blocks: HashMap<Digest, Verified>,
     heights: BTreeMap<u64, Vec<Digest>>,
+    /// Where their transactions are, by identifier: block and place in it.
+    places: HashMap<Digest, (Digest, usize)>,
+}
+
+impl Judged {
+    fn insert(&mut self, digest: Digest, verified: Verified) {
+        for (place, id) in verified.ids.iter().enumerate() {
+            self.places.insert(*id, (digest, place));
+        }
+        let height = verified.block.header.height;
+        if self.blocks.insert(digest, verified).is_none() {
+            self.heights.entry(height).or_default().push(digest);
+        }
+    }
+
+    fn forget(&mut self, digests: &[Digest]) {
+        for digest in digests {
+            let Some(forgotten) = self.blocks.remove(digest) else { continue };
+            for id in &*forgotten.ids {
+                if self.places.get(id).is_some_and(|(block, _)| block == digest) {
+                    self.places.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Whether `transaction`, as it is signed, is in one of the blocks.
+    fn contains(&self, id: &Digest, transaction: &Transaction) -> bool {
+        // The identifier is a digest of the body.
+        self.places
+            .get(id)
+            .and_then(|(block, place)| self.blocks.get(block)?.block.transactions.get(*place))
+            .is_some_and(|known| known.signature == transaction.signature)
+    }
 }
 
 /// What admission found.
@@ -157,9 +191,20 @@ impl Core {
                 Err(error) => Some(Err(error)),
             });
         }
-        let unverified: Vec<&Transaction> =
-            to_verify.iter().map(|(_, pending)| &*pending.transaction).collect();
-        let verdicts = verify_batch(&unverified);
+        // A block can be here before the transactions in it, which are then
+        // verified with it.
+        let seen: Vec<bool> = {
+            let judged = lock(&self.judged);
+            to_verify.iter().map(|(_, one)| judged.contains(&one.id, &one.transaction)).collect()
+        };
+        let unverified: Vec<&Transaction> = to_verify
+            .iter()
+            .zip(&seen)
+            .filter_map(|((_, pending), seen)| (!seen).then_some(&*pending.transaction))
+            .collect();
+        let mut verified = verify_batch(&unverified).into_iter();
+        let verdicts = seen.into_iter().map(|seen| seen || verified.next().unwrap_or(false));
+        let verdicts: Vec<bool> = verdicts.collect();
         let mut new = Vec::new();
         for ((place, pending), good) in to_verify.into_iter().zip(verdicts) {
             let answer = if good {
@@ -277,15 +322,10 @@ impl Core {
     /// Remembers a block whose signatures have been verified.
     pub fn judged(&self, verified: Verified) {
         let mut judged = lock(&self.judged);
-        let (digest, height) = (verified.block.digest(), verified.block.header.height);
-        if judged.blocks.insert(digest, verified).is_none() {
-            judged.heights.entry(height).or_default().push(digest);
-        }
+        judged.insert(verified.block.digest(), verified);
         while judged.blocks.len() > REMEMBERED_BLOCKS {
             let Some((_, digests)) = judged.heights.pop_first() else { break };
-            for digest in digests {
-                judged.blocks.remove(&digest);
-            }
+            judged.forget(&digests);
         }
     }
 
@@ -294,9 +334,7 @@ impl Core {
         let mut judged = lock(&self.judged);
         let later = judged.heights.split_off(&(executed + 1));
         for digests in std::mem::replace(&mut judged.heights, later).into_values() {
-            for digest in digests {
-                judged.blocks.remove(&digest);
-            }
+            judged.forget(&digests);
         }
     }
 

@@ -214,9 +214,9 @@ impl PublicKey {
         let refused = KeyError::Signature(self.algorithm);
         match self.algorithm {
             Algorithm::Ed25519 => {
-                let key = ed25519_consensus::VerificationKey::try_from(self.bytes.as_slice())
+                let key = ed25519_zebra::VerificationKey::try_from(self.bytes.as_slice())
                     .map_err(|_| KeyError::Point(self.algorithm))?;
-                let parsed = ed25519_consensus::Signature::try_from(signature.as_bytes())
+                let parsed = ed25519_zebra::Signature::try_from(signature.as_bytes())
                     .map_err(|_| refused.clone())?;
                 key.verify(&parsed, message).map_err(|_| refused)
             }

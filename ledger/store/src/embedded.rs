@@ -43,13 +43,15 @@ const SEEK_AFTER: usize = 16;
 pub struct Options {
     /// Memory for blocks read from disk, in bytes.
     pub cache: u64,
-    /// Threads that flush and compact.
+    /// Threads that flush and compact. While one of several compacts, the first
+    /// of them turns in circles with what is left to compact (`fjall` 3.1 keeps
+    /// it free for flushes that way), which takes a whole core.
     pub workers: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache: 64 * 1024 * 1024, workers: 2 }
+        Self { cache: 64 * 1024 * 1024, workers: 1 }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ed25519_consensus::SigningKey;
+use ed25519_zebra::SigningKey;
 use hufu_contract::Contract;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Machine, MachineError};

@@ -178,7 +178,7 @@ fn fuzz_targets(tests: &mut Tests) -> Result<(), String> {
 /// compiled once more, to a directory of its own.
 fn simulation(tests: &mut Tests) -> Result<(), String> {
     let mut test = command::cargo_with_flags(&["--cfg hufu_simulation"]);
-    test.args(["test", "--locked", "--no-fail-fast", "--profile", "simulation", "--target-dir"])
+    test.args(["test", "--locked", "--no-fail-fast", "--target-dir"])
         .arg(command::target_directory()?.join("simulation"))
         .args(["-p", "hufu-consensus", "--test", "faults", "-p", "hufu-node", "--lib"])
         .current_dir(command::root()?);

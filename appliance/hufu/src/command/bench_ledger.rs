@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ed25519_consensus::SigningKey;
+use ed25519_zebra::SigningKey;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{
     Algorithm, Body, Digest, Name, PublicKey, Signature, Signer, SignerFault, Transaction, Value,
@@ -39,7 +39,7 @@ struct Device {
 
 impl Signer for Device {
     fn public_key(&self) -> PublicKey {
-        PublicKey::new(Algorithm::Ed25519, self.key.verification_key().as_bytes())
+        PublicKey::new(Algorithm::Ed25519, self.key.verification_key().as_ref())
             .expect("an Ed25519 key has 32 bytes")
     }
 

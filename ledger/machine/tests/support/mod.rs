@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use ed25519_consensus::SigningKey;
+use ed25519_zebra::SigningKey;
 use hufu_contract::Sources;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Executed, Machine, MachineError, Reader};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ed25519_consensus::SigningKey;
+use ed25519_zebra::SigningKey;
 use hufu_consensus::testing::Random;
 use hufu_machine::Reader;
 use hufu_proof::transaction::{IdentityKind, Issuance};
