@@ -7,8 +7,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use hufu_proof::codec::MAX_GENESIS;
 use hufu_proof::{Genesis, Name};
 use serde::Deserialize;
+
+use crate::files;
 
 /// Largest configuration file, in bytes.
 const MAX_CONFIG: u64 = 256 * 1024;
@@ -200,9 +203,8 @@ impl Config {
 /// # Errors
 /// A sentence with the path and what is wrong.
 pub fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
-    let bytes = std::fs::read(path).with_context(|| {
-        format!("cannot read the genesis file {}; `hufu org found` makes it", path.display())
-    })?;
+    let bytes = files::read(path, MAX_GENESIS as u64)
+        .context("no genesis file; `hufu org found` makes it")?;
     Genesis::from_json(&bytes).with_context(|| format!("in {}", path.display()))
 }
 

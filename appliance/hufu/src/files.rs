@@ -1,11 +1,24 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let what = || format!("cannot read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(what)?;
+    file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
+    anyhow::ensure!(bytes.len() as u64 <= limit, "{} is over {limit} bytes", path.display());
+    Ok(bytes)
+}
 
 /// Writes a file durably: to a temporary name, synced, then renamed.
 ///

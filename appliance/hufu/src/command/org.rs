@@ -30,8 +30,7 @@ pub async fn run(command: Org, config: &Path, json: bool) -> anyhow::Result<()> 
         Org::Found { consortium, approvals, created_ms, out, requests } => {
             let mut joins = Vec::new();
             for path in &requests {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let bytes = files::read(path, join::MAX_JOIN as u64)?;
                 joins.push(
                     JoinRequest::from_json(&bytes)
                         .with_context(|| format!("in {}", path.display()))?,

@@ -1,8 +1,6 @@
 //! `hufu verify`: a certificate with its issuance receipt, a receipt, or a
 //! report, offline, given only the genesis file.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use hufu_proof::transaction::{Issuance, Payload};
 use hufu_proof::{Genesis, Receipt};
@@ -11,6 +9,7 @@ use serde::Serialize;
 use crate::bundle;
 use crate::cli::Verify;
 use crate::config;
+use crate::files;
 use crate::output::{self, no};
 use crate::service::issuance::ledger_key;
 
@@ -31,7 +30,7 @@ struct Verdict {
 /// [`crate::output::Exit::No`] with the reason when it does not hold.
 pub fn run(arguments: &Verify, json: bool) -> anyhow::Result<()> {
     let genesis = config::read_genesis(&arguments.genesis)?;
-    let bytes = read(&arguments.file)?;
+    let bytes = files::read(&arguments.file, MAX_FILE)?;
     let (kind, checked) = verify(&genesis, &bytes)
         .map_err(|error| no(format!("{}: does not verify: {error:#}", arguments.file.display())))?;
     let verdict = Verdict { valid: true, kind, checked };
@@ -42,13 +41,6 @@ pub fn run(arguments: &Verify, json: bool) -> anyhow::Result<()> {
         }
         text
     })
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let what = || format!("cannot read {}", path.display());
-    let size = std::fs::metadata(path).with_context(what)?.len();
-    anyhow::ensure!(size <= MAX_FILE, "{} is over {MAX_FILE} bytes", path.display());
-    std::fs::read(path).with_context(what)
 }
 
 fn verify(genesis: &Genesis, bytes: &[u8]) -> anyhow::Result<(&'static str, Vec<String>)> {
