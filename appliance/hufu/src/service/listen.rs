@@ -4,12 +4,14 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -25,6 +27,8 @@ const MAX_CONNECTIONS: usize = 2048;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(20);
+/// How long a client may take to send a request's body.
+const BODY: Duration = Duration::from_secs(20);
 /// How long a stop waits for requests that have begun.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -186,7 +190,13 @@ where
 {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(shown.clone());
-        router.clone().oneshot(request.map(axum::body::Body::new))
+        router.clone().oneshot(request.map(|body| {
+            if body.is_end_stream() {
+                axum::body::Body::empty()
+            } else {
+                axum::body::Body::new(Timely::new(body))
+            }
+        }))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -194,5 +204,42 @@ where
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// A request's body that has to arrive in time, so that slow clients do not hold
+/// all places.
+struct Timely {
+    body: Incoming,
+    until: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Timely {
+    fn new(body: Incoming) -> Self {
+        Self { body, until: Box::pin(tokio::time::sleep(BODY)) }
+    }
+}
+
+impl Body for Timely {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.until.as_mut().poll(context).is_ready() {
+            let late = format!("the request's body took more than {} s", BODY.as_secs());
+            return Poll::Ready(Some(Err(late.into())));
+        }
+        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

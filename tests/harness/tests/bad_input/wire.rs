@@ -67,3 +67,29 @@ fn nonsense_at_any_port_does_no_harm() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// A client that announces a body and does not send it has its place taken away
+/// (20 s after the head). The consortium serves the other tests meanwhile.
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() -> anyhow::Result<()> {
+    let status = {
+        let world = world()?;
+        world
+            .consortium
+            .members
+            .iter()
+            .find(|one| one.is_authority())
+            .map(|one| one.addresses.status)
+    };
+    let mut stream = TcpStream::connect(status.expect("one member is the authority"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    stream.write_all(
+        b"POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Type: application/ocsp-request\r\n\
+        Content-Length: 100\r\n\r\nabc",
+    )?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said)?;
+    let said = String::from_utf8_lossy(&said);
+    assert!(!said.is_empty() && !said.starts_with("HTTP/1.1 5"), "{said}");
+    Ok(())
+}
