@@ -246,8 +246,9 @@ fn with_two_of_four_gone_nothing_forks_and_work_resumes() -> anyhow::Result<()> 
     let resumed = resume(gateway, fleet, readings)?;
     ensure!(resumed > stopped, "the height stayed at {resumed}");
     life::agree(consortium)?;
-    says(consortium, "operator", "operational", &[])?;
-    Ok(())
+    wait_for("the status to say that all is well again", Duration::from_secs(60), || {
+        says(consortium, "operator", "operational", &[])
+    })
 }
 
 fn resume(

@@ -40,6 +40,8 @@ const PACKAGES: &[Package] = &[
     always("openssl", "checks certificates, CRL and OCSP independently"),
     always("curl", "talks to the services as any client does"),
     for_tests("libengine-pkcs11-openssl", "lets openssl sign with a token what must be refused"),
+    for_tests("opensc", "makes keys in a token that are not ours (pkcs11-tool)"),
+    for_tests("tpm2-tools", "fills a TPM as a crashed program leaves it"),
     for_tests("strongswan-pki", "an EST client that is not ours"),
     for_tests("libstrongswan-standard-plugins", "elliptic curves for it"),
     for_tests("python3-venv", "holds pkilint, the certificate linter"),
