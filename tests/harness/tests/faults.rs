@@ -288,13 +288,21 @@ fn a_validator_that_stands_still_is_named_and_catches_up() -> anyhow::Result<()>
 /// Room for a node's data in the test of a full disk, in MiB.
 const DISK: u64 = 192;
 
-/// Leaves `free` MiB on the disk of `data`.
+/// Leaves `free` MiB on the disk of `data`, to which a node writes meanwhile.
 fn fill(data: &Path, free: u64) -> anyhow::Result<()> {
-    let found = rustix::fs::statvfs(data)?;
-    let most = (found.f_bavail * found.f_frsize).saturating_sub(free * 1024 * 1024);
     let ballast = File::create(data.join(format!("ballast-{free}")))?;
-    rustix::fs::fallocate(&ballast, FallocateFlags::empty(), 0, most.max(1))?;
-    Ok(())
+    loop {
+        let found = rustix::fs::statvfs(data)?;
+        let most = (found.f_bavail * found.f_frsize).saturating_sub(free * 1024 * 1024);
+        if most == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&ballast, FallocateFlags::empty(), 0, most) {
+            // The node was faster.
+            Err(rustix::io::Errno::NOSPC) => {}
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Moves what is in `from` to `to`.
@@ -324,61 +332,73 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
     process::run(Command::new("mount").args(mount).arg(&data))?.success()?;
     move_all(&elsewhere, &data)?;
     start(consortium)?;
-    let maker = consortium.gateway("maker", "maker", "operator")?;
-    let device = &mut fleet.simulated[3];
-    let mut send = |to: &Gateway| -> anyhow::Result<(u16, Option<u64>)> {
-        let batch =
-            hufu_harness::readings::batch(&record::piece(readings, 3), device.sequence + 1)?;
-        let payload = hufu_proof::Payload::Append(batch);
-        let transaction = device.sign_payload(gateway.chain, gateway.expiry()?, payload)?;
-        let answer = to.submit_raw(&hufu_proof::codec::encode(&transaction))?;
-        if answer.status == 200 {
-            device.sequence += 1;
-        }
-        Ok((answer.status, answer.retry_after))
-    };
-    ensure!(send(&maker)?.0 == 200, "the maker's node takes nothing in on its new disk");
+    let outcome = (|| -> anyhow::Result<()> {
+        let maker = consortium.gateway("maker", "maker", "operator")?;
+        let device = &mut fleet.simulated[3];
+        let mut send = |to: &Gateway| -> anyhow::Result<(u16, Option<u64>)> {
+            let batch =
+                hufu_harness::readings::batch(&record::piece(readings, 3), device.sequence + 1)?;
+            let payload = hufu_proof::Payload::Append(batch);
+            let transaction = device.sign_payload(gateway.chain, gateway.expiry()?, payload)?;
+            let answer = to.submit_raw(&hufu_proof::codec::encode(&transaction))?;
+            if answer.status == 200 {
+                device.sequence += 1;
+            }
+            Ok((answer.status, answer.retry_after))
+        };
+        ensure!(send(&maker)?.0 == 200, "the maker's node takes nothing in on its new disk");
 
-    // With little room left it takes nothing in, says so, and goes on with the
-    // others.
-    fill(&data, 32)?;
-    wait_for("the status to say so", Duration::from_secs(20), || {
-        says(consortium, "maker", "degraded", &["disk: ", "nothing is taken in until 64 MiB are"])
-    })?;
-    let (status, retry_after) = send(&maker)?;
-    ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
-    ensure!(send(gateway)?.0 == 200, "the others do not go on");
-
-    // With none left it cannot even keep blocks. It stops voting, and is still
-    // there to be asked.
-    fill(&data, 0)?;
-    wait_for("the node to stop voting", Duration::from_secs(60), || {
+        // With little room left it takes nothing in, says so, and goes on with the
+        // others.
+        fill(&data, 32)?;
+        wait_for("the status to say so", Duration::from_secs(20), || {
+            says(
+                consortium,
+                "maker",
+                "degraded",
+                &["disk: ", "nothing is taken in until 64 MiB are"],
+            )
+        })?;
+        let (status, retry_after) = send(&maker)?;
+        ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
         ensure!(send(gateway)?.0 == 200, "the others do not go on");
-        says(consortium, "maker", "failed", &["consensus ended by itself", "disk: 0 MiB"])
-    })?;
-    consortium.node("maker")?.check()?;
-    let (status, retry_after) = send(&maker)?;
-    ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
-    maker.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
-    consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
-    count_rows(consortium, "maker", &fleet.simulated[0].id)?;
 
-    // With room again it goes on from where it was.
+        // With none left it cannot even keep blocks. It stops voting, and is still
+        // there to be asked.
+        fill(&data, 0)?;
+        wait_for("the node to stop voting", Duration::from_secs(60), || {
+            ensure!(send(gateway)?.0 == 200, "the others do not go on");
+            says(consortium, "maker", "failed", &["consensus ended by itself", "disk: 0 MiB"])
+        })?;
+        consortium.node("maker")?.check()?;
+        let (status, retry_after) = send(&maker)?;
+        ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
+        maker.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
+        consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
+        count_rows(consortium, "maker", &fleet.simulated[0].id)?;
+
+        // With room again it goes on from where it was.
+        for free in [0, 32] {
+            fs::remove_file(data.join(format!("ballast-{free}")))?;
+        }
+        stop(consortium)?;
+        start(consortium)?;
+        life::agree(consortium)?;
+        let rows = count_rows(consortium, "maker", &fleet.simulated[3].id)?;
+        assert_eq!(rows, fleet.simulated[3].sequence * record::BATCH as u64);
+        Ok(())
+    })();
+
+    // The data move back, for the other tests, also when this one has failed.
     for free in [0, 32] {
-        fs::remove_file(data.join(format!("ballast-{free}")))?;
+        let _ = fs::remove_file(data.join(format!("ballast-{free}")));
     }
-    stop(consortium)?;
-    start(consortium)?;
-    life::agree(consortium)?;
-    let rows = count_rows(consortium, "maker", &fleet.simulated[3].id)?;
-    assert_eq!(rows, fleet.simulated[3].sequence * record::BATCH as u64);
-
-    // The data move back, for the other tests.
     stop(consortium)?;
     move_all(&data, &elsewhere)?;
     process::run(Command::new("umount").arg(&data))?.success()?;
     move_all(&elsewhere, &data)?;
     start(consortium)?;
+    outcome?;
     life::agree(consortium)?;
     Ok(())
 }
