@@ -197,14 +197,7 @@ impl Core {
             let judged = lock(&self.judged);
             to_verify.iter().map(|(_, one)| judged.contains(&one.id, &one.transaction)).collect()
         };
-        let unverified: Vec<&Transaction> = to_verify
-            .iter()
-            .zip(&seen)
-            .filter_map(|((_, pending), seen)| (!seen).then_some(&*pending.transaction))
-            .collect();
-        let mut verified = verify_batch(&unverified).into_iter();
-        let verdicts = seen.into_iter().map(|seen| seen || verified.next().unwrap_or(false));
-        let verdicts: Vec<bool> = verdicts.collect();
+        let verdicts = verify(to_verify.iter().map(|(_, one)| &*one.transaction), seen);
         let mut new = Vec::new();
         for ((place, pending), good) in to_verify.into_iter().zip(verdicts) {
             let answer = if good {
@@ -376,14 +369,7 @@ impl Core {
             };
             block.transactions.iter().zip(ids).map(waits).collect()
         };
-        let unknown: Vec<&Transaction> = block
-            .transactions
-            .iter()
-            .zip(&known)
-            .filter_map(|(transaction, known)| (!known).then_some(transaction))
-            .collect();
-        let mut verified = verify_batch(&unknown).into_iter();
-        known.into_iter().map(|known| known || verified.next().unwrap_or(false)).collect()
+        verify(block.transactions.iter(), known)
     }
 
     /// Tells everybody who waits what became of a block's transactions.
@@ -418,6 +404,16 @@ impl Core {
         }
         self.applied.send_replace(height);
     }
+}
+
+/// Verdicts on signatures, of which those that are `known` were found good before.
+fn verify<'a>(transactions: impl Iterator<Item = &'a Transaction>, known: Vec<bool>) -> Vec<bool> {
+    let unknown: Vec<&Transaction> = transactions
+        .zip(&known)
+        .filter_map(|(transaction, known)| (!known).then_some(transaction))
+        .collect();
+    let mut verified = verify_batch(&unknown).into_iter();
+    known.into_iter().map(|known| known || verified.next().unwrap_or(false)).collect()
 }
 
 /// The identifiers of a block's transactions.
