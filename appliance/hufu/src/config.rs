@@ -204,7 +204,7 @@ impl Config {
 /// A sentence with the path and what is wrong.
 pub fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let bytes = files::read(path, MAX_GENESIS as u64)
-        .context("no genesis file; `hufu org found` makes it")?;
+        .context("cannot read the genesis file; `hufu org found` makes it")?;
     Genesis::from_json(&bytes).with_context(|| format!("in {}", path.display()))
 }
 
