@@ -243,7 +243,8 @@ where
     )
     .await;
 
-    let board = Arc::new(Board::new(config.epoch, application.applied(), &names));
+    let board =
+        Arc::new(Board::new(config.epoch, application.applied(), &names, context.current()));
     let witness = Witness {
         scheme: verifier,
         names,

@@ -1,7 +1,8 @@
 //! Messages between the nodes outside consensus, such as transactions.
 //!
 //! An empty message says no more than that its sender is there. Every node
-//! sends one when it has been silent for [`SIGN_OF_LIFE`]; it is not passed on.
+//! sends everyone one when it has had nothing for everyone for
+//! [`SIGN_OF_LIFE`]; it is not passed on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::keys::PublicKey;
 use crate::status::Board;
 
-/// Longest time between two messages to the others.
+/// Longest time between two messages to everyone.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// Messages that wait to be sent or to be read. More are dropped.
@@ -86,16 +87,20 @@ pub(crate) fn start<E: Spawner + Clock>(
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
     let members = validators.clone();
     let sending = context.child("gossip_out").spawn(move |context| async move {
+        let mut due = context.current() + SIGN_OF_LIFE;
         loop {
             let (recipient, message) = select! {
                 message = outbound.recv() => match message {
                     Some(message) => message,
                     None => return,
                 },
-                _ = context.sleep(SIGN_OF_LIFE) => (Recipient::All, Bytes::new()),
+                _ = context.sleep_until(due) => (Recipient::All, Bytes::new()),
             };
             let recipients = match recipient {
-                Recipient::All => Recipients::All,
+                Recipient::All => {
+                    due = context.current() + SIGN_OF_LIFE;
+                    Recipients::All
+                }
                 Recipient::Validator(number) => match members.iter().nth(usize::from(number)) {
                     Some(key) => Recipients::One(key.clone()),
                     None => continue,

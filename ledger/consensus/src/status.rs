@@ -13,11 +13,12 @@ pub struct Participation {
     ///
     /// Best effort: a member whose votes come late is seen late.
     pub last_view: Option<u64>,
-    /// When a message of the member outside consensus last arrived; `None`
-    /// when there was none, as of this node itself. Each node sends one every
-    /// two seconds at least ([`crate::Gossip`]), so that one which is gone is
-    /// told from one that waits in the same view because others are gone.
-    pub last_heard: Option<SystemTime>,
+    /// When a message of the member outside consensus last arrived; when there
+    /// was none, as of this node itself, when this node began to listen. Each
+    /// node sends everyone one every two seconds at least ([`crate::Gossip`]),
+    /// so that one which is gone is told from one that waits in the same view
+    /// because others are gone.
+    pub last_heard: SystemTime,
 }
 
 /// A snapshot of the ordering layer.
@@ -40,10 +41,19 @@ pub struct Status {
 pub(crate) struct Board(Mutex<Status>);
 
 impl Board {
-    pub(crate) fn new(epoch: u64, applied_height: u64, names: &[String]) -> Self {
+    pub(crate) fn new(
+        epoch: u64,
+        applied_height: u64,
+        names: &[String],
+        started: SystemTime,
+    ) -> Self {
         let members = names
             .iter()
-            .map(|name| Participation { member: name.clone(), last_view: None, last_heard: None })
+            .map(|name| Participation {
+                member: name.clone(),
+                last_view: None,
+                last_heard: started,
+            })
             .collect();
         Self(Mutex::new(Status { epoch, view: 0, final_height: 0, applied_height, members }))
     }
@@ -56,7 +66,7 @@ impl Board {
 
     pub(crate) fn heard(&self, validator: usize, now: SystemTime) {
         if let Some(member) = self.lock().members.get_mut(validator) {
-            member.last_heard = Some(now);
+            member.last_heard = now;
         }
     }
 

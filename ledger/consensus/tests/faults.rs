@@ -330,3 +330,34 @@ fn messages_outside_consensus_arrive() {
         assert_eq!(receiver.next().await.unwrap(), (from, b"to one"[..].into()));
     });
 }
+
+/// One that sends much to a single node is heard by the others all the same, and
+/// one that was never heard is not taken for one that is there.
+#[test]
+fn silence_is_told_from_other_conversations() {
+    use hufu_consensus::Recipient;
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(10).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 10, directory.path(), disks, Link::default());
+        let started = cluster.context.current();
+        for number in 0..3 {
+            cluster.start(number).await;
+        }
+        let member = |seed: u8| {
+            let keys = common::sorted_keys(4);
+            keys.iter().position(|one| one[..] == *key(seed).as_bytes()).unwrap()
+        };
+        let to = Recipient::Validator(member(1) as u16);
+        for _ in 0..20 {
+            let talkative = &cluster.nodes[0].as_ref().unwrap().gossip;
+            assert!(talkative.send(to, b"to one"[..].into()).unwrap());
+            cluster.context.sleep(Duration::from_millis(500)).await;
+        }
+        let heard = cluster.nodes[2].as_ref().unwrap().ordering.status().members;
+        let recently = cluster.context.current() - Duration::from_secs(3);
+        assert!(heard[member(0)].last_heard > recently, "{heard:?}");
+        let absent = heard[member(3)].last_heard;
+        assert!(absent < started + Duration::from_secs(1), "{heard:?}");
+    });
+}

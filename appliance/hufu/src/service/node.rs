@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hufu_contract::Sources;
@@ -260,7 +260,6 @@ const MISSING_VIEWS: u64 = 20;
 const SILENCE: Duration = Duration::from_secs(8);
 
 fn is_missing(member: &Participation, view: u64) -> bool {
-    let silent = |heard: SystemTime| heard.elapsed().is_ok_and(|since| since > SILENCE);
     member.last_view.is_none_or(|last| last + MISSING_VIEWS < view)
-        || member.last_heard.is_some_and(silent)
+        || member.last_heard.elapsed().is_ok_and(|since| since > SILENCE)
 }
