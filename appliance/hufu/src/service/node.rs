@@ -95,18 +95,20 @@ impl Node {
         })
     }
 
-    /// Who of the validators has not voted lately.
+    /// Who of the validators has not voted lately, in alphabetical order.
     pub fn missing(&self) -> Vec<String> {
         let ordering = self.ledger.status().ordering;
-        ordering
+        let mut missing: Vec<String> = ordering
             .members
-            .iter()
+            .into_iter()
             .filter(|member| {
                 member.member != self.config.member.name.as_str()
                     && is_missing(member, ordering.view)
             })
-            .map(|member| member.member.clone())
-            .collect()
+            .map(|member| member.member)
+            .collect();
+        missing.sort_unstable();
+        missing
     }
 
     /// A receipt; waits until a header covers the transaction. `None` when the
