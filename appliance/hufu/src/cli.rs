@@ -1,5 +1,6 @@
 //! The command line: nouns, then verbs.
 
+mod appliance;
 mod device;
 mod examples;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
+pub use self::appliance::{Appliance, ApplianceRun, NodeManager, Setup};
 pub use self::device::{Device, Enroll, Send, Token};
 
 /// Identity, record and supervision for an industry, in one appliance.
@@ -18,7 +20,7 @@ pub use self::device::{Device, Enroll, Send, Token};
 /// Exit status: 0 done; 1 the answer is no (a file does not verify, a package
 /// has problems, a transaction is refused); 2 the command or the configuration
 /// is wrong; 3 the appliance, its token or a peer cannot be reached or is busy:
-/// try again.
+/// try again; 4 the node's token or its PIN does not open: do not try again.
 #[derive(Debug, Parser)]
 #[command(name = "hufu", version, about, long_about, propagate_version = true, after_help = examples::HUFU)]
 pub struct Cli {
@@ -41,6 +43,15 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FD")]
     pub pin_fd: Option<u32>,
 
+    /// The appliance to speak to, instead of the node on this machine: its
+    /// gateway, or for `hufu setup` its setup endpoint.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub appliance: Option<String>,
+
+    /// Where the appliance's files are, for tests.
+    #[arg(long, global = true, hide = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -49,13 +60,24 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Own the machine of an appliance.
+    #[command(subcommand)]
+    Appliance(Appliance),
+    /// Set up a new appliance, in stages: configuration and witnesses, genesis
+    /// file, TLS certificate.
+    #[command(after_help = examples::SETUP)]
+    Setup(Setup),
     /// Hold the key ceremony: make the token, its keys and, for an authority,
     /// the CA certificates; write a signed transcript and a join request.
     #[command(after_help = examples::INIT)]
     Init(Init),
     /// Run the node until it is told to stop (SIGTERM).
     #[command(after_help = examples::SERVE)]
-    Serve,
+    Serve {
+        /// Stop when the process that started it ends.
+        #[arg(long, hide = true)]
+        with_parent: bool,
+    },
     /// Say how the node is, since when and why.
     #[command(after_help = examples::STATUS)]
     Status,

@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// Whose node it is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberConfig {
     /// The member's name on the ledger.
@@ -140,17 +140,17 @@ impl Config {
     /// # Errors
     /// A sentence with the line, the key and the remedy.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let size = std::fs::metadata(path)
-            .with_context(|| {
-                format!("no configuration at {}: name it with --config FILE", path.display())
-            })?
-            .len();
-        anyhow::ensure!(size <= MAX_CONFIG, "{} is over {MAX_CONFIG} bytes", path.display());
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let config: Self =
-            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        config.check().with_context(|| format!("in {}", path.display()))?;
+        Self::parse(&text(path)?, &path.display().to_string())
+    }
+
+    /// Reads and checks the text of a configuration that is known as `origin`.
+    ///
+    /// # Errors
+    /// A sentence with the line, the key and the remedy.
+    pub fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+        let what = || format!("in {origin}");
+        let config: Self = toml::from_str(text).with_context(what)?;
+        config.check().with_context(what)?;
         Ok(config)
     }
 
@@ -196,6 +196,20 @@ impl Config {
     pub fn genesis(&self) -> anyhow::Result<Genesis> {
         read_genesis(&self.paths.genesis)
     }
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn text(path: &Path) -> anyhow::Result<String> {
+    let size = std::fs::metadata(path)
+        .with_context(|| {
+            format!("no configuration at {}: name it with --config FILE", path.display())
+        })?
+        .len();
+    anyhow::ensure!(size <= MAX_CONFIG, "{} is over {MAX_CONFIG} bytes", path.display());
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Reads a genesis file.

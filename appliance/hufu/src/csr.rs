@@ -27,6 +27,21 @@ impl rcgen::SigningKey for RequestKey {
     }
 }
 
+/// A certificate that `key` signs for itself: DER. Whoever uses it knows its
+/// fingerprint, so that its names and times say nothing.
+///
+/// # Errors
+/// When the token does not sign.
+pub fn self_signed(name: &str, key: &Key) -> anyhow::Result<Vec<u8>> {
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params
+        .self_signed(&RequestKey(key.clone()))
+        .context("the token did not sign the certificate")?;
+    Ok(certificate.der().to_vec())
+}
+
 /// The request for the node's TLS certificate: PKCS#10 in PEM, with the names
 /// of `services.names`.
 ///

@@ -3,6 +3,7 @@
 //! This is the only crate that reads configuration and that knows all the
 //! others.
 
+mod appliance;
 mod authority;
 mod bundle;
 mod cli;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Cli, Command, Policy, ReportCommand};
+use crate::cli::{Appliance, Cli, Command, Policy, ReportCommand};
 use crate::config::Config;
 use crate::output::{Ending, Exit};
 
@@ -38,7 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
-    logging(matches!(arguments.command, Command::Serve));
+    logging(matches!(arguments.command, Command::Serve { .. } | Command::Appliance(_)));
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,10 +54,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Cli) -> anyhow::Result<()> {
-    let Cli { config: file, json, pin_fd, command } = arguments;
+    let Cli { config: file, json, pin_fd, appliance, root, command } = arguments;
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
-        Command::Serve => service::run(Config::load(&file)?, pin_fd),
+        Command::Appliance(Appliance::Run(options)) => appliance::run(options, &root),
+        Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());
@@ -72,6 +74,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         command => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
                 match command {
+                    Command::Setup(setup) => {
+                        command::setup::run(setup, &file, appliance.as_deref(), pin_fd, json).await
+                    }
                     Command::Status => command::node::status(&file, json).await,
                     Command::Org(org) => command::org::run(org, &file, json).await,
                     Command::Device(device) => {
@@ -86,7 +91,8 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     Command::Ledger(ledger) => command::node::ledger(ledger, &file, json).await,
                     Command::Bench(bench) => command::bench::run(bench, &file, pin_fd, json).await,
                     Command::Init(_)
-                    | Command::Serve
+                    | Command::Appliance(_)
+                    | Command::Serve { .. }
                     | Command::Verify(_)
                     | Command::Completions { .. }
                     | Command::Manual { .. } => Ok(()),

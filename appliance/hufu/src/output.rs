@@ -14,6 +14,8 @@ pub enum Exit {
     Usage = 2,
     /// Something cannot be reached or is busy; try again.
     Unavailable = 3,
+    /// The node's token or its PIN does not open. Trying again does harm.
+    Locked = 4,
 }
 
 /// An error that says how the process ends.
@@ -41,6 +43,19 @@ pub fn no(message: impl Into<String>) -> anyhow::Error {
 /// Try again later.
 pub fn unavailable(message: impl Into<String>) -> anyhow::Error {
     Ending { exit: Exit::Unavailable, message: message.into() }.into()
+}
+
+/// The token or its PIN does not open, unless the error says how it ends or the
+/// configuration is to blame.
+pub fn locked(error: anyhow::Error) -> anyhow::Error {
+    let configuration = matches!(
+        error.downcast_ref::<hufu_keys::Error>(),
+        Some(hufu_keys::Error::Config { .. } | hufu_keys::Error::Module { .. })
+    );
+    if configuration || error.downcast_ref::<Ending>().is_some() {
+        return error;
+    }
+    Ending { exit: Exit::Locked, message: format!("{error:#}") }.into()
 }
 
 /// Prints `value` as JSON when asked for, else the text.

@@ -2,8 +2,10 @@
 //! Never an argument, the environment or the configuration.
 
 use anyhow::Context as _;
-use hufu_keys::Pin;
+use hufu_keys::{MAX_PIN_LEN, Pin};
 use zeroize::Zeroizing;
+
+use crate::files;
 
 /// The systemd credential with the user PIN.
 const CREDENTIAL: &str = "hufu-pin";
@@ -31,6 +33,17 @@ pub fn security_officer(fd: Option<u32>) -> anyhow::Result<Pin> {
         Some(fd) => Ok(Pin::from_fd(fd)?),
         None => prompt("Security officer PIN of the new token: "),
     }
+}
+
+/// A PIN that goes elsewhere, from a descriptor; whoever gets it checks it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn text(fd: u32) -> anyhow::Result<Zeroizing<String>> {
+    let path = format!("/proc/self/fd/{fd}");
+    let bytes = Zeroizing::new(files::read(path.as_ref(), MAX_PIN_LEN as u64 + 2)?);
+    let text = std::str::from_utf8(&bytes).context("the PIN is not text")?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn prompt(question: &str) -> anyhow::Result<Pin> {

@@ -3,16 +3,20 @@
 //! authentication against the consortium's root.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context as _;
+use hufu_proof::Digest;
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
 };
 
 /// Largest certificate file, in bytes.
@@ -57,7 +61,7 @@ pub fn roots<'a>(
     Ok(store)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -69,12 +73,12 @@ impl NodeCertificate {
     /// Serves and authenticates with `certified` from now on.
     pub fn install(&self, certified: Arc<CertifiedKey>) {
         // A poisoned lock holds a whole value: storing is one assignment.
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(certified);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(certified);
     }
 
     /// The certificate in use.
     pub fn current(&self) -> Option<Arc<CertifiedKey>> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -122,6 +126,106 @@ pub fn server(
     Ok(Arc::new(config))
 }
 
+/// A server that asks nobody for a certificate: TLS 1.3 only.
+///
+/// # Errors
+/// When the provider has no TLS 1.3, which is a fault of the build.
+pub fn public_server(certificate: Arc<NodeCertificate>) -> anyhow::Result<Arc<ServerConfig>> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS_13)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Trusts one certificate, whose fingerprint somebody read, whatever it says of
+/// itself. That the server has its key is checked as for any other.
+#[derive(Debug)]
+pub struct Pinned {
+    wanted: Digest,
+    provider: Arc<CryptoProvider>,
+    other: Mutex<Option<String>>,
+}
+
+impl Pinned {
+    /// Trusts the certificate with this SHA-256 fingerprint: 64 hexadecimal
+    /// digits, with or without colons and blanks.
+    ///
+    /// # Errors
+    /// When it is not a fingerprint.
+    pub fn new(fingerprint: &str) -> anyhow::Result<Self> {
+        let digits: String = fingerprint.chars().filter(|one| !matches!(one, ':' | ' ')).collect();
+        let wanted = digits.to_ascii_lowercase().parse().ok().with_context(|| {
+            format!(
+                "`{fingerprint}` is not a SHA-256 fingerprint: give the 64 hexadecimal digits that \
+                 the console shows"
+            )
+        })?;
+        Ok(Self { wanted, provider: provider(), other: Mutex::default() })
+    }
+
+    /// The fingerprint of another certificate that was shown instead.
+    pub fn other(&self) -> Option<String> {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if Digest::of(end_entity) == self.wanted {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let shown = crate::appliance::fingerprint(end_entity);
+        *self.other.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A client that trusts one certificate and shows none: TLS 1.3 only.
+///
+/// # Errors
+/// When the provider has no TLS 1.3, which is a fault of the build.
+pub fn pinned_client(pinned: Arc<Pinned>) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS_13)?
+        .dangerous()
+        .with_custom_certificate_verifier(pinned)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// A client that trusts `roots` and, given a certificate, shows it.
 ///
 /// # Errors
@@ -139,4 +243,21 @@ pub fn client(
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_read_as_people_write_it() {
+        let digest = Digest::of(b"x").to_string();
+        let colons = crate::appliance::fingerprint(b"x");
+        for text in [&digest, &digest.to_ascii_uppercase(), &colons, &colons.replace(':', " ")] {
+            assert_eq!(Pinned::new(text).unwrap().wanted, Digest::of(b"x"));
+        }
+        for text in ["", "AB:CD", &digest[1..], &format!("{digest}0"), &digest.replace('a', "g")] {
+            assert!(Pinned::new(text).is_err(), "{text}");
+        }
+    }
 }

@@ -10,6 +10,23 @@ Examples, from an empty machine to a report (each command's --help has its own):
   hufu --config node.toml status
   hufu --config node.toml policy deploy policies/device-registry";
 
+/// `hufu appliance run`.
+pub const APPLIANCE_RUN: &str = "\
+Examples:
+  # On the appliance, as hufu-appliance.service does:
+  hufu appliance run --user hufu --sealed-volume /var
+  # On a machine without TPM, service manager and firewall of its own:
+  hufu appliance run --seal host --node child --no-firewall";
+
+/// `hufu setup`.
+pub const SETUP: &str = "\
+Examples, with address, fingerprint and code from the appliance's console:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --config hufu.toml --witness 'Li Wei' --witness 'Ana Silva'
+  # When the founders have agreed on a genesis file:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --genesis genesis.json
+  # When the authority has certified tls.csr:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem";
+
 /// `hufu init`.
 pub const INIT: &str = "\
 Examples:
@@ -223,7 +240,7 @@ mod tests {
         }
         let mut subcommands = command.get_subcommands().peekable();
         if subcommands.peek().is_none() && !name.contains(" bench ") {
-            assert!(help.starts_with("Examples:\n"), "{name} has no examples");
+            assert!(help.starts_with("Examples"), "{name} has no examples");
         }
         for command in subcommands {
             walk(command, &format!("{name} {}", command.get_name()), examples);

@@ -9,4 +9,5 @@ pub mod node;
 pub mod org;
 pub mod policy;
 pub mod report;
+pub mod setup;
 pub mod verify;

@@ -17,6 +17,8 @@ pub enum State {
     Operational,
     /// It runs, but something that it needs is missing.
     Degraded,
+    /// It runs, and its token does not take the PIN any more.
+    Locked,
     /// It was told to stop and ends what it has begun.
     Stopping,
     /// It cannot go on.
@@ -29,6 +31,7 @@ impl fmt::Display for State {
             Self::Starting => "starting",
             Self::Operational => "operational",
             Self::Degraded => "degraded",
+            Self::Locked => "locked",
             Self::Stopping => "stopping",
             Self::Failed => "failed",
         })

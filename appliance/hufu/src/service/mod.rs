@@ -15,6 +15,7 @@ pub mod node;
 pub mod submit;
 pub mod supervision;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::keyring::{self, TokenSigner, label};
+use crate::output;
 use crate::pin;
 use crate::service::authority::Authority;
 use crate::service::health::{Health, State};
@@ -44,13 +46,25 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What keeps it from starting or going on.
-pub fn run(config: Config, pin_fd: Option<u32>) -> anyhow::Result<()> {
-    let pin = pin::user(pin_fd)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()?
-        .block_on(serve(config, pin))
+pub fn run(config: &Path, with_parent: bool, pin_fd: Option<u32>) -> anyhow::Result<()> {
+    if with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .context("the end of the process that started this one")?;
+    }
+    let served = Config::load(config).and_then(|config| {
+        let pin = pin::user(pin_fd).map_err(output::locked)?;
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()?
+            .block_on(serve(config, pin))
+    });
+    if let Err(error) = &served {
+        // What the service manager then shows of the unit.
+        let said = format!("{error:#}").replace('\n', " ");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&said)]);
+    }
+    served
 }
 
 async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
@@ -62,7 +76,9 @@ async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
 
     let opened = {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || keyring::open(&config, pin)).await??
+        tokio::task::spawn_blocking(move || keyring::open(&config, pin))
+            .await?
+            .map_err(output::locked)?
     };
     let custody = opened;
     check_keys(&config, &genesis, &custody)?;

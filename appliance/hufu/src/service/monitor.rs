@@ -78,7 +78,11 @@ pub fn look(node: &Node) {
             "no TLS certificate: have tls.csr certified and run `hufu cert install`".to_owned(),
         );
     }
-    let state = if reasons.is_empty() { State::Operational } else { State::Degraded };
+    let state = match node.custody.status() {
+        hufu_keys::Status::PinRefused { .. } => State::Locked,
+        _ if reasons.is_empty() => State::Operational,
+        _ => State::Degraded,
+    };
     node.health.report(state, reasons);
 }
 

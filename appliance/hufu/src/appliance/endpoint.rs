@@ -1,0 +1,410 @@
+//! The setup endpoint: HTTPS with a certificate that the machine signs itself,
+//! for whoever reads fingerprint and code from the console.
+//!
+//! The certificate's key is made in a PKCS#11 token in memory, so that there is
+//! one way to use keys; it goes with the token when setup is over.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hufu_keys::{Custody, KeyAlgorithm, Pin, TokenConfig};
+use hufu_proof::Digest;
+use hufu_proof::codec::MAX_GENESIS;
+use hyper::body::Bytes;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::appliance::code::{self, Gate, Verdict};
+use crate::appliance::problem::Problem;
+use crate::appliance::provision::{Ceremony, Progress, Provisioner};
+use crate::appliance::site::{Site, directory, softhsm};
+use crate::csr;
+use crate::service::listen;
+use crate::tls::{self, NodeCertificate};
+
+/// Label of the token in memory.
+const TOKEN: &str = "hufu-setup";
+
+/// Largest ceremony request, in bytes: a configuration in JSON.
+const MAX_CEREMONY: usize = 512 * 1024;
+
+/// Largest certificate chain, in bytes.
+const MAX_CHAIN: usize = 256 * 1024;
+
+/// Where the token in memory has its configuration.
+pub fn token_settings(site: &Site) -> std::path::PathBuf {
+    site.setup_token().join("softhsm2.conf")
+}
+
+/// Makes the place of the token in memory; an old one goes.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn prepare_token(site: &Site) -> anyhow::Result<()> {
+    let place = site.setup_token();
+    match fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", place.display()));
+        }
+        _ => {}
+    }
+    directory(&place, 0o700, None)?;
+    directory(&place.join("tokens"), 0o700, None)?;
+    crate::files::write(&token_settings(site), softhsm(&place.join("tokens")).as_bytes())
+}
+
+/// The endpoint, open or closed.
+pub struct Endpoint {
+    listen: SocketAddr,
+    site: Site,
+    certificate: Arc<NodeCertificate>,
+    /// SHA-256 of the certificate, as people compare it.
+    pub fingerprint: String,
+    /// The one-time code.
+    pub gate: Arc<Gate>,
+    custody: Custody,
+    serving: Option<Serving>,
+}
+
+struct Serving {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Endpoint {
+    /// An endpoint with a key and certificate of its own. Blocks.
+    ///
+    /// # Errors
+    /// When the token in memory cannot be made.
+    pub fn new(site: &Site, module: &Path, listen: SocketAddr) -> anyhow::Result<Self> {
+        let pin = |length| anyhow::Ok(Pin::new(code::random(length)?)?);
+        let (user_pin, so_pin) = (pin(24)?, pin(24)?);
+        hufu_keys::initialise_token(module, TOKEN, &so_pin, &user_pin)
+            .context("the setup endpoint's token")?;
+        let config = TokenConfig { workers: 1, ..TokenConfig::new(module, TOKEN) };
+        let custody = Custody::open(config, user_pin).context("the setup endpoint's token")?;
+        let key = custody.generate("tls", KeyAlgorithm::P256)?;
+        let der = csr::self_signed(TOKEN, &key)?;
+        let fingerprint = fingerprint(&der);
+        let certificate = Arc::new(NodeCertificate::default());
+        certificate.install(hufu_keys::certified_key(&key, vec![der.into()])?);
+        Ok(Self {
+            listen,
+            site: site.clone(),
+            certificate,
+            fingerprint,
+            gate: Arc::new(Gate::new()?),
+            custody,
+            serving: None,
+        })
+    }
+
+    /// Where it listens, if it is open.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(|serving| serving.address)
+    }
+
+    /// Opens it, unless it is open.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn open(&mut self, machine: &Arc<Provisioner>) -> anyhow::Result<()> {
+        if self.serving.is_some() {
+            return Ok(());
+        }
+        let listener = listen::bind("the setup endpoint", self.listen).await?;
+        let address = listener.local_addr()?;
+        let config = tls::public_server(self.certificate.clone())?;
+        let (stop, stopping) = watch::channel(false);
+        let router = router(machine.clone(), self.gate.clone());
+        let task = tokio::spawn(listen::tls(listener, config, router, stopping));
+        tracing::info!(%address, "the setup endpoint is open");
+        self.serving = Some(Serving { address, stop, task });
+        Ok(())
+    }
+
+    /// Closes it; what it has begun to answer ends first.
+    pub async fn close(&mut self) {
+        let Some(serving) = self.serving.take() else { return };
+        serving.stop.send_replace(true);
+        if serving.task.await.is_err() {
+            tracing::error!("the setup endpoint panicked");
+        }
+        tracing::info!("the setup endpoint is closed");
+    }
+
+    /// Closes it for good, and forgets its key.
+    pub async fn end(mut self) {
+        self.close().await;
+        self.custody.close();
+        // In memory anyway.
+        let _ = fs::remove_dir_all(self.site.setup_token());
+    }
+}
+
+/// SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` writes it.
+pub fn fingerprint(der: &[u8]) -> String {
+    let digest = Digest::of(der).to_string().to_ascii_uppercase();
+    let pairs: Vec<&str> = (0..digest.len()).step_by(2).map(|at| &digest[at..at + 2]).collect();
+    pairs.join(":")
+}
+
+#[derive(Clone)]
+struct Shared {
+    machine: Arc<Provisioner>,
+    gate: Arc<Gate>,
+}
+
+/// The endpoint's routes. Every one, those that are not there too, wants the
+/// code.
+pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>) -> Router {
+    let shared = Shared { machine, gate };
+    Router::new()
+        .route("/v1/setup", get(progress))
+        .route("/v1/setup/ceremony", post(ceremony))
+        .route("/v1/setup/genesis", post(genesis))
+        .route("/v1/setup/certificate", post(certificate))
+        .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
+        .method_not_allowed_fallback(async || {
+            Problem::new("method", "GET /v1/setup; POST what is missing to the paths under it")
+        })
+        .layer(from_fn_with_state(shared.clone(), admit))
+        .with_state(shared)
+}
+
+async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|code| Zeroizing::new(code.to_owned()));
+    let Some(given) = given else {
+        let detail = "send the code that the console shows as `Authorization: Bearer CODE`";
+        return Problem::new("code-missing", detail).into_response();
+    };
+    match shared.gate.judge(&given) {
+        Verdict::Right => next.run(request).await,
+        Verdict::Wrong(left) => {
+            tracing::warn!(left, "wrong one-time code");
+            let detail = format!("read it from the console again; wrong codes left: {left}");
+            Problem::new("code-wrong", detail).into_response()
+        }
+        Verdict::Closed => {
+            tracing::warn!("the setup endpoint is closed after wrong codes");
+            shared.machine.done.notify_one();
+            let detail = "too many wrong codes: somebody must press Enter at the console, which \
+                          shows a new code";
+            Problem::new("setup-closed", detail).into_response()
+        }
+    }
+}
+
+struct Answer(Progress);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (StatusCode::OK, axum::Json(self.0)).into_response()
+    }
+}
+
+type Answered = Result<Answer, Problem>;
+
+async fn progress(State(shared): State<Shared>) -> Answered {
+    shared.machine.progress().map(Answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CeremonyRequest {
+    config: String,
+    witnesses: Vec<String>,
+    pin: Option<String>,
+}
+
+async fn ceremony(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/json")?;
+    let bytes = body(from, MAX_CEREMONY).await?;
+    let parsed = serde_json::from_slice::<CeremonyRequest>(&bytes);
+    // It may hold a PIN.
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
+    let CeremonyRequest { config, witnesses, pin } =
+        parsed.map_err(|error| malformed(format!("the body: {error}")))?;
+    let pin = pin.map(Zeroizing::new);
+    shared.machine.ceremony(Ceremony { config, witnesses, pin }).await.map(Answer)
+}
+
+async fn genesis(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/json")?;
+    let bytes = body(from, MAX_GENESIS).await?;
+    shared.machine.genesis(&bytes).await.map(Answer)
+}
+
+async fn certificate(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/pem-certificate-chain")?;
+    let bytes = body(from, MAX_CHAIN).await?;
+    let chain = std::str::from_utf8(&bytes)
+        .map_err(|_| malformed("the body is not PEM: it is not text".to_owned()))?;
+    shared.machine.certificate(chain).await.map(Answer)
+}
+
+fn malformed(detail: String) -> Problem {
+    Problem::new("request-malformed", detail)
+}
+
+fn media_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let found = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if found.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(Problem::new("media-type", format!("send {wanted}")))
+}
+
+async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new("request-too-large", format!("at most {limit} bytes are accepted")))
+        }
+        Err(_) => Err(malformed("the body ends early or came too slowly".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Method;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::appliance::vault::{Seal, Vault};
+
+    struct World {
+        _root: tempfile::TempDir,
+        gate: Arc<Gate>,
+        router: Router,
+    }
+
+    fn world() -> World {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new(root.path(), None);
+        site.prepare().unwrap();
+        let vault = Vault::new(Seal::Null, site.credentials());
+        let machine = Arc::new(Provisioner::new(site, vault).unwrap());
+        let gate = Arc::new(Gate::new().unwrap());
+        World { _root: root, router: router(machine, gate.clone()), gate }
+    }
+
+    impl World {
+        async fn ask(
+            &self,
+            method: Method,
+            path: &str,
+            code: Option<&str>,
+            kind: &str,
+            content: impl Into<Body>,
+        ) -> (u16, serde_json::Value) {
+            let mut request =
+                Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+            if let Some(code) = code {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {code}"));
+            }
+            let request = request.body(content.into()).unwrap();
+            let answer = self.router.clone().oneshot(request).await.unwrap();
+            let status = answer.status().as_u16();
+            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, serde_json::from_slice(&bytes).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_path_wants_the_code_and_three_wrong_ones_close() {
+        let world = world();
+        let right = world.gate.shown();
+        for path in ["/v1/setup", "/", "/v1/setup/ceremony"] {
+            let (status, problem) = world.ask(Method::GET, path, None, "", "").await;
+            assert_eq!((status, &problem["code"]), (401, &"code-missing".into()), "{path}");
+        }
+        let (status, progress) = world.ask(Method::GET, "/v1/setup", Some(&right), "", "").await;
+        assert_eq!((status, &progress["missing"][0]), (200, &"ceremony".into()));
+        for (wrong, code) in [("A", "code-wrong"), ("B", "code-wrong"), ("C", "setup-closed")] {
+            let (_, problem) = world.ask(Method::GET, "/", Some(wrong), "", "").await;
+            assert_eq!(problem["code"], code);
+        }
+        let (status, problem) = world.ask(Method::GET, "/v1/setup", Some(&right), "", "").await;
+        assert_eq!((status, &problem["code"]), (403, &"setup-closed".into()));
+    }
+
+    #[tokio::test]
+    async fn bad_bodies_are_told_what_is_wrong_with_them() {
+        const JSON: &str = "application/json";
+        let world = world();
+        let right = world.gate.shown();
+        let large = " ".repeat(MAX_CEREMONY + 1);
+        for (method, path, kind, content, status, code, words) in [
+            (Method::POST, "ceremony", "text/plain", "{}", 415, "media-type", JSON),
+            (Method::POST, "ceremony", JSON, "", 400, "request-malformed", "line 1"),
+            (Method::POST, "ceremony", JSON, "{}", 400, "request-malformed", "`config`"),
+            (
+                Method::POST,
+                "ceremony",
+                JSON,
+                "{\"config\":\"\",\"witness\":[]}",
+                400,
+                "request-malformed",
+                "`witness`",
+            ),
+            (
+                Method::POST,
+                "ceremony",
+                JSON,
+                "{\"config\":\"x = \",\"witnesses\":[]}",
+                422,
+                "configuration-refused",
+                "line 1",
+            ),
+            (Method::POST, "ceremony", JSON, &large, 413, "request-too-large", "524288"),
+            (Method::POST, "genesis", JSON, "{}", 409, "too-early", "ceremony"),
+            (
+                Method::POST,
+                "certificate",
+                "application/pem-certificate-chain",
+                "x",
+                409,
+                "too-early",
+                "genesis",
+            ),
+            (Method::GET, "genesis", "", "", 405, "method", "POST"),
+            (Method::POST, "nothing", "", "", 404, "not-found", "/v1/setup"),
+        ] {
+            let path = format!("/v1/setup/{path}");
+            let (found, problem) =
+                world.ask(method, &path, Some(&right), kind, content.to_owned()).await;
+            assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_written_as_openssl_writes_it() {
+        let text = fingerprint(b"");
+        assert!(text.starts_with("E3:B0:C4:42:98:FC:1C:14"), "{text}");
+        assert_eq!(text.len(), 64 + 31);
+    }
+}

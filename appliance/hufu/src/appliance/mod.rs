@@ -1,0 +1,414 @@
+//! `hufu appliance run`: the process that owns the machine
+//! (docs/decisions/0009).
+//!
+//! It decides the machine's state and says it, on the console, in `state.json`
+//! and on its socket; opens the setup endpoint while something is missing;
+//! keeps PINs sealed; lets in what the configuration names; starts the node and
+//! starts it again when it ends.
+//!
+//! It is not the node: it holds no key of the member and never reads what the
+//! industry sends.
+
+mod addresses;
+mod code;
+mod endpoint;
+mod firewall;
+mod keeper;
+mod problem;
+mod provision;
+mod site;
+mod socket;
+mod spawn;
+mod state;
+mod unit;
+mod vault;
+
+use std::collections::BTreeSet;
+use std::io::BufRead as _;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::appliance::endpoint::Endpoint;
+use crate::appliance::firewall::Firewall;
+use crate::appliance::keeper::{Keeper, Step};
+use crate::appliance::provision::Provisioner;
+use crate::appliance::site::{Account, Site, Stage};
+use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
+use crate::appliance::unit::{NodeUnit, Own, Systemd};
+use crate::appliance::vault::Vault;
+use crate::cli::{ApplianceRun, NodeManager};
+use crate::client::Client;
+use crate::config::Config;
+use crate::files;
+use crate::output;
+use crate::service::health::now_ms;
+use crate::service::listen;
+
+pub use self::endpoint::fingerprint;
+pub use self::vault::Seal;
+
+/// How often the machine is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the node may take to say how it is.
+const ASK: Duration = Duration::from_secs(5);
+
+/// A node that has answered before and says nothing for so long is missed.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Names the configuration of SoftHSM2, which is read once in a process.
+const SOFTHSM: &str = "SOFTHSM2_CONF";
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(options: ApplianceRun, root: &Path) -> anyhow::Result<()> {
+    let account = options.user.as_deref().map(Account::named).transpose()?;
+    let site = Site::new(root, account);
+    // The setup endpoint's token is ours, not the node's: whatever the
+    // environment names, this process uses the one in memory.
+    let settings = endpoint::token_settings(&site);
+    if std::env::var_os(SOFTHSM).as_deref() != Some(settings.as_os_str()) {
+        let program = std::env::current_exe().context("our own path is not known")?;
+        let error = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(SOFTHSM, &settings)
+            .exec();
+        return Err(error).context("starting again with the token in memory");
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(async { Machine::new(options, site)?.run().await })
+}
+
+/// The machine.
+struct Machine {
+    options: ApplianceRun,
+    site: Site,
+    provisioner: Arc<Provisioner>,
+    firewall: Firewall,
+    unit: Box<dyn NodeUnit>,
+    keeper: Keeper,
+    endpoint: Option<Endpoint>,
+    report: watch::Sender<Report>,
+    prepared: bool,
+    /// When the node last said how it is, since it was started.
+    heard: Option<Instant>,
+    /// The node runs, and says that it cannot go on.
+    node_failed: bool,
+}
+
+impl Machine {
+    fn new(options: ApplianceRun, site: Site) -> anyhow::Result<Self> {
+        let vault = Vault::new(options.seal, site.credentials());
+        let unit: Box<dyn NodeUnit> = match options.node {
+            NodeManager::Systemd => Box::new(Systemd),
+            NodeManager::Child => Box::new(Own::new(site.clone(), vault.clone())),
+        };
+        let program = (!options.no_firewall).then(|| options.nft.clone());
+        let starting = Condition::because(State::Locked, "the machine is starting", "wait");
+        Ok(Self {
+            provisioner: Arc::new(Provisioner::new(site.clone(), vault)?),
+            firewall: Firewall::new(program, site.run("nftables.conf")),
+            unit,
+            keeper: Keeper::new(
+                options.back_off_ms.map_or(keeper::BACK_OFF, |ms| [Duration::from_millis(ms); 3]),
+            ),
+            endpoint: None,
+            report: watch::Sender::new(Report::new(starting, now_ms())),
+            prepared: false,
+            heard: None,
+            node_failed: false,
+            options,
+            site,
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        site::directory(&self.site.run(""), 0o755, None)?;
+        endpoint::prepare_token(&self.site)?;
+        let (stop, stopping) = watch::channel(false);
+        let listener = socket::bind(&self.site)?;
+        let asked = tokio::spawn(listen::socket(
+            listener,
+            socket::router(self.report.subscribe()),
+            stopping,
+        ));
+        let mut keys = key_presses();
+        let done = self.provisioner.done.clone();
+        let mut ready = false;
+        loop {
+            self.turn().await;
+            if !ready {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                ready = true;
+            }
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = done.notified() => {}
+                Some(()) = keys.recv() => self.key_pressed().await,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.end().await;
+        }
+        self.unit.leave().await?;
+        stop.send_replace(true);
+        let _ = asked.await;
+        let _ = std::fs::remove_file(self.site.socket());
+        Ok(())
+    }
+
+    /// Looks at everything once, does what is due, and tells.
+    async fn turn(&mut self) {
+        let (condition, missing) = self.look().await.unwrap_or_else(|error| {
+            let remedy = "mend it, or press Enter at the console to try again";
+            (Condition::because(State::Failed, format!("{error:#}"), remedy), Vec::new())
+        });
+        self.tell(condition, missing);
+    }
+
+    async fn look(&mut self) -> anyhow::Result<(Condition, Vec<Stage>)> {
+        if let Some(volume) = &self.options.sealed_volume
+            && !site::is_mounted(volume).unwrap_or(false)
+        {
+            self.firewall.open(&BTreeSet::new()).await?;
+            let reason = format!("{} is not open: its seal does not match", volume.display());
+            let remedy = "boot the image and settings it was sealed to, or restore a backup";
+            return Ok((Condition::because(State::Locked, reason, remedy), Vec::new()));
+        }
+        if !self.prepared {
+            self.site.prepare()?;
+            self.prepared = true;
+        }
+        let missing = self.site.missing()?;
+        self.let_in(&missing).await?;
+        self.open_or_close(&missing).await?;
+        if missing.iter().any(|stage| *stage != Stage::Certificate) {
+            let names: Vec<&str> = missing.iter().map(|stage| stage.name()).collect();
+            let reason = format!("missing: {}", names.join(", "));
+            let remedy = "run `hufu setup` with this address, fingerprint and code on the \
+                          operator's workstation";
+            return Ok((Condition::because(State::Unprovisioned, reason, remedy), missing));
+        }
+        Ok((self.supervise().await?, missing))
+    }
+
+    /// Sets the firewall before anything listens.
+    async fn let_in(&mut self, missing: &[Stage]) -> anyhow::Result<()> {
+        let mut open = BTreeSet::new();
+        if !missing.is_empty() {
+            open.insert(self.options.listen);
+        }
+        if !missing.contains(&Stage::Ceremony) && !missing.contains(&Stage::Genesis) {
+            open.extend(firewall::listeners(&Config::load(&self.site.config())?));
+        }
+        self.firewall.open(&open).await
+    }
+
+    async fn open_or_close(&mut self, missing: &[Stage]) -> anyhow::Result<()> {
+        if missing.is_empty() {
+            if let Some(endpoint) = self.endpoint.take() {
+                endpoint.end().await;
+            }
+            return Ok(());
+        }
+        let endpoint = match &mut self.endpoint {
+            Some(endpoint) => endpoint,
+            none => {
+                let (site, module) = (self.site.clone(), self.options.soft_module.clone());
+                let listen = self.options.listen;
+                let made =
+                    tokio::task::spawn_blocking(move || Endpoint::new(&site, &module, listen));
+                none.insert(made.await??)
+            }
+        };
+        if endpoint.gate.is_closed() {
+            endpoint.close().await;
+            Ok(())
+        } else {
+            endpoint.open(&self.provisioner).await
+        }
+    }
+
+    async fn supervise(&mut self) -> anyhow::Result<Condition> {
+        let unit = self.unit.look().await?;
+        match self.keeper.next(Instant::now(), &unit) {
+            Step::Start => {
+                self.heard = None;
+                self.unit.start().await?;
+                Ok(starting())
+            }
+            Step::Wait(condition) => Ok(condition),
+            Step::Ask => Ok(self.ask().await),
+        }
+    }
+
+    /// How the node says that it is.
+    async fn ask(&mut self) -> Condition {
+        let socket = Client::admin(&self.site.data("admin.sock"));
+        self.node_failed = false;
+        let Ok(Ok(status)) = tokio::time::timeout(ASK, socket.get::<Value>("/status")).await else {
+            return match self.heard {
+                None => starting(),
+                Some(heard) if heard.elapsed() < SILENCE => self.report.borrow().condition.clone(),
+                Some(heard) => Condition::because(
+                    State::Operational,
+                    format!("the node has said nothing for {} s", heard.elapsed().as_secs()),
+                    "look at its log; press Enter at the console to start it again",
+                ),
+            };
+        };
+        self.heard = Some(Instant::now());
+        let condition = condition_of(&status);
+        self.node_failed = condition.state == State::Failed;
+        condition
+    }
+
+    /// Somebody is at the console.
+    async fn key_pressed(&mut self) {
+        if let Some(endpoint) = &self.endpoint
+            && endpoint.gate.is_closed()
+        {
+            match endpoint.gate.renew() {
+                Ok(()) => tracing::info!("the setup endpoint opens with a new code"),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "no new code"),
+            }
+        } else {
+            // Whoever pressed a key wants to read.
+            self.show(&self.report.borrow());
+        }
+        let silent = self.heard.is_some_and(|heard| heard.elapsed() >= SILENCE);
+        if (self.node_failed || silent)
+            && let Err(error) = self.unit.stop().await
+        {
+            tracing::error!(error = format!("{error:#}"), "the node cannot be stopped");
+        }
+        self.node_failed = false;
+        self.keeper.again();
+    }
+
+    fn tell(&self, condition: Condition, missing: Vec<Stage>) {
+        let setup = self.endpoint.as_ref().map(|endpoint| SetupEndpoint {
+            addresses: endpoint.address().map(addresses::reachable).unwrap_or_default(),
+            fingerprint: endpoint.fingerprint.clone(),
+            closed: endpoint.gate.is_closed(),
+        });
+        let before = self.report.borrow().clone();
+        let report = before.next(condition, missing, setup, now_ms());
+        let first = !self.site.state_file().exists();
+        if report == before && !first {
+            return;
+        }
+        tracing::info!(
+            state = %report.condition.state, reasons = ?report.condition.reasons, "the machine"
+        );
+        self.show(&report);
+        let written = serde_json::to_vec_pretty(&report)
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| files::write(&self.site.state_file(), &bytes));
+        if let Err(error) = written {
+            tracing::error!(error = format!("{error:#}"), "the state cannot be written");
+        }
+        let status = report.condition.state.to_string();
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+        self.report.send_replace(report);
+    }
+
+    fn show(&self, report: &Report) {
+        let code = self.endpoint.as_ref().map(|endpoint| endpoint.gate.shown());
+        let text = report.console(code.as_ref().map(|code| code.as_str()));
+        if let Err(error) = output::raw(&text) {
+            tracing::warn!(error = format!("{error:#}"), "the console does not take what is said");
+        }
+    }
+}
+
+fn starting() -> Condition {
+    Condition::because(
+        State::Locked,
+        "the node is starting: it opens its token and its store",
+        "wait",
+    )
+}
+
+/// What a node's status means for the machine.
+fn condition_of(status: &Value) -> Condition {
+    let reasons: Vec<String> =
+        serde_json::from_value(status["reasons"].clone()).unwrap_or_default();
+    let (state, remedy) = match status["state"].as_str() {
+        Some("starting") => return starting(),
+        Some("locked") => (
+            State::Locked,
+            "see to the token; then press Enter at the console to start the node again",
+        ),
+        Some("failed") => (
+            State::Failed,
+            "what is recorded can be read; mend the cause, then press Enter at the console to \
+             start the node again",
+        ),
+        _ => (State::Operational, ""),
+    };
+    Condition { state, reasons, remedy: remedy.to_owned() }
+}
+
+/// Lines from the console, as long as there is one.
+fn key_presses() -> mpsc::Receiver<()> {
+    let (press, pressed) = mpsc::channel(1);
+    // A thread of its own, because reading a terminal cannot be given up.
+    let spawned = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if line.is_err() || press.blocking_send(()).is_err() {
+                break;
+            }
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "the console is not read");
+    }
+    pressed
+}
+
+/// Where a setup endpoint listens unless told otherwise.
+pub const SETUP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 8440);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_degraded_node_is_an_operational_machine_with_reasons() {
+        for (node, machine, reasons) in [
+            ("operational", State::Operational, 0),
+            ("degraded", State::Operational, 1),
+            ("stopping", State::Operational, 1),
+            ("locked", State::Locked, 1),
+            ("failed", State::Failed, 1),
+            ("starting", State::Locked, 1),
+        ] {
+            let words = vec!["because"; reasons];
+            let condition = condition_of(&json!({ "state": node, "reasons": words }));
+            assert_eq!((condition.state, condition.reasons.len()), (machine, reasons), "{node}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Arguments of `hufu appliance` and `hufu setup`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::appliance::{SETUP, Seal};
+use crate::cli::examples;
+
+/// `hufu appliance`.
+#[derive(Debug, Subcommand)]
+pub enum Appliance {
+    /// Own the machine: decide and show its state, serve setup, keep the PINs
+    /// sealed, set the firewall, run the node.
+    #[command(after_help = examples::APPLIANCE_RUN)]
+    Run(ApplianceRun),
+}
+
+/// `hufu appliance run`.
+#[derive(Clone, Debug, Args)]
+pub struct ApplianceRun {
+    /// Where the setup endpoint listens while something is missing.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SETUP)]
+    pub listen: SocketAddr,
+    /// What the token's PINs are sealed to, by `systemd-creds`.
+    #[arg(long, value_enum, default_value_t = Seal::Tpm2)]
+    pub seal: Seal,
+    /// Who runs the node.
+    #[arg(long, value_enum, default_value_t = NodeManager::Systemd)]
+    pub node: NodeManager,
+    /// Run ceremony and node as this user. Default: as who runs this.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The program that applies the firewall's rules.
+    #[arg(long, value_name = "FILE", default_value = "/usr/sbin/nft")]
+    pub nft: PathBuf,
+    /// Leave the firewall to somebody else. The rules are written all the same.
+    #[arg(long)]
+    pub no_firewall: bool,
+    /// A directory where a sealed volume must be mounted. Where it is not, the
+    /// machine is locked rather than new.
+    #[arg(long, value_name = "DIR")]
+    pub sealed_volume: Option<PathBuf>,
+    /// The PKCS#11 module of the setup endpoint's token in memory.
+    #[arg(long, value_name = "FILE", default_value = hufu_keys::SOFTHSM2_MODULE)]
+    pub soft_module: PathBuf,
+    /// Pause before a node that ended is started again, for tests.
+    #[arg(long, hide = true, value_name = "MS")]
+    pub back_off_ms: Option<u64>,
+}
+
+/// Who runs the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NodeManager {
+    /// The service manager: `hufu.service`.
+    Systemd,
+    /// This process, for a machine without service manager.
+    Child,
+}
+
+/// `hufu setup`.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// The certificate's SHA-256 fingerprint, from the console.
+    #[arg(long, value_name = "HEX")]
+    pub fingerprint: String,
+    /// The one-time code, from the console. Asked for where it is left out.
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// Names of the people who watch the ceremony, two at least; the machine
+    /// then takes the file of `--config` as its configuration.
+    #[arg(long = "witness", value_name = "NAME")]
+    pub witnesses: Vec<String>,
+    /// The genesis file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// The chain of the node's TLS certificate: certificate, then issuer (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub chain: Option<PathBuf>,
+    /// Where to write join.json, tls.csr and the transcript.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+}
