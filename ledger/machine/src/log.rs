@@ -1,14 +1,16 @@
 //! The Merkle log of what became of every transaction (RFC 9162 §2.1), stored
 //! so that any path can be made and witnesses can be served tiles.
 //!
-//! | row | holds |
-//! |---|---|
-//! | `e` + index | the [`LogEntry`] |
-//! | `t` + tile | the 256 leaf hashes of a full tile |
-//! | `n` + level + index | a node of level 8, 16, 24, … : the root of a full tile |
+//! | space | row | holds |
+//! |---|---|---|
+//! | log | index | the [`LogEntry`] |
+//! | tiles | tile + `0` | the 256 leaf hashes of a full tile |
+//! | tiles | last tile + level | a node of level 8, 16, 24, … : the root of a full tile |
 //!
-//! Numbers are big-endian, eight bytes (levels one). The nodes between are
-//! computed from a tile, and the last, partial tile from its entries.
+//! Numbers are big-endian, eight bytes (levels one). A node is under the last
+//! tile that it covers, so that rows are written in the order of their keys,
+//! and the store need not merge what it wrote. The nodes between are computed
+//! from a tile, and the last, partial tile from its entries.
 
 use std::cell::RefCell;
 
@@ -25,16 +27,14 @@ const TILE_LEVELS: u8 = 8;
 /// Most bytes of an encoded entry.
 const MAX_ENTRY: usize = 128;
 
-fn entry_key(index: u64) -> Vec<u8> {
-    [&b"e"[..], &index.to_be_bytes()].concat()
-}
-
 fn tile_key(tile: u64) -> Vec<u8> {
-    [&b"t"[..], &tile.to_be_bytes()].concat()
+    [&tile.to_be_bytes()[..], &[0]].concat()
 }
 
+/// Of a node of level 8, 16, 24, …
 fn node_key(level: u8, index: u64) -> Vec<u8> {
-    [&b"n"[..], &[level], &index.to_be_bytes()].concat()
+    let last = ((index + 1) << (level - TILE_LEVELS)) - 1;
+    [&last.to_be_bytes()[..], &[level]].concat()
 }
 
 /// The growing end of the log.
@@ -95,7 +95,7 @@ impl Log {
         let index = self.size;
         let bytes = codec::encode(entry);
         let leaf = merkle::leaf_hash(&bytes);
-        writes.push(Write::put(Space::Log, entry_key(index), bytes));
+        writes.push(Write::put(Space::Log, index.to_be_bytes(), bytes));
         let completed = merkle::append(index, leaf, |level, _| self.newest(level))?;
         for (level, at, hash) in completed {
             match self.newest.get_mut(usize::from(level)) {
@@ -103,13 +103,13 @@ impl Log {
                 None => self.newest.push(hash),
             }
             if level > 0 && level.is_multiple_of(TILE_LEVELS) {
-                writes.push(Write::put(Space::Log, node_key(level, at), *hash.as_bytes()));
+                writes.push(Write::put(Space::Tiles, node_key(level, at), *hash.as_bytes()));
             }
         }
         self.tile.push(leaf);
         if self.tile.len() as u64 == TILE {
             let hashes: Vec<u8> = self.tile.iter().flat_map(|hash| hash.0).collect();
-            writes.push(Write::put(Space::Log, tile_key(index / TILE), hashes));
+            writes.push(Write::put(Space::Tiles, tile_key(index / TILE), hashes));
             self.tile.clear();
         }
         self.size += 1;
@@ -137,13 +137,14 @@ impl<'a> LogReader<'a> {
 
     /// Entry number `index`.
     pub(crate) fn entry(&self, index: u64) -> Result<Option<LogEntry>, MachineError> {
-        let row = self.store.read_latest(Space::Log, &entry_key(index))?;
+        let row = self.store.read_latest(Space::Log, &index.to_be_bytes())?;
         row.map(|row| decode_entry(&row)).transpose()
     }
 
     /// Entries `begin..end`.
     pub(crate) fn entries(&self, begin: u64, end: u64) -> Result<Vec<LogEntry>, MachineError> {
-        let range = KeyRange { start: entry_key(begin), end: Some(entry_key(end)) };
+        let range =
+            KeyRange { start: begin.to_be_bytes().to_vec(), end: Some(end.to_be_bytes().to_vec()) };
         let count = usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX);
         let rows = self.store.scan(Space::Log, &range, u64::MAX, count)?;
         if rows.len() != count {
@@ -171,7 +172,7 @@ impl<'a> LogReader<'a> {
         }
         let mut nodes = Vec::new();
         for at in begin..end {
-            let row = self.store.read_latest(Space::Log, &node_key(base, at))?;
+            let row = self.store.read_latest(Space::Tiles, &node_key(base, at))?;
             let hash = row.and_then(|row| row.try_into().ok()).map(Digest);
             nodes.push(hash.ok_or_else(|| MachineError::damaged("transaction log"))?);
         }
@@ -185,7 +186,7 @@ impl<'a> LogReader<'a> {
             let entries = self.entries(begin, end)?;
             return Ok(entries.iter().map(LogEntry::leaf).collect());
         }
-        let row = self.store.read_latest(Space::Log, &tile_key(tile))?.unwrap_or_default();
+        let row = self.store.read_latest(Space::Tiles, &tile_key(tile))?.unwrap_or_default();
         let (hashes, rest) = row.as_chunks::<32>();
         if hashes.len() as u64 != TILE || !rest.is_empty() {
             return Err(MachineError::damaged("transaction log"));

@@ -17,7 +17,7 @@ pub enum Space {
     Finality = 4,
     /// Where each transaction is, by its identifier.
     Transactions = 5,
-    /// Entries and nodes of the Merkle log.
+    /// Entries of the Merkle log.
     Log = 6,
     /// Nodes of the authenticated state tree.
     Tree = 7,
@@ -25,11 +25,13 @@ pub enum Space {
     Events = 8,
     /// Contract packages and other large values by digest, in chunks.
     Packages = 9,
+    /// Nodes of the Merkle log.
+    Tiles = 10,
 }
 
 impl Space {
     /// Every space, in the order of the codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::State,
         Self::Blocks,
         Self::Headers,
@@ -39,6 +41,7 @@ impl Space {
         Self::Tree,
         Self::Events,
         Self::Packages,
+        Self::Tiles,
     ];
 
     /// Whether a key has a value per height.
@@ -63,6 +66,7 @@ impl Space {
             Self::Tree => "tree",
             Self::Events => "events",
             Self::Packages => "packages",
+            Self::Tiles => "tiles",
         }
     }
 }
