@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use hufu_proof::{Algorithm, Genesis};
 use hufu_tpm::swtpm::Manufacturer;
 
+use crate::appliance::{Appliance, Machine};
 use crate::device::Device;
 use crate::est::{self, Enrolled, Est};
 use crate::gateway::Gateway;
@@ -334,6 +335,15 @@ impl Consortium {
     /// When it was not started.
     pub fn node(&mut self, name: &str) -> anyhow::Result<&mut Process> {
         self.nodes.get_mut(name).with_context(|| format!("the node of {name} was not started"))
+    }
+
+    /// A machine of its own for an appliance, called `name`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_appliance(&self, name: &str, settings: &Machine) -> anyhow::Result<Appliance> {
+        let directory = self.path("appliances").join(name);
+        Appliance::start(name, &self.settings.hufu, directory, settings, &self.watchdog)
     }
 
     /// `kill -9`.

@@ -4,6 +4,7 @@
 //!   starts, kills and restarts nodes;
 //! * [`process`] supervises what was started: nothing outlives us, whatever
 //!   ends us;
+//! * [`appliance`] is a machine that `hufu appliance run` owns, with a console;
 //! * [`device`], [`est`], [`gateway`] are a production line and its devices in
 //!   software: their keys belong to the simulation, not to the product;
 //! * [`tpm_device`] is a device with a TPM of its own and the `hufu` agent;
@@ -14,6 +15,7 @@
 //! product: whatever it knows of Hufu beside the command line and the network
 //! is the verifying crate, `hufu-proof`.
 
+pub mod appliance;
 pub mod binaries;
 pub mod consortium;
 pub mod device;

@@ -157,16 +157,42 @@ impl Process {
         log: &Path,
         watchdog: &Watchdog,
     ) -> anyhow::Result<Self> {
-        let open = || -> std::io::Result<(File, File)> {
-            let file = OpenOptions::new().create(true).append(true).open(log)?;
-            Ok((file.try_clone()?, file))
+        command.stdin(Stdio::null());
+        Self::start_with(name, command, log, log, watchdog)
+    }
+
+    /// Starts `command` as `name`, with its standard output appended to
+    /// `console`, its standard error to `log`, and somebody at its keyboard.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_at_console(
+        name: &str,
+        command: &mut Command,
+        console: &Path,
+        log: &Path,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<(Self, ChildStdin)> {
+        command.stdin(Stdio::piped());
+        let mut process = Self::start_with(name, command, console, log, watchdog)?;
+        let keyboard = process.child.stdin.take().context("the process has no input")?;
+        Ok((process, keyboard))
+    }
+
+    fn start_with(
+        name: &str,
+        command: &mut Command,
+        output: &Path,
+        log: &Path,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<Self> {
+        let open = |path: &Path| -> anyhow::Result<File> {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.with_context(|| format!("cannot write the log {}", path.display()))
         };
-        let (output, errors) =
-            open().with_context(|| format!("cannot write the log {}", log.display()))?;
         let child = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
+            .stdout(open(output)?)
+            .stderr(open(log)?)
             .process_group(0)
             .spawn()
             .with_context(|| format!("`{}` did not start", shown(command)))?;

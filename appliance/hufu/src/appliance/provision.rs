@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hufu_keys::Pin;
+use hufu_proof::codec::MAX_GENESIS;
 use hufu_proof::{Digest, Genesis, Name};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ use crate::appliance::spawn;
 use crate::appliance::unit::as_node;
 use crate::appliance::vault::{self, Vault};
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::files;
 use crate::join::{JoinRequest, MAX_JOIN};
 use crate::output::{Ending, Exit};
@@ -140,7 +141,7 @@ impl Provisioner {
             });
         }
         if self.site.genesis().exists() {
-            progress.genesis = Some(crate::config::read_genesis(&self.site.genesis())?.digest());
+            progress.genesis = Some(config::read_genesis(&self.site.genesis())?.digest());
         }
         Ok(progress)
     }
@@ -174,7 +175,7 @@ impl Provisioner {
     fn change_config(&self, config: &Config, text: &str) -> Done {
         let internal = |error: anyhow::Error| Problem::internal(&error);
         let path = self.site.config();
-        if files::read(&path, u64::MAX).map_err(internal)? == text.as_bytes() {
+        if config::text(&path).map_err(internal)? == text {
             return Ok(());
         }
         let held = |what: &str| Problem::new("ceremony-held", what);
@@ -263,7 +264,7 @@ impl Provisioner {
         }
         let path = self.site.genesis();
         if path.exists() {
-            if files::read(&path, u64::MAX).map_err(internal)? == bytes {
+            if files::read(&path, MAX_GENESIS as u64).map_err(internal)? == bytes {
                 return self.progress();
             }
             return Err(Problem::new(

@@ -1,0 +1,395 @@
+//! A machine that `hufu appliance run` owns: setup from what the console shows,
+//! and what becomes of it afterwards.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use hufu_harness::appliance::{Appliance, Machine, Shown};
+use hufu_harness::inspect::text;
+use hufu_harness::job::{enrol, record};
+use hufu_harness::process::{self, Answer, wait_for};
+use hufu_harness::{Consortium, readings};
+use rustix::process::{Pid, Signal, kill_process};
+
+const WITNESSES: [&str; 4] = ["--witness", "Li Wei", "--witness", "Ana Silva"];
+
+/// Three nodes as others run them, and the plant operator's on an appliance.
+struct World {
+    consortium: Consortium,
+    machine: Option<Appliance>,
+    /// What the console showed while setup was open.
+    shown: Shown,
+    config: PathBuf,
+}
+
+fn world() -> anyhow::Result<MutexGuard<'static, World>> {
+    static WORLD: OnceLock<Result<Mutex<World>, String>> = OnceLock::new();
+    let made = WORLD.get_or_init(|| set_up().map(Mutex::new).map_err(|error| format!("{error:#}")));
+    match made {
+        Ok(world) => Ok(world.lock().unwrap_or_else(PoisonError::into_inner)),
+        Err(error) => anyhow::bail!("the appliance was not set up: {error}"),
+    }
+}
+
+impl World {
+    fn machine(&mut self) -> anyhow::Result<&mut Appliance> {
+        self.machine.as_mut().context("the appliance is switched off")
+    }
+
+    /// Switches the appliance off, does `work`, and switches it on again.
+    fn while_off(
+        &mut self,
+        arguments: &[&str],
+        work: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<&mut Appliance> {
+        let machine = self.machine.take().context("the appliance is switched off")?;
+        let root = machine.root("");
+        machine.switch_off()?;
+        work(&root)?;
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.machine = Some(self.consortium.start_appliance("operator", &Machine { arguments })?);
+        self.machine()
+    }
+}
+
+fn refused(what: &str, answer: &Answer, status: i32, words: &[&str]) {
+    assert_eq!(answer.status.code(), Some(status), "{what}: {}{}", answer.stdout, answer.stderr);
+    for word in words {
+        assert!(answer.stderr.contains(word), "{what}: without `{word}`: {}", answer.stderr);
+    }
+}
+
+/// The operator's configuration, with the places of its appliance.
+fn configuration(consortium: &Consortium, machine: &Appliance) -> anyhow::Result<PathBuf> {
+    let operator = consortium.operator();
+    let quoted = |path: &Path| format!("{path:?}");
+    let content = fs::read_to_string(operator.config())?
+        .replace(
+            &quoted(&operator.directory.join("data")),
+            &quoted(&machine.root("var/lib/hufu/data")),
+        )
+        .replace(
+            &quoted(&consortium.genesis_path()),
+            &quoted(&machine.root("var/lib/hufu/genesis.json")),
+        );
+    let path = consortium.path("operator-appliance.toml");
+    fs::write(&path, content)?;
+    Ok(path)
+}
+
+/// All of setup, as an operator goes through it.
+fn set_up() -> anyhow::Result<World> {
+    let mut consortium = Consortium::prepare(common::settings(1)?)?;
+    consortium.make_tpms()?;
+    let mut machine = consortium.start_appliance("operator", &Machine::default())?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    let shown = machine.shown()?;
+    assert!(!machine.rules()?.contains("tcp dport"), "{}", machine.rules()?);
+    let config = configuration(&consortium, &machine)?;
+    let config_argument = ["--config", text(&config)?];
+
+    // The ceremony.
+    let answer = machine.set_up(&shown, &[])?.success()?.json()?;
+    assert_eq!(answer["missing"].as_array().map(Vec::len), Some(3), "{answer}");
+    let arguments = [&config_argument[..], &WITNESSES].concat();
+    let answer = machine.set_up(&shown, &arguments)?.success()?.json()?;
+    assert_eq!(answer["missing"][0], "genesis", "{answer}");
+    let transcript = fs::read_to_string(machine.out("transcript.txt"))?;
+    assert!(transcript.contains("Li Wei, Ana Silva"), "{transcript}");
+    // The same again is the same; nothing is made twice.
+    machine.set_up(&shown, &arguments)?.success()?;
+    assert_eq!(fs::read_to_string(machine.out("transcript.txt"))?, transcript);
+    machine.wait_for("Unprovisioned", "genesis file")?;
+
+    // The founding: what the appliance keeps is where the harness looks for the
+    // operator's things.
+    std::os::unix::fs::symlink(machine.data(""), consortium.operator().directory.join("data"))?;
+    consortium.hold_ceremonies()?;
+    consortium.found()?;
+    refuse_other_consortia(&consortium, &machine, &shown)?;
+    let genesis = text(&consortium.genesis_path())?.to_owned();
+    let answer = machine.set_up(&shown, &["--genesis", &genesis])?.success()?.json()?;
+    assert_eq!(answer["missing"][0], "certificate", "{answer}");
+    machine.set_up(&shown, &["--genesis", &genesis])?.success()?;
+
+    // The others' nodes, and the certificates.
+    let others = ["authority", "regulator", "maker"];
+    for name in others {
+        consortium.start(name)?;
+    }
+    for name in others {
+        consortium.wait_until_up(name)?;
+    }
+    machine.wait_for("Operational", "no TLS certificate")?;
+    for name in others {
+        certify(&consortium, name)?;
+        let chain = consortium.member(name)?.directory.join("tls.pem");
+        consortium.member(name)?.run(&["cert", "install", "--chain", text(&chain)?])?;
+    }
+    let foreign = consortium.maker().directory.join("tls.pem");
+    let answer = machine.set_up(&shown, &["--chain", text(&foreign)?])?;
+    refused("another's certificate", &answer, 1, &["not for the TLS key"]);
+    certify(&consortium, "operator")?;
+    let chain = consortium.operator().directory.join("tls.pem");
+    let answer = machine.set_up(&shown, &["--chain", text(&chain)?])?.success()?.json()?;
+    assert_eq!(answer["missing"].as_array().map(Vec::len), Some(0), "{answer}");
+
+    // It is over, for good.
+    wait_for("the setup endpoint to close", Duration::from_secs(30), || {
+        ensure!(!machine.block()?.join("\n").contains("Fingerprint"));
+        Ok(())
+    })?;
+    let answer = machine.set_up(&shown, &["--chain", text(&chain)?])?;
+    refused("setup repeated", &answer, 3, &["does not answer"]);
+    for name in others {
+        consortium.wait_until_ready(name)?;
+    }
+    operational(&mut machine)?;
+    Ok(World { consortium, machine: Some(machine), shown, config })
+}
+
+fn certify(consortium: &Consortium, name: &str) -> anyhow::Result<()> {
+    let member = consortium.member(name)?;
+    let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
+    consortium.issue("member-node", name, &[], &csr, &out)
+}
+
+/// Waits until the machine does all that it is there for.
+fn operational(machine: &mut Appliance) -> anyhow::Result<()> {
+    wait_for("an operational machine without reasons", Duration::from_secs(90), || {
+        let block = machine.block()?.join("\n");
+        ensure!(block.contains("State:       Operational") && !block.contains("Why:"), "{block}");
+        Ok(())
+    })
+}
+
+fn refuse_other_consortia(
+    consortium: &Consortium,
+    machine: &Appliance,
+    shown: &Shown,
+) -> anyhow::Result<()> {
+    let found = |name: &str, members: &[&str]| -> anyhow::Result<PathBuf> {
+        let path = consortium.path(&format!("{name}.json"));
+        let mut arguments = vec!["org", "found", "--consortium", name, "--approvals", "2"];
+        arguments.extend(["--out", text(&path)?]);
+        let joins: Vec<PathBuf> = members
+            .iter()
+            .map(|member| Ok(consortium.member(member)?.data("join.json")))
+            .collect::<anyhow::Result<_>>()?;
+        for join in &joins {
+            arguments.push(text(join)?);
+        }
+        consortium.authority().run(&arguments)?;
+        Ok(path)
+    };
+    let without = found("without", &["authority", "maker", "regulator"])?;
+    let altered = consortium.path("altered.json");
+    let good = fs::read_to_string(consortium.genesis_path())?;
+    fs::write(&altered, good.replace("first-light", "second-light") + " ")?;
+    let cut = consortium.path("cut.json");
+    fs::write(&cut, &good[..good.len() / 2])?;
+    // The same name with other keys.
+    let stranger = consortium.path("stranger.json");
+    let parsed = consortium.genesis()?;
+    let keys = |name: &str| -> anyhow::Result<String> {
+        let member = parsed.members.iter().find(|member| member.name.as_str() == name);
+        Ok(serde_json::to_string(&member.context("a member")?.vote_key)?)
+    };
+    let swapped = good
+        .replace(&keys("operator")?, "\"x\"")
+        .replace(&keys("maker")?, &keys("operator")?)
+        .replace("\"x\"", &keys("maker")?);
+    fs::write(&stranger, swapped)?;
+    for (what, path, words) in [
+        ("a consortium without it", &without, "`operator` is not in the genesis file"),
+        ("an altered file", &altered, "genesis file"),
+        ("half a file", &cut, "genesis file"),
+        ("its name with another's key", &stranger, "vote_key of member `operator`"),
+    ] {
+        let answer = machine.set_up(shown, &["--genesis", text(path)?])?;
+        refused(what, &answer, 1, &[words]);
+        assert!(!machine.root("var/lib/hufu/genesis.json").exists(), "{what}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_on_an_appliance_validates_and_its_devices_record() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let World { consortium, machine, .. } = &mut *world;
+    consortium.deploy_contracts()?;
+    let mut fleet = enrol::assemble(consortium, 2)?;
+    enrol::simulated(&consortium.est()?, &mut fleet, |_| ())?;
+    enrol::attested(consortium, &fleet, |_| ())?;
+    record::register(consortium, &fleet, |_| ())?;
+    record::watch(consortium, &fleet, |_| ())?;
+    let gateway = consortium.gateway("operator", "maker", "operator")?;
+    let readings = readings::load(&common::readings_file())?;
+    record::simulated(&gateway, &mut fleet, &readings, |_| ())?;
+    // The others see its votes, and it has executed what they have.
+    wait_for("the fourth validator", Duration::from_secs(60), || {
+        let status = consortium.authority().json(&["status"])?;
+        let validators = status["validators"].to_string();
+        ensure!(validators.contains("operator votes"), "{validators}");
+        let own = machine.as_ref().context("a machine")?.hufu(&["--json", "status"])?;
+        let own = own.success()?.json()?;
+        ensure!(own["ledger"]["height"] == status["ledger"]["height"], "not at one height");
+        assert_eq!(own["ledger"]["state_root"], status["ledger"]["state_root"], "a fork");
+        Ok(())
+    })?;
+    // No PIN and no code is where it should not be.
+    let machine = world.machine()?;
+    let said = machine.log()? + &fs::read_to_string(machine.root("run/hufu/state.json"))?;
+    assert!(!said.contains("panicked"), "{said}");
+    let code = world.shown.code.replace('-', "");
+    assert!(!said.contains(&code) && !said.contains(&world.shown.code), "{said}");
+    Ok(())
+}
+
+/// The node's process.
+fn node(machine: &mut Appliance) -> anyhow::Result<Pid> {
+    let owner = machine.process().id();
+    let children = fs::read_to_string(format!("/proc/{owner}/task/{owner}/children"))?;
+    let child = children.split_whitespace().next().context("the node does not run")?;
+    Pid::from_raw(child.parse()?).context("a process")
+}
+
+#[test]
+fn a_node_that_dies_is_started_again() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let machine = world.machine()?;
+    operational(machine)?;
+    let first = node(machine)?;
+    kill_process(first, Signal::KILL)?;
+    machine.wait_for("Locked", "killed by a signal")?;
+    operational(machine)?;
+    assert_ne!(node(machine)?, first);
+    // It was set up before: nothing listens.
+    assert!(!machine.block()?.join("\n").contains("Code:"));
+    Ok(())
+}
+
+#[test]
+fn a_node_that_does_not_come_back_is_failed_until_somebody_mends_it() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let metrics = world.consortium.operator().addresses.metrics;
+    let mut held = None;
+    let machine = world.while_off(&["--back-off-ms", "200"], |_| {
+        held = Some(TcpListener::bind(metrics)?);
+        Ok(())
+    })?;
+    let block = machine.wait_for("Failed", "services.metrics")?;
+    assert!(block.contains("ended 4 times") && block.contains("press Enter"), "{block}");
+    drop(held);
+    machine.press_enter()?;
+    operational(machine)
+}
+
+#[test]
+fn a_pin_that_is_wrong_locks_the_machine_and_is_tried_once() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let mut sealed = Vec::new();
+    let credential = "var/lib/hufu/credentials/hufu-pin";
+    let machine = world.while_off(&["--back-off-ms", "100"], |root| {
+        let path = root.join(credential);
+        sealed = fs::read(&path)?;
+        process::run(Command::new("sh").args([
+            "-c",
+            "printf 123456 | systemd-creds encrypt --name=hufu-pin --with-key=tpm2-absent - \"$1\"",
+            "sh",
+            text(&path)?,
+        ]))?
+        .success()?;
+        Ok(())
+    })?;
+    let block = machine.wait_for("Locked", "refused the PIN")?;
+    assert!(block.contains("exit status 4"), "{block}");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(machine.block()?.join("\n").contains("refused the PIN"));
+    assert!(node(machine).is_err(), "the PIN was tried again");
+    // A credential that does not open at all.
+    fs::write(machine.root(credential), "nonsense")?;
+    machine.press_enter()?;
+    machine.wait_for("Locked", "does not open (exit status 243")?;
+    fs::write(machine.root(credential), &sealed)?;
+    machine.press_enter()?;
+    operational(machine)
+}
+
+#[test]
+fn a_volume_that_is_not_open_is_locked_and_not_new() -> anyhow::Result<()> {
+    let consortium = Consortium::prepare(common::settings(0)?)?;
+    let arguments =
+        vec!["--sealed-volume".to_owned(), text(&consortium.settings.directory)?.to_owned()];
+    let mut machine = consortium.start_appliance("sealed", &Machine { arguments })?;
+    let block = machine.wait_for("Locked", "is not open")?;
+    assert!(!block.contains("Code:"), "{block}");
+    assert!(!machine.root("var").exists());
+    machine.switch_off()
+}
+
+#[test]
+fn what_the_operator_gets_wrong_is_told_and_leaves_nothing() -> anyhow::Result<()> {
+    let consortium = Consortium::prepare(common::settings(0)?)?;
+    let mut machine = consortium.start_appliance("wrong", &Machine::default())?;
+    let shown = machine.shown()?;
+    let good = configuration(&consortium, &machine)?;
+    let content = fs::read_to_string(&good)?;
+    let bad = consortium.path("bad.toml");
+    let cases = [
+        ("an unknown key", "workers", "workesr", 2, vec!["line ", "`workesr`"]),
+        ("another data directory", "hufu/data", "hufu/dat", 1, vec!["paths.data", "must be"]),
+        ("no such module", "libsofthsm2.so", "libnothing.so", 1, vec!["libnothing.so"]),
+    ];
+    for (what, from, to, status, words) in cases {
+        fs::write(&bad, content.replacen(from, to, 1))?;
+        let arguments = [&["--config", text(&bad)?], &WITNESSES[..]].concat();
+        refused(what, &machine.set_up(&shown, &arguments)?, status, &words);
+        assert!(!machine.root("var/lib/hufu/hufu.toml").exists(), "{what}");
+    }
+    let alone = ["--config", text(&good)?, "--witness", "Li Wei"];
+    refused("one witness", &machine.set_up(&shown, &alone)?, 1, &["witnesses", "2 to 16"]);
+    let early = ["--chain", text(&good)?];
+    refused("too early", &machine.set_up(&shown, &early)?, 1, &["genesis file comes before"]);
+
+    // Somebody in between has another certificate.
+    let other = Shown { fingerprint: shown.fingerprint.replace('A', "B"), ..shown.clone() };
+    let answer = machine.set_up(&other, &[])?;
+    refused("another fingerprint", &answer, 1, &[&shown.fingerprint, "Nothing was sent"]);
+    let none = Shown { fingerprint: "AB:CD".to_owned(), ..shown.clone() };
+    refused("half a fingerprint", &machine.set_up(&none, &[])?, 2, &["64 hexadecimal digits"]);
+
+    let wrong = Shown { code: "AAAA-AAAA".to_owned(), ..shown.clone() };
+    refused("a wrong code", &machine.set_up(&wrong, &[])?, 1, &["wrong codes left: 2"]);
+    refused("a wrong code", &machine.set_up(&wrong, &[])?, 1, &["wrong codes left: 1"]);
+    refused("a third wrong code", &machine.set_up(&wrong, &[])?, 1, &["press Enter"]);
+    machine.wait_for("Unprovisioned", "closed after three wrong codes")?;
+    refused("the right code", &machine.set_up(&shown, &[])?, 3, &["does not answer"]);
+    machine.press_enter()?;
+    let again = machine.shown()?;
+    assert_ne!(again.code, shown.code);
+    assert_eq!(again.fingerprint, shown.fingerprint);
+    let answer = machine.set_up(&again, &[])?.success()?.json()?;
+    assert_eq!(answer["missing"][0], "ceremony");
+    machine.switch_off()
+}
+
+#[test]
+fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let (shown, config) = (world.shown.clone(), world.config.clone());
+    let machine = world.while_off(&[], |_| Ok(()))?;
+    operational(machine)?;
+    let here = Shown { address: machine.setup.to_string(), ..shown };
+    let arguments = [&["--config", text(&config)?], &WITNESSES[..]].concat();
+    refused("setup again", &machine.set_up(&here, &arguments)?, 3, &["does not answer"]);
+    assert!(!machine.console()?.contains("Code:"));
+    Ok(())
+}
