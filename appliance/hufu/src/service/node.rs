@@ -1,6 +1,7 @@
 //! What the parts of a running node share.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const RECEIPT: Duration = Duration::from_secs(10);
 pub struct Node {
     /// Its configuration.
     pub config: Config,
+    /// Where the process answers that owns the machine, on an appliance.
+    pub machine: PathBuf,
     /// The consortium.
     pub genesis: Genesis,
     /// Its ledger.
@@ -216,7 +219,7 @@ impl Node {
         let filter = member.map(|name| format!("WHERE owner = '{name}'")).unwrap_or_default();
         let sql = format!(
             "SELECT serial, status, profile, owner, subject FROM ledger.certificates {filter} \
-             ORDER BY recorded_height DESC, serial LIMIT {}",
+             ORDER BY recorded DESC, serial LIMIT {}",
             limit.min(1000)
         );
         let answer = self.query(sql, None).await?;
