@@ -184,7 +184,7 @@ pub(super) fn flush_stale(context: &mut Context) -> Result<(), DeviceError> {
 
 /// Lists handles in use from `first` on, within its range (TPM 2.0 Part 3
 /// §30.2).
-fn handles(context: &mut Context, first: u32) -> Result<Vec<u32>, DeviceError> {
+pub(super) fn handles(context: &mut Context, first: u32) -> Result<Vec<u32>, DeviceError> {
     let (data, _more) = context
         .execute_without_session(|context| {
             context.get_capability(CapabilityType::Handles, first, MAX_HANDLES)

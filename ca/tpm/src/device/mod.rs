@@ -15,6 +15,7 @@
 //! TPM serves one connection at a time; others wait. All calls block: TPMs take
 //! milliseconds to signature, some hundred.
 
+mod counter;
 mod endorsement;
 mod error;
 mod templates;
@@ -39,6 +40,7 @@ use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 use zeroize::Zeroizing;
 
+pub use self::counter::Counter;
 use self::endorsement::{EndorsementKey, flush, flush_stale, parse};
 use self::error::tpm;
 pub use self::error::{DeviceCsrError, DeviceError};
