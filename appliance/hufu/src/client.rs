@@ -37,6 +37,8 @@ enum Target {
 /// One kept-alive connection; a broken one is made anew.
 pub struct Client {
     target: Target,
+    /// Before every path.
+    prefix: &'static str,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
@@ -61,12 +63,22 @@ impl Client {
         );
         let host = uri.host().with_context(|| format!("`{url}` names no host"))?.to_owned();
         let port = uri.port_u16().unwrap_or(443);
-        Ok(Self { target: Target::Tls { host, port, config }, connection: Mutex::new(None) })
+        Ok(Self {
+            target: Target::Tls { host, port, config },
+            prefix: "",
+            connection: Mutex::new(None),
+        })
     }
 
     /// A client of the node that keeps its data where `socket` is.
     pub fn admin(socket: &Path) -> Self {
-        Self { target: Target::Socket(socket.to_owned()), connection: Mutex::new(None) }
+        Self { target: Target::Socket(socket.to_owned()), prefix: "", connection: Mutex::new(None) }
+    }
+
+    /// The same, for paths under `prefix`.
+    #[must_use]
+    pub fn under(self, prefix: &'static str) -> Self {
+        Self { prefix, ..self }
     }
 
     /// Sends one request. A request that fails on a kept-alive connection
@@ -83,6 +95,7 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> anyhow::Result<Answer> {
         let body = body.into();
+        let uri = format!("{}{path}", self.prefix);
         let mut connection = self.connection.lock().await;
         let exchange = async {
             let reused = connection.as_ref().is_some_and(|one| one.is_ready());
@@ -96,7 +109,7 @@ impl Client {
                 };
                 let mut request = Request::builder()
                     .method(method.clone())
-                    .uri(path)
+                    .uri(&uri)
                     .header(header::HOST, self.host());
                 for (name, value) in headers {
                     request = request.header(name, *value);

@@ -3,6 +3,7 @@
 //! This is the only crate that reads configuration and that knows all the
 //! others.
 
+mod access;
 mod appliance;
 mod authority;
 mod bundle;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::access::Access;
 use crate::cli::{Appliance, Cli, Command, Policy, ReportCommand};
 use crate::config::Config;
 use crate::output::{Ending, Exit};
@@ -58,7 +60,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
         Command::Appliance(Appliance::Run(options)) => appliance::run(options, &root),
-        Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd),
+        Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd, &root),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());
@@ -72,24 +74,23 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             command::policy::check(&directory, &requires, against.as_deref(), json)
         }
         command => {
+            let access = Access { config: file, appliance, pin_fd, root };
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
                 match command {
-                    Command::Setup(setup) => {
-                        command::setup::run(setup, &file, appliance.as_deref(), pin_fd, json).await
-                    }
-                    Command::Status => command::node::status(&file, json).await,
-                    Command::Org(org) => command::org::run(org, &file, json).await,
-                    Command::Device(device) => {
-                        command::device::run(*device, &file, pin_fd, json).await
-                    }
-                    Command::Cert(cert) => command::cert::run(cert, &file, json).await,
-                    Command::Policy(policy) => command::policy::run(policy, &file, json).await,
+                    Command::Setup(setup) => command::setup::run(setup, &access, json).await,
+                    Command::Status => command::node::status(&access, json).await,
+                    Command::Org(org) => command::org::run(org, &access, json).await,
+                    Command::Device(device) => command::device::run(*device, &access, json).await,
+                    Command::Cert(cert) => command::cert::run(cert, &access, json).await,
+                    Command::Policy(policy) => command::policy::run(policy, &access, json).await,
                     Command::Report(ReportCommand::Run(report)) => {
-                        command::report::run(report, &file, pin_fd, json).await
+                        command::report::run(report, &access.config, pin_fd, json).await
                     }
-                    Command::Query(query) => command::node::query(query, &file, json).await,
-                    Command::Ledger(ledger) => command::node::ledger(ledger, &file, json).await,
-                    Command::Bench(bench) => command::bench::run(bench, &file, pin_fd, json).await,
+                    Command::Query(query) => command::node::query(query, &access, json).await,
+                    Command::Ledger(ledger) => command::node::ledger(ledger, &access, json).await,
+                    Command::Bench(bench) => {
+                        command::bench::run(bench, &access.config, pin_fd, json).await
+                    }
                     Command::Init(_)
                     | Command::Appliance(_)
                     | Command::Serve { .. }

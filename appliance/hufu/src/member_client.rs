@@ -1,9 +1,8 @@
 //! A client of a service that authenticates with the node key in this member's
 //! token.
 
-use std::path::Path;
-
 use anyhow::Context as _;
+use rustls::RootCertStore;
 
 use crate::client::Client;
 use crate::config::Config;
@@ -11,8 +10,7 @@ use crate::keyring::{self, label};
 use crate::pin;
 use crate::tls;
 
-/// A client of the service at `url`, whose certificate must chain to the root
-/// in `ca`.
+/// A client of the service at `url`, whose certificate must chain to `roots`.
 ///
 /// # Errors
 /// What stands in the way, with the remedy.
@@ -20,9 +18,8 @@ pub fn connect(
     config: &Config,
     pin_fd: Option<u32>,
     url: &str,
-    ca: &Path,
+    roots: RootCertStore,
 ) -> anyhow::Result<Client> {
-    let roots = tls::roots(tls::certificates(ca)?)?;
     let chain = tls::certificates(&config.tls_chain()).context(
         "this node has no TLS certificate yet; `hufu cert install` installs the one that the \
          authority issued for tls.csr",

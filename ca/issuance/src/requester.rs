@@ -33,11 +33,14 @@ pub enum Role {
     RegistrationAuthority,
     /// Reads and reports on behalf of a regulator.
     Regulator,
+    /// Acts for a member on its own node, from afar.
+    Administrator,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 3] = [Self::Operator, Self::RegistrationAuthority, Self::Regulator];
+    pub const ALL: [Role; 4] =
+        [Self::Operator, Self::RegistrationAuthority, Self::Regulator, Self::Administrator];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Role {
             Self::Operator => "operator",
             Self::RegistrationAuthority => "registration-authority",
             Self::Regulator => "regulator",
+            Self::Administrator => "administrator",
         }
     }
 
@@ -54,6 +58,7 @@ impl Role {
             Self::Operator => "urn:hufu:role:operator",
             Self::RegistrationAuthority => "urn:hufu:role:registration-authority",
             Self::Regulator => "urn:hufu:role:regulator",
+            Self::Administrator => "urn:hufu:role:administrator",
         }
     }
 }

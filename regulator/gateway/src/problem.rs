@@ -15,6 +15,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("anonymous", 401, "A client certificate of a member is needed"),
     ("certificate-refused", 403, "The client certificate is not accepted"),
+    ("not-an-administrator", 403, "Only an administrator of this member may do this"),
     ("not-anchored", 409, "No final header commits to this height yet"),
     ("not-a-regulator", 403, "Only a regulator may do this"),
     ("not-found", 404, "There is no such thing"),

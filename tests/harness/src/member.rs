@@ -242,6 +242,22 @@ metrics = "{metrics}"
         command
     }
 
+    /// A workstation of this member beside its node, in `directory`: a token and
+    /// a configuration of its own, whose certificate request is for a client.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn workstation(&self, directory: PathBuf) -> anyhow::Result<Self> {
+        let (role, addresses) = (self.role, self.addresses.clone());
+        let workstation = Self::create(role, addresses, directory, &self.hufu)?;
+        let node = fs::read_to_string(self.config()).context("the node's configuration")?;
+        let quoted = |member: &Self| format!("{:?}", member.directory.join("data"));
+        let services = node.find("[services]").context("no [services]")?;
+        let content = node[..services].replace(&quoted(self), &quoted(&workstation));
+        fs::write(workstation.config(), content + "[services]\nnames = []\n")?;
+        Ok(workstation)
+    }
+
     /// Runs `hufu` to its end.
     ///
     /// # Errors

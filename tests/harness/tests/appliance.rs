@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hufu_harness::appliance::{Appliance, Machine, Shown};
+use hufu_harness::http::Http;
 use hufu_harness::inspect::text;
 use hufu_harness::job::{enrol, record};
 use hufu_harness::process::{self, Answer, wait_for};
-use hufu_harness::{Consortium, readings};
+use hufu_harness::{Consortium, Member, readings};
 use rustix::process::{Pid, Signal, kill_process};
 
 const WITNESSES: [&str; 4] = ["--witness", "Li Wei", "--witness", "Ana Silva"];
@@ -321,6 +322,61 @@ fn a_pin_that_is_wrong_locks_the_machine_and_is_tried_once() -> anyhow::Result<(
     fs::write(machine.root(credential), &sealed)?;
     machine.press_enter()?;
     operational(machine)
+}
+
+/// A workstation of `member` whose certificate has `role`.
+fn workstation(consortium: &Consortium, member: &str, role: &str) -> anyhow::Result<Member> {
+    let directory = consortium.path(&format!("{member}-{role}-workstation"));
+    let workstation = consortium.member(member)?.workstation(directory)?;
+    workstation.run(&["init", "--so-pin-fd", "4"])?;
+    let (csr, chain) = (workstation.data("tls.csr"), workstation.data("tls.pem"));
+    consortium.issue("operator-client", member, &["--role", role], &csr, &chain)?;
+    Ok(workstation)
+}
+
+#[test]
+fn an_administrator_works_from_afar_and_nobody_else_does() -> anyhow::Result<()> {
+    let mut world = world()?;
+    operational(world.machine()?)?;
+    let consortium = &world.consortium;
+    let url = consortium.operator().gateway_url();
+    let administrator = workstation(consortium, "operator", "administrator")?;
+    let status = administrator.json(&["--appliance", &url, "status"])?;
+    assert_eq!(status["member"], "operator", "{status}");
+    assert_eq!(status["machine"]["state"], "operational", "{status}");
+    assert_eq!(status["machine"]["missing"].as_array().map(Vec::len), Some(0), "{status}");
+    let here = consortium.operator().addresses.gateway.to_string();
+    let query = ["--appliance", &here, "query", "SELECT count(*) FROM ledger.certificates"];
+    let answer = administrator.json(&query)?;
+    ensure!(answer["rows"][0][0].as_u64() > Some(0), "{answer}");
+    administrator.run(&["--appliance", &url, "policy", "list"])?;
+    let list = administrator.json(&["--appliance", &url, "cert", "list", "--limit", "1"])?;
+    assert_eq!(list[0]["profile"], "operator-client", "the newest: {list}");
+    // A renewed certificate is installed without anybody at the machine.
+    let chain = consortium.operator().directory.join("tls.pem");
+    administrator.run(&["--appliance", &url, "cert", "install", "--chain", text(&chain)?])?;
+    let machine = world.machine.as_ref().context("a machine")?;
+    assert!(machine.log()?.contains("\"message\":\"administration\""));
+
+    // A node that is on no appliance says so of its machine.
+    let maker = workstation(consortium, "maker", "administrator")?;
+    let own = consortium.maker().gateway_url();
+    let status = maker.json(&["--appliance", &own, "status"])?;
+    assert!(status.get("machine").is_none() && status["member"] == "maker", "{status}");
+
+    let operator = workstation(consortium, "operator", "operator")?;
+    let words = ["role `administrator`"];
+    for (what, who) in [("another member's administrator", &maker), ("an operator", &operator)] {
+        let answer = process::run(&mut who.hufu(&["--appliance", &url, "status"]))?;
+        refused(what, &answer, 1, &words);
+    }
+    let http = Http::tls(&consortium.root_pem()?, None)?;
+    for path in ["status", "tls", "machine/v1/state", "nothing"] {
+        let answer = http.get(&format!("{url}/admin/{path}"))?;
+        assert_eq!(answer.status, 401, "{path}: {}", answer.text());
+    }
+    assert!(machine.log()?.contains("administration refused"));
+    Ok(())
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,7 @@ use crate::service::health::now_ms;
 use crate::service::listen;
 
 pub use self::endpoint::fingerprint;
+pub use self::state::utc;
 pub use self::vault::Seal;
 
 /// How often the machine is looked at.
@@ -66,6 +67,16 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 /// Names the configuration of SoftHSM2, which is read once in a process.
 const SOFTHSM: &str = "SOFTHSM2_CONF";
+
+/// Where the machine's state is under `root`.
+pub fn state_file(root: &Path) -> PathBuf {
+    Site::new(root, None).state_file()
+}
+
+/// Where the machine answers its node under `root`.
+pub fn socket_path(root: &Path) -> PathBuf {
+    Site::new(root, None).socket()
+}
 
 /// Runs until it is told to stop.
 ///

@@ -82,6 +82,11 @@ impl Site {
         Self { root: root.to_owned(), account }
     }
 
+    /// What stands for `/`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn state(&self, name: &str) -> PathBuf {
         self.root.join("var/lib/hufu").join(name)
     }

@@ -247,7 +247,12 @@ impl Own {
 /// `hufu` as the node's user, with the node's configuration and token.
 pub fn as_node(site: &Site, program: PathBuf) -> tokio::process::Command {
     let mut command = spawn::command(program);
-    command.arg("--config").arg(site.config()).env("SOFTHSM2_CONF", site.softhsm());
+    command
+        .arg("--root")
+        .arg(site.root())
+        .arg("--config")
+        .arg(site.config())
+        .env("SOFTHSM2_CONF", site.softhsm());
     if let Some(account) = site.account {
         command.uid(account.user).gid(account.group);
     }

@@ -46,6 +46,8 @@ Examples:
 /// `hufu status`.
 pub const STATUS: &str = "\
 Examples:
+  # An appliance, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 status
   hufu --config node.toml status
   hufu --config node.toml --json status | jq .ledger.height";
 

@@ -1,15 +1,12 @@
 //! `hufu cert`: certificates, through the running node.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::access::Access;
 use crate::cli::{Cert, Reason};
-use crate::client::Client;
-use crate::config::Config;
 use crate::files;
 use crate::output;
 
@@ -23,8 +20,8 @@ struct Issued {
 ///
 /// # Errors
 /// When the node does not answer or refuses.
-pub async fn run(command: Cert, config: &Path, json: bool) -> anyhow::Result<()> {
-    let admin = Client::admin(&Config::load(config)?.admin_socket());
+pub async fn run(command: Cert, access: &Access, json: bool) -> anyhow::Result<()> {
+    let admin = access.connect()?;
     match command {
         Cert::Issue { profile, member, roles, csr, out } => {
             let csr = std::fs::read_to_string(&csr)

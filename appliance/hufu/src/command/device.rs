@@ -15,6 +15,7 @@ use hufu_tpm::exchange::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::bundle;
 use crate::cli::{Device, Enroll, Send, Token};
 use crate::client::Client;
@@ -35,16 +36,13 @@ const CHAIN: &str = "device.pem";
 ///
 /// # Errors
 /// What stands in the way, with the remedy.
-pub async fn run(
-    command: Device,
-    config: &Path,
-    pin_fd: Option<u32>,
-    json: bool,
-) -> anyhow::Result<()> {
+pub async fn run(command: Device, access: &Access, json: bool) -> anyhow::Result<()> {
     match command {
-        Device::Enroll(arguments) => enroll(arguments, &Config::load(config)?, pin_fd, json).await,
+        Device::Enroll(arguments) => {
+            enroll(arguments, &Config::load(&access.config)?, access.pin_fd, json).await
+        }
         Device::Send(arguments) => send(arguments, json).await,
-        Device::Token(arguments) => token(arguments, &Config::load(config)?, json).await,
+        Device::Token(arguments) => token(arguments, access, json).await,
     }
 }
 
@@ -60,9 +58,10 @@ struct NewToken {
     expires: String,
 }
 
-async fn token(arguments: Token, config: &Config, json: bool) -> anyhow::Result<()> {
+async fn token(arguments: Token, access: &Access, json: bool) -> anyhow::Result<()> {
     let Token { profile, owner, device_id, keys, valid_for } = arguments;
-    let token: NewToken = Client::admin(&config.admin_socket())
+    let token: NewToken = access
+        .connect()?
         .post(
             "/enrolment-tokens",
             &serde_json::json!({
@@ -106,7 +105,8 @@ async fn enroll(
         Some(path) => tls::certificates(path)?.iter().map(|one| one.to_vec()).collect(),
         None => Vec::new(),
     };
-    let client = member_client::connect(config, pin_fd, &arguments.est, &arguments.ca)?;
+    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
+    let client = member_client::connect(config, pin_fd, &arguments.est, roots)?;
 
     let challenge: ChallengeResponse =
         client.post(CHALLENGE_PATH, &tpm.challenge_request(&between)).await.context("challenge")?;

@@ -1,33 +1,56 @@
 //! `hufu status`, `query` and `ledger`: questions to the running node.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use http::Method;
 use hufu_proof::Outcome;
 use serde_json::{Value, json};
 
+use crate::access::Access;
+use crate::appliance::utc;
 use crate::cli::{Ledger, Query, parse_parameter};
 use crate::client::Client;
-use crate::config::Config;
 use crate::files;
 use crate::output::{self, no};
 
-fn admin(config: &Path) -> anyhow::Result<Client> {
-    Ok(Client::admin(&Config::load(config)?.admin_socket()))
-}
-
-/// `hufu status`.
+/// `hufu status`: the node, and on an appliance the machine, which also answers
+/// when the node does not.
 ///
 /// # Errors
-/// When the node does not answer.
-pub async fn status(config: &Path, json: bool) -> anyhow::Result<()> {
-    let status: Value = admin(config)?.get("/status").await?;
+/// When neither answers.
+pub async fn status(access: &Access, json: bool) -> anyhow::Result<()> {
+    let (node, machine) = match access.appliance {
+        Some(_) => {
+            let client = access.connect()?;
+            let node = client.get::<Value>("/status").await?;
+            (Ok(node), machine_of(&client).await?)
+        }
+        None => {
+            let node = async { access.connect()?.get::<Value>("/status").await }.await;
+            (node, access.machine().await?)
+        }
+    };
+    let mut status = match (node, &machine) {
+        (Err(error), None) => return Err(error),
+        (node, _) => node.unwrap_or_else(|_| json!({})),
+    };
+    if let (Some(machine), Value::Object(members)) = (machine, &mut status) {
+        members.insert("machine".to_owned(), machine);
+    }
     output::print(json, &status, |status| {
         let mut text = String::new();
         lines(status, 0, &mut text);
         text
     })
+}
+
+/// How the machine of a node is; `None` where nobody owns it.
+async fn machine_of(client: &Client) -> anyhow::Result<Option<Value>> {
+    let answer = client.send(Method::GET, "/machine/v1/state", &[], "").await?;
+    if !answer.status.is_success() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&answer.body)?))
 }
 
 /// Nested members, indented.
@@ -40,6 +63,10 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
             Value::Object(_) => {
                 *text += &format!("{indent}{name}:\n");
                 lines(value, depth + 1, text);
+            }
+            Value::Number(milliseconds) if name == "since_ms" => {
+                let since = milliseconds.as_u64().map(utc).unwrap_or_default();
+                *text += &format!("{indent}since: {since}\n");
             }
             Value::String(said) => *text += &format!("{indent}{name}: {said}\n"),
             Value::Array(items) => {
@@ -58,9 +85,9 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 ///
 /// # Errors
 /// When the node does not answer or refuses the query.
-pub async fn query(query: Query, config: &Path, json: bool) -> anyhow::Result<()> {
-    let answer: Value =
-        admin(config)?.post("/query", &json!({ "sql": query.sql, "as_of": query.as_of })).await?;
+pub async fn query(query: Query, access: &Access, json: bool) -> anyhow::Result<()> {
+    let question = json!({ "sql": query.sql, "as_of": query.as_of });
+    let answer: Value = access.connect()?.post("/query", &question).await?;
     output::print(json, &answer, |answer| {
         let cell = |value: &Value| match value {
             Value::Null => String::new(),
@@ -89,8 +116,8 @@ pub async fn query(query: Query, config: &Path, json: bool) -> anyhow::Result<()
 /// # Errors
 /// When the node does not answer; [`crate::output::Exit::No`] when the ledger
 /// refuses a transaction.
-pub async fn ledger(command: Ledger, config: &Path, json: bool) -> anyhow::Result<()> {
-    let admin = admin(config)?;
+pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Result<()> {
+    let admin = access.connect()?;
     match command {
         Ledger::Invoke { contract, action, asset, params } => {
             let mut named = BTreeMap::new();

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use hufu_proof::Genesis;
 use serde::Serialize;
 
+use crate::access::Access;
 use crate::cli::Org;
-use crate::client::Client;
-use crate::config::{self, Config};
+use crate::config;
 use crate::files;
 use crate::join::{self, JoinRequest};
 use crate::output;
@@ -25,7 +25,7 @@ struct Shown<'a> {
 ///
 /// # Errors
 /// What stands in the way, with the remedy.
-pub async fn run(command: Org, config: &Path, json: bool) -> anyhow::Result<()> {
+pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()> {
     match command {
         Org::Found { consortium, approvals, created_ms, out, requests } => {
             let mut joins = Vec::new();
@@ -42,9 +42,7 @@ pub async fn run(command: Org, config: &Path, json: bool) -> anyhow::Result<()> 
         }
         Org::Show { genesis } => show(json, &config::read_genesis(&genesis)?, None),
         Org::Members => {
-            let config = Config::load(config)?;
-            let members: serde_json::Value =
-                Client::admin(&config.admin_socket()).get("/members").await?;
+            let members: serde_json::Value = access.connect()?.get("/members").await?;
             output::print(json, &members, |members| {
                 let text = |row: &serde_json::Value, key: &str| match row.get(key) {
                     Some(serde_json::Value::String(text)) => text.clone(),

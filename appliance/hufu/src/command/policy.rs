@@ -9,10 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use hufu_contract::{MAX_FILE, MAX_FILES, Sources};
 use serde_json::{Value, json};
 
+use crate::access::Access;
 use crate::cli::Policy;
-use crate::client::Client;
 use crate::command::node::submitted;
-use crate::config::Config;
 use crate::output::{self, no};
 
 /// `hufu policy check`, which needs no node.
@@ -55,8 +54,8 @@ pub fn check(
 ///
 /// # Errors
 /// When the node does not answer or the ledger refuses.
-pub async fn run(command: Policy, config: &Path, json: bool) -> anyhow::Result<()> {
-    let admin = Client::admin(&Config::load(config)?.admin_socket());
+pub async fn run(command: Policy, access: &Access, json: bool) -> anyhow::Result<()> {
+    let admin = access.connect()?;
     match command {
         Policy::Check { directory, requires, against } => {
             check(&directory, &requires, against.as_deref(), json)

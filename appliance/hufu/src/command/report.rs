@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::files;
 use crate::member_client;
 use crate::output;
+use crate::tls;
 
 /// Runs `hufu report run`.
 ///
@@ -25,7 +26,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = Config::load(config)?;
     let genesis = config.genesis()?;
-    let client = member_client::connect(&config, pin_fd, &arguments.gateway, &arguments.ca)?;
+    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
+    let client = member_client::connect(&config, pin_fd, &arguments.gateway, roots)?;
     let mut parameters: BTreeMap<Name, BTreeMap<Name, String>> = BTreeMap::new();
     for text in &arguments.params {
         let (control, rest) = text

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::access::Access;
 use crate::cli::Setup;
 use crate::client::{Answer, Client};
 use crate::config;
@@ -60,18 +61,15 @@ impl Progress {
 ///
 /// # Errors
 /// When the appliance is another one, does not answer, or refuses.
-pub async fn run(
-    arguments: Setup,
-    config: &Path,
-    appliance: Option<&str>,
-    pin_fd: Option<u32>,
-    json: bool,
-) -> anyhow::Result<()> {
-    let address = appliance.context("give the address that the console shows: --appliance HOST")?;
+pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Result<()> {
+    let address = access
+        .appliance
+        .as_deref()
+        .context("give the address that the console shows: --appliance HOST")?;
     // Read before anything is sent.
     let ceremony = match arguments.witnesses.as_slice() {
         [] => None,
-        witnesses => Some(ceremony_request(config, witnesses, pin_fd)?),
+        witnesses => Some(ceremony_request(&access.config, witnesses, access.pin_fd)?),
     };
     let genesis = arguments
         .genesis

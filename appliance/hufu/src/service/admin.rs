@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::bundle;
 use crate::readings;
 use crate::service::authority::{IssueRequest, TokenRequest};
+use crate::service::machine;
 use crate::service::node::Node;
 
 /// Largest request, in bytes: a contract package in base64.
@@ -43,6 +44,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/certificates/{serial}/bundle", get(certificate_bundle))
         .route("/enrolment-tokens", post(enrolment_token))
         .route("/tls", post(install))
+        .route("/machine/{*path}", any(machine::forward))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(node)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_contract::{Contract, Principal, World as _};
@@ -22,6 +22,7 @@ use hufu_proof::{
     Transaction,
 };
 
+use crate::service::admin;
 use crate::service::health::now_ms;
 use crate::service::listen::ShownCertificate;
 use crate::service::node::Node;
@@ -43,9 +44,45 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>) -> anyhow::Result<Router
         Metrics::default(),
         GatewayLimits { patience: PATIENCE, ..GatewayLimits::default() },
     );
+    let administration = admin::router(node.clone())
+        .layer(middleware::from_fn_with_state(node.clone(), administrators));
     Ok(hufu_gateway::router(Arc::new(gateway))
+        .nest("/admin", administration)
         .layer(middleware::from_fn_with_state(node, identify)))
 }
+
+/// Lets in who administers this member's node: its certificate is of this
+/// member and says so. Whoever gets through acts for the member, as somebody at
+/// the admin socket does.
+async fn administrators(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let Some(problem) = extensions.get::<ApiProblem>() {
+        return problem.clone().into_response();
+    }
+    let Some((caller, Roles(roles))) = extensions.get::<Caller>().zip(extensions.get::<Roles>())
+    else {
+        let detail = "connect with a client certificate of an administrator";
+        return ApiProblem::new("anonymous", detail).into_response();
+    };
+    let own = &node.config.member.name;
+    let (method, path) = (request.method(), request.uri().path());
+    if caller.member != *own || !roles.contains(&hufu_ca::Role::Administrator) {
+        tracing::warn!(
+            member = %caller.member, subject = %caller.subject, %method, path,
+            "administration refused"
+        );
+        let detail = format!(
+            "ask with a client certificate of member `{own}` that has the role `administrator`"
+        );
+        return ApiProblem::new("not-an-administrator", detail).into_response();
+    }
+    tracing::info!(subject = %caller.subject, %method, path, "administration");
+    next.run(request).await
+}
+
+/// What the certificate says that its holder may do.
+#[derive(Clone)]
+struct Roles(Vec<hufu_ca::Role>);
 
 /// Puts the certificate that TLS saw where EST looks for it.
 pub fn with_peer_certificate(router: Router) -> Router {
@@ -64,8 +101,9 @@ async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Nex
     let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
     if let Some(der) = shown {
         match caller(&node, &der) {
-            Ok(caller) => {
+            Ok((caller, roles)) => {
                 request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(roles);
             }
             Err(problem) => {
                 tracing::warn!(?problem, "client certificate refused");
@@ -76,7 +114,7 @@ async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Nex
     next.run(request).await
 }
 
-fn caller(node: &Node, der: &[u8]) -> Result<Caller, ApiProblem> {
+fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
     let refused = |why: String| ApiProblem::new("certificate-refused", why);
     let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
     let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
@@ -109,15 +147,17 @@ fn caller(node: &Node, der: &[u8]) -> Result<Caller, ApiProblem> {
     };
     // Not everyone at a regulator supervises.
     let named = hufu_ca::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
-    if !named.is_some_and(|(_, roles)| roles.contains(&hufu_ca::Role::Regulator)) {
+    let roles = named.map(|(_, roles)| roles).unwrap_or_default();
+    if !roles.contains(&hufu_ca::Role::Regulator) {
         kinds.remove("regulator");
     }
-    Ok(Caller {
+    let caller = Caller {
         member: record.owner,
         kinds,
         subject: record.subject,
         identity: Some(record.identity),
-    })
+    };
+    Ok((caller, Roles(roles)))
 }
 
 /// [`LedgerAccess`] over a node.

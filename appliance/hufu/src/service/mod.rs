@@ -10,12 +10,13 @@ pub mod gateway;
 pub mod health;
 pub mod issuance;
 pub mod listen;
+pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod submit;
 pub mod supervision;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::appliance;
 use crate::config::Config;
 use crate::keyring::{self, TokenSigner, label};
 use crate::output;
@@ -46,7 +48,12 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What keeps it from starting or going on.
-pub fn run(config: &Path, with_parent: bool, pin_fd: Option<u32>) -> anyhow::Result<()> {
+pub fn run(
+    config: &Path,
+    with_parent: bool,
+    pin_fd: Option<u32>,
+    root: &Path,
+) -> anyhow::Result<()> {
     if with_parent {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .context("the end of the process that started this one")?;
@@ -57,7 +64,7 @@ pub fn run(config: &Path, with_parent: bool, pin_fd: Option<u32>) -> anyhow::Res
             .worker_threads(4)
             .enable_all()
             .build()?
-            .block_on(serve(config, pin))
+            .block_on(serve(config, pin, appliance::socket_path(root)))
     });
     if let Err(error) = &served {
         // What the service manager then shows of the unit.
@@ -67,7 +74,7 @@ pub fn run(config: &Path, with_parent: bool, pin_fd: Option<u32>) -> anyhow::Res
     served
 }
 
-async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
+async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let genesis = config.genesis()?;
@@ -118,6 +125,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin) -> anyhow::Result<()> {
         certified: watch::Sender::new(false),
         authority: OnceLock::new(),
         health: health.clone(),
+        machine: machine_socket,
         config,
         genesis,
         ledger,

@@ -107,6 +107,8 @@ impl Issuance {
                         Role::Operator => Requesters::Operator,
                         Role::RegistrationAuthority => Requesters::RegistrationAuthority,
                         Role::Regulator => Requesters::Regulator,
+                        // It is for the member's own node.
+                        Role::Administrator => return false,
                     };
                     profile.requesters.contains(&requesters)
                 });
