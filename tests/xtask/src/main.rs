@@ -1,11 +1,12 @@
 //! `cargo xtask`: what a newcomer and CI run.
 //!
-//! It has no dependencies, so that it is there in seconds, and it does nothing
+//! It has few dependencies, so that it is there in seconds, and it does nothing
 //! that cannot be done by hand: every command it runs is printed first.
 
 mod command;
 mod demo;
 mod fuzz;
+mod image;
 mod packages;
 mod test;
 mod tools;
@@ -19,7 +20,8 @@ cargo xtask <command>
                                     the options are those of `hufu-demo` (see `demo --help`)
   test [--only STEP,STEP...] [--skip STEP,STEP...] [--list]
                                     install what is missing and run every check; what CI runs
-  install [--for demo|test]         install the Debian packages that demo or test need
+  image build|run|test [...]        the appliance's image (see `image help`)
+  install [--for demo|image|test]   install the Debian packages that demo or test need
   help                              this text
 
 Environment: CARGO_TARGET_DIR is honoured; tools that are not Debian packages go to
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref() {
         Some("demo") => demo::run(&rest),
         Some("test") => test::run(&rest),
+        Some("image") => image::run(&rest),
         Some("install") => install(&rest),
         Some("help" | "--help" | "-h") | None => {
             print!("{USAGE}");
@@ -54,10 +57,11 @@ fn install(arguments: &[String]) -> Result<ExitCode, String> {
         [] => packages::Purpose::Test,
         [flag, purpose] if flag == "--for" => match purpose.as_str() {
             "demo" => packages::Purpose::Demo,
+            "image" => packages::Purpose::Image,
             "test" => packages::Purpose::Test,
-            other => return Err(format!("--for takes demo or test, not `{other}`")),
+            other => return Err(format!("--for takes demo, image or test, not `{other}`")),
         },
-        _ => return Err("install takes only --for demo or --for test".to_owned()),
+        _ => return Err("install takes only --for demo, --for image or --for test".to_owned()),
     };
     packages::install(purpose)?;
     Ok(ExitCode::SUCCESS)

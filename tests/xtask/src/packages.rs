@@ -9,22 +9,35 @@ use crate::command;
 pub enum Purpose {
     /// Build and demonstrate.
     Demo,
-    /// That, and the tests.
+    /// Build the program and the image.
+    Image,
+    /// All of that, and the tests.
     Test,
 }
 
 struct Package {
     name: &'static str,
     why: &'static str,
-    only_for_tests: bool,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Always,
+    ForImage,
+    ForTests,
 }
 
 const fn always(name: &'static str, why: &'static str) -> Package {
-    Package { name, why, only_for_tests: false }
+    Package { name, why, wanted: Wanted::Always }
+}
+
+const fn for_image(name: &'static str, why: &'static str) -> Package {
+    Package { name, why, wanted: Wanted::ForImage }
 }
 
 const fn for_tests(name: &'static str, why: &'static str) -> Package {
-    Package { name, why, only_for_tests: true }
+    Package { name, why, wanted: Wanted::ForTests }
 }
 
 const PACKAGES: &[Package] = &[
@@ -39,6 +52,7 @@ const PACKAGES: &[Package] = &[
     always("swtpm-tools", "makes endorsement key certificates for the software TPMs"),
     always("openssl", "checks certificates, CRL and OCSP independently"),
     always("curl", "talks to the services as any client does"),
+    for_image("mmdebstrap", "makes the tree of tools that builds and boots the image"),
     for_tests("libengine-pkcs11-openssl", "lets openssl sign with a token what must be refused"),
     for_tests("opensc", "makes keys in a token that are not ours (pkcs11-tool)"),
     for_tests("tpm2-tools", "fills a TPM as a crashed program leaves it"),
@@ -50,8 +64,13 @@ const PACKAGES: &[Package] = &[
 /// Installs what is missing. Touches neither apt nor the network when nothing
 /// is.
 pub fn install(purpose: Purpose) -> Result<(), String> {
-    let wanted =
-        || PACKAGES.iter().filter(|package| purpose == Purpose::Test || !package.only_for_tests);
+    let wanted = || {
+        PACKAGES.iter().filter(|package| match package.wanted {
+            Wanted::Always => true,
+            Wanted::ForImage => purpose != Purpose::Demo,
+            Wanted::ForTests => purpose == Purpose::Test,
+        })
+    };
     if !command::is_in_path("dpkg-query") {
         // Another distribution: its package names differ, so say what is
         // needed and let the build say what is not there.

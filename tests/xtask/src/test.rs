@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::command;
 use crate::packages::{self, Purpose};
-use crate::{fuzz, tools};
+use crate::{fuzz, image, tools};
 
 struct Step {
     name: &'static str,
@@ -35,6 +35,14 @@ const STEPS: &[Step] = &[
         does: "validators and whole nodes in simulated time, with faults",
         run: simulation,
     },
+    Step {
+        name: "image",
+        does: "the appliance's image is built and booted",
+        run: |tests| {
+            tests.skipped = image::smoke()?;
+            Ok(())
+        },
+    },
     Step { name: "test", does: "all tests, whole-system tests among them", run: cargo_test },
 ];
 
@@ -43,12 +51,15 @@ const STEPS: &[Step] = &[
 struct Tests {
     passed: usize,
     failed: usize,
+    /// Why the step that runs is not run here.
+    skipped: Option<String>,
 }
 
 struct Outcome {
     name: &'static str,
     duration: Duration,
     error: Option<String>,
+    skipped: bool,
 }
 
 /// Runs the chosen steps, all of them also after one has failed.
@@ -67,21 +78,27 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
         let started = Instant::now();
         let error = (step.run)(&mut tests).err();
         let duration = started.elapsed();
-        match &error {
-            None => println!("=== {}: ok, {}", step.name, command::seconds(duration)),
-            Some(message) => {
+        let skipped = tests.skipped.take();
+        match (&error, &skipped) {
+            (None, Some(reason)) => println!("=== {}: skipped: {reason}", step.name),
+            (None, None) => println!("=== {}: ok, {}", step.name, command::seconds(duration)),
+            (Some(message), _) => {
                 println!("=== {}: FAILED, {}: {message}", step.name, command::seconds(duration));
             }
         }
-        outcomes.push(Outcome { name: step.name, duration, error });
+        outcomes.push(Outcome { name: step.name, duration, error, skipped: skipped.is_some() });
     }
     Ok(summary(&tests, &outcomes))
 }
 
 fn summary(tests: &Tests, outcomes: &[Outcome]) -> ExitCode {
     println!("\nsteps:");
-    for Outcome { name, duration, error } in outcomes {
-        let verdict = if error.is_none() { "ok" } else { "FAILED" };
+    for Outcome { name, duration, error, skipped } in outcomes {
+        let verdict = match error {
+            None if *skipped => "skipped",
+            None => "ok",
+            Some(_) => "FAILED",
+        };
         println!("  {name:<10} {:>9}  {verdict}", command::seconds(*duration));
     }
     // A step is one check, apart from those whose tests are counted one by one.
@@ -89,6 +106,7 @@ fn summary(tests: &Tests, outcomes: &[Outcome]) -> ExitCode {
     for outcome in outcomes {
         match (&outcome.error, outcome.name) {
             (None, "test" | "simulation" | "fuzz") => {}
+            (None, _) if outcome.skipped => {}
             (None, _) => passed += 1,
             // A test step that failed without a failed test did not build.
             (Some(_), "test" | "simulation" | "fuzz") if tests.failed > 0 => {}

@@ -1,0 +1,358 @@
+//! `cargo xtask image build`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::command;
+use crate::image::keys::{Given, Key, Keys};
+use crate::image::mirror::Mirror;
+use crate::image::release::{self, Release};
+use crate::image::tree::{self, Tree};
+use crate::image::{sbom, value};
+
+/// Where no commit gives the date of what is built.
+const NO_DATE: &str = "1750000000";
+
+/// What to build.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The kernel for virtual machines.
+    pub cloud: bool,
+    /// Instead of the workspace's.
+    pub version: Option<String>,
+    /// Keys.
+    pub given: Given,
+}
+
+impl Options {
+    /// Reads the command line.
+    pub fn parse(arguments: &[String]) -> anyhow::Result<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            if !options.take(argument, &mut rest)? {
+                bail!("image build does not know `{argument}`; see `cargo xtask image help`");
+            }
+        }
+        Ok(options)
+    }
+
+    /// Takes an option, if it is one of ours.
+    pub fn take<'a>(
+        &mut self,
+        argument: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> anyhow::Result<bool> {
+        let given = &mut self.given;
+        let mut text = || value(argument, rest).cloned();
+        match argument {
+            "--cloud" => self.cloud = true,
+            "--version" => {
+                let version = text()?;
+                check_version(&version)?;
+                self.version = Some(version);
+            }
+            "--secure-boot-key" => given.secure_boot_key = Some(Key::parse(&text()?)),
+            "--secure-boot-certificate" => given.secure_boot_certificate = Some(text()?.into()),
+            "--pcr-key" => given.pcr_key = Some(Key::parse(&text()?)),
+            "--pcr-certificate" => given.pcr_certificate = Some(text()?.into()),
+            "--release-key" => given.release_key = Some(Key::parse(&text()?)),
+            "--release-public" => given.release_public = Some(text()?.into()),
+            "--pkcs11-module" => given.module = Some(text()?),
+            "--share" => given.shared.push(text()?.into()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// The boot loader counts attempts after a `+`, a partition's name has 36
+/// characters.
+fn check_version(version: &str) -> anyhow::Result<()> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'~');
+    ensure!(
+        !version.is_empty() && version.len() <= 20 && version.bytes().all(good),
+        "--version takes up to 20 letters, digits, `.`, `-` and `~`, not `{version}`"
+    );
+    Ok(())
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its version.
+    pub version: String,
+    /// The disk.
+    pub disk: PathBuf,
+    /// The unified kernel image.
+    pub uki: PathBuf,
+    /// The root file system.
+    pub root: PathBuf,
+    /// What packages were installed, from before they were forgotten.
+    pub packages: PathBuf,
+    /// The bill of materials, CycloneDX.
+    pub sbom: PathBuf,
+    /// The root of the tree of hashes over the root file system.
+    pub root_hash: String,
+}
+
+/// Builds an image, into the target directory.
+pub fn image(options: &Options) -> anyhow::Result<Image> {
+    let started = Instant::now();
+    let tree = Tree::ready()?;
+    let keys = Keys::of(&options.given, &tree)?;
+    let version = match &options.version {
+        Some(version) => version.clone(),
+        None => workspace_version()?,
+    };
+    let program = program()?;
+    let cache = super::cache()?.join("mkosi");
+    let project = cache.join("project");
+    stage(&project, &program, &keys)?;
+
+    let output = super::output()?;
+    let built = output.join("mkosi");
+    tree::remove(&built)?;
+    for directory in ["cache", "packages", "workspace"] {
+        fs::create_dir_all(cache.join(directory))?;
+    }
+    fs::create_dir_all(&built).with_context(|| format!("cannot make {}", built.display()))?;
+    let kernel = if options.cloud { "cloud" } else { "metal" };
+    println!("building {version} with the kernel for {kernel}; see {}", output.display());
+    let mkosi = Instant::now();
+    let mut shared: Vec<&Path> = keys.shared.iter().map(PathBuf::as_path).collect();
+    shared.extend([cache.as_path(), output.as_path()]);
+    let mut make = tree.command(&shared, "nice");
+    make.args(["-n", "10"]);
+    if let Some(module) = &keys.module {
+        make.args(["env", &format!("PKCS11_PROVIDER_MODULE={module}")]);
+    }
+    make.arg("mkosi").arg("--directory").arg(&project);
+    make.args(["--force", "--profile", kernel, "--image-version", &version]);
+    // A cache of its own for each kernel, or each build would empty the other's.
+    let caches = cache.join("cache").join(kernel);
+    fs::create_dir_all(&caches)?;
+    for (option, directory) in [
+        ("--output-directory", &built),
+        ("--cache-directory", &caches),
+        ("--package-cache-directory", &cache.join("packages")),
+        ("--workspace-directory", &cache.join("workspace")),
+    ] {
+        make.arg(option).arg(directory);
+    }
+    make.args(["--source-date-epoch", &date()?]);
+    for (pair, key, source, certificate) in [
+        (
+            &keys.secure_boot,
+            "--secure-boot-key",
+            "--secure-boot-key-source",
+            "--secure-boot-certificate",
+        ),
+        (
+            &keys.pcr,
+            "--sign-expected-pcr-key",
+            "--sign-expected-pcr-key-source",
+            "--sign-expected-pcr-certificate",
+        ),
+    ] {
+        make.args([key, &pair.key.text()]).arg(certificate).arg(&pair.public);
+        if matches!(pair.key, Key::Token(_)) {
+            make.args([source, "provider:pkcs11"]);
+        }
+    }
+    make.arg("build");
+    tree::logged(&mut make, &output.join("build.log")).context("mkosi")?;
+    println!("mkosi took {}", command::seconds(mkosi.elapsed()));
+
+    let image = collect(&built, &output, &version)?;
+    sbom::write(&image.sbom, &version, &built)?;
+    let release = Release::of(&image, kernel, &date()?)?;
+    release::write(&release, &image, &tree, &keys)?;
+    tree::remove(&built)?;
+    report(&output, &image)?;
+    println!("built {version} in {}", command::seconds(started.elapsed()));
+    Ok(image)
+}
+
+/// The program that the image is for: the one that `HUFU_BIN` names, else that
+/// of this tree.
+fn program() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("HUFU_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    super::shown(
+        command::cargo()
+            // As the demonstration builds it, so that there is one.
+            .args(["build", "--release", "--locked", "-p", "hufu", "-p", "hufu-harness", "--bins"])
+            .current_dir(super::source()?),
+    )?;
+    let target = command::target_directory().map_err(anyhow::Error::msg)?;
+    Ok(target.join("release/hufu"))
+}
+
+/// Seconds since 1970 that every file in the image is dated with: those of the
+/// commit, so that who builds it again gets the same image.
+fn date() -> anyhow::Result<String> {
+    let commit = command::output_of(
+        Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(super::source()?),
+    );
+    Ok(commit
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| NO_DATE.to_owned()))
+}
+
+/// The version in the workspace's manifest.
+fn workspace_version() -> anyhow::Result<String> {
+    let manifest = super::source()?.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let section = text.split("[workspace.package]").nth(1).context("no [workspace.package]")?;
+    let line = section.lines().find_map(|line| line.strip_prefix("version = \""));
+    let version = line.and_then(|rest| rest.split('"').next());
+    Ok(version.context("no version in [workspace.package]")?.to_owned())
+}
+
+/// Puts the project together: `image/`, the program, the keys to verify with,
+/// the mirror.
+fn stage(project: &Path, program: &Path, keys: &Keys) -> anyhow::Result<()> {
+    tree::remove(project)?;
+    copy(&super::source()?.join("image"), project)?;
+    let extra = project.join("mkosi.extra");
+    for (from, to, mode) in [
+        (program, "usr/bin/hufu", 0o755),
+        (&keys.release.public, "usr/share/hufu/release.pem", 0o644),
+    ] {
+        let to = extra.join(to);
+        fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+        fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode))?;
+    }
+    let sources = project.join("mkosi.sandbox/etc/apt/sources.list.d");
+    fs::create_dir_all(&sources)?;
+    fs::write(sources.join("mkosi.sources"), Mirror::of_this_machine().sources())?;
+    settle(project)
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives files and directories the permissions of git's, whatever the umask of
+/// whoever checked them out.
+fn settle(directory: &Path) -> anyhow::Result<()> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            settle(&entry.path())?;
+        } else {
+            let runs = entry.metadata()?.permissions().mode() & 0o100 != 0;
+            let mode = if runs { 0o755 } else { 0o644 };
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes what mkosi made to where it is looked for.
+fn collect(built: &Path, output: &Path, version: &str) -> anyhow::Result<Image> {
+    let take = |from: &str, to: &str| -> anyhow::Result<PathBuf> {
+        let target = output.join(to);
+        let from = built.join(from);
+        fs::rename(&from, &target).with_context(|| format!("mkosi made no {}", from.display()))?;
+        Ok(target)
+    };
+    let name = |rest: &str| format!("hufu_{version}{rest}");
+    let uki = take(&name(".efi"), &name(".efi"))?;
+    fs::set_permissions(&uki, fs::Permissions::from_mode(0o644))?;
+    let disk = take(&name(".raw"), &name(".raw"))?;
+    fs::set_permissions(&disk, fs::Permissions::from_mode(0o644))?;
+    take(&name(".root-verity.raw"), &name(".root-verity"))?;
+    Ok(Image {
+        version: version.to_owned(),
+        root_hash: root_hash(&uki)?,
+        root: take(&name(".root.raw"), &name(".root"))?,
+        packages: take("packages.tar", &name(".packages.tar"))?,
+        sbom: output.join(name(".cdx.json")),
+        uki,
+        disk,
+    })
+}
+
+/// The root hash in the command line of a unified kernel image.
+fn root_hash(uki: &Path) -> anyhow::Result<String> {
+    const WORD: &[u8] = b"roothash=";
+    let bytes = fs::read(uki).with_context(|| format!("cannot read {}", uki.display()))?;
+    bytes
+        .windows(WORD.len() + 64)
+        .filter(|window| window.starts_with(WORD))
+        .map(|window| &window[WORD.len()..])
+        .find(|hash| hash.iter().all(u8::is_ascii_hexdigit))
+        .map(|hash| String::from_utf8_lossy(hash).into_owned())
+        .with_context(|| format!("{} has no root hash in its command line", uki.display()))
+}
+
+fn report(output: &Path, image: &Image) -> anyhow::Result<()> {
+    let mut names: Vec<PathBuf> = fs::read_dir(output)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&format!("hufu_{}.", image.version))
+        })
+        .collect();
+    names.sort();
+    println!("root hash {}", image.root_hash);
+    for path in names {
+        let size = fs::metadata(&path)?.len();
+        println!("  {:>7.1} MB  {}", size as f64 / 1e6, path.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_fit_where_they_go() {
+        for good in ["0.1.0", "2026.10-rc1", "1~beta"] {
+            assert!(check_version(good).is_ok(), "{good}");
+        }
+        for bad in ["", "1+2", "1_2", "a/b", "123456789012345678901"] {
+            assert!(check_version(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_are_read() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let options =
+            Options::parse(&words("--cloud --version 2 --release-key pkcs11:object=r")).unwrap();
+        assert!(options.cloud);
+        assert_eq!(options.version.as_deref(), Some("2"));
+        assert_eq!(options.given.release_key, Some(Key::Token("pkcs11:object=r".to_owned())));
+        assert!(Options::parse(&words("--version")).is_err());
+        assert!(Options::parse(&words("--clod")).is_err());
+    }
+
+    #[test]
+    fn the_workspace_has_a_version() {
+        assert!(check_version(&workspace_version().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,60 @@
+//! The first start.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::command;
+use crate::image::checks::{BOOT, Bench, says};
+use crate::image::vm::hardware::Hardware;
+use crate::image::vm::{self, Settings, Vm};
+
+/// The port of the setup endpoint.
+const SETUP: u16 = 8440;
+
+/// A machine from the factory comes up sealed, says how to set it up, and
+/// answers at one port.
+pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
+    let directory = vm::directory("booted")?;
+    let hardware = Hardware::with_image(&bench.tree, &directory, &bench.image.disk)?;
+    let settings = Settings { segment: true, ..Settings::default() };
+    let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
+    let started = vm.started;
+    let console = vm.console()?;
+    console.wait_for(&["Secure Boot is enabled"], BOOT)?;
+    println!("the kernel starts after {}", command::seconds(started.elapsed()));
+    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    for name in ["Fingerprint:", "Code:"] {
+        let line = console.wait_for(&[name], Duration::from_secs(60))?;
+        println!("  {line}");
+    }
+    let answers = vm.segment()?.scan(Duration::from_secs(120))?;
+    println!(
+        "of 65535 TCP and UDP ports: open {:?}, refusing {:?}, answering UDP {:?}",
+        answers.open, answers.refused, answers.talking
+    );
+    ensure!(answers.open == BTreeSet::from([SETUP]), "the open ports are {:?}", answers.open);
+    ensure!(answers.talking.is_empty(), "UDP ports answer: {:?}", answers.talking);
+    ensure!(answers.refused.is_empty(), "ports refuse audibly: {:?}", answers.refused);
+    // Whoever is at the console presses a key to read it.
+    vm.console()?.type_line("")?;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], Duration::from_secs(60))?;
+    bench.switch_off(vm, &hardware)
+}
+
+/// A second start finds what the first one has made, and opens it; so does one
+/// after the reset button.
+pub fn again(bench: &Bench) -> anyhow::Result<()> {
+    let hardware = bench.victim("again")?;
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    let started = vm.started;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    vm.reset()?;
+    vm.console()?.wait_for(&["Secure Boot is enabled"], BOOT)?;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    ensure!(!vm.console()?.has_said(&says("Locked")), "it was locked in between");
+    Ok(())
+}

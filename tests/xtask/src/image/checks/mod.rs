@@ -1,0 +1,182 @@
+//! `cargo xtask image test`: the image is built, booted, scanned and attacked.
+
+mod boot;
+mod inside;
+mod tamper;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::command;
+use crate::image::build::{self, Image, Options};
+use crate::image::tree::Tree;
+use crate::image::value;
+use crate::image::vm::hardware::Hardware;
+use crate::image::vm::{self, Settings, Vm};
+
+/// How long a boot may take under emulation on a busy machine.
+const BOOT: Duration = Duration::from_secs(300);
+
+/// What the console says in a state.
+fn says(state: &str) -> String {
+    // As `hufu appliance run` writes it: a column of names, then values.
+    format!("{:<12} {state}", "State:")
+}
+
+/// What the tests share.
+struct Bench {
+    tree: Tree,
+    image: Image,
+}
+
+struct Check {
+    name: &'static str,
+    does: &'static str,
+    /// Whether it belongs to the smoke lane.
+    smoke: bool,
+    run: fn(&Bench) -> anyhow::Result<()>,
+}
+
+/// In the order of their running: `boot` leaves the machine that others copy.
+const CHECKS: &[Check] = &[
+    Check {
+        name: "inside",
+        does: "no shell, no setuid file, units' scores, settings, bill of materials",
+        smoke: true,
+        run: inside::look,
+    },
+    Check {
+        name: "boot",
+        does: "boots to Unprovisioned; only the setup port answers",
+        smoke: true,
+        run: boot::unprovisioned,
+    },
+    Check {
+        name: "again",
+        does: "boots again, and after a reset: /var opens",
+        smoke: false,
+        run: boot::again,
+    },
+    Check {
+        name: "uki",
+        does: "a byte of the kernel image is changed: it does not start",
+        smoke: false,
+        run: tamper::kernel_image,
+    },
+    Check {
+        name: "root",
+        does: "the root slot is overwritten: it restarts, and never runs",
+        smoke: false,
+        run: tamper::root_slot,
+    },
+    Check {
+        name: "tpm",
+        does: "the disk in another machine: Locked",
+        smoke: false,
+        run: tamper::other_tpm,
+    },
+    Check {
+        name: "secure-boot",
+        does: "Secure Boot is off: Locked",
+        smoke: false,
+        run: tamper::secure_boot_off,
+    },
+    Check {
+        name: "var",
+        does: "the header of /var is changed: Locked",
+        smoke: false,
+        run: tamper::var_header,
+    },
+];
+
+/// The smoke lane.
+pub fn smoke() -> anyhow::Result<()> {
+    let chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.smoke).collect();
+    if perform(&chosen)? { Ok(()) } else { bail!("the image does not do what it should") }
+}
+
+/// Runs the chosen checks.
+pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let mut chosen: Vec<&Check> = CHECKS.iter().collect();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--list" => {
+                for check in CHECKS {
+                    println!("{:<12} {}", check.name, check.does);
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            "--smoke" => chosen.retain(|check| check.smoke),
+            "--only" => {
+                let names: Vec<&str> = value(argument, &mut rest)?.split(',').collect();
+                for name in &names {
+                    let known = CHECKS.iter().any(|check| check.name == *name);
+                    anyhow::ensure!(known, "there is no check `{name}`; see --list");
+                }
+                chosen.retain(|check| names.contains(&check.name));
+            }
+            other => bail!("image test does not know `{other}`; see `cargo xtask image help`"),
+        }
+    }
+    Ok(if perform(&chosen)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs checks, also after one has failed; whether all passed.
+fn perform(chosen: &[&Check]) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let image = build::image(&Options { cloud: true, ..Options::default() })?;
+    let mut times = vec![("build", started.elapsed(), true)];
+    let bench = Bench { tree: Tree::ready()?, image };
+    for check in chosen {
+        println!("\n--- {}: {}", check.name, check.does);
+        let started = Instant::now();
+        let outcome = (check.run)(&bench);
+        let took = started.elapsed();
+        match &outcome {
+            Ok(()) => println!("--- {}: ok, {}", check.name, command::seconds(took)),
+            Err(error) => {
+                println!("--- {}: FAILED, {}: {error:#}", check.name, command::seconds(took));
+            }
+        }
+        times.push((check.name, took, outcome.is_ok()));
+    }
+    println!("\nimage {}, root hash {}:", bench.image.version, bench.image.root_hash);
+    for (name, took, passed) in &times {
+        let verdict = if *passed { "ok" } else { "FAILED" };
+        println!("  {name:<12} {:>9}  {verdict}", command::seconds(*took));
+    }
+    println!("  {:<12} {:>9}", "all", command::seconds(started.elapsed()));
+    Ok(times.iter().all(|(_, _, passed)| *passed))
+}
+
+impl Bench {
+    /// A machine that has booted once, was seen to be Unprovisioned, and is off;
+    /// made where it is missing.
+    fn booted(&self) -> anyhow::Result<Hardware> {
+        let hardware = Hardware { directory: vm::directory("booted")? };
+        let note = hardware.directory.join("image");
+        if std::fs::read_to_string(&note).is_ok_and(|hash| hash == self.image.root_hash) {
+            return Ok(hardware);
+        }
+        let hardware = Hardware::with_image(&self.tree, &hardware.directory, &self.image.disk)?;
+        let mut vm = Vm::start(&self.tree, &hardware, &Settings::default())?;
+        vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+        self.switch_off(vm, &hardware)?;
+        Ok(hardware)
+    }
+
+    /// Pulls a machine's plug and notes which image it has booted.
+    fn switch_off(&self, vm: Vm, hardware: &Hardware) -> anyhow::Result<()> {
+        drop(vm);
+        std::fs::write(hardware.directory.join("image"), &self.image.root_hash)
+            .context("cannot note what the machine has booted")
+    }
+
+    /// A copy of that machine to be spoilt.
+    fn victim(&self, name: &str) -> anyhow::Result<Hardware> {
+        self.booted()?.copy_to(&vm::directory(name)?)
+    }
+}

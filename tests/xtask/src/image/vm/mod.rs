@@ -1,0 +1,286 @@
+//! A virtual machine that is the appliance: QEMU without acceleration, OVMF with
+//! Secure Boot, a software TPM, and a serial console.
+
+pub mod console;
+pub mod disk;
+pub mod hardware;
+pub mod segment;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::image::tree::Tree;
+use crate::image::vm::console::Console;
+use crate::image::vm::hardware::Hardware;
+use crate::image::vm::segment::Segment;
+
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+
+/// How long QEMU and the TPM may take to be there.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is connected to the machine besides disk and TPM.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Ports of the machine that can be reached from here.
+    pub ports: Vec<u16>,
+    /// A second network card, whose cable ends in a [`Segment`].
+    pub segment: bool,
+    /// The console is the terminal, not ours to read.
+    pub interactive: bool,
+}
+
+/// A machine that is on. Dropping it pulls the plug.
+pub struct Vm {
+    process: Child,
+    tpm: Child,
+    monitor: Option<Monitor>,
+    /// What it says, unless the terminal shows it.
+    console: Option<Console>,
+    forwarded: BTreeMap<u16, SocketAddr>,
+    segment: Option<Segment>,
+    /// When it was switched on.
+    pub started: Instant,
+}
+
+impl Vm {
+    /// Switches `hardware` on.
+    pub fn start(tree: &Tree, hardware: &Hardware, settings: &Settings) -> anyhow::Result<Self> {
+        let directory = &hardware.directory;
+        let path = |name: &str| directory.join(name);
+        for stale in ["tpm.sock", "console.sock", "monitor.sock", "segment.sock"] {
+            // It may be from a machine that was killed; a missing one is no news.
+            let _ = std::fs::remove_file(path(stale));
+        }
+        let mut swtpm = tree.command(&[directory], "swtpm");
+        swtpm.args(["socket", "--tpm2", "--tpmstate"]);
+        swtpm.arg(format!("dir={}", hardware.tpm_path().display()));
+        swtpm.arg("--ctrl").arg(format!("type=unixio,path={}", path("tpm.sock").display()));
+        let tpm = Killed(Some(start(&mut swtpm, &path("swtpm.log"))?));
+        wait_for_file(&path("tpm.sock"))?;
+
+        // Listens before QEMU connects.
+        let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
+        let listener = listener.transpose().context("the network segment")?;
+        let forwarded = free_ports(&settings.ports)?;
+        let mut qemu = tree.command(&[directory], "qemu-system-x86_64");
+        arguments(&mut qemu, hardware, settings, &forwarded);
+        let started = Instant::now();
+        let process = if settings.interactive {
+            qemu.stdin(Stdio::inherit());
+            qemu.spawn().context("QEMU did not start")?
+        } else {
+            start(&mut qemu, &path("qemu.log"))?
+        };
+        let mut process = Killed(Some(process));
+        let opened = || -> anyhow::Result<_> {
+            if settings.interactive {
+                return Ok((None, None));
+            }
+            wait_for_file(&path("console.sock"))?;
+            let console = Console::open(&path("console.sock"), &path("console.log"))?;
+            wait_for_file(&path("monitor.sock"))?;
+            Ok((Some(console), Some(Monitor::open(&path("monitor.sock"))?)))
+        };
+        let (console, monitor) = opened().with_context(|| {
+            let log = std::fs::read_to_string(path("qemu.log")).unwrap_or_default();
+            format!("QEMU is not there; it said:\n{}", log.trim())
+        })?;
+        let segment = listener.map(|listener| Segment::accept(&listener)).transpose()?;
+        let mut tpm = tpm;
+        Ok(Self {
+            process: process.take()?,
+            tpm: tpm.take()?,
+            monitor,
+            console,
+            forwarded,
+            segment,
+            started,
+        })
+    }
+
+    /// What it says.
+    pub fn console(&mut self) -> anyhow::Result<&mut Console> {
+        self.console.as_mut().context("the terminal has the console")
+    }
+
+    /// Where a forwarded port of the machine is reached.
+    pub fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
+        self.forwarded.get(&port).copied().with_context(|| format!("{port} is not forwarded"))
+    }
+
+    /// The network segment that the second card is connected to.
+    pub fn segment(&mut self) -> anyhow::Result<&mut Segment> {
+        self.segment.as_mut().context("the machine has no second card")
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) -> anyhow::Result<()> {
+        self.monitor.as_mut().context("no monitor")?.execute("system_reset")
+    }
+
+    /// Waits until QEMU ends.
+    pub fn wait(&mut self) -> anyhow::Result<()> {
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Pulls the plug.
+    pub fn kill(&mut self) {
+        for process in [&mut self.process, &mut self.tpm] {
+            // Whoever ended before is ended.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A process that is killed unless it is taken.
+struct Killed(Option<Child>);
+
+impl Killed {
+    fn take(&mut self) -> anyhow::Result<Child> {
+        self.0.take().context("a process is taken once")
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.0.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn start(command: &mut Command, log: &Path) -> anyhow::Result<Child> {
+    let file =
+        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command.stdout(file.try_clone()?).stderr(file);
+    command.spawn().with_context(|| format!("cannot start what writes {}", log.display()))
+}
+
+fn wait_for_file(path: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !path.exists() {
+        if Instant::now() > deadline {
+            bail!("{} was not there after {} s", path.display(), PATIENCE.as_secs());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn arguments(
+    qemu: &mut Command,
+    hardware: &Hardware,
+    settings: &Settings,
+    forwarded: &BTreeMap<u16, SocketAddr>,
+) {
+    let path = |name: &str| hardware.directory.join(name).display().to_string();
+    let mut network = "user,id=net0".to_owned();
+    for (inside, outside) in forwarded {
+        network += &format!(",hostfwd=tcp:{outside}-:{inside}");
+    }
+    let variables = hardware.variables_path();
+    qemu.args(["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args(["-smp", "2", "-m", "2048", "-nodefaults", "-display", "none"])
+        // So that only firmware in SMM writes the variables.
+        .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
+        .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}")])
+        .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())])
+        .args(["-drive", &format!("if=virtio,format=raw,file={}", path("disk.raw"))])
+        .args(["-chardev", &format!("socket,id=tpm,path={}", path("tpm.sock"))])
+        .args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"])
+        .args(["-device", "virtio-rng-pci"])
+        // The machine's identity comes from it.
+        .args(["-uuid", "6f1c7a2e-0d62-4a9b-8a63-b6f0a6b6f001"])
+        .args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net0"]);
+    if settings.segment {
+        qemu.args([
+            "-netdev",
+            &format!("stream,id=net1,server=off,addr.type=unix,addr.path={}", path("segment.sock")),
+            "-device",
+            "virtio-net-pci,netdev=net1,mac=52:54:00:12:34:02",
+        ]);
+    }
+    if settings.interactive {
+        qemu.args(["-serial", "mon:stdio"]);
+    } else {
+        qemu.args([
+            "-chardev",
+            &format!("socket,id=console,path={},server=on,wait=on", path("console.sock")),
+            "-serial",
+            "chardev:console",
+            "-qmp",
+            &format!("unix:{},server=on,wait=off", path("monitor.sock")),
+        ]);
+    }
+}
+
+/// A free port of the loopback interface for each of `ports`.
+fn free_ports(ports: &[u16]) -> anyhow::Result<BTreeMap<u16, SocketAddr>> {
+    // Held together, so that they differ.
+    let held: Vec<TcpListener> = ports
+        .iter()
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()
+        .context("no free port on the loopback interface")?;
+    ports.iter().zip(&held).map(|(port, listener)| Ok((*port, listener.local_addr()?))).collect()
+}
+
+/// QEMU's monitor.
+struct Monitor {
+    stream: BufReader<UnixStream>,
+}
+
+impl Monitor {
+    fn open(socket: &Path) -> anyhow::Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .with_context(|| format!("cannot connect to {}", socket.display()))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut monitor = Self { stream: BufReader::new(stream) };
+        monitor.line().context("QEMU's greeting")?;
+        monitor.execute("qmp_capabilities")?;
+        Ok(monitor)
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line).context("QEMU's monitor")?;
+        anyhow::ensure!(read > 0, "QEMU closed its monitor");
+        Ok(line)
+    }
+
+    /// Runs a command without arguments.
+    fn execute(&mut self, command: &str) -> anyhow::Result<()> {
+        writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\"}}")?;
+        loop {
+            let line = self.line()?;
+            // Events come in between.
+            if line.contains("\"return\"") {
+                return Ok(());
+            }
+            anyhow::ensure!(!line.contains("\"error\""), "QEMU on {command}: {}", line.trim());
+        }
+    }
+}
+
+/// Where machines are kept.
+pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(super::cache()?.join("machines").join(name))
+}
