@@ -15,7 +15,7 @@ use crate::ports;
 use crate::process::{self, Answer, Process, Watchdog, wait_for};
 
 /// How long a machine may take to come to a state.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a machine is like.
 #[derive(Clone, Debug, Default)]
@@ -173,7 +173,31 @@ impl Appliance {
     /// # Errors
     /// When it does not start.
     pub fn set_up(&self, shown: &Shown, more: &[&str]) -> anyhow::Result<Answer> {
-        let mut command = Command::new(&self.hufu);
+        self.hufu_setup(Command::new(&self.hufu), shown, more)
+    }
+
+    /// The same, with the PIN of a token that has one.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn set_up_with_pin(
+        &self,
+        shown: &Shown,
+        pin: &str,
+        more: &[&str],
+    ) -> anyhow::Result<Answer> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "pin=$1; shift; printf %s \"$pin\" | exec \"$@\"", "sh", pin]);
+        command.arg(&self.hufu).args(["--pin-fd", "0"]);
+        self.hufu_setup(command, shown, more)
+    }
+
+    fn hufu_setup(
+        &self,
+        mut command: Command,
+        shown: &Shown,
+        more: &[&str],
+    ) -> anyhow::Result<Answer> {
         command.args(["--json", "setup", "--appliance", &shown.address]);
         command.args(["--fingerprint", &shown.fingerprint, "--code", &shown.code]);
         command.args(["--out", text(&self.directory.join("out"))?]).args(more);

@@ -21,9 +21,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const WITNESSES: [&str; 4] = ["--witness", "Li Wei", "--witness", "Ana Silva"];
 
-/// Three nodes as others run them, and the plant operator's on an appliance.
+/// How long a machine may take to come to itself, with others at work on this
+/// one.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The authority and the plant operator on appliances, the two others as they
+/// run nodes on machines of their own.
 struct World {
     consortium: Consortium,
+    _authority: Appliance,
+    /// At the authority's workstation.
+    administrator: Member,
+    /// The operator's.
     machine: Option<Appliance>,
     /// What the console showed while setup was open.
     shown: Shown,
@@ -67,39 +76,33 @@ fn refused(what: &str, answer: &Answer, status: i32, words: &[&str]) {
     }
 }
 
-/// The operator's configuration, with the places of its appliance.
-fn configuration(consortium: &Consortium, machine: &Appliance) -> anyhow::Result<PathBuf> {
-    let operator = consortium.operator();
-    let quoted = |path: &Path| format!("{path:?}");
-    let content = fs::read_to_string(operator.config())?
-        .replace(
-            &quoted(&operator.directory.join("data")),
-            &quoted(&machine.root("var/lib/hufu/data")),
-        )
-        .replace(
-            &quoted(&consortium.genesis_path()),
-            &quoted(&machine.root("var/lib/hufu/genesis.json")),
-        );
-    let path = consortium.path("operator-appliance.toml");
-    fs::write(&path, content)?;
+/// A member's configuration, with the places of its appliance.
+fn configuration(member: &Member, machine: &Appliance) -> anyhow::Result<PathBuf> {
+    let content = fs::read_to_string(member.config())?;
+    let mut moved = String::new();
+    for line in content.lines() {
+        moved += &match line.split(" = ").next() {
+            Some("data") => format!("data = {:?}", machine.root("var/lib/hufu/data")),
+            Some("genesis") => format!("genesis = {:?}", machine.root("var/lib/hufu/genesis.json")),
+            _ => line.to_owned(),
+        };
+        moved.push('\n');
+    }
+    let path = member.directory.join("appliance.toml");
+    fs::write(&path, moved)?;
     Ok(path)
 }
 
-/// All of setup, as an operator goes through it.
-fn set_up() -> anyhow::Result<World> {
-    let mut consortium = Consortium::prepare(common::settings(1)?)?;
-    consortium.make_tpms()?;
-    let mut machine = consortium.start_appliance("operator", &Machine::default())?;
+/// The ceremony of `member` on its new machine. What the appliance keeps is from
+/// then on where the harness looks for the member's things.
+fn ceremony(member: &Member, machine: &mut Appliance) -> anyhow::Result<(Shown, PathBuf)> {
     machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
     let shown = machine.shown()?;
     assert!(!machine.rules()?.contains("tcp dport"), "{}", machine.rules()?);
-    let config = configuration(&consortium, &machine)?;
-    let config_argument = ["--config", text(&config)?];
-
-    // The ceremony.
+    let config = configuration(member, machine)?;
     let answer = machine.set_up(&shown, &[])?.success()?.json()?;
     assert_eq!(answer["missing"].as_array().map(Vec::len), Some(3), "{answer}");
-    let arguments = [&config_argument[..], &WITNESSES].concat();
+    let arguments = [&["--config", text(&config)?], &WITNESSES[..]].concat();
     let answer = machine.set_up(&shown, &arguments)?.success()?.json()?;
     assert_eq!(answer["missing"][0], "genesis", "{answer}");
     let transcript = fs::read_to_string(machine.out("transcript.txt"))?;
@@ -108,20 +111,29 @@ fn set_up() -> anyhow::Result<World> {
     machine.set_up(&shown, &arguments)?.success()?;
     assert_eq!(fs::read_to_string(machine.out("transcript.txt"))?, transcript);
     machine.wait_for("Unprovisioned", "genesis file")?;
+    std::os::unix::fs::symlink(machine.data(""), member.directory.join("data"))?;
+    Ok((shown, config))
+}
 
-    // The founding: what the appliance keeps is where the harness looks for the
-    // operator's things.
-    std::os::unix::fs::symlink(machine.data(""), consortium.operator().directory.join("data"))?;
+/// All of setup, as operators go through it.
+fn set_up() -> anyhow::Result<World> {
+    let mut consortium = Consortium::prepare(common::settings(1)?)?;
+    consortium.make_tpms()?;
+    let mut authority = consortium.start_appliance("authority", &Machine::default())?;
+    let (authority_shown, _) = ceremony(consortium.authority(), &mut authority)?;
+    let mut machine = consortium.start_appliance("operator", &Machine::default())?;
+    let (shown, config) = ceremony(consortium.operator(), &mut machine)?;
+
     consortium.hold_ceremonies()?;
     consortium.found()?;
     refuse_other_consortia(&consortium, &machine, &shown)?;
     let genesis = text(&consortium.genesis_path())?.to_owned();
-    let answer = machine.set_up(&shown, &["--genesis", &genesis])?.success()?.json()?;
-    assert_eq!(answer["missing"][0], "certificate", "{answer}");
-    machine.set_up(&shown, &["--genesis", &genesis])?.success()?;
-
-    // The others' nodes, and the certificates.
-    let others = ["authority", "regulator", "maker"];
+    for (machine, shown) in [(&authority, &authority_shown), (&machine, &shown)] {
+        let answer = machine.set_up(shown, &["--genesis", &genesis])?.success()?.json()?;
+        assert_eq!(answer["missing"][0], "certificate", "{answer}");
+        machine.set_up(shown, &["--genesis", &genesis])?.success()?;
+    }
+    let others = ["regulator", "maker"];
     for name in others {
         consortium.start(name)?;
     }
@@ -129,42 +141,68 @@ fn set_up() -> anyhow::Result<World> {
         consortium.wait_until_up(name)?;
     }
     machine.wait_for("Operational", "no TLS certificate")?;
+
+    // The authority certifies itself and its first administrator, who certifies
+    // the others.
+    let administrator =
+        consortium.authority().workstation(consortium.path("authority-workstation"))?;
+    administrator.run(&["init", "--so-pin-fd", "4"])?;
+    let request = administrator.data("tls.csr");
+    let early = machine.set_up(&shown, &["--administrator", text(&request)?])?;
+    refused("an administrator of no authority", &early, 1, &["is not the authority"]);
+    let broken = consortium.genesis_path();
+    let answer = authority.set_up(&authority_shown, &["--administrator", text(&broken)?])?;
+    refused("no request", &answer, 1, &["PEM"]);
+    authority.set_up(&authority_shown, &["--administrator", text(&request)?])?.success()?;
+    fs::copy(authority.out("administrator.pem"), administrator.data("tls.pem"))?;
+    closed(&authority, &authority_shown)?;
+    for name in ["regulator", "maker", "operator"] {
+        certify(&consortium, &administrator, name)?;
+    }
     for name in others {
-        certify(&consortium, name)?;
         let chain = consortium.member(name)?.directory.join("tls.pem");
         consortium.member(name)?.run(&["cert", "install", "--chain", text(&chain)?])?;
     }
     let foreign = consortium.maker().directory.join("tls.pem");
     let answer = machine.set_up(&shown, &["--chain", text(&foreign)?])?;
     refused("another's certificate", &answer, 1, &["not for the TLS key"]);
-    certify(&consortium, "operator")?;
     let chain = consortium.operator().directory.join("tls.pem");
     let answer = machine.set_up(&shown, &["--chain", text(&chain)?])?.success()?.json()?;
     assert_eq!(answer["missing"].as_array().map(Vec::len), Some(0), "{answer}");
-
-    // It is over, for good.
-    wait_for("the setup endpoint to close", Duration::from_secs(30), || {
-        ensure!(!machine.block()?.join("\n").contains("Fingerprint"));
-        Ok(())
-    })?;
-    let answer = machine.set_up(&shown, &["--chain", text(&chain)?])?;
-    refused("setup repeated", &answer, 3, &["does not answer"]);
+    closed(&machine, &shown)?;
     for name in others {
         consortium.wait_until_ready(name)?;
     }
+    operational(&mut authority)?;
     operational(&mut machine)?;
-    Ok(World { consortium, machine: Some(machine), shown, config })
+    let machine = Some(machine);
+    Ok(World { consortium, _authority: authority, administrator, machine, shown, config })
 }
 
-fn certify(consortium: &Consortium, name: &str) -> anyhow::Result<()> {
+/// Setup is over, for good.
+fn closed(machine: &Appliance, shown: &Shown) -> anyhow::Result<()> {
+    wait_for("the setup endpoint to close", PATIENCE, || {
+        ensure!(!machine.block()?.join("\n").contains("Fingerprint"));
+        Ok(())
+    })?;
+    refused("setup repeated", &machine.set_up(shown, &[])?, 3, &["does not answer"]);
+    Ok(())
+}
+
+/// Certifies a member's node, from the authority's workstation.
+fn certify(consortium: &Consortium, administrator: &Member, name: &str) -> anyhow::Result<()> {
     let member = consortium.member(name)?;
     let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
-    consortium.issue("member-node", name, &[], &csr, &out)
+    let url = consortium.authority().gateway_url();
+    let mut arguments = vec!["--appliance", &url, "cert", "issue", "--profile", "member-node"];
+    arguments.extend(["--member", name, "--csr", text(&csr)?, "--out", text(&out)?]);
+    administrator.run(&arguments)?;
+    Ok(())
 }
 
 /// Waits until the machine does all that it is there for.
 fn operational(machine: &mut Appliance) -> anyhow::Result<()> {
-    wait_for("an operational machine without reasons", Duration::from_secs(90), || {
+    wait_for("an operational machine without reasons", PATIENCE, || {
         let block = machine.block()?.join("\n");
         ensure!(block.contains("State:       Operational") && !block.contains("Why:"), "{block}");
         Ok(())
@@ -358,6 +396,10 @@ fn an_administrator_works_from_afar_and_nobody_else_does() -> anyhow::Result<()>
     let machine = world.machine.as_ref().context("a machine")?;
     assert!(machine.log()?.contains("\"message\":\"administration\""));
 
+    // The authority's own administrator is none here.
+    let answer = process::run(&mut world.administrator.hufu(&["--appliance", &url, "status"]))?;
+    refused("the authority's administrator", &answer, 1, &["role `administrator`"]);
+
     // A node that is on no appliance says so of its machine.
     let maker = workstation(consortium, "maker", "administrator")?;
     let own = consortium.maker().gateway_url();
@@ -396,7 +438,7 @@ fn what_the_operator_gets_wrong_is_told_and_leaves_nothing() -> anyhow::Result<(
     let consortium = Consortium::prepare(common::settings(0)?)?;
     let mut machine = consortium.start_appliance("wrong", &Machine::default())?;
     let shown = machine.shown()?;
-    let good = configuration(&consortium, &machine)?;
+    let good = configuration(consortium.operator(), &machine)?;
     let content = fs::read_to_string(&good)?;
     let bad = consortium.path("bad.toml");
     let cases = [
@@ -448,4 +490,44 @@ fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Re
     refused("setup again", &machine.set_up(&here, &arguments)?, 3, &["does not answer"]);
     assert!(!machine.console()?.contains("Code:"));
     Ok(())
+}
+
+#[test]
+fn a_ceremony_that_broke_off_goes_on_with_the_same_keys() -> anyhow::Result<()> {
+    let consortium = Consortium::prepare(common::settings(0)?)?;
+    let mut machine = consortium.start_appliance("again", &Machine::default())?;
+    let shown = machine.shown()?;
+    let config = configuration(consortium.operator(), &machine)?;
+    let arguments = [&["--config", text(&config)?], &WITNESSES[..]].concat();
+    // The operator's token has a PIN already, or is to have this one.
+    let pin = "314159265358";
+    machine.set_up_with_pin(&shown, pin, &arguments)?.success()?;
+    let credential = machine.root("var/lib/hufu/credentials/hufu-pin");
+    let opened = || -> anyhow::Result<String> {
+        let mut command = Command::new("systemd-creds");
+        command.args(["decrypt", "--name=hufu-pin", text(&credential)?, "-"]);
+        Ok(process::run(&mut command)?.success()?.stdout.trim().to_owned())
+    };
+    assert_eq!(opened()?, pin);
+    let keys = || -> anyhow::Result<serde_json::Value> {
+        let join: serde_json::Value =
+            serde_json::from_slice(&fs::read(machine.data("join.json"))?)?;
+        Ok(serde_json::json!([join["request"]["vote_key"], join["request"]["tls_key"]]))
+    };
+    let made = keys()?;
+    // As if the power had gone before the transcript was written.
+    let break_off = || -> anyhow::Result<()> {
+        fs::remove_file(machine.data("transcript.json"))?;
+        fs::remove_file(machine.root("var/lib/hufu/hufu.toml"))?;
+        Ok(fs::remove_dir_all(machine.out(""))?)
+    };
+    break_off()?;
+    let answer = machine.set_up_with_pin(&shown, "271828182845", &arguments)?;
+    refused("another PIN", &answer, 1, &["ceremony", "refused the PIN"]);
+    assert_eq!(opened()?, pin, "what was refused took the PIN's place");
+    assert!(!machine.root("var/lib/hufu/hufu.toml").exists());
+    machine.set_up(&shown, &arguments)?.success()?;
+    assert_eq!(keys()?, made);
+    assert!(!machine.log()?.contains(pin) && !machine.console()?.contains(pin));
+    machine.switch_off()
 }

@@ -177,6 +177,7 @@ pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>) -> Router {
         .route("/v1/setup", get(progress))
         .route("/v1/setup/ceremony", post(ceremony))
         .route("/v1/setup/genesis", post(genesis))
+        .route("/v1/setup/administrator", post(administrator))
         .route("/v1/setup/certificate", post(certificate))
         .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
         .method_not_allowed_fallback(async || {
@@ -256,12 +257,28 @@ async fn genesis(State(shared): State<Shared>, headers: HeaderMap, from: Body) -
     shared.machine.genesis(&bytes).await.map(Answer)
 }
 
+async fn administrator(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/pem-certificate-request")?;
+    let csr = text(from).await?;
+    let chain = shared.machine.administrator(&csr).await?;
+    Ok(axum::Json(serde_json::json!({ "chain": chain })))
+}
+
 async fn certificate(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
     media_type(&headers, "application/pem-certificate-chain")?;
+    let chain = text(from).await?;
+    shared.machine.certificate(&chain).await.map(Answer)
+}
+
+/// A body of PEM.
+async fn text(from: Body) -> Result<String, Problem> {
     let bytes = body(from, MAX_CHAIN).await?;
-    let chain = std::str::from_utf8(&bytes)
-        .map_err(|_| malformed("the body is not PEM: it is not text".to_owned()))?;
-    shared.machine.certificate(chain).await.map(Answer)
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| malformed("the body is not PEM: it is not text".to_owned()))
 }
 
 fn malformed(detail: String) -> Problem {
@@ -385,6 +402,15 @@ mod tests {
                 Method::POST,
                 "certificate",
                 "application/pem-certificate-chain",
+                "x",
+                409,
+                "too-early",
+                "genesis",
+            ),
+            (
+                Method::POST,
+                "administrator",
+                "application/pem-certificate-request",
                 "x",
                 409,
                 "too-early",

@@ -87,8 +87,10 @@ table inet hufu {{
         ct state invalid drop
         ct state established,related accept
         iif \"lo\" accept
-        icmp type {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} accept
-        icmpv6 type {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }} accept
+        icmp type echo-request limit rate 10/second accept
+        icmpv6 type echo-request limit rate 10/second accept
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} ip6 hoplimit 255 accept
+        icmpv6 type {{ packet-too-big, destination-unreachable, time-exceeded, parameter-problem }} accept
         ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
 {rules}    }}
     chain forward {{
@@ -128,8 +130,10 @@ table inet hufu {
         ct state invalid drop
         ct state established,related accept
         iif \"lo\" accept
-        icmp type { echo-request, destination-unreachable, time-exceeded, parameter-problem } accept
-        icmpv6 type { echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+        icmp type echo-request limit rate 10/second accept
+        icmpv6 type echo-request limit rate 10/second accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } ip6 hoplimit 255 accept
+        icmpv6 type { packet-too-big, destination-unreachable, time-exceeded, parameter-problem } accept
         ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
         tcp dport 7000 accept
         ip daddr 192.0.2.7 tcp dport 8444 accept

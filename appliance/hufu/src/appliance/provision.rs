@@ -46,8 +46,14 @@ const PIN_LENGTH: usize = 24;
 /// Largest document of the ceremony, in bytes.
 const MAX_DOCUMENT: u64 = 1024 * 1024;
 
-/// How long the node may take to take its certificate.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the node may take for a certificate, its own or another's.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The profile of a node's TLS certificate.
+const NODE_PROFILE: &str = "member-node";
+
+/// The profile of an administrator's certificate.
+const CLIENT_PROFILE: &str = "operator-client";
 
 type Done = Result<(), Problem>;
 
@@ -60,6 +66,9 @@ pub struct Progress {
     pub missing: Vec<Stage>,
     /// Whose node it is, once the ceremony was held.
     pub member: Option<Name>,
+    /// Whether the node is the certification authority's, which certifies
+    /// itself.
+    pub authority: bool,
     /// Digest of the genesis file, once there is one.
     pub genesis: Option<Digest>,
     /// What came of the ceremony, once it was held.
@@ -124,6 +133,7 @@ impl Provisioner {
             software: env!("CARGO_PKG_VERSION"),
             missing,
             member: None,
+            authority: false,
             genesis: None,
             documents: None,
         };
@@ -132,7 +142,9 @@ impl Provisioner {
                 let bytes = files::read(&self.site.data(name), MAX_DOCUMENT)?;
                 String::from_utf8(bytes).with_context(|| format!("{name} is not text"))
             };
-            progress.member = Some(Config::load(&self.site.config())?.member.name);
+            let config = Config::load(&self.site.config())?;
+            progress.authority = config.is_authority();
+            progress.member = Some(config.member.name);
             progress.documents = Some(Documents {
                 join: document("join.json")?,
                 certificate_request: document("tls.csr")?,
@@ -284,37 +296,102 @@ impl Provisioner {
         self.progress()
     }
 
-    /// Passes the TLS certificate chain to the node.
+    /// Passes the TLS certificate chain to the node. The authority's node needs
+    /// none: it certifies itself.
     ///
     /// # Errors
     /// [`Problem`]; the node's own words when it refuses the certificate.
     pub async fn certificate(&self, chain: &str) -> Result<Progress, Problem> {
         let _turn = self.turn.lock().await;
-        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
-        if missing.iter().any(|stage| *stage != Stage::Certificate) {
-            return Err(Problem::new(
-                "too-early",
-                "the genesis file comes before the TLS certificate",
-            ));
-        }
-        let socket = Client::admin(&self.site.data("admin.sock"));
-        let body = json!({ "chain": chain });
-        let installed = tokio::time::timeout(PATIENCE, socket.post::<Value>("/tls", &body)).await;
-        match installed {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) if is_no(&error) => {
-                return Err(Problem::new("certificate-refused", format!("{error:#}")));
+        let config = self.certifiable()?;
+        let own;
+        let chain = match chain.trim() {
+            "" if config.is_authority() => {
+                let csr = files::read(&self.site.data("tls.csr"), MAX_DOCUMENT)
+                    .map_err(|error| Problem::internal(&error))?;
+                let csr = String::from_utf8_lossy(&csr);
+                own = self.issue(&config, NODE_PROFILE, &[], &csr).await?;
+                own.as_str()
             }
-            _ => {
-                let detail = "the node is starting; try again, or see what the console says of it";
-                return Err(
-                    Problem::new("node-not-ready", detail).retry_after(Duration::from_secs(2))
-                );
+            "" => {
+                return Err(Problem::new(
+                    "certificate-refused",
+                    "the body is empty: send the chain that the authority issued for tls.csr",
+                ));
             }
-        }
+            _ => chain,
+        };
+        self.node("/tls", &json!({ "chain": chain })).await?;
         tracing::info!("TLS certificate installed");
         self.done.notify_one();
         self.progress()
+    }
+
+    /// Certifies the first administrator of the authority's member, in PEM:
+    /// everybody else asks the authority, and it must be asked by somebody.
+    ///
+    /// # Errors
+    /// [`Problem`]; the node's own words when it refuses the request.
+    pub async fn administrator(&self, csr: &str) -> Result<String, Problem> {
+        let _turn = self.turn.lock().await;
+        let config = self.certifiable()?;
+        if !config.is_authority() {
+            let detail = "this member is not the authority: have the request certified there, with \
+                          `hufu cert issue --profile operator-client --role administrator`";
+            return Err(Problem::new("certificate-refused", detail));
+        }
+        let roles = [hufu_ca::Role::Administrator.name()];
+        let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
+        tracing::info!("the authority's first administrator has a certificate");
+        Ok(chain)
+    }
+
+    /// The configuration, when nothing but certificates is missing.
+    fn certifiable(&self) -> Result<Config, Problem> {
+        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        if missing.iter().any(|stage| *stage != Stage::Certificate) {
+            return Err(Problem::new("too-early", "the genesis file comes before certificates"));
+        }
+        Config::load(&self.site.config()).map_err(|error| Problem::internal(&error))
+    }
+
+    async fn issue(
+        &self,
+        config: &Config,
+        profile: &str,
+        roles: &[&str],
+        csr: &str,
+    ) -> Result<String, Problem> {
+        let request = json!({
+            "profile": profile, "member": config.member.name, "roles": roles, "csr": csr,
+        });
+        let issued = self.node("/certificates", &request).await?;
+        issued["chain"].as_str().map(str::to_owned).ok_or_else(|| {
+            Problem::internal(&anyhow::anyhow!("the node issued a certificate without a chain"))
+        })
+    }
+
+    /// Asks the node, which may not be up or may wait for the others.
+    async fn node(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+        let socket = Client::admin(&self.site.data("admin.sock"));
+        match tokio::time::timeout(PATIENCE, socket.post::<Value>(path, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if is_no(&error) => {
+                Err(Problem::new("certificate-refused", format!("{error:#}")))
+            }
+            other => {
+                let why = match other {
+                    Ok(Err(error)) => format!("{error:#}"),
+                    _ => "it waits for the other members' nodes".to_owned(),
+                };
+                tracing::warn!(why, "the node does not answer yet");
+                let detail = format!(
+                    "the node is starting, or waits for the others; try again, and see what the \
+                     console says of it ({why})"
+                );
+                Err(Problem::new("node-not-ready", detail).retry_after(Duration::from_secs(2)))
+            }
+        }
     }
 }
 

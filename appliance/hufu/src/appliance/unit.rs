@@ -118,7 +118,11 @@ impl NodeUnit for Systemd {
     }
 }
 
-async fn systemctl(arguments: &[&str]) -> anyhow::Result<String> {
+/// Asks the service manager; what it said.
+///
+/// # Errors
+/// What it said instead.
+pub async fn systemctl(arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = spawn::command("systemctl");
     command.args(["--no-ask-password", "--no-pager"]).args(arguments);
     let said = spawn::run(command, b"").await.context("systemctl")?;
@@ -139,6 +143,9 @@ fn unit_state(shown: &str) -> UnitState {
             let exited = value("ExecMainCode") == "1";
             let status = value("ExecMainStatus").parse().ok().filter(|_| exited);
             let said = match (value("StatusText"), value("Result")) {
+                _ if status == Some(EXIT_CREDENTIALS) => {
+                    "the credential with its PIN does not open".to_owned()
+                }
                 ("", result) => format!("the service manager says `{result}`"),
                 (said, _) => said.to_owned(),
             };
@@ -294,7 +301,7 @@ mod tests {
                 "ActiveState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=243\nStatusText=\n",
                 Some(243),
                 true,
-                "exit-code",
+                "the credential",
             ),
             (
                 "ActiveState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9\nStatusText=\n",

@@ -78,6 +78,11 @@ pub struct Setup {
     /// The chain of the node's TLS certificate: certificate, then issuer (PEM).
     #[arg(long, value_name = "FILE")]
     pub chain: Option<PathBuf>,
+    /// A request for the certificate of the first administrator (PEM), at the
+    /// authority only, whose appliance then also certifies its own node. The
+    /// certificate is written to administrator.pem.
+    #[arg(long, value_name = "FILE", conflicts_with = "chain")]
+    pub administrator: Option<PathBuf>,
     /// Where to write join.json, tls.csr and the transcript.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,

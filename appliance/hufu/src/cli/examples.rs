@@ -24,7 +24,9 @@ Examples, with address, fingerprint and code from the appliance's console:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --config hufu.toml --witness 'Li Wei' --witness 'Ana Silva'
   # When the founders have agreed on a genesis file:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --genesis genesis.json
-  # When the authority has certified tls.csr:
+  # At the authority, when the others' nodes run, too:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --administrator workstation/tls.csr
+  # Elsewhere, when the authority has certified tls.csr:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem";
 
 /// `hufu init`.

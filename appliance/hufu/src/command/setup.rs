@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use http::{Method, StatusCode, header};
 use hufu_proof::codec::MAX_GENESIS;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -39,6 +40,7 @@ const MAX_CHAIN: u64 = 256 * 1024;
 struct Progress {
     missing: Vec<String>,
     member: Option<String>,
+    authority: bool,
     genesis: Option<String>,
     documents: Option<Documents>,
 }
@@ -49,6 +51,11 @@ struct Documents {
     certificate_request: String,
     transcript: String,
     transcript_json: String,
+}
+
+#[derive(Deserialize)]
+struct Issued {
+    chain: String,
 }
 
 impl Progress {
@@ -77,10 +84,12 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
         .map(|path| files::read(path, MAX_GENESIS as u64))
         .transpose()?;
     let chain = arguments.chain.as_deref().map(|path| files::read(path, MAX_CHAIN)).transpose()?;
+    let administrator =
+        arguments.administrator.as_deref().map(|path| files::read(path, MAX_CHAIN)).transpose()?;
     let endpoint = Endpoint::new(address, &arguments)?;
 
     let mut done = Vec::new();
-    let mut progress = endpoint.ask(Method::GET, "", "", Vec::new()).await?;
+    let mut progress: Progress = endpoint.ask(Method::GET, "", "", Vec::new()).await?;
     if let Some(request) = ceremony {
         // The same again gets the same answer; a mended one is taken until the
         // genesis file is there.
@@ -92,12 +101,21 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
         progress = endpoint.ask(Method::POST, "/genesis", "application/json", genesis).await?;
         done.push("genesis");
     }
-    if let Some(chain) = chain {
+    let mut files = write(&progress, &arguments.out)?;
+    if let Some(request) = administrator {
+        let kind = "application/pem-certificate-request";
+        let issued: Issued = endpoint.ask(Method::POST, "/administrator", kind, request).await?;
+        let path = arguments.out.join("administrator.pem");
+        files::write_new(&path, issued.chain.as_bytes())?;
+        files.push(path);
+        done.push("administrator");
+    }
+    // The authority certifies its own node.
+    if let Some(chain) = chain.or(arguments.administrator.map(|_| Vec::new())) {
         let kind = "application/pem-certificate-chain";
         progress = endpoint.ask(Method::POST, "/certificate", kind, chain).await?;
         done.push("certificate");
     }
-    let files = write(&progress, &arguments.out)?;
     let next = next(&progress, &arguments.out);
     let answer = json!({
         "member": progress.member, "genesis": progress.genesis, "done": done,
@@ -166,6 +184,10 @@ fn next(progress: &Progress, out: &Path) -> String {
             "print and sign {out}/transcript.txt; give {out}/join.json to the founders, and the \
              genesis file that they agree on to the appliance: --genesis genesis.json"
         )
+    } else if progress.misses("certificate") && progress.authority {
+        "start the other founders' nodes, too, and give the authority its first administrator: \
+         --administrator FILE with a request of `hufu init` on the administrator's workstation"
+            .to_owned()
     } else if progress.misses("certificate") {
         format!(
             "have {out}/tls.csr certified (`hufu cert issue --profile member-node` at the \
@@ -199,13 +221,13 @@ impl Endpoint {
         Ok(Self { client, pinned, code: Zeroizing::new(code) })
     }
 
-    async fn ask(
+    async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         kind: &str,
         body: Vec<u8>,
-    ) -> anyhow::Result<Progress> {
+    ) -> anyhow::Result<T> {
         let since = Instant::now();
         let path = format!("/v1/setup{path}");
         let bearer = Zeroizing::new(format!("Bearer {}", *self.code));
@@ -237,7 +259,7 @@ impl Endpoint {
     }
 }
 
-fn read(answer: Answer) -> anyhow::Result<Progress> {
+fn read<T: DeserializeOwned>(answer: Answer) -> anyhow::Result<T> {
     let body = answer.success()?;
     serde_json::from_slice(&body).context("the answer is not what this version expects")
 }
