@@ -25,6 +25,8 @@ pub struct Options {
     pub cloud: bool,
     /// Instead of the workspace's.
     pub version: Option<String>,
+    /// Instead of the commit's; seconds since 1970.
+    pub date: Option<String>,
     /// Keys.
     pub given: Given,
 }
@@ -63,7 +65,7 @@ impl Options {
             "--pcr-certificate" => given.pcr_certificate = Some(text()?.into()),
             "--release-key" => given.release_key = Some(Key::parse(&text()?)),
             "--release-public" => given.release_public = Some(text()?.into()),
-            "--pkcs11-module" => given.module = Some(text()?),
+            "--env" => given.environment.push(text()?),
             "--share" => given.shared.push(text()?.into()),
             _ => return Ok(false),
         }
@@ -99,6 +101,8 @@ pub struct Image {
     pub sbom: PathBuf,
     /// The root of the tree of hashes over the root file system.
     pub root_hash: String,
+    /// What its files are dated with; seconds since 1970.
+    pub date: String,
 }
 
 /// Builds an image, into the target directory.
@@ -110,6 +114,7 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
         Some(version) => version.clone(),
         None => workspace_version()?,
     };
+    let date = options.date.clone().map_or_else(date, Ok)?;
     let program = program()?;
     let cache = super::cache()?.join("mkosi");
     let project = cache.join("project");
@@ -122,17 +127,17 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
         fs::create_dir_all(cache.join(directory))?;
     }
     fs::create_dir_all(&built).with_context(|| format!("cannot make {}", built.display()))?;
-    let kernel = if options.cloud { "cloud" } else { "metal" };
+    let kernel = kernel(options.cloud);
     println!("building {version} with the kernel for {kernel}; see {}", output.display());
     let mkosi = Instant::now();
     let mut shared: Vec<&Path> = keys.shared.iter().map(PathBuf::as_path).collect();
     shared.extend([cache.as_path(), output.as_path()]);
     let mut make = tree.command(&shared, "nice");
     make.args(["-n", "10"]);
-    if let Some(module) = &keys.module {
-        make.args(["env", &format!("PKCS11_PROVIDER_MODULE={module}")]);
-    }
     make.arg("mkosi").arg("--directory").arg(&project);
+    for setting in &keys.environment {
+        make.args(["--environment", setting]);
+    }
     make.args(["--force", "--profile", kernel, "--image-version", &version]);
     // A cache of its own for each kernel, or each build would empty the other's.
     let caches = cache.join("cache").join(kernel);
@@ -145,7 +150,7 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
     ] {
         make.arg(option).arg(directory);
     }
-    make.args(["--source-date-epoch", &date()?]);
+    make.args(["--source-date-epoch", &date]);
     for (pair, key, source, certificate) in [
         (
             &keys.secure_boot,
@@ -169,14 +174,23 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
     tree::logged(&mut make, &output.join("build.log")).context("mkosi")?;
     println!("mkosi took {}", command::seconds(mkosi.elapsed()));
 
-    let image = collect(&built, &output, &version)?;
+    let image = collect(&built, &output, &version, date)?;
     sbom::write(&image.sbom, &version, &built)?;
-    let release = Release::of(&image, kernel, &date()?)?;
+    let release = Release::of(&image, kernel)?;
     release::write(&release, &image, &tree, &keys)?;
     tree::remove(&built)?;
     report(&output, &image)?;
     println!("built {version} in {}", command::seconds(started.elapsed()));
     Ok(image)
+}
+
+/// Forgets what builds have installed, so that the next one installs it anew.
+pub fn forget(cloud: bool) -> anyhow::Result<()> {
+    tree::remove(&super::cache()?.join("mkosi/cache").join(kernel(cloud)))
+}
+
+fn kernel(cloud: bool) -> &'static str {
+    if cloud { "cloud" } else { "metal" }
 }
 
 /// The program that the image is for: the one that `HUFU_BIN` names, else that
@@ -271,7 +285,7 @@ fn settle(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// Takes what mkosi made to where it is looked for.
-fn collect(built: &Path, output: &Path, version: &str) -> anyhow::Result<Image> {
+fn collect(built: &Path, output: &Path, version: &str, date: String) -> anyhow::Result<Image> {
     let take = |from: &str, to: &str| -> anyhow::Result<PathBuf> {
         let target = output.join(to);
         let from = built.join(from);
@@ -292,6 +306,7 @@ fn collect(built: &Path, output: &Path, version: &str) -> anyhow::Result<Image> 
         sbom: output.join(name(".cdx.json")),
         uki,
         disk,
+        date,
     })
 }
 

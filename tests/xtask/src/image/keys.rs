@@ -63,8 +63,8 @@ pub struct Given {
     pub release_key: Option<Key>,
     /// Goes into the image; the updater verifies with it.
     pub release_public: Option<PathBuf>,
-    /// The PKCS#11 module for keys in a token.
-    pub module: Option<String>,
+    /// `NAME=VALUE` for the tools: what a PKCS#11 module is told by.
+    pub environment: Vec<String>,
     /// Directories that the tools see besides.
     pub shared: Vec<PathBuf>,
 }
@@ -78,8 +78,8 @@ pub struct Keys {
     pub pcr: Pair,
     /// The release's key with its public key.
     pub release: Pair,
-    /// The PKCS#11 module for keys in a token.
-    pub module: Option<String>,
+    /// `NAME=VALUE` for the tools.
+    pub environment: Vec<String>,
     /// Directories that the tools must see.
     pub shared: Vec<PathBuf>,
 }
@@ -89,6 +89,7 @@ impl Keys {
     pub fn of(given: &Given, tree: &Tree) -> anyhow::Result<Self> {
         let directory = super::cache()?.join("keys");
         let mut shared = given.shared.clone();
+        let environment = given.environment.clone();
         let mut pair = |name: &str, key: &Option<Key>, public: &Option<PathBuf>| {
             let pair = match (key, public) {
                 (Some(key), Some(public)) => Pair { key: key.clone(), public: public.clone() },
@@ -124,16 +125,15 @@ impl Keys {
             pair("secure-boot", &given.secure_boot_key, &given.secure_boot_certificate)?;
         let pcr = pair("pcr", &given.pcr_key, &given.pcr_certificate)?;
         let release = pair("release", &given.release_key, &given.release_public)?;
-        Ok(Self { secure_boot, pcr, release, module: given.module.clone(), shared })
+        Ok(Self { secure_boot, pcr, release, environment, shared })
     }
 
     /// `openssl` in the tree, which finds these keys.
     pub fn openssl(&self, tree: &Tree, more: &[&Path]) -> Command {
         let shared: Vec<&Path> =
             self.shared.iter().map(PathBuf::as_path).chain(more.iter().copied()).collect();
-        let Some(module) = &self.module else { return tree.command(&shared, "openssl") };
         let mut command = tree.command(&shared, "env");
-        command.arg(format!("PKCS11_PROVIDER_MODULE={module}")).arg("openssl");
+        command.args(&self.environment).arg("openssl");
         command
     }
 }

@@ -40,8 +40,8 @@ Options of build, and of run where nothing is built yet:
   --release-key K --release-public P
                        a PEM file, or a `pkcs11:` URI for a key
                        (default: keys for tests, made once)
-  --pkcs11-module M    the PKCS#11 module for such URIs, as the tools' tree sees it
-  --share DIR          show DIR to the tools, at its path: tokens, modules
+  --env NAME=VALUE     for the tools: PKCS11_PROVIDER_MODULE=... and what the module needs
+  --share DIR          show DIR to the tools, at its path; below /run, signers see it too
 
 Environment: HUFU_BIN names a `hufu` to put into the image in place of this tree's.
 ";

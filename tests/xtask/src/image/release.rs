@@ -51,7 +51,7 @@ pub fn update_path(image: &Image) -> PathBuf {
 impl Release {
     /// The release that `image` makes; trailing zeros are cut off its
     /// partitions.
-    pub fn of(image: &Image, kernel: &str, date: &str) -> anyhow::Result<Self> {
+    pub fn of(image: &Image, kernel: &str) -> anyhow::Result<Self> {
         let verity = image.root.with_extension("root-verity");
         let (first, second) = image.root_hash.split_at_checked(32).context("a short root hash")?;
         let mut manifest_parts = Vec::new();
@@ -83,7 +83,7 @@ impl Release {
             "version": image.version,
             "architecture": "x86-64",
             "kernel": kernel,
-            "date": date.parse::<u64>().context("the date is no number")?,
+            "date": image.date.parse::<u64>().context("the date is no number")?,
             "root_hash": image.root_hash,
             "parts": manifest_parts,
             "sbom": { "file": file_name(&image.sbom), "size": size, "sha256": digest },
@@ -103,7 +103,7 @@ fn file_name(path: &Path) -> String {
 
 /// `0123...` as a UUID: a slot's partitions are found by the halves of the root
 /// hash.
-fn uuid_of(digits: &str) -> String {
+pub fn uuid_of(digits: &str) -> String {
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
     parts.join("-")
 }

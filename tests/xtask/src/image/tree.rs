@@ -70,7 +70,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-exec chroot "$tree" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+exec chroot "$tree" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 "#;
 
@@ -140,10 +140,11 @@ impl Tree {
     }
 
     /// A program of the tree, which sees `shared` at their own paths. It and
-    /// all that it starts ends when the command is killed.
+    /// all that it starts ends when the command is killed, and with us.
     pub fn command(&self, shared: &[&Path], program: &str) -> Command {
-        let mut command = Command::new("unshare");
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "unshare"])
             .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"])
             .args(["sh", "-euc", ENTER, "enter"])
             .arg(&self.root)

@@ -25,7 +25,10 @@ const INTERPRETERS: &[&str] = &[
 
 /// What `kernel-hardening-checker` says of the command line and of sysctl and
 /// we do otherwise, with the reason.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("nosmt", "mitigations=auto,nosmt takes a processor's second threads where it leaks by them"),
+    ("kernel.modules_disabled", "drivers load as needed, and lockdown lets in signed ones only"),
+];
 
 /// Looks at everything.
 pub fn look(bench: &Bench) -> anyhow::Result<()> {

@@ -1,8 +1,10 @@
 //! `cargo xtask image test`: the image is built, booted, scanned and attacked.
 
 mod boot;
+mod fallback;
 mod inside;
 mod tamper;
+mod twice;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -88,6 +90,18 @@ const CHECKS: &[Check] = &[
         does: "the header of /var is changed: Locked",
         smoke: false,
         run: tamper::var_header,
+    },
+    Check {
+        name: "fallback",
+        does: "another version in the second slot starts; spoilt, the first one is back",
+        smoke: false,
+        run: fallback::second_slot,
+    },
+    Check {
+        name: "twice",
+        does: "built again, the root hash is the same",
+        smoke: false,
+        run: twice::same_root_hash,
     },
 ];
 

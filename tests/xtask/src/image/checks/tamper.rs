@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::image::checks::{BOOT, Bench, says};
+use crate::image::tree;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
 
@@ -61,14 +62,12 @@ pub fn secure_boot_off(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("secure-boot")?;
     hardware.forget_keys(&bench.tree)?;
     // Or the boot loader would enrol them again.
-    let disk = hardware.disk()?;
-    let system = disk.partition("esp")?;
-    for name in ["PK", "KEK", "DB"] {
-        let entry = format!("{name:<8}AUT");
-        // A name in a directory that begins so was deleted.
-        let at = disk.find(&system, entry.as_bytes())?;
-        disk.spoil(&system, at, 1)?;
-    }
+    let system = hardware.disk()?.partition("esp")?;
+    let volume = format!("{}@@{}", hardware.disk_path().display(), system.start);
+    let mut delete = bench.tree.command(&[&hardware.directory], "mdel");
+    delete.args(["-i", &volume]);
+    delete.args(["PK", "KEK", "db"].map(|name| format!("::/loader/keys/auto/{name}.auth")));
+    tree::output(&mut delete).context("taking the keys off the boot partition")?;
     locked(bench, &hardware)
 }
 

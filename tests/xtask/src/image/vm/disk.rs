@@ -89,6 +89,12 @@ impl Disk {
         Ok(self.file.write_all_at(&bytes, partition.start + offset)?)
     }
 
+    /// Writes from the beginning of a partition.
+    pub fn write(&self, partition: &Partition, bytes: &[u8]) -> anyhow::Result<()> {
+        ensure!(bytes.len() as u64 <= partition.size, "{} is too small", partition.label);
+        Ok(self.file.write_all_at(bytes, partition.start)?)
+    }
+
     /// Where `pattern` is in a partition.
     pub fn find(&self, partition: &Partition, pattern: &[u8]) -> anyhow::Result<u64> {
         const PIECE: usize = 4 * 1024 * 1024;

@@ -203,19 +203,21 @@ fn arguments(
         .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
         .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}")])
         .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())])
-        .args(["-drive", &format!("if=virtio,format=raw,file={}", path("disk.raw"))])
+        // Places are fixed: the firmware remembers from where it started.
+        .args(["-drive", &format!("if=none,id=disk,format=raw,file={}", path("disk.raw"))])
+        .args(["-device", "virtio-blk-pci,drive=disk,bootindex=0,addr=4"])
         .args(["-chardev", &format!("socket,id=tpm,path={}", path("tpm.sock"))])
         .args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"])
-        .args(["-device", "virtio-rng-pci"])
+        .args(["-device", "virtio-rng-pci,addr=5"])
         // The machine's identity comes from it.
         .args(["-uuid", "6f1c7a2e-0d62-4a9b-8a63-b6f0a6b6f001"])
-        .args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net0"]);
+        .args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net0,addr=6"]);
     if settings.segment {
         qemu.args([
             "-netdev",
             &format!("stream,id=net1,server=off,addr.type=unix,addr.path={}", path("segment.sock")),
             "-device",
-            "virtio-net-pci,netdev=net1,mac=52:54:00:12:34:02",
+            "virtio-net-pci,netdev=net1,mac=52:54:00:12:34:02,addr=7",
         ]);
     }
     if settings.interactive {
