@@ -493,6 +493,35 @@ fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Re
 }
 
 #[test]
+fn a_volume_sets_up_a_machine_that_no_workstation_reaches() -> anyhow::Result<()> {
+    let consortium = Consortium::prepare(common::settings(0)?)?;
+    let volume = consortium.path("volume");
+    let arguments = vec!["--setup-volume".to_owned(), text(&volume)?.to_owned()];
+    let mut machine = consortium.start_appliance("volume", &Machine { arguments })?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    let config = configuration(consortium.operator(), &machine)?;
+    let good = fs::read_to_string(config)?;
+    fs::create_dir(&volume)?;
+    fs::write(volume.join("witnesses.txt"), "Li Wei\nAna Silva\n")?;
+    fs::write(volume.join("hufu.toml"), good.replacen("workers", "workesr", 1))?;
+    machine.wait_for("Unprovisioned", "`workesr`")?;
+    assert!(fs::read_to_string(volume.join("refused.txt"))?.contains("line "));
+    fs::write(volume.join("hufu.toml"), good)?;
+    wait_for("the ceremony", PATIENCE, || {
+        ensure!(machine.block()?.join("\n").contains("Why:         missing: genesis file"));
+        Ok(())
+    })?;
+    wait_for("its documents", PATIENCE, || {
+        ensure!(!volume.join("refused.txt").exists() && volume.join("transcript.json").exists());
+        Ok(())
+    })?;
+    assert_eq!(fs::read(volume.join("join.json"))?, fs::read(machine.data("join.json"))?);
+    fs::write(volume.join("genesis.json"), "{}")?;
+    machine.wait_for("Unprovisioned", "genesis file is malformed")?;
+    machine.switch_off()
+}
+
+#[test]
 fn a_ceremony_that_broke_off_goes_on_with_the_same_keys() -> anyhow::Result<()> {
     let consortium = Consortium::prepare(common::settings(0)?)?;
     let mut machine = consortium.start_appliance("again", &Machine::default())?;

@@ -22,6 +22,7 @@ mod spawn;
 mod state;
 mod unit;
 mod vault;
+mod volume;
 
 use std::collections::BTreeSet;
 use std::io::BufRead as _;
@@ -35,6 +36,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
 use crate::appliance::endpoint::Endpoint;
 use crate::appliance::firewall::Firewall;
@@ -44,6 +46,7 @@ use crate::appliance::site::{Account, Site, Stage};
 use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
 use crate::appliance::unit::{NodeUnit, Own, Systemd};
 use crate::appliance::vault::Vault;
+use crate::appliance::volume::Volume;
 use crate::cli::{ApplianceRun, NodeManager};
 use crate::client::Client;
 use crate::config::Config;
@@ -112,6 +115,8 @@ struct Machine {
     unit: Box<dyn NodeUnit>,
     keeper: Keeper,
     endpoint: Option<Endpoint>,
+    volume: Option<Volume>,
+    console: Console,
     report: watch::Sender<Report>,
     prepared: bool,
     /// When the node last said how it is, since it was started.
@@ -137,6 +142,8 @@ impl Machine {
                 options.back_off_ms.map_or(keeper::BACK_OFF, |ms| [Duration::from_millis(ms); 3]),
             ),
             endpoint: None,
+            volume: options.setup_volume.clone().map(Volume::new),
+            console: Console::open()?,
             report: watch::Sender::new(Report::new(starting, now_ms())),
             prepared: false,
             heard: None,
@@ -209,7 +216,12 @@ impl Machine {
             self.site.prepare()?;
             self.prepared = true;
         }
-        let missing = self.site.missing()?;
+        let mut missing = self.site.missing()?;
+        let mut refused = None;
+        if let Some(volume) = &mut self.volume {
+            refused = volume.give(&self.provisioner, &missing).await;
+            missing = self.site.missing()?;
+        }
         self.let_in(&missing).await?;
         self.open_or_close(&missing).await?;
         if missing.iter().any(|stage| *stage != Stage::Certificate) {
@@ -217,9 +229,13 @@ impl Machine {
             let reason = format!("missing: {}", names.join(", "));
             let remedy = "run `hufu setup` with this address, fingerprint and code on the \
                           operator's workstation";
-            return Ok((Condition::because(State::Unprovisioned, reason, remedy), missing));
+            let mut condition = Condition::because(State::Unprovisioned, reason, remedy);
+            condition.reasons.extend(refused);
+            return Ok((condition, missing));
         }
-        Ok((self.supervise().await?, missing))
+        let mut condition = self.supervise().await?;
+        condition.reasons.extend(refused);
+        Ok((condition, missing))
     }
 
     /// Sets the firewall before anything listens.
@@ -345,10 +361,7 @@ impl Machine {
 
     fn show(&self, report: &Report) {
         let code = self.endpoint.as_ref().map(|endpoint| endpoint.gate.shown());
-        let text = report.console(code.as_ref().map(|code| code.as_str()));
-        if let Err(error) = output::raw(&text) {
-            tracing::warn!(error = format!("{error:#}"), "the console does not take what is said");
-        }
+        self.console.show(report.console(code.as_ref().map(|code| code.as_str())));
     }
 }
 
@@ -378,6 +391,31 @@ fn condition_of(status: &Value) -> Condition {
         _ => (State::Operational, ""),
     };
     Condition { state, reasons, remedy: remedy.to_owned() }
+}
+
+/// Standard output, written by a thread of its own: a terminal that was told to
+/// wait must not hold up the machine.
+struct Console(std::sync::mpsc::SyncSender<Zeroizing<String>>);
+
+impl Console {
+    fn open() -> anyhow::Result<Self> {
+        let (sender, blocks) = std::sync::mpsc::sync_channel::<Zeroizing<String>>(16);
+        std::thread::Builder::new().name("console-out".to_owned()).spawn(move || {
+            for block in blocks {
+                if let Err(error) = output::raw(&block) {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "the console does not take what is said");
+                }
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    fn show(&self, block: String) {
+        if self.0.try_send(Zeroizing::new(block)).is_err() {
+            tracing::warn!("the console does not take what is said");
+        }
+    }
 }
 
 /// Lines from the console, as long as there is one.

@@ -1,6 +1,7 @@
 //! What the setup endpoint refuses: problem documents (RFC 9457) with stable
 //! codes. Each detail names the field and the remedy.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -57,6 +58,17 @@ impl Problem {
         self
     }
 
+    /// Whether it passes by itself.
+    pub fn is_temporary(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
+    fn row(&self) -> (&'static str, u16, &'static str) {
+        let found = PROBLEMS.iter().find(|row| row.0 == self.code);
+        // A test meets every code of the source in the table.
+        *found.unwrap_or(&("internal", 500, "A fault of this machine"))
+    }
+
     /// The stable code.
     #[cfg(test)]
     pub fn code(&self) -> &'static str {
@@ -70,11 +82,15 @@ impl Problem {
     }
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.row().2, self.detail)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let found = PROBLEMS.iter().find(|row| row.0 == self.code);
-        // A test meets every code of the source in the table.
-        let (code, status, title) = *found.unwrap_or(&("internal", 500, "A fault of this machine"));
+        let (code, status, title) = self.row();
         let document = json!({
             "type": format!("urn:hufu:problem:{code}"),
             "title": title,

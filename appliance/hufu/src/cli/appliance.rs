@@ -42,6 +42,10 @@ pub struct ApplianceRun {
     /// machine is locked rather than new.
     #[arg(long, value_name = "DIR")]
     pub sealed_volume: Option<PathBuf>,
+    /// A directory where a volume labelled HUFU-SETUP is mounted when somebody
+    /// plugs it in: hufu.toml and witnesses.txt, genesis.json, tls.pem.
+    #[arg(long, value_name = "DIR")]
+    pub setup_volume: Option<PathBuf>,
     /// The PKCS#11 module of the setup endpoint's token in memory.
     #[arg(long, value_name = "FILE", default_value = hufu_keys::SOFTHSM2_MODULE)]
     pub soft_module: PathBuf,
