@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
-pub use self::appliance::{Appliance, ApplianceRun, NodeManager, Setup};
+pub use self::appliance::{Appliance, ApplianceRun, NodeManager, Setup, Upgrade};
 pub use self::device::{Device, Enroll, Send, Token};
 
 /// Identity, record and supervision for an industry, in one appliance.
@@ -67,6 +67,9 @@ pub enum Command {
     /// file, TLS certificate.
     #[command(after_help = examples::SETUP)]
     Setup(Setup),
+    /// Update an appliance, or see what runs on it.
+    #[command(subcommand)]
+    Upgrade(Upgrade),
     /// Hold the key ceremony: make the token, its keys and, for an authority,
     /// the CA certificates; write a signed transcript and a join request.
     #[command(after_help = examples::INIT)]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::{Stream, TryStreamExt as _};
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Body, Bytes, Frame};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -117,14 +118,9 @@ impl Client {
                 let request = request.body(Full::new(body.clone()))?;
                 match sender.send_request(request).await {
                     Ok(answer) => {
-                        let (parts, answer) = answer.into_parts();
-                        let body = Limited::new(answer, MAX_ANSWER)
-                            .collect()
-                            .await
-                            .map_err(|error| unavailable(format!("answer broke off: {error}")))?
-                            .to_bytes();
+                        let answer = read(answer).await?;
                         *connection = Some(sender);
-                        return Ok(Answer { status: parts.status, body });
+                        return Ok(answer);
                     }
                     Err(error) if reused && (error.is_closed() || error.is_canceled()) => {}
                     Err(error) => {
@@ -161,7 +157,36 @@ impl Client {
             .json()
     }
 
-    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    /// Sends what `pieces` gives as the body of a POST, however long it takes, on
+    /// a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and what `pieces` meets.
+    pub async fn upload(
+        &self,
+        path: &str,
+        pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> anyhow::Result<Answer> {
+        let mut sender = self.connect().await?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, self.host())
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(StreamBody::new(Box::pin(pieces.map_ok(Frame::data))))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
+        read(answer).await
+    }
+
+    async fn connect<B>(&self) -> anyhow::Result<SendRequest<B>>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         match &self.target {
             Target::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| {
@@ -225,7 +250,11 @@ impl Answer {
         }
     }
 
-    fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+    /// The body as JSON, unless the service refused.
+    ///
+    /// # Errors
+    /// As [`Answer::success`].
+    pub fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
         let body = self.success()?;
         serde_json::from_slice(&body).context("the answer is not what this version expects")
     }
@@ -241,9 +270,22 @@ fn problem(body: &[u8]) -> Option<String> {
     })
 }
 
-async fn handshake<S>(stream: S) -> anyhow::Result<SendRequest<Full<Bytes>>>
+async fn read(answer: http::Response<hyper::body::Incoming>) -> anyhow::Result<Answer> {
+    let (parts, answer) = answer.into_parts();
+    let body = Limited::new(answer, MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| unavailable(format!("answer broke off: {error}")))?
+        .to_bytes();
+    Ok(Answer { status: parts.status, body })
+}
+
+async fn handshake<S, B>(stream: S) -> anyhow::Result<SendRequest<B>>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

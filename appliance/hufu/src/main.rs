@@ -60,6 +60,8 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
         Command::Appliance(Appliance::Run(options)) => appliance::run(options, &root),
+        Command::Appliance(Appliance::Trial { within }) => appliance::trial(&root, within),
+        Command::Appliance(Appliance::Floor { raise }) => appliance::floor(&root, raise),
         Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd, &root),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
@@ -77,6 +79,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             let access = Access { config: file, appliance, pin_fd, root };
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
                 match command {
+                    Command::Upgrade(upgrade) => {
+                        command::upgrade::run(upgrade, &access, json).await
+                    }
                     Command::Setup(setup) => command::setup::run(setup, &access, json).await,
                     Command::Status => command::node::status(&access, json).await,
                     Command::Org(org) => command::org::run(org, &access, json).await,

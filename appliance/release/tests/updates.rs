@@ -135,7 +135,8 @@ fn a_machine_may_refuse_a_release_before_it_is_given_anything() {
 #[test]
 fn a_signed_manifest_may_still_be_wrong() {
     let half = |manifest: &mut Manifest| manifest.parts[0].slot.as_mut().unwrap().uuid.pop();
-    let cases: [(&str, fn(&mut Manifest)); 12] = [
+    type Change = fn(&mut Manifest);
+    let cases: [(&str, Change); 12] = [
         ("format", |manifest| manifest.format = 2),
         ("product", |manifest| manifest.product = "other".into()),
         ("architecture", |manifest| manifest.architecture = "arm64".into()),

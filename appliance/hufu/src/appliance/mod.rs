@@ -21,6 +21,7 @@ mod socket;
 mod spawn;
 mod state;
 mod unit;
+pub mod upgrade;
 mod vault;
 mod volume;
 
@@ -45,6 +46,7 @@ use crate::appliance::provision::Provisioner;
 use crate::appliance::site::{Account, Site, Stage};
 use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
 use crate::appliance::unit::{NodeUnit, Own, Systemd};
+use crate::appliance::upgrade::Upgrades;
 use crate::appliance::vault::Vault;
 use crate::appliance::volume::Volume;
 use crate::cli::{ApplianceRun, NodeManager};
@@ -106,6 +108,32 @@ pub fn run(options: ApplianceRun, root: &Path) -> anyhow::Result<()> {
         .block_on(async { Machine::new(options, site)?.run().await })
 }
 
+/// Waits until the release on trial is good.
+///
+/// # Errors
+/// When it is not, `within` seconds.
+pub fn trial(root: &Path, within: u64) -> anyhow::Result<()> {
+    let site = Site::new(root, None);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(upgrade::trial::run(&site, Duration::from_secs(within)))
+}
+
+/// Checks or raises the floor.
+///
+/// # Errors
+/// When the running release is below it, or the TPM does not answer.
+pub fn floor(root: &Path, raise: bool) -> anyhow::Result<()> {
+    let site = Site::new(root, None);
+    if raise {
+        let floor = upgrade::floor::raise(&site)?;
+        tracing::info!(floor, "the floor");
+        return Ok(());
+    }
+    upgrade::floor::check(&site)
+}
+
 /// The machine.
 struct Machine {
     options: ApplianceRun,
@@ -162,7 +190,7 @@ impl Machine {
         let listener = socket::bind(&self.site)?;
         let asked = tokio::spawn(listen::socket(
             listener,
-            socket::router(self.report.subscribe()),
+            socket::router(self.report.subscribe(), Upgrades::new(self.site.clone())),
             stopping,
         ));
         let mut keys = key_presses();

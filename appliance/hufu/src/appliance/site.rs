@@ -119,6 +119,26 @@ impl Site {
         self.state("softhsm2.conf")
     }
 
+    /// What an update leaves behind for its trial.
+    pub fn pending_upgrade(&self) -> PathBuf {
+        self.state("upgrade.json")
+    }
+
+    /// Where an update is kept until all of it is there.
+    pub fn upgrade(&self) -> PathBuf {
+        self.state("upgrade")
+    }
+
+    /// Where the TPM's counter began.
+    pub fn floor(&self) -> PathBuf {
+        self.state("floor")
+    }
+
+    /// What the image says of itself.
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.root.join("usr/share/hufu").join(name)
+    }
+
     /// Sealed secrets.
     pub fn credentials(&self) -> PathBuf {
         self.state("credentials")

@@ -2,25 +2,54 @@
 //! (docs/decisions/0009). Only the node's user and root may open the socket.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::appliance::site::Site;
 use crate::appliance::state::Report;
+use crate::appliance::upgrade::Upgrades;
+use crate::service::admin::Refusal;
 use crate::service::listen;
 
-/// The routes.
-pub fn router(report: watch::Receiver<Report>) -> Router {
-    Router::new().route("/v1/state", get(state)).with_state(report)
+/// What the routes are about.
+#[derive(Clone)]
+struct Asked {
+    report: watch::Receiver<Report>,
+    upgrades: Arc<Upgrades>,
 }
 
-async fn state(State(report): State<watch::Receiver<Report>>) -> Json<Report> {
-    Json(report.borrow().clone())
+/// The routes.
+pub fn router(report: watch::Receiver<Report>, upgrades: Upgrades) -> Router {
+    Router::new()
+        .route("/v1/state", get(state))
+        .route("/v1/upgrade", get(upgrade_status).post(upgrade))
+        .route("/v1/upgrade/check", post(check_upgrade))
+        .with_state(Asked { report, upgrades: Arc::new(upgrades) })
+}
+
+async fn state(State(asked): State<Asked>) -> Json<Report> {
+    Json(asked.report.borrow().clone())
+}
+
+async fn upgrade_status(State(asked): State<Asked>) -> Result<Json<Value>, Refusal> {
+    asked.upgrades.status().await.map(Json)
+}
+
+async fn check_upgrade(State(asked): State<Asked>, head: Bytes) -> Result<Json<Value>, Refusal> {
+    asked.upgrades.check(&head).await.map(Json)
+}
+
+async fn upgrade(State(asked): State<Asked>, update: Body) -> Result<Json<Value>, Refusal> {
+    let state = asked.report.borrow().condition.state;
+    asked.upgrades.apply(update, state).await.map(Json)
 }
 
 /// Binds the socket.

@@ -4,12 +4,12 @@
 use std::fmt;
 
 use hufu_report::time::iso_time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::appliance::site::Stage;
 
 /// How the machine is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Configuration or genesis file are missing: the setup endpoint is open.

@@ -15,6 +15,38 @@ pub enum Appliance {
     /// sealed, set the firewall, run the node.
     #[command(after_help = examples::APPLIANCE_RUN)]
     Run(ApplianceRun),
+    /// Wait until a release on trial has shown that it is good; fails when it
+    /// does not, and the machine goes back. Units of the image run this.
+    #[command(after_help = examples::APPLIANCE_TRIAL)]
+    Trial {
+        /// How long it may take, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+        within: u64,
+    },
+    /// Refuse to run a release below the machine's floor, which a counter in the
+    /// TPM keeps. Units of the image run this.
+    #[command(after_help = examples::APPLIANCE_FLOOR)]
+    Floor {
+        /// Raise the floor to what the running release asks for, instead.
+        #[arg(long)]
+        raise: bool,
+    },
+}
+
+/// `hufu upgrade`.
+#[derive(Debug, Subcommand)]
+pub enum Upgrade {
+    /// Check the signed release, write it to the idle slot and boot it on trial.
+    /// The machine goes back by itself when it does not get ready.
+    #[command(after_help = examples::UPGRADE_APPLY)]
+    Apply {
+        /// The update (`hufu_VERSION.update`): a file, or `-` for standard input.
+        update: PathBuf,
+    },
+    /// What runs, whether it is on trial, and the floor below which no release
+    /// runs any more.
+    #[command(after_help = examples::UPGRADE_STATUS)]
+    Status,
 }
 
 /// `hufu appliance run`.

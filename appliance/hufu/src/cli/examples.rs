@@ -18,6 +18,32 @@ Examples:
   # On a machine without TPM, service manager and firewall of its own:
   hufu appliance run --seal host --node child --no-firewall";
 
+/// `hufu appliance trial`.
+pub const APPLIANCE_TRIAL: &str = "\
+Examples:
+  # As hufu-trial.service does, before boot-complete.target:
+  hufu appliance trial --within 900";
+
+/// `hufu appliance floor`.
+pub const APPLIANCE_FLOOR: &str = "\
+Examples:
+  # As hufu-floor-check.service does, before the node:
+  hufu appliance floor
+  # As hufu-floor.service does, when a release is there to stay:
+  hufu appliance floor --raise";
+
+/// `hufu upgrade apply`.
+pub const UPGRADE_APPLY: &str = "\
+Examples, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 upgrade apply hufu_2.update
+  # From a server:
+  curl -sf https://releases.example/hufu_2.update | hufu --config workstation.toml --appliance https://node.example:8444 upgrade apply -";
+
+/// `hufu upgrade status`.
+pub const UPGRADE_STATUS: &str = "\
+Examples:
+  hufu --config workstation.toml --appliance https://node.example:8444 upgrade status";
+
 /// `hufu setup`.
 pub const SETUP: &str = "\
 Examples, with address, fingerprint and code from the appliance's console:

@@ -10,4 +10,5 @@ pub mod org;
 pub mod policy;
 pub mod report;
 pub mod setup;
+pub mod upgrade;
 pub mod verify;

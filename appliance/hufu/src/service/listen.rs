@@ -29,6 +29,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(20);
 /// How long a client may take to send a request's body.
 const BODY: Duration = Duration::from_secs(20);
+/// Bytes a second that a large body must come in at: about 2 Mbit/s.
+const RATE: u64 = 256 * 1024;
 /// How long a stop waits for requests that have begun.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -208,15 +210,18 @@ where
 }
 
 /// A request's body that has to arrive in time, so that slow clients do not hold
-/// all places.
+/// all places. What is large may take as long as it comes in at [`RATE`].
 struct Timely {
     body: Incoming,
+    since: tokio::time::Instant,
+    received: u64,
     until: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Timely {
     fn new(body: Incoming) -> Self {
-        Self { body, until: Box::pin(tokio::time::sleep(BODY)) }
+        let until = Box::pin(tokio::time::sleep(BODY));
+        Self { body, since: tokio::time::Instant::now(), received: 0, until }
     }
 }
 
@@ -229,10 +234,22 @@ impl Body for Timely {
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.until.as_mut().poll(context).is_ready() {
-            let late = format!("the request's body took more than {} s", BODY.as_secs());
+            let late = format!(
+                "the request's body took more than {} s, and came in at less than {} KiB/s",
+                BODY.as_secs(),
+                RATE / 1024
+            );
             return Poll::Ready(Some(Err(late.into())));
         }
-        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.received += data.len() as u64;
+            let until = self.since + BODY + Duration::from_millis(self.received * 1000 / RATE);
+            self.until.as_mut().reset(until);
+        }
+        frame.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {

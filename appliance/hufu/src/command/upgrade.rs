@@ -1,0 +1,84 @@
+//! `hufu upgrade`: a new release for an appliance.
+
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use futures::Stream;
+use http::{Method, header};
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use crate::access::Access;
+use crate::cli::Upgrade;
+use crate::output;
+
+/// Bytes that are read of an update at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Where an appliance's own process is asked, through its node.
+const PATH: &str = "/machine/v1/upgrade";
+
+/// Runs `hufu upgrade`.
+///
+/// # Errors
+/// What stands in the way, with the remedy.
+pub async fn run(command: Upgrade, access: &Access, json: bool) -> anyhow::Result<()> {
+    match command {
+        Upgrade::Status => {
+            let status: Value = access.connect()?.get(PATH).await?;
+            output::print(json, &status, members)
+        }
+        Upgrade::Apply { update } => apply(&update, access, json).await,
+    }
+}
+
+async fn apply(update: &Path, access: &Access, json: bool) -> anyhow::Result<()> {
+    let mut file: Box<dyn io::Read + Send> = match update.to_str() {
+        Some("-") => Box::new(io::stdin()),
+        _ => Box::new(
+            std::fs::File::open(update)
+                .with_context(|| format!("cannot read {}", update.display()))?,
+        ),
+    };
+    // The three lines in front say whether the appliance takes it at all, before
+    // the rest is sent.
+    let mut head = Vec::with_capacity(hufu_release::MAX_HEAD);
+    file.by_ref()
+        .take(hufu_release::MAX_HEAD as u64)
+        .read_to_end(&mut head)
+        .with_context(|| format!("cannot read {}", update.display()))?;
+    let client = access.connect()?;
+    let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
+    let first = Bytes::from(head);
+    client.send(Method::POST, &format!("{PATH}/check"), &octets, first.clone()).await?.success()?;
+    let answer: Value = client.upload(PATH, pieces(first, file)).await?.json()?;
+    output::print(json, &answer, members)
+}
+
+/// What was read already, then the rest.
+fn pieces(
+    first: Bytes,
+    rest: Box<dyn io::Read + Send>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    futures::stream::try_unfold((Some(first), rest), |(first, mut rest)| async {
+        if let Some(first) = first {
+            return Ok(Some((first, (None, rest))));
+        }
+        let (piece, rest) = tokio::task::spawn_blocking(move || {
+            let mut piece = Vec::with_capacity(PIECE);
+            rest.by_ref().take(PIECE as u64).read_to_end(&mut piece).map(|_| (piece, rest))
+        })
+        .await
+        .map_err(io::Error::other)??;
+        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (None, rest))))
+    })
+}
+
+fn members(answer: &Value) -> String {
+    let rows = answer.as_object().into_iter().flatten();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let lines: Vec<String> =
+        rows.map(|(name, value)| format!("{:<10}{}", format!("{name}:"), text(value))).collect();
+    lines.join("\n")
+}
