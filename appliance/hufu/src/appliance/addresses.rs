@@ -51,6 +51,8 @@ fn version_6(table: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -72,5 +74,14 @@ mod tests {
     fn an_address_that_was_chosen_is_the_one() {
         assert_eq!(reachable("127.0.0.1:8440".parse().unwrap()), ["127.0.0.1:8440"]);
         assert!(!reachable("[::]:8440".parse().unwrap()).iter().any(|one| one.contains("127.")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_is_too_strange(table in "(?s).{0,400}", lines in "([|]-- |/32 host LOCAL|\n|[0-9a-f.: ]){0,60}") {
+            for text in [&table, &lines] {
+                let _ = (version_4(text), version_6(text));
+            }
+        }
     }
 }

@@ -110,6 +110,8 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,5 +147,15 @@ mod tests {
         let one = random(4096).unwrap();
         assert!(ALPHABET.iter().all(|letter| one.as_bytes().contains(letter)));
         assert_ne!(*one, *random(4096).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_code_is_right(given in "(?s).{0,12}|[2-9A-HJ-NP-Z]{8}") {
+            let gate = Gate::new().unwrap();
+            let bare: String = given.chars().filter(|one| !matches!(one, ' ' | '-')).collect();
+            let right = bare.to_ascii_uppercase() == gate.shown().replace('-', "");
+            prop_assert_eq!(gate.judge(&given) == Verdict::Right, right);
+        }
     }
 }

@@ -307,6 +307,7 @@ async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
+    use proptest::prelude::*;
     use tower::ServiceExt as _;
 
     use super::*;
@@ -432,5 +433,33 @@ mod tests {
         let text = fingerprint(b"");
         assert!(text.starts_with("E3:B0:C4:42:98:FC:1C:14"), "{text}");
         assert_eq!(text.len(), 64 + 31);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_body_is_refused_in_the_endpoints_own_form(
+            body in proptest::collection::vec(any::<u8>(), 0..400),
+            // Something that is nearly a request.
+            near in "[{]\"(config|witnesses|pin|x)\":(\"[^\"\\\\]{0,20}\"|\\[\\]|[0-9]{1,3})[}]",
+            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator")],
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let world = world();
+            let right = world.gate.shown();
+            let kind = match path {
+                "certificate" => "application/pem-certificate-chain",
+                "administrator" => "application/pem-certificate-request",
+                _ => "application/json",
+            };
+            for content in [body, near.into_bytes()] {
+                let path = format!("/v1/setup/{path}");
+                let asked = world.ask(Method::POST, &path, Some(&right), kind, content);
+                let (status, problem) = runtime.block_on(asked);
+                prop_assert!((400..500).contains(&status), "{} {}", status, problem);
+                prop_assert_eq!(&problem["status"], status);
+                prop_assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+            }
+        }
     }
 }

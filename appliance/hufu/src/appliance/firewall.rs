@@ -103,6 +103,8 @@ table inet hufu {{
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn addresses(list: &[&str]) -> BTreeSet<SocketAddr> {
@@ -206,5 +208,26 @@ status = "192.0.2.1:1005"
         let mut broken = Firewall::new(Some("/nonexistent/nft".into()), directory.path().join("x"));
         let error = broken.open(&one).await.unwrap_err();
         assert!(format!("{error:#}").contains("/nonexistent/nft"), "{error:#}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_for_each_listener_that_others_reach_and_no_more(
+            open in proptest::collection::btree_set(any::<SocketAddr>(), 0..20)
+        ) {
+            let text = ruleset(&open);
+            let rules: Vec<&str> =
+                text.lines().filter(|line| line.contains(" tcp dport ") || line.contains("        tcp dport")).collect();
+            let reached: Vec<&SocketAddr> =
+                open.iter().filter(|one| !one.ip().to_canonical().is_loopback()).collect();
+            prop_assert_eq!(rules.len(), reached.len());
+            for (rule, address) in rules.iter().zip(reached) {
+                let port = format!("tcp dport {} accept", address.port());
+                prop_assert!(rule.ends_with(&port), "{} for {}", rule, address);
+                let ip = address.ip().to_canonical();
+                prop_assert_eq!(!rule.contains("daddr"), ip.is_unspecified());
+            }
+            prop_assert_eq!(text.matches('{').count(), text.matches('}').count());
+        }
     }
 }

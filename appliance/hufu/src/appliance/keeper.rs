@@ -120,6 +120,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ended(status: i32) -> UnitState {
@@ -196,5 +198,65 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Keeper::new(BACK_OFF).next(now, &UnitState::Running), Step::Ask);
         assert_eq!(Keeper::new(BACK_OFF).next(now, &ended(1)), Step::Start);
+    }
+
+    /// What happens to a machine: time passes, the node ends, somebody presses
+    /// Enter.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Seconds(u64),
+        Ends(i32),
+        Enter,
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0_u64..30).prop_map(Event::Seconds),
+            prop_oneof![Just(1), Just(2), Just(3), Just(4), Just(243)].prop_map(Event::Ends),
+            Just(Event::Enter),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nobodys_pin_is_tried_twice_and_nothing_starts_without_end(
+            story in proptest::collection::vec(events(), 1..200)
+        ) {
+            let (mut keeper, mut now) = (Keeper::new(BACK_OFF), Instant::now());
+            let mut unit = UnitState::Stopped;
+            // Starts since somebody pressed Enter; whether the last one was
+            // refused by the token.
+            let (mut starts, mut waited, mut refused) = (0, 0, false);
+            for event in story {
+                match event {
+                    Event::Seconds(seconds) => now += Duration::from_secs(seconds),
+                    Event::Ends(status) if unit == UnitState::Running => {
+                        unit = ended(status);
+                        refused = status > 3;
+                        waited += usize::from(status == 3);
+                    }
+                    Event::Ends(_) => {}
+                    Event::Enter => {
+                        keeper.again();
+                        (starts, waited, refused) = (0, 0, false);
+                    }
+                }
+                match keeper.next(now, &unit) {
+                    Step::Start => {
+                        prop_assert!(!refused, "a PIN was tried again");
+                        starts += 1;
+                        // The first, three more, and one for each time that the
+                        // token did not answer.
+                        prop_assert!(starts <= 1 + BACK_OFF.len() + waited);
+                        unit = UnitState::Running;
+                    }
+                    Step::Ask => prop_assert_eq!(&unit, &UnitState::Running),
+                    Step::Wait(condition) => {
+                        prop_assert_ne!(&unit, &UnitState::Running);
+                        prop_assert!(!condition.reasons.is_empty());
+                    }
+                }
+            }
+        }
     }
 }

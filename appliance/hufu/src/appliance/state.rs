@@ -151,6 +151,8 @@ pub fn utc(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn unprovisioned() -> Report {
@@ -216,5 +218,26 @@ mod tests {
         assert_eq!(report.next(same, Vec::new(), None, 9).since_ms, report.since_ms);
         let other = Condition::because(State::Locked, "now", "");
         assert_eq!(report.next(other, Vec::new(), None, 9).since_ms, 9);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_a_block_stays_one(
+            reasons in proptest::collection::vec(any::<String>(), 0..4),
+            remedy in any::<String>(),
+            address in any::<String>(),
+        ) {
+            let mut report = unprovisioned();
+            let lines = 7 + reasons.len() + usize::from(!remedy.is_empty()) - 1;
+            report.condition = Condition { state: State::Failed, reasons, remedy };
+            if let Some(setup) = &mut report.setup {
+                setup.addresses = vec![address];
+            }
+            let text = report.console(Some("ABCD-EFGH"));
+            prop_assert!(text.ends_with("\n\n"));
+            prop_assert_eq!(text.trim_end_matches('\n').split('\n').count(), lines);
+            prop_assert!(!text.trim_end_matches('\n').contains("\n\n"));
+            prop_assert!(!text.chars().any(|one| one.is_control() && one != '\n'));
+        }
     }
 }
