@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check, in steps.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,8 @@ const STEPS: &[Step] = &[
         name: "image",
         does: "the appliance's image is built and booted",
         run: |tests| {
-            tests.skipped = image::smoke()?;
+            // The one that the tests run: an optimised one takes minutes more.
+            tests.skipped = image::smoke(debug_hufu)?;
             Ok(())
         },
     },
@@ -203,11 +205,15 @@ fn simulation(tests: &mut Tests) -> Result<(), String> {
     count(&mut test, tests)
 }
 
+/// The `hufu` that the whole-system tests run, built where it is not up to date.
+fn debug_hufu() -> Result<PathBuf, String> {
+    command::run(&mut cargo(&["build", "--locked", "--workspace", "--bins"])?)?;
+    Ok(command::target_directory()?.join("debug").join("hufu"))
+}
+
 fn cargo_test(tests: &mut Tests) -> Result<(), String> {
     let pkilint = tools::pkilint()?;
-    // The whole-system tests run the `hufu` that this builds.
-    command::run(&mut cargo(&["build", "--locked", "--workspace", "--bins"])?)?;
-    let hufu = command::target_directory()?.join("debug").join("hufu");
+    let hufu = debug_hufu()?;
     let mut test = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])?;
     test.env("HUFU_BIN", hufu).env("HUFU_PKILINT", pkilint);
     count(&mut test, tests)

@@ -1,12 +1,14 @@
 //! `cargo xtask image build`.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
 
 use crate::command;
 use crate::image::keys::{Given, Key, Keys};
@@ -27,6 +29,10 @@ pub struct Options {
     pub version: Option<String>,
     /// Instead of the commit's; seconds since 1970.
     pub date: Option<String>,
+    /// Instead of `image/release.json`'s.
+    pub order: Option<Order>,
+    /// A `hufu` that is built already.
+    pub program: Option<PathBuf>,
     /// Keys.
     pub given: Given,
 }
@@ -59,6 +65,7 @@ impl Options {
                 check_version(&version)?;
                 self.version = Some(version);
             }
+            "--order" => self.order = Some(Order::parse(&text()?)?),
             "--secure-boot-key" => given.secure_boot_key = Some(Key::parse(&text()?)),
             "--secure-boot-certificate" => given.secure_boot_certificate = Some(text()?.into()),
             "--pcr-key" => given.pcr_key = Some(Key::parse(&text()?)),
@@ -73,13 +80,65 @@ impl Options {
     }
 }
 
-/// The boot loader counts attempts after a `+`, a partition's name has 36
-/// characters.
+/// The label of a partition, which has it in it, has 36 characters.
+const LONGEST_VERSION: usize = 24;
+
+/// What the updater takes: a TPM's counter goes up one by one.
+const SEQUENCES: RangeInclusive<u32> = 1..=100_000;
+
+/// Where a release stands among releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its number: greater than those of the releases before.
+    pub sequence: u32,
+    /// Once it is there to stay, no release with a smaller number runs any more.
+    pub floor: u32,
+}
+
+impl Order {
+    /// `NUMBER/FLOOR`.
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let numbers = text.split_once('/');
+        let numbers = numbers.and_then(|(one, two)| Some((one.parse().ok()?, two.parse().ok()?)));
+        let (sequence, floor) =
+            numbers.with_context(|| format!("--order takes NUMBER/FLOOR, not `{text}`"))?;
+        Self { sequence, floor }.check()
+    }
+
+    /// That in `image/release.json`.
+    fn of_tree() -> anyhow::Result<Self> {
+        let path = super::source()?.join("image/release.json");
+        let what = || format!("in {}", path.display());
+        let text = fs::read_to_string(&path).with_context(what)?;
+        let file: Value = serde_json::from_str(&text).with_context(what)?;
+        let number = |name: &str| file[name].as_u64().and_then(|number| number.try_into().ok());
+        let (sequence, floor) = number("sequence")
+            .zip(number("floor"))
+            .context("sequence and floor are numbers")
+            .with_context(what)?;
+        Self { sequence, floor }.check().with_context(what)
+    }
+
+    fn check(self) -> anyhow::Result<Self> {
+        let Self { sequence, floor } = self;
+        ensure!(
+            SEQUENCES.contains(&sequence) && floor <= sequence,
+            "a release's number is from {} to {}, and its floor not above it",
+            SEQUENCES.start(),
+            SEQUENCES.end()
+        );
+        Ok(self)
+    }
+}
+
+/// Numbers with dots between, as the updater compares them.
 fn check_version(version: &str) -> anyhow::Result<()> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'~');
+    let number = |part: &str| {
+        (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
     ensure!(
-        !version.is_empty() && version.len() <= 20 && version.bytes().all(good),
-        "--version takes up to 20 letters, digits, `.`, `-` and `~`, not `{version}`"
+        version.len() <= LONGEST_VERSION && version.split('.').all(number),
+        "--version takes numbers with dots between, not `{version}`"
     );
     Ok(())
 }
@@ -89,6 +148,8 @@ fn check_version(version: &str) -> anyhow::Result<()> {
 pub struct Image {
     /// Its version.
     pub version: String,
+    /// Which releases may follow it.
+    pub order: Order,
     /// The disk.
     pub disk: PathBuf,
     /// The unified kernel image.
@@ -114,11 +175,20 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
         Some(version) => version.clone(),
         None => workspace_version()?,
     };
+    check_version(&version)?;
+    let kernel = kernel(options.cloud);
+    let order = options.order.map_or_else(Order::of_tree, Ok)?;
+    let own = json!({
+        "version": version,
+        "sequence": order.sequence,
+        "floor": order.floor,
+        "kernel": kernel,
+    });
     let date = options.date.clone().map_or_else(date, Ok)?;
-    let program = program()?;
+    let program = options.program.clone().map_or_else(program, Ok)?;
     let cache = super::cache()?.join("mkosi");
     let project = cache.join("project");
-    stage(&project, &program, &keys)?;
+    stage(&project, &program, &keys, &own)?;
 
     let output = super::output()?;
     let built = output.join("mkosi");
@@ -127,8 +197,11 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
         fs::create_dir_all(cache.join(directory))?;
     }
     fs::create_dir_all(&built).with_context(|| format!("cannot make {}", built.display()))?;
-    let kernel = kernel(options.cloud);
-    println!("building {version} with the kernel for {kernel}; see {}", output.display());
+    println!(
+        "building {version}, number {}, with the kernel for {kernel}; see {}",
+        order.sequence,
+        output.display()
+    );
     let mkosi = Instant::now();
     let mut shared: Vec<&Path> = keys.shared.iter().map(PathBuf::as_path).collect();
     shared.extend([cache.as_path(), output.as_path()]);
@@ -174,7 +247,7 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
     tree::logged(&mut make, &output.join("build.log")).context("mkosi")?;
     println!("mkosi took {}", command::seconds(mkosi.elapsed()));
 
-    let image = collect(&built, &output, &version, date)?;
+    let image = collect(&built, &output, &version, order, date)?;
     sbom::write(&image.sbom, &version, &built)?;
     let release = Release::of(&image, kernel)?;
     release::write(&release, &image, &tree, &keys)?;
@@ -234,7 +307,7 @@ fn workspace_version() -> anyhow::Result<String> {
 
 /// Puts the project together: `image/`, the program, the keys to verify with,
 /// the mirror.
-fn stage(project: &Path, program: &Path, keys: &Keys) -> anyhow::Result<()> {
+fn stage(project: &Path, program: &Path, keys: &Keys, own: &Value) -> anyhow::Result<()> {
     tree::remove(project)?;
     copy(&super::source()?.join("image"), project)?;
     let extra = project.join("mkosi.extra");
@@ -247,6 +320,10 @@ fn stage(project: &Path, program: &Path, keys: &Keys) -> anyhow::Result<()> {
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         fs::set_permissions(&to, fs::Permissions::from_mode(mode))?;
     }
+    fs::write(extra.join("usr/share/hufu/release.json"), format!("{own}\n"))?;
+    // What only a debugger reads stays here.
+    let mut strip = Command::new("strip");
+    tree::output(strip.arg("--strip-debug").arg(extra.join("usr/bin/hufu")))?;
     let sources = project.join("mkosi.sandbox/etc/apt/sources.list.d");
     fs::create_dir_all(&sources)?;
     fs::write(sources.join("mkosi.sources"), Mirror::of_this_machine().sources())?;
@@ -285,7 +362,13 @@ fn settle(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// Takes what mkosi made to where it is looked for.
-fn collect(built: &Path, output: &Path, version: &str, date: String) -> anyhow::Result<Image> {
+fn collect(
+    built: &Path,
+    output: &Path,
+    version: &str,
+    order: Order,
+    date: String,
+) -> anyhow::Result<Image> {
     let take = |from: &str, to: &str| -> anyhow::Result<PathBuf> {
         let target = output.join(to);
         let from = built.join(from);
@@ -300,6 +383,7 @@ fn collect(built: &Path, output: &Path, version: &str, date: String) -> anyhow::
     take(&name(".root-verity.raw"), &name(".root-verity"))?;
     Ok(Image {
         version: version.to_owned(),
+        order,
         root_hash: root_hash(&uki)?,
         root: take(&name(".root.raw"), &name(".root"))?,
         packages: take("packages.tar", &name(".packages.tar"))?,
@@ -346,10 +430,10 @@ mod tests {
 
     #[test]
     fn versions_fit_where_they_go() {
-        for good in ["0.1.0", "2026.10-rc1", "1~beta"] {
+        for good in ["0.1.0", "2026.10", "1"] {
             assert!(check_version(good).is_ok(), "{good}");
         }
-        for bad in ["", "1+2", "1_2", "a/b", "123456789012345678901"] {
+        for bad in ["", "1+2", "1_2", "a", "1.", "1.2.3.4.5.6.7.8.9.10.11.12.13"] {
             assert!(check_version(bad).is_err(), "{bad}");
         }
     }
@@ -358,12 +442,15 @@ mod tests {
     fn options_are_read() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let options =
-            Options::parse(&words("--cloud --version 2 --release-key pkcs11:object=r")).unwrap();
+            Options::parse(&words("--cloud --version 2 --order 7/3 --release-key pkcs11:object=r"))
+                .unwrap();
         assert!(options.cloud);
+        assert_eq!(options.order, Some(Order { sequence: 7, floor: 3 }));
         assert_eq!(options.version.as_deref(), Some("2"));
         assert_eq!(options.given.release_key, Some(Key::Token("pkcs11:object=r".to_owned())));
         assert!(Options::parse(&words("--version")).is_err());
         assert!(Options::parse(&words("--clod")).is_err());
+        assert!(Options::parse(&words("--order 3/7")).is_err());
     }
 
     #[test]

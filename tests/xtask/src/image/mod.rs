@@ -34,7 +34,9 @@ cargo xtask image <command>
   
 Options of build, and of run where nothing is built yet:
   --cloud              the kernel for virtual machines (run and test always take it)
-  --version V          letters, digits, `.`, `-` and `~` (default: that of the workspace)
+  --version V          numbers with dots between (default: that of the workspace)
+  --order N/FLOOR      the release's number, and the least that may run once it is there
+                       to stay (default: image/release.json)
   --secure-boot-key K --secure-boot-certificate C
   --pcr-key K --pcr-certificate C
   --release-key K --release-public P
@@ -51,13 +53,13 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     dispatch(arguments).map_err(|error| format!("{error:#}"))
 }
 
-/// The lane of `cargo xtask test`: one build, one boot. `Some` says why it is
-/// skipped.
-pub fn smoke() -> Result<Option<String>, String> {
+/// The lane of `cargo xtask test`: one build, one boot, with `program` in the
+/// image. `Some` says why it is skipped.
+pub fn smoke(program: impl FnOnce() -> Result<PathBuf, String>) -> Result<Option<String>, String> {
     if let Some(reason) = tree::obstacle() {
         return Ok(Some(reason));
     }
-    checks::smoke().map_err(|error| format!("{error:#}"))?;
+    checks::smoke(program()?).map_err(|error| format!("{error:#}"))?;
     Ok(None)
 }
 

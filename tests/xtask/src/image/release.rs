@@ -67,9 +67,7 @@ impl Release {
                 "file": file_name(path),
                 "size": size,
                 "sha256": digest,
-                "partition_size": partition,
-                "partition_uuid": uuid_of(uuid),
-                "partition_label": label,
+                "slot": { "size": partition, "uuid": uuid_of(uuid), "label": label },
             }));
         }
         let (size, digest) = measure(&image.uki)?;
@@ -81,6 +79,8 @@ impl Release {
             "format": 1,
             "product": "hufu",
             "version": image.version,
+            "sequence": image.order.sequence,
+            "floor": image.order.floor,
             "architecture": "x86-64",
             "kernel": kernel,
             "date": image.date.parse::<u64>().context("the date is no number")?,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 
 use crate::command;
-use crate::image::build::{self, Image, Options};
+use crate::image::build::{self, Image, Options, Order};
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::release::uuid_of;
 use crate::image::tree;
@@ -15,7 +15,7 @@ use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
 
 /// The version that is installed over the first.
-const NEXT: &str = "99-test";
+const NEXT: &str = "99";
 
 /// Attempts that the boot loader gives an update.
 const ATTEMPTS: usize = 3;
@@ -23,10 +23,11 @@ const ATTEMPTS: usize = 3;
 /// A second version starts from the second slot and opens what the first one
 /// sealed; spoilt, it is given up after three attempts.
 pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
+    let order = Order { sequence: bench.image.order.sequence + 1, ..bench.image.order };
     let next = build::image(&Options {
-        cloud: true,
         version: Some(NEXT.to_owned()),
-        ..Options::default()
+        order: Some(order),
+        ..bench.options.clone()
     })?;
     let hardware = bench.victim("fallback")?;
     install(bench, &hardware, &next)?;

@@ -6,6 +6,7 @@ mod inside;
 mod tamper;
 mod twice;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ fn says(state: &str) -> String {
 struct Bench {
     tree: Tree,
     image: Image,
+    /// What the image was built with.
+    options: Options,
 }
 
 struct Check {
@@ -105,10 +108,14 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// The smoke lane.
-pub fn smoke() -> anyhow::Result<()> {
+/// The smoke lane, with a `hufu` that is built already.
+pub fn smoke(program: PathBuf) -> anyhow::Result<()> {
     let chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.smoke).collect();
-    if perform(&chosen)? { Ok(()) } else { bail!("the image does not do what it should") }
+    if perform(&chosen, Some(program))? {
+        Ok(())
+    } else {
+        bail!("the image does not do what it should")
+    }
 }
 
 /// Runs the chosen checks.
@@ -135,15 +142,16 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             other => bail!("image test does not know `{other}`; see `cargo xtask image help`"),
         }
     }
-    Ok(if perform(&chosen)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if perform(&chosen, None)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs checks, also after one has failed; whether all passed.
-fn perform(chosen: &[&Check]) -> anyhow::Result<bool> {
+fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> {
     let started = Instant::now();
-    let image = build::image(&Options { cloud: true, ..Options::default() })?;
+    let options = Options { cloud: true, program, ..Options::default() };
+    let image = build::image(&options)?;
     let mut times = vec![("build", started.elapsed(), true)];
-    let bench = Bench { tree: Tree::ready()?, image };
+    let bench = Bench { tree: Tree::ready()?, image, options };
     for check in chosen {
         println!("\n--- {}: {}", check.name, check.does);
         let started = Instant::now();

@@ -12,11 +12,10 @@ pub fn same_root_hash(bench: &Bench) -> anyhow::Result<()> {
     // Nothing is taken from what the first build installed.
     build::forget(true)?;
     let image = build::image(&Options {
-        cloud: true,
         version: Some(bench.image.version.clone()),
         // Somebody may commit in between.
         date: Some(bench.image.date.clone()),
-        ..Options::default()
+        ..bench.options.clone()
     })?;
     ensure!(
         image.root_hash == bench.image.root_hash,
