@@ -10,8 +10,8 @@ const MAX_PARTITION: u64 = 4 * 1024 * 1024 * 1024;
 /// Largest boot program, in bytes.
 const MAX_UKI: u64 = 256 * 1024 * 1024;
 
-/// Longest version.
-const MAX_VERSION: usize = 32;
+/// Longest version: names of partitions have 36 characters.
+const MAX_VERSION: usize = 20;
 
 /// Steps that the sequence number may be away from what a TPM counted so far: a
 /// counter goes up one by one.
@@ -25,7 +25,8 @@ pub struct Manifest {
     pub format: u32,
     /// `hufu`.
     pub product: String,
-    /// The version, for people and file names: numbers with dots between.
+    /// The version, for people and file names: up to 20 letters, digits, `.`,
+    /// `-`, `~`.
     pub version: String,
     /// The release's number: each is greater than the one before.
     pub sequence: u32,
@@ -196,9 +197,8 @@ impl Part {
 
 /// Versions end up in names of files and partitions.
 fn check_version(version: &str) -> Result<(), ReleaseError> {
-    let number = |part: &str| {
-        (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let good = version.len() <= MAX_VERSION && version.split('.').all(number);
-    good.then_some(()).ok_or_else(|| wrong("version", "numbers with dots between are needed"))
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'~');
+    let good = (1..=MAX_VERSION).contains(&version.len()) && version.bytes().all(allowed);
+    good.then_some(())
+        .ok_or_else(|| wrong("version", "up to 20 letters, digits, `.`, `-` and `~` are needed"))
 }

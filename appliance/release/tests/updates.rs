@@ -141,7 +141,7 @@ fn a_signed_manifest_may_still_be_wrong() {
         ("product", |manifest| manifest.product = "other".into()),
         ("architecture", |manifest| manifest.architecture = "arm64".into()),
         ("version", |manifest| manifest.version = "../2".into()),
-        ("version", |manifest| manifest.version = "2..1".into()),
+        ("version", |manifest| manifest.version = "2+1".into()),
         ("sequence", |manifest| manifest.sequence = 0),
         ("floor", |manifest| manifest.floor = 3),
         ("root_hash", |manifest| manifest.root_hash = "00".into()),

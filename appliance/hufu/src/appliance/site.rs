@@ -165,7 +165,9 @@ impl Site {
     /// A sentence with the path.
     pub fn prepare(&self) -> anyhow::Result<()> {
         directory(&self.run(""), 0o755, None)?;
-        directory(&self.state(""), 0o750, self.account)?;
+        // The node reads here, and writes only below.
+        directory(&self.state(""), 0o750, None)?;
+        share(&self.state(""), 0o750, self.account)?;
         directory(&self.credentials(), 0o700, None)?;
         directory(&self.data(""), 0o700, self.account)?;
         directory(&self.state("tokens"), 0o700, self.account)?;
@@ -176,13 +178,13 @@ impl Site {
         Ok(())
     }
 
-    /// Writes a file that the node reads.
+    /// Writes a file that the node reads and does not change.
     ///
     /// # Errors
     /// A sentence with the path.
     pub fn write(&self, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         files::write(path, bytes)?;
-        give(path, self.account)
+        share(path, 0o640, self.account)
     }
 
     /// What is missing, in order.
@@ -239,6 +241,15 @@ pub fn directory(path: &Path, mode: u32, account: Option<Account>) -> anyhow::Re
     fs::create_dir_all(path).with_context(what)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(what)?;
     give(path, account)
+}
+
+/// Leaves something ours, and lets the account's group have what `mode` gives.
+fn share(path: &Path, mode: u32, account: Option<Account>) -> anyhow::Result<()> {
+    let Some(account) = account else { return Ok(()) };
+    let ours = rustix::process::getuid().as_raw();
+    chown(path, Some(ours), Some(account.group))
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .with_context(|| format!("cannot let the node's user read {}", path.display()))
 }
 
 fn give(path: &Path, account: Option<Account>) -> anyhow::Result<()> {
