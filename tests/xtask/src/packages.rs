@@ -54,6 +54,7 @@ const PACKAGES: &[Package] = &[
     always("curl", "talks to the services as any client does"),
     for_image("mmdebstrap", "makes the tree of tools that builds and boots the image"),
     for_tests("libengine-pkcs11-openssl", "lets openssl sign with a token what must be refused"),
+    for_tests("systemd", "seals PINs as an appliance does (systemd-creds)"),
     for_tests("opensc", "makes keys in a token that are not ours (pkcs11-tool)"),
     for_tests("tpm2-tools", "fills a TPM as a crashed program leaves it"),
     for_tests("strongswan-pki", "an EST client that is not ours"),
