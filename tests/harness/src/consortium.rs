@@ -387,13 +387,21 @@ impl Consortium {
                 continue;
             }
             let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
-            self.issue("member-node", member.name(), roles_of_node(member.name()), &csr, &out)?;
+            self.certify(member.name(), &csr, &out)?;
             member.run(&["cert", "install", "--chain", text(&out)?])?;
         }
         for index in 0..self.members.len() {
             self.wait_until_ready(self.members[index].name())?;
         }
         Ok(())
+    }
+
+    /// Issues the certificate of the node of `member`.
+    ///
+    /// # Errors
+    /// What `hufu cert issue` said.
+    pub fn certify(&self, member: &str, csr: &Path, out: &Path) -> anyhow::Result<()> {
+        self.issue("member-node", member, roles_of_node(member), csr, out)
     }
 
     /// Issues a certificate on the authority's command line; `more` are more of

@@ -70,6 +70,8 @@ pub struct Member {
     /// Everything of it on this machine.
     pub directory: PathBuf,
     hufu: PathBuf,
+    /// Where its node is asked from a workstation; it runs here without it.
+    appliance: Option<String>,
 }
 
 impl Member {
@@ -84,7 +86,7 @@ impl Member {
         directory: PathBuf,
         hufu: &Path,
     ) -> anyhow::Result<Self> {
-        let member = Self { role, addresses, directory, hufu: hufu.to_owned() };
+        let member = Self { role, addresses, directory, hufu: hufu.to_owned(), appliance: None };
         let what = || format!("cannot set up {}", member.directory.display());
         fs::create_dir_all(member.tokens()).with_context(what)?;
         let settings = format!(
@@ -237,6 +239,7 @@ metrics = "{metrics}"
             .arg("--config")
             .arg(self.config())
             .args(["--pin-fd", "3"])
+            .args(self.appliance.iter().flat_map(|url| ["--appliance", url]))
             .args(arguments)
             .env("SOFTHSM2_CONF", self.softhsm());
         command
@@ -256,6 +259,12 @@ metrics = "{metrics}"
         let content = node[..services].replace(&quoted(self), &quoted(&workstation));
         fs::write(workstation.config(), content + "[services]\nnames = []\n")?;
         Ok(workstation)
+    }
+
+    /// The same, with a node on the appliance whose gateway is at `url`.
+    #[must_use]
+    pub fn of_appliance(self, url: &str) -> Self {
+        Self { appliance: Some(url.to_owned()), ..self }
     }
 
     /// Runs `hufu` to its end.

@@ -127,6 +127,7 @@ pub fn trial(root: &Path, within: u64) -> anyhow::Result<()> {
 pub fn floor(root: &Path, raise: bool) -> anyhow::Result<()> {
     let site = Site::new(root, None);
     if raise {
+        upgrade::trial::bless(&site)?;
         let floor = upgrade::floor::raise(&site)?;
         tracing::info!(floor, "the floor");
         return Ok(());

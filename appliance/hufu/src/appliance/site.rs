@@ -129,6 +129,11 @@ impl Site {
         self.state("upgrade")
     }
 
+    /// Where it is noted that this boot was good.
+    pub fn blessed(&self) -> PathBuf {
+        self.run("blessed")
+    }
+
     /// Where the TPM's counter began.
     pub fn floor(&self) -> PathBuf {
         self.state("floor")

@@ -268,7 +268,7 @@ fn kernel(cloud: bool) -> &'static str {
 
 /// The program that the image is for: the one that `HUFU_BIN` names, else that
 /// of this tree.
-fn program() -> anyhow::Result<PathBuf> {
+pub fn program() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("HUFU_BIN") {
         return Ok(PathBuf::from(path));
     }

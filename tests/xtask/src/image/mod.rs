@@ -31,7 +31,7 @@ cargo xtask image <command>
                        to free ports of the loopback interface (default: 8440)
   test [--smoke] [--only NAME,NAME...] [--list]
                        build it, boot it, attack it
-  
+
 Options of build, and of run where nothing is built yet:
   --cloud              the kernel for virtual machines (run and test always take it)
   --version V          numbers with dots between (default: that of the workspace)

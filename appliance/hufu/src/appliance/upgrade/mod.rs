@@ -93,7 +93,7 @@ impl Upgrades {
             "sequence": running.sequence,
             "kernel": running.kernel,
             "floor": floor,
-            "trial": trial::is_on_trial(),
+            "trial": trial::is_on_trial(&self.site),
         }))
     }
 
@@ -138,7 +138,7 @@ impl Upgrades {
             let error = anyhow::anyhow!("another update is under way; `hufu upgrade status`");
             return Err(Refusal(StatusCode::CONFLICT, error));
         };
-        if trial::is_on_trial() {
+        if trial::is_on_trial(&self.site) {
             let error = anyhow::anyhow!(
                 "version {} is on trial itself; wait until `hufu upgrade status` says it is not",
                 running.version

@@ -10,12 +10,17 @@ use super::Pending;
 use crate::appliance::site::Site;
 use crate::appliance::state::State;
 use crate::client::Client;
+use crate::files;
 use crate::output;
 
 /// The boot loader sets this variable while it counts attempts (Boot Loader
 /// Interface).
 const COUNTED: &str =
     "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Tells the boot loader that a boot was good, by `systemd-bless-boot.service`;
+/// knows what it holds of this one.
+const BLESS: &str = "/usr/lib/systemd/systemd-bless-boot";
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(2);
@@ -27,8 +32,27 @@ const STEADY: Duration = Duration::from_secs(30);
 const HEIGHTS: u64 = 5;
 
 /// Whether the release that runs is on trial.
-pub fn is_on_trial() -> bool {
-    Path::new(COUNTED).exists()
+pub fn is_on_trial(site: &Site) -> bool {
+    Path::new(COUNTED).exists() && !site.blessed().exists()
+}
+
+/// Notes, until the next boot, that the release is there to stay.
+///
+/// # Errors
+/// When the boot loader would still count this boot as an attempt.
+pub fn bless(site: &Site) -> anyhow::Result<()> {
+    let said = std::process::Command::new(BLESS)
+        .arg("status")
+        .output()
+        .with_context(|| format!("cannot run {BLESS}"))?;
+    let status = String::from_utf8_lossy(&said.stdout);
+    let status = status.trim();
+    anyhow::ensure!(
+        matches!(status, "good" | "clean"),
+        "the boot loader holds this boot for `{status}`: {}",
+        String::from_utf8_lossy(&said.stderr).trim()
+    );
+    files::write(&site.blessed(), b"")
 }
 
 /// How the machine is at one moment.

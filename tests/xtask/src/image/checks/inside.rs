@@ -26,6 +26,7 @@ const INTERPRETERS: &[&str] = &[
 /// What `kernel-hardening-checker` says of the command line and of sysctl and
 /// we do otherwise, with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
+    ("bdev_allow_write_mounted", "systemd-repart fills /var while it has its device open"),
     ("nosmt", "mitigations=auto,nosmt takes a processor's second threads where it leaks by them"),
     ("kernel.modules_disabled", "drivers load as needed, and lockdown lets in signed ones only"),
 ];

@@ -3,6 +3,7 @@
 mod boot;
 mod fallback;
 mod inside;
+mod member;
 mod tamper;
 mod twice;
 
@@ -99,6 +100,12 @@ const CHECKS: &[Check] = &[
         does: "another version in the second slot starts; spoilt, the first one is back",
         smoke: false,
         run: fallback::second_slot,
+    },
+    Check {
+        name: "member",
+        does: "set up over the network, it validates, records, reports; updated under load",
+        smoke: false,
+        run: member::works_and_is_updated,
     },
     Check {
         name: "twice",
