@@ -493,6 +493,56 @@ fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Re
 }
 
 #[test]
+fn other_programs_see_what_the_console_shows() -> anyhow::Result<()> {
+    let consortium = Consortium::prepare(common::settings(0)?)?;
+    let mut machine = consortium.start_appliance("curl", &Machine::default())?;
+    let shown = machine.shown()?;
+    let fingerprint = "openssl s_client -connect \"$1\" $2 </dev/null 2>/dev/null \
+                       | openssl x509 -noout -fingerprint -sha256";
+    let openssl = |version: &str| {
+        process::run(Command::new("sh").args(["-c", fingerprint, "sh", &shown.address, version]))
+    };
+    let seen = openssl("-tls1_3")?.success()?.stdout;
+    assert!(seen.trim().ends_with(&format!("={}", shown.fingerprint)), "{seen}");
+    refused("TLS 1.2", &openssl("-tls1_2")?, 1, &[]);
+
+    let large = consortium.path("large");
+    fs::write(&large, vec![b' '; 600_000])?;
+    let large = format!("@{}", text(&large)?);
+    let bearer = format!("Authorization: Bearer {}", shown.code);
+    let json = "Content-Type: application/json";
+    for (what, path, more, status, words) in [
+        ("no code", "", vec![], 401, "code-missing"),
+        ("another path", "/x", vec!["-H", &bearer], 404, "not-found"),
+        ("another method", "", vec!["-H", &bearer, "-X", "DELETE"], 405, "method"),
+        (
+            "half a body",
+            "/ceremony",
+            vec!["-H", &bearer, "-H", json, "--data-binary", "{\"config\":"],
+            400,
+            "line 1",
+        ),
+        (
+            "too large a body",
+            "/ceremony",
+            vec!["-H", &bearer, "-H", json, "--data-binary", &large],
+            413,
+            "524288",
+        ),
+        ("a form", "/genesis", vec!["-H", &bearer, "--data-binary", "x"], 415, "application/json"),
+    ] {
+        let url = format!("https://{}/v1/setup{path}", shown.address);
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--max-time", "30", "-w", "\n%{http_code} %{content_type}", &url]);
+        let said = process::run(curl.args(more))?.success()?.stdout;
+        let end = format!("{status} application/problem+json");
+        assert!(said.ends_with(&end) && said.contains(words), "{what}: {said}");
+    }
+    assert!(!machine.root("var/lib/hufu/hufu.toml").exists());
+    machine.switch_off()
+}
+
+#[test]
 fn a_volume_sets_up_a_machine_that_no_workstation_reaches() -> anyhow::Result<()> {
     let consortium = Consortium::prepare(common::settings(0)?)?;
     let volume = consortium.path("volume");
