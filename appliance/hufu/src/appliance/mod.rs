@@ -61,6 +61,9 @@ pub use self::endpoint::fingerprint;
 pub use self::state::utc;
 pub use self::vault::Seal;
 
+/// Largest report of a process before this one, in bytes.
+const MAX_STATE: u64 = 1024 * 1024;
+
 /// How often the machine is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -163,6 +166,8 @@ impl Machine {
         };
         let program = (!options.no_firewall).then(|| options.nft.clone());
         let starting = Condition::because(State::Locked, "the machine is starting", "wait");
+        // What a process left that ran since the machine was switched on.
+        let left = files::read(&site.state_file(), MAX_STATE).unwrap_or_default();
         Ok(Self {
             provisioner: Arc::new(Provisioner::new(site.clone(), vault)?),
             firewall: Firewall::new(program, site.run("nftables.conf")),
@@ -173,7 +178,7 @@ impl Machine {
             endpoint: None,
             volume: options.setup_volume.clone().map(Volume::new),
             console: Console::open()?,
-            report: watch::Sender::new(Report::new(starting, now_ms())),
+            report: watch::Sender::new(Report::resumed(starting, &left, now_ms())),
             prepared: false,
             heard: None,
             node_failed: false,

@@ -91,6 +91,25 @@ impl Report {
         }
     }
 
+    /// The first report of a process that found the report of another, which is
+    /// gone, in `left`: a state that stays keeps its time.
+    pub fn resumed(condition: Condition, left: &[u8], now_ms: u64) -> Self {
+        #[derive(Deserialize)]
+        struct Left {
+            state: State,
+            since_ms: u64,
+        }
+        let first = Self::new(condition, now_ms);
+        match serde_json::from_slice::<Left>(left) {
+            Ok(left) if left.since_ms <= now_ms => Self {
+                since_ms: left.since_ms,
+                condition: Condition { state: left.state, ..first.condition },
+                ..first
+            },
+            _ => first,
+        }
+    }
+
     /// The same machine later. A state that stays keeps its time.
     #[must_use]
     pub fn next(
@@ -209,6 +228,22 @@ mod tests {
         assert_eq!(value["missing"][0], "genesis");
         assert!(value["reasons"].is_array() && value["remedy"].is_string());
         assert!(value["setup"].get("code").is_none());
+    }
+
+    #[test]
+    fn a_state_that_another_process_left_keeps_its_time() {
+        let starting = || Condition::because(State::Locked, "the machine is starting", "");
+        let left = serde_json::to_vec(&unprovisioned()).unwrap();
+        let since = unprovisioned().since_ms;
+        let resumed = Report::resumed(starting(), &left, since + 5);
+        assert_eq!((resumed.condition.state, resumed.since_ms), (State::Unprovisioned, since));
+        let same = Condition::because(State::Unprovisioned, "again", "");
+        assert_eq!(resumed.next(same, Vec::new(), None, since + 9).since_ms, since);
+        // What is not of this boot, or no report.
+        for (left, now) in [(left.as_slice(), since - 1), (b"{}", 7), (b"", 7)] {
+            let first = Report::resumed(starting(), left, now);
+            assert_eq!((first.condition.state, first.since_ms), (State::Locked, now));
+        }
     }
 
     #[test]
