@@ -160,13 +160,35 @@ fn policies_are_validated_strictly() {
 
 #[test]
 fn a_policy_that_is_nested_too_deep_is_refused() {
-    let deep = format!("{}true{}", "!(".repeat(150), ")".repeat(150));
-    for condition in [deep, vec!["principal.kind == \"member\""; 300].join(" || ")] {
+    // Up to what fits into a file.
+    let parentheses = |depth: usize| format!("{}true{}", "!(".repeat(depth), ")".repeat(depth));
+    let choices = |depth: usize| {
+        format!("{}true{}", "if true then ".repeat(depth), " else false".repeat(depth))
+    };
+    let sets = |depth: usize| format!("{}{} == []", "[".repeat(depth), "]".repeat(depth));
+    for condition in [
+        parentheses(150),
+        parentheses(40_000),
+        choices(300),
+        choices(5_000),
+        sets(60_000),
+        format!("principal{}", ".a".repeat(60_000)),
+        vec!["principal.kind == \"member\""; 300].join(" || "),
+    ] {
         let policy = format!(
             "permit (principal, action == Action::\"pay\", resource is Lease) when {{ {condition} }};"
         );
-        let found = problems(LEASING, &policy);
-        assert!(found.iter().all(|problem| problem.file == "policy.cedar"), "{}", shown(&found));
+        // Neither the caller's stack nor the build decides.
+        std::thread::Builder::new()
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                let found = problems(LEASING, &policy);
+                let here = found.iter().all(|problem| problem.file == "policy.cedar");
+                assert!(here, "{}", shown(&found));
+            })
+            .unwrap()
+            .join()
+            .unwrap();
     }
 }
 

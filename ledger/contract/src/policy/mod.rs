@@ -8,9 +8,12 @@
 //!   denies (Cedar by itself would skip that policy, also a `forbid`).
 //! - Validation is strict, also for warnings: a policy that can never apply is a
 //!   mistake. Attributes are followed at most [`MAX_LEVEL`] deep.
+//! - Policies are bounded in length before they are parsed, on a stack that has
+//!   room for whatever nests in that ([`length`]).
 //! - Policies nest at most [`MAX_NESTING`] deep, so that evaluation never comes
 //!   near the limit of a stack, which is not the same on every machine.
 
+mod length;
 pub(crate) mod matrix;
 mod memo;
 pub(crate) mod request;
@@ -36,6 +39,9 @@ use crate::sources::POLICY;
 pub const MAX_LEVEL: u32 = 3;
 /// Deepest nesting of a policy's conditions, as counted in its JSON form.
 pub const MAX_NESTING: usize = 200;
+/// Stack of the thread that parses policies, in bytes: enough for the deepest
+/// nesting of [`length::MAX_TOKENS`], whatever the machine and whoever asks.
+const STACK: usize = 256 * 1024 * 1024;
 /// Most policies in a package.
 pub const MAX_POLICIES: usize = 256;
 
@@ -67,12 +73,38 @@ pub(crate) struct Guard {
 
 impl Policies {
     /// Parses and validates `source` against the package's declarations.
+    ///
+    /// # Panics
+    /// When the system gives no thread: what a package is must not depend on
+    /// that, so there is no answer then.
     pub(crate) fn compile(
         source: &str,
         package: &Package,
         dependencies: &BTreeMap<&Name, &BTreeMap<Name, AssetType>>,
     ) -> Result<Self, Vec<Problem>> {
+        std::thread::scope(|scope| {
+            let compiling = std::thread::Builder::new()
+                .name("policies".to_owned())
+                .stack_size(STACK)
+                .spawn_scoped(scope, || Self::compile_here(source, package, dependencies))
+                .expect("the system gives a thread");
+            match compiling.join() {
+                Ok(compiled) => compiled,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn compile_here(
+        source: &str,
+        package: &Package,
+        dependencies: &BTreeMap<&Name, &BTreeMap<Name, AssetType>>,
+    ) -> Result<Self, Vec<Problem>> {
         let problem = |message: String| vec![Problem::new(POLICY, 0, "", message)];
+        if let Some(begin) = length::too_long(source) {
+            let message = format!("over {} words and signs; split the policy", length::MAX_TOKENS);
+            return Err(vec![Problem::new(POLICY, line_of(source, begin), "", message)]);
+        }
         let text = schema::text(package, dependencies);
         let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| {
             problem(format!("no schema follows from contract.toml: {}", chain(&error)))
