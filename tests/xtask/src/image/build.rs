@@ -169,6 +169,7 @@ pub struct Image {
 /// Builds an image, into the target directory.
 pub fn image(options: &Options) -> anyhow::Result<Image> {
     let started = Instant::now();
+    let _turn = super::turn("build")?;
     let tree = Tree::ready()?;
     let keys = Keys::of(&options.given, &tree)?;
     let version = match &options.version {

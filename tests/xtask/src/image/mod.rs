@@ -14,6 +14,7 @@ mod sbom;
 mod tree;
 mod vm;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -107,6 +108,19 @@ fn source() -> anyhow::Result<PathBuf> {
 /// Runs a command that is shown as it was typed.
 fn shown(command: &mut std::process::Command) -> anyhow::Result<()> {
     command::run(command).map_err(anyhow::Error::msg)
+}
+
+/// Waits until nobody else does `what` in the cache; ends when it is dropped.
+fn turn(what: &str) -> anyhow::Result<File> {
+    let cache = cache()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let path = cache.join(format!("{what}.lock"));
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_err() {
+        println!("waiting for another `cargo xtask image` ({})", path.display());
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// The value after an option.

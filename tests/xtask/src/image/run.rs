@@ -32,6 +32,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
     }
     options.cloud = true;
+    let _turn = super::turn("run")?;
     let tree = Tree::ready()?;
     let directory = vm::directory("run")?;
     let mut hardware = Hardware { directory: directory.clone() };

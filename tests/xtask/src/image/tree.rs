@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use sha2::{Digest as _, Sha256};
 
 use crate::command;
 use crate::image::mirror::{Mirror, RELEASE};
@@ -48,6 +49,8 @@ const PACKAGES: &[&str] = &[
     // Judges.
     "kernel-hardening-checker",
     "opensc",
+    "p11-kit",
+    "p11-kit-modules",
     "softhsm2",
 ];
 
@@ -102,24 +105,23 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree, made now where it is missing or another one was asked for
-    /// then.
+    /// The tree, made now where it is missing.
     pub fn ready() -> anyhow::Result<Self> {
         let cache = super::cache()?;
-        let root = cache.join("tools");
-        // What it was made of; the mirror does not matter.
+        // What it is made of; the mirror does not matter. Another recipe makes
+        // another tree: the one before may be in use.
         let recipe = format!("{RELEASE}\n{}\n", PACKAGES.join("\n"));
-        let note = root.join("etc/hufu-tools");
-        if fs::read_to_string(&note).is_ok_and(|made| made == recipe) {
+        let name = super::hex(&Sha256::digest(&recipe)[..4]);
+        let root = cache.join(format!("tools-{name}"));
+        let _turn = super::turn("tools")?;
+        if root.exists() {
             return Ok(Self { root });
         }
         println!("the tools are missing and are put into {}", root.display());
         let started = Instant::now();
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         let fresh = cache.join("tools.new");
-        for old in [&root, &fresh] {
-            remove(old)?;
-        }
+        remove(&fresh)?;
         let log = cache.join("tools.log");
         let mut make = Command::new("nice");
         make.args(["-n", "10", "mmdebstrap", "--variant=apt", "--components=main"])
@@ -130,7 +132,6 @@ impl Tree {
         logged(&mut make, &log).context(
             "the tree of tools cannot be made; it comes from the Debian mirror that apt uses here",
         )?;
-        fs::write(fresh.join("etc/hufu-tools"), recipe)?;
         if !fresh.join("etc/resolv.conf").exists() {
             fs::write(fresh.join("etc/resolv.conf"), "")?;
         }

@@ -5,6 +5,7 @@ mod fallback;
 mod inside;
 mod member;
 mod tamper;
+mod token;
 mod twice;
 
 use std::path::PathBuf;
@@ -108,6 +109,12 @@ const CHECKS: &[Check] = &[
         run: member::works_and_is_updated,
     },
     Check {
+        name: "token",
+        does: "built with all keys in a PKCS#11 token",
+        smoke: false,
+        run: token::signs,
+    },
+    Check {
         name: "twice",
         does: "built again, the root hash is the same",
         smoke: false,
@@ -154,6 +161,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 
 /// Runs checks, also after one has failed; whether all passed.
 fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> {
+    // They share machines.
+    let _turn = super::turn("test")?;
     let started = Instant::now();
     let options = Options { cloud: true, program, ..Options::default() };
     let image = build::image(&options)?;
