@@ -41,6 +41,9 @@ const TOKEN: &str = "hufu-setup";
 /// Largest ceremony request, in bytes: a configuration in JSON.
 const MAX_CEREMONY: usize = 512 * 1024;
 
+/// Most bytes of a body that are read to be refused.
+const LINGER: usize = 1024 * 1024;
+
 /// Largest certificate chain, in bytes.
 const MAX_CHAIN: usize = 256 * 1024;
 
@@ -187,30 +190,54 @@ pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>) -> Router {
         .with_state(shared)
 }
 
+/// Lets in who has the code. A body is read to its end, whatever the answer is:
+/// a client that still sends when it is answered does not always read why.
 async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
+    let (parts, from) = request.into_parts();
+    let problem = match judge(&shared, &parts.headers) {
+        Ok(()) => match body(from, LINGER).await {
+            Ok(bytes) => return next.run(Request::from_parts(parts, bytes.into())).await,
+            Err(problem) => return problem.into_response(),
+        },
+        Err(problem) => problem,
+    };
+    drain(from).await;
+    problem.into_response()
+}
+
+/// Reads a body and throws it away, as far as that is reasonable.
+async fn drain(mut from: Body) {
+    let mut left = LINGER;
+    while left > 0
+        && let Some(Ok(frame)) = from.frame().await
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
+}
+
+fn judge(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .map(|code| Zeroizing::new(code.to_owned()));
     let Some(given) = given else {
         let detail = "send the code that the console shows as `Authorization: Bearer CODE`";
-        return Problem::new("code-missing", detail).into_response();
+        return Err(Problem::new("code-missing", detail));
     };
     match shared.gate.judge(&given) {
-        Verdict::Right => next.run(request).await,
+        Verdict::Right => Ok(()),
         Verdict::Wrong(left) => {
             tracing::warn!(left, "wrong one-time code");
             let detail = format!("read it from the console again; wrong codes left: {left}");
-            Problem::new("code-wrong", detail).into_response()
+            Err(Problem::new("code-wrong", detail))
         }
         Verdict::Closed => {
             tracing::warn!("the setup endpoint is closed after wrong codes");
             shared.machine.done.notify_one();
             let detail = "too many wrong codes: somebody must press Enter at the console, which \
                           shows a new code";
-            Problem::new("setup-closed", detail).into_response()
+            Err(Problem::new("setup-closed", detail))
         }
     }
 }
