@@ -118,6 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_code_is_documented_with_its_status() {
+        let documentation = include_str!("../../../../docs/appliance.md");
+        for (code, status, _) in PROBLEMS {
+            assert!(documentation.contains(&format!("| `{code}` | {status}: ")), "{code}");
+        }
+    }
+
+    #[test]
     fn every_code_in_the_source_is_in_the_table_once() {
         let mut met = 0;
         for source in

@@ -533,6 +533,14 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_in_the_documentation_is_one() {
+        let documentation = include_str!("../../../../docs/appliance.md");
+        let example =
+            documentation.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        check_config(&Site::new(Path::new("/"), None), example.unwrap()).unwrap();
+    }
+
+    #[test]
     fn at_least_two_people_watch() {
         let names =
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
