@@ -58,3 +58,19 @@ pub fn again(bench: &Bench) -> anyhow::Result<()> {
     ensure!(!vm.console()?.has_said(&says("Locked")), "it was locked in between");
     Ok(())
 }
+
+/// A machine whose clock is years off and that nobody has connected comes up and
+/// says so.
+pub fn alone(bench: &Bench) -> anyhow::Result<()> {
+    let hardware = bench.victim("alone")?;
+    let clock = Some("2031-01-31T12:00:00".to_owned());
+    let settings = Settings { unplugged: true, clock, ..Settings::default() };
+    let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
+    let console = vm.console()?;
+    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    let line = console.wait_for(&["Address:"], Duration::from_secs(30))?;
+    println!("  {line}");
+    ensure!(line.contains("connect the network"), "it has an address without a cable: {line}");
+    ensure!(console.has_said("2031-01-31"), "it is set to another time");
+    Ok(())
+}

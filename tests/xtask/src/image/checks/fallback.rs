@@ -31,7 +31,7 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
     })?;
     let hardware = bench.victim("fallback")?;
     install(bench, &hardware, &next)?;
-    let good = hardware.copy_to(&hardware.directory.with_file_name("second-slot"))?;
+    let good = hardware.copy_to(&hardware.directory.join("second-slot"))?;
     let mut vm = Vm::start(&bench.tree, &good, &Settings::default())?;
     let started = vm.started;
     vm.console()?.wait_for(&[&format!("Hufu {NEXT}")], BOOT)?;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 
 use crate::command;
 use crate::image::build::{self, Image, Options};
-use crate::image::tree::Tree;
+use crate::image::tree::{self, Tree};
 use crate::image::value;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{self, Settings, Vm};
@@ -65,6 +65,12 @@ const CHECKS: &[Check] = &[
         does: "boots again, and after a reset: /var opens",
         smoke: false,
         run: boot::again,
+    },
+    Check {
+        name: "alone",
+        does: "without network and with the clock years off: comes up, and says so",
+        smoke: false,
+        run: boot::alone,
     },
     Check {
         name: "uki",
@@ -174,7 +180,11 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
         let outcome = (check.run)(&bench);
         let took = started.elapsed();
         match &outcome {
-            Ok(()) => println!("--- {}: ok, {}", check.name, command::seconds(took)),
+            Ok(()) => {
+                println!("--- {}: ok, {}", check.name, command::seconds(took));
+                // One that failed is kept to be looked at.
+                tree::remove(&vm::directory(check.name)?)?;
+            }
             Err(error) => {
                 println!("--- {}: FAILED, {}: {error:#}", check.name, command::seconds(took));
             }

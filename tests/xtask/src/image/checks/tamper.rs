@@ -25,7 +25,8 @@ pub fn kernel_image(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let console = vm.console()?;
     let line = console.wait_for(&["Access denied", "Access Denied", "Security Violation"], BOOT)?;
-    println!("  {line}");
+    // The boot menu is on the same line.
+    println!("  {}", line.get(line.find("Error").unwrap_or(0)..).unwrap_or(&line));
     let started = console.wait_for(&["Linux version", says("").trim_end()], WATCHED);
     ensure!(started.is_err(), "it started: {}", started.unwrap_or_default());
     Ok(())

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 
 use crate::image::tree::Tree;
 use crate::image::vm::console::Console;
@@ -36,6 +37,10 @@ pub struct Settings {
     pub segment: bool,
     /// The console is the terminal, not ours to read.
     pub interactive: bool,
+    /// No cable is plugged in.
+    pub unplugged: bool,
+    /// The clock says this, instead of the time: `2030-01-31T12:00:00`.
+    pub clock: Option<String>,
 }
 
 /// A machine that is on. Dropping it pulls the plug.
@@ -94,6 +99,14 @@ impl Vm {
             let log = std::fs::read_to_string(path("qemu.log")).unwrap_or_default();
             format!("QEMU is not there; it said:\n{}", log.trim())
         })?;
+        let mut monitor = monitor;
+        if settings.unplugged
+            && let Some(monitor) = &mut monitor
+        {
+            monitor.command(&json!({
+                "execute": "set_link", "arguments": { "name": "card0", "up": false },
+            }))?;
+        }
         let segment = listener.map(|listener| Segment::accept(&listener)).transpose()?;
         let mut tpm = tpm;
         Ok(Self {
@@ -211,7 +224,10 @@ fn arguments(
         .args(["-device", "virtio-rng-pci,addr=5"])
         // The machine's identity comes from it.
         .args(["-uuid", "6f1c7a2e-0d62-4a9b-8a63-b6f0a6b6f001"])
-        .args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net0,addr=6"]);
+        .args(["-netdev", &network, "-device", "virtio-net-pci,id=card0,netdev=net0,addr=6"]);
+    if let Some(clock) = &settings.clock {
+        qemu.args(["-rtc", &format!("base={clock}")]);
+    }
     if settings.segment {
         qemu.args([
             "-netdev",
@@ -270,7 +286,11 @@ impl Monitor {
 
     /// Runs a command without arguments.
     fn execute(&mut self, command: &str) -> anyhow::Result<()> {
-        writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\"}}")?;
+        self.command(&json!({ "execute": command }))
+    }
+
+    fn command(&mut self, command: &Value) -> anyhow::Result<()> {
+        writeln!(self.stream.get_mut(), "{command}")?;
         loop {
             let line = self.line()?;
             // Events come in between.
