@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
-pub use self::appliance::{Appliance, ApplianceRun, NodeManager, Setup, Upgrade};
+pub use self::appliance::{Appliance, ApplianceRun, Configuration, NodeManager, Setup, Upgrade};
 pub use self::device::{Device, Enroll, Send, Token};
 
 /// Identity, record and supervision for an industry, in one appliance.
@@ -63,6 +63,9 @@ pub enum Command {
     /// Own the machine of an appliance.
     #[command(subcommand)]
     Appliance(Appliance),
+    /// Show and change the configuration of an appliance that is set up.
+    #[command(subcommand, name = "config")]
+    Configuration(Configuration),
     /// Set up a new appliance, in stages: configuration and witnesses, genesis
     /// file, TLS certificate.
     #[command(after_help = examples::SETUP)]

@@ -16,7 +16,7 @@ use hufu_harness::http::Http;
 use hufu_harness::inspect::text;
 use hufu_harness::job::{enrol, record};
 use hufu_harness::process::{self, Answer, wait_for};
-use hufu_harness::{Consortium, Member, readings};
+use hufu_harness::{Consortium, Member, ports, readings};
 use rustix::process::{Pid, Signal, kill_process};
 
 const WITNESSES: [&str; 4] = ["--witness", "Li Wei", "--witness", "Ana Silva"];
@@ -366,6 +366,9 @@ fn a_pin_that_is_wrong_locks_the_machine_and_is_tried_once() -> anyhow::Result<(
 fn workstation(consortium: &Consortium, member: &str, role: &str) -> anyhow::Result<Member> {
     let directory = consortium.path(&format!("{member}-{role}-workstation"));
     let workstation = consortium.member(member)?.workstation(directory)?;
+    if workstation.data("tls.pem").exists() {
+        return Ok(workstation);
+    }
     workstation.run(&["init", "--so-pin-fd", "4"])?;
     let (csr, chain) = (workstation.data("tls.csr"), workstation.data("tls.pem"));
     consortium.issue("operator-client", member, &["--role", role], &csr, &chain)?;
@@ -490,6 +493,73 @@ fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Re
     refused("setup again", &machine.set_up(&here, &arguments)?, 3, &["does not answer"]);
     assert!(!machine.console()?.contains("Code:"));
     Ok(())
+}
+
+#[test]
+fn a_configuration_is_kept_when_it_works_and_taken_back_when_it_does_not() -> anyhow::Result<()> {
+    let mut world = world()?;
+    world.while_off(&["--trial-ms", "20000"], |_| Ok(()))?;
+    operational(world.machine()?)?;
+    let administrator = workstation(&world.consortium, "operator", "administrator")?;
+    let url = world.consortium.operator().gateway_url();
+    let config = |arguments: &[&str]| {
+        let all = [&["--json", "--appliance", &url, "config"], arguments].concat();
+        process::run(&mut administrator.hufu(&all))
+    };
+    let shown = config(&["show"])?.success()?.json()?;
+    let old = shown["config"].as_str().context("a configuration")?.to_owned();
+    assert!(shown["trial_seconds"].is_null(), "{shown}");
+    let file = administrator.directory.join("new.toml");
+    let path = text(&file)?.to_owned();
+    let metrics = world.consortium.operator().addresses.metrics;
+    let moved = ports::free(1)?[0];
+    let new = old.replace(&metrics.to_string(), &moved.to_string());
+
+    // What is wrong at first sight changes nothing.
+    for (what, from, to, status, words) in [
+        ("an unknown key", "workers", "workesr", 2, "`workesr`"),
+        ("other paths", "hufu/data", "hufu/dat", 1, "paths.data"),
+        ("another member", "name = \"operator\"", "name = \"maker\"", 1, "stay as they were"),
+        ("a peer less", "maker = ", "taker = ", 1, "`maker`"),
+    ] {
+        fs::write(&file, old.replacen(from, to, 1))?;
+        refused(what, &config(&["apply", &path])?, status, &[words]);
+    }
+    refused("nothing on trial", &config(&["confirm"])?, 1, &["on trial"]);
+
+    // One that works.
+    fs::write(&file, &new)?;
+    config(&["apply", &path])?.success()?;
+    Http::plain().get(&format!("http://{moved}/healthz"))?.success()?;
+    operational(world.machine()?)?;
+
+    // One that the node does not run with: its port is taken.
+    let held = TcpListener::bind(metrics)?;
+    fs::write(&file, &old)?;
+    let answer = config(&["apply", &path])?;
+    refused("a taken port", &answer, 1, &["the one before is back", "services.metrics"]);
+    let machine = world.machine()?;
+    machine.wait_for("Operational", "was not kept")?;
+    assert_eq!(fs::read_to_string(machine.root("var/lib/hufu/hufu.toml"))?, new);
+    drop(held);
+
+    // One that nobody confirms: the gateway has moved out of sight.
+    let gateway = world.consortium.operator().addresses.gateway.to_string();
+    let away = ports::free(1)?[0].to_string();
+    fs::write(&file, new.replace(&gateway, &away))?;
+    let machine = world.machine()?;
+    let socket = machine.root("run/hufu/appliance.sock");
+    let mut curl = Command::new("curl");
+    curl.args(["-sf", "--unix-socket", text(&socket)?, "--data-binary"]);
+    curl.arg(format!("@{path}")).args(["-H", "Content-Type: application/toml"]);
+    process::run(curl.arg("http://machine/v1/configuration"))?.success()?;
+    machine.wait_for("Operational", "is on trial")?;
+    machine.wait_for("Operational", "nobody confirmed it in time")?;
+    wait_for("the gateway where it was", PATIENCE, || config(&["show"])?.success())?;
+    // Back to the beginning, for the other tests.
+    fs::write(&file, &old)?;
+    config(&["apply", &path])?.success()?;
+    operational(world.machine()?)
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod code;
+mod configuration;
 mod endpoint;
 mod firewall;
 mod keeper;
@@ -39,6 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
+use crate::appliance::configuration::{Settings, TRIAL};
 use crate::appliance::endpoint::Endpoint;
 use crate::appliance::firewall::Firewall;
 use crate::appliance::keeper::{Keeper, Step};
@@ -143,6 +145,7 @@ struct Machine {
     options: ApplianceRun,
     site: Site,
     provisioner: Arc<Provisioner>,
+    settings: Arc<Settings>,
     firewall: Firewall,
     unit: Box<dyn NodeUnit>,
     keeper: Keeper,
@@ -168,8 +171,11 @@ impl Machine {
         let starting = Condition::because(State::Locked, "the machine is starting", "wait");
         // What a process left that ran since the machine was switched on.
         let left = files::read(&site.state_file(), MAX_STATE).unwrap_or_default();
+        let provisioner = Arc::new(Provisioner::new(site.clone(), vault)?);
+        let trial = options.trial_ms.map_or(TRIAL, Duration::from_millis);
         Ok(Self {
-            provisioner: Arc::new(Provisioner::new(site.clone(), vault)?),
+            settings: Arc::new(Settings::new(site.clone(), trial, provisioner.done.clone())),
+            provisioner,
             firewall: Firewall::new(program, site.run("nftables.conf")),
             unit,
             keeper: Keeper::new(
@@ -196,7 +202,11 @@ impl Machine {
         let listener = socket::bind(&self.site)?;
         let asked = tokio::spawn(listen::socket(
             listener,
-            socket::router(self.report.subscribe(), Upgrades::new(self.site.clone())),
+            socket::router(
+                self.report.subscribe(),
+                Upgrades::new(self.site.clone()),
+                self.settings.clone(),
+            ),
             stopping,
         ));
         let mut keys = key_presses();
@@ -267,8 +277,12 @@ impl Machine {
             condition.reasons.extend(refused);
             return Ok((condition, missing));
         }
+        if self.settings.due(Instant::now())? {
+            self.start_again().await?;
+        }
         let mut condition = self.supervise().await?;
         condition.reasons.extend(refused);
+        condition.reasons.extend(self.settings.notice());
         Ok((condition, missing))
     }
 
@@ -317,9 +331,28 @@ impl Machine {
                 self.unit.start().await?;
                 Ok(starting())
             }
-            Step::Wait(condition) => Ok(condition),
-            Step::Ask => Ok(self.ask().await),
+            Step::Wait(condition) => {
+                self.settings.node_ended(&condition.reasons.join("; "))?;
+                Ok(condition)
+            }
+            Step::Ask => {
+                let condition = self.ask().await;
+                if condition.state == State::Operational && self.heard.is_some() {
+                    self.settings.node_runs();
+                } else if self.node_failed {
+                    self.settings.node_ended(&condition.reasons.join("; "))?;
+                }
+                Ok(condition)
+            }
         }
+    }
+
+    /// Stops the node, so that it is started with what is there now.
+    async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.unit.stop().await?;
+        self.keeper.again();
+        (self.heard, self.node_failed) = (None, false);
+        Ok(())
     }
 
     /// How the node says that it is.

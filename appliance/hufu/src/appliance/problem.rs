@@ -1,4 +1,4 @@
-//! What the setup endpoint refuses: problem documents (RFC 9457) with stable
+//! What the machine refuses in setup and of its configuration: problem documents (RFC 9457) with stable
 //! codes. Each detail names the field and the remedy.
 
 use std::fmt;
@@ -19,6 +19,8 @@ pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("not-found", 404, "There is no such thing"),
     ("method", 405, "The method is not offered here"),
     ("configuration-refused", 422, "The configuration is not accepted"),
+    ("configuration-on-trial", 409, "Another configuration is on trial"),
+    ("no-trial", 409, "No configuration is on trial"),
     ("witnesses-refused", 422, "The witnesses are not accepted"),
     ("pin-refused", 422, "The PIN is not accepted"),
     ("ceremony-failed", 422, "The key ceremony did not succeed"),
@@ -128,9 +130,12 @@ mod tests {
     #[test]
     fn every_code_in_the_source_is_in_the_table_once() {
         let mut met = 0;
-        for source in
-            [include_str!("problem.rs"), include_str!("provision.rs"), include_str!("endpoint.rs")]
-        {
+        for source in [
+            include_str!("problem.rs"),
+            include_str!("provision.rs"),
+            include_str!("endpoint.rs"),
+            include_str!("configuration.rs"),
+        ] {
             let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
             for part in source.split("Problem::new(").skip(1) {
                 let Some(code) = part.trim_start().strip_prefix('"') else { continue };

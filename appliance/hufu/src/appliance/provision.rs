@@ -193,15 +193,12 @@ impl Provisioner {
         let held = |what: &str| Problem::new("ceremony-held", what);
         if self.site.genesis().exists() {
             return Err(held(
-                "the machine is set up with another configuration; it is changed by an administrator",
+                "the machine is set up with another configuration; an administrator changes it with \
+                 `hufu config apply`",
             ));
         }
         let old = Config::load(&path).map_err(internal)?;
-        let same = old.member == config.member
-            && old.token.module == config.token.module
-            && old.token.label == config.token.label
-            && old.services.names == config.services.names;
-        if !same {
+        if !same_keys(&old, config) || old.services.names != config.services.names {
             return Err(held(
                 "member, token.module, token.label and services.names must stay as they were in \
                  the ceremony; another ceremony needs a factory reset",
@@ -399,8 +396,24 @@ fn is_no(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Ending>().is_some_and(|ending| ending.exit == Exit::No)
 }
 
+/// Whether two configurations are of one member with one token.
+pub fn same_keys(old: &Config, new: &Config) -> bool {
+    old.member == new.member
+        && old.token.module == new.token.module
+        && old.token.label == new.token.label
+}
+
+/// A member that the configuration has no address of.
+pub fn peer_without_address<'a>(genesis: &'a Genesis, config: &Config) -> Option<&'a Name> {
+    let mut members = genesis.members.iter().map(|member| &member.name);
+    members.find(|name| !config.network.peers.contains_key(*name))
+}
+
 /// The configuration must be one of this machine.
-fn check_config(site: &Site, text: &str) -> Result<Config, Problem> {
+///
+/// # Errors
+/// [`Problem`] with line or key.
+pub fn check_config(site: &Site, text: &str) -> Result<Config, Problem> {
     let refuse = |detail: String| Problem::new("configuration-refused", detail);
     let config = Config::parse(text, "hufu.toml").map_err(|error| refuse(format!("{error:#}")))?;
     let must = |key: &str, found: &Path, wanted: &Path| {
@@ -483,16 +496,13 @@ fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> Done
             request.name
         ));
     }
-    for other in &genesis.members {
-        if !config.network.peers.contains_key(&other.name) {
-            return refuse(format!(
-                "network.peers of the configuration has no address of member `{}`; send the \
-                 configuration again with it, then the genesis file",
-                other.name
-            ));
-        }
+    match peer_without_address(genesis, config) {
+        Some(other) => refuse(format!(
+            "network.peers of the configuration has no address of member `{other}`; send the \
+             configuration again with it, then the genesis file"
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

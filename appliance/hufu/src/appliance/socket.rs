@@ -13,6 +13,8 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
+use crate::appliance::configuration::Settings;
+use crate::appliance::problem::Problem;
 use crate::appliance::site::Site;
 use crate::appliance::state::Report;
 use crate::appliance::upgrade::Upgrades;
@@ -24,15 +26,22 @@ use crate::service::listen;
 struct Asked {
     report: watch::Receiver<Report>,
     upgrades: Arc<Upgrades>,
+    settings: Arc<Settings>,
 }
 
 /// The routes.
-pub fn router(report: watch::Receiver<Report>, upgrades: Upgrades) -> Router {
+pub fn router(
+    report: watch::Receiver<Report>,
+    upgrades: Upgrades,
+    settings: Arc<Settings>,
+) -> Router {
     Router::new()
         .route("/v1/state", get(state))
         .route("/v1/upgrade", get(upgrade_status).post(upgrade))
         .route("/v1/upgrade/check", post(check_upgrade))
-        .with_state(Asked { report, upgrades: Arc::new(upgrades) })
+        .route("/v1/configuration", get(configuration).post(configure))
+        .route("/v1/configuration/confirm", post(confirm_configuration))
+        .with_state(Asked { report, upgrades: Arc::new(upgrades), settings })
 }
 
 async fn state(State(asked): State<Asked>) -> Json<Report> {
@@ -50,6 +59,18 @@ async fn check_upgrade(State(asked): State<Asked>, head: Bytes) -> Result<Json<V
 async fn upgrade(State(asked): State<Asked>, update: Body) -> Result<Json<Value>, Refusal> {
     let state = asked.report.borrow().condition.state;
     asked.upgrades.apply(update, state).await.map(Json)
+}
+
+async fn configuration(State(asked): State<Asked>) -> Result<Json<Value>, Problem> {
+    asked.settings.show().map(Json)
+}
+
+async fn configure(State(asked): State<Asked>, text: String) -> Result<Json<Value>, Problem> {
+    asked.settings.change(&text).map(Json)
+}
+
+async fn confirm_configuration(State(asked): State<Asked>) -> Result<Json<Value>, Problem> {
+    asked.settings.confirm().map(Json)
 }
 
 /// Binds the socket.

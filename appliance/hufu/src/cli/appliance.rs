@@ -81,6 +81,9 @@ pub struct ApplianceRun {
     /// The PKCS#11 module of the setup endpoint's token in memory.
     #[arg(long, value_name = "FILE", default_value = hufu_keys::SOFTHSM2_MODULE)]
     pub soft_module: PathBuf,
+    /// How long a new configuration may wait to be confirmed, for tests.
+    #[arg(long, hide = true, value_name = "MS")]
+    pub trial_ms: Option<u64>,
     /// Pause before a node that ended is started again, for tests.
     #[arg(long, hide = true, value_name = "MS")]
     pub back_off_ms: Option<u64>,
@@ -93,6 +96,24 @@ pub enum NodeManager {
     Systemd,
     /// This process, for a machine without service manager.
     Child,
+}
+
+/// `hufu config`.
+#[derive(Debug, Subcommand)]
+pub enum Configuration {
+    /// Print the appliance's configuration.
+    #[command(after_help = examples::CONFIG_SHOW)]
+    Show,
+    /// Run the node with another configuration, and keep it when it answers;
+    /// otherwise the one before comes back by itself.
+    #[command(after_help = examples::CONFIG_APPLY)]
+    Apply {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Keep the configuration on trial, when the node answers elsewhere with it.
+    #[command(after_help = examples::CONFIG_CONFIRM)]
+    Confirm,
 }
 
 /// `hufu setup`.

@@ -44,6 +44,22 @@ pub const UPGRADE_STATUS: &str = "\
 Examples:
   hufu --config workstation.toml --appliance https://node.example:8444 upgrade status";
 
+/// `hufu config show`.
+pub const CONFIG_SHOW: &str = "\
+Examples:
+  hufu --config workstation.toml --appliance https://node.example:8444 config show > hufu.toml";
+
+/// `hufu config apply`.
+pub const CONFIG_APPLY: &str = "\
+Examples, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 config apply hufu.toml";
+
+/// `hufu config confirm`.
+pub const CONFIG_CONFIRM: &str = "\
+Examples:
+  # The new configuration has moved the gateway:
+  hufu --config workstation.toml --appliance https://node.example:9444 config confirm";
+
 /// `hufu setup`.
 pub const SETUP: &str = "\
 Examples, with address, fingerprint and code from the appliance's console:

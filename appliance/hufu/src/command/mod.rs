@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bench_ledger;
 pub mod cert;
+pub mod configuration;
 pub mod device;
 pub mod init;
 pub mod node;
