@@ -433,7 +433,19 @@ fn a_volume_that_is_not_open_is_locked_and_not_new() -> anyhow::Result<()> {
     let block = machine.wait_for("Locked", "is not open")?;
     assert!(!block.contains("Code:"), "{block}");
     assert!(!machine.root("var").exists());
-    machine.switch_off()
+    // The machine tells also where there is no node to ask.
+    let status = machine.hufu(&["--json", "status"])?.success()?.json()?;
+    assert_eq!(status["machine"]["state"], "locked", "{status}");
+    let status = machine.hufu(&["status"])?.success()?.stdout;
+    assert!(status.contains("is not open") && status.contains(" UTC"), "{status}");
+    machine.process().kill()?;
+    let status = machine.hufu(&["status"])?.success()?.stdout;
+    assert!(status.contains("does not answer") && status.contains("is not open"), "{status}");
+    let left = machine.root("run/hufu/state.json");
+    fs::remove_file(left)?;
+    let answer = machine.hufu(&["status"])?;
+    refused("no machine and no node", &answer, 2, &["no configuration"]);
+    Ok(())
 }
 
 #[test]
