@@ -221,7 +221,15 @@ impl Appliance {
     /// # Errors
     /// When nobody listens.
     pub fn press_enter(&mut self) -> anyhow::Result<()> {
-        Ok(self.keyboard.write_all(b"\n")?)
+        self.type_line("")
+    }
+
+    /// Types a line at the console.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn type_line(&mut self, line: &str) -> anyhow::Result<()> {
+        Ok(self.keyboard.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// The process that owns the machine.

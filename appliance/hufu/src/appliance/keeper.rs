@@ -20,6 +20,10 @@ const STEADY: Duration = Duration::from_secs(600);
 /// What helps a machine that waits for a person.
 const AGAIN: &str = "press Enter at the console to start the node again";
 
+/// What a person types who wants a PIN to be shown to a token once more. A line
+/// that comes by itself, as on some serial consoles, must not lock the token.
+pub const WORD: &str = "again";
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -77,6 +81,11 @@ impl Keeper {
         }
     }
 
+    /// Whether it takes more than a key to try again.
+    pub fn wants_word(&self) -> bool {
+        self.given_up.as_ref().is_some_and(|condition| condition.state == State::Locked)
+    }
+
     /// A person wants it tried again.
     pub fn again(&mut self) {
         (self.given_up, self.resume, self.waiting, self.endings) = (None, None, None, 0);
@@ -89,7 +98,8 @@ impl Keeper {
             let reason = format!("the token or its PIN does not open ({said})");
             let remedy = format!(
                 "see that the token is the one of the ceremony and its PIN has not been changed; \
-                 then {AGAIN}, which shows the PIN to the token once more"
+                 then type `{WORD}` and Enter at the console, which shows the PIN to the token once \
+                 more"
             );
             self.given_up = Some(Condition::because(State::Locked, reason, remedy));
             return;
@@ -162,6 +172,7 @@ mod tests {
             let later = now + Duration::from_secs(3600);
             for at in [now, later] {
                 waits(keeper.next(at, &ended(status)), State::Locked, "does not open");
+                assert!(keeper.wants_word());
             }
             keeper.again();
             assert_eq!(keeper.next(later, &ended(status)), Step::Start);

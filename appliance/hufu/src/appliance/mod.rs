@@ -27,7 +27,7 @@ mod vault;
 mod volume;
 
 use std::collections::BTreeSet;
-use std::io::BufRead as _;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,9 @@ pub use self::vault::Seal;
 
 /// Largest report of a process before this one, in bytes.
 const MAX_STATE: u64 = 1024 * 1024;
+
+/// Longest line that is read from the console, in bytes.
+const MAX_LINE: usize = 64;
 
 /// How often the machine is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -156,8 +159,8 @@ struct Machine {
     prepared: bool,
     /// When the node last said how it is, since it was started.
     heard: Option<Instant>,
-    /// The node runs, and says that it cannot go on.
-    node_failed: bool,
+    /// The node runs, and says that it cannot go on: failed or locked.
+    stuck: Option<State>,
 }
 
 impl Machine {
@@ -187,7 +190,7 @@ impl Machine {
             report: watch::Sender::new(Report::resumed(starting, &left, now_ms())),
             prepared: false,
             heard: None,
-            node_failed: false,
+            stuck: None,
             options,
             site,
         })
@@ -209,7 +212,7 @@ impl Machine {
             ),
             stopping,
         ));
-        let mut keys = key_presses();
+        let mut keys = typed_lines();
         let done = self.provisioner.done.clone();
         let mut ready = false;
         loop {
@@ -223,7 +226,7 @@ impl Machine {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = done.notified() => {}
-                Some(()) = keys.recv() => self.key_pressed().await,
+                Some(line) = keys.recv() => self.typed(&line).await,
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -339,7 +342,7 @@ impl Machine {
                 let condition = self.ask().await;
                 if condition.state == State::Operational && self.heard.is_some() {
                     self.settings.node_runs();
-                } else if self.node_failed {
+                } else if self.stuck.is_some() {
                     self.settings.node_ended(&condition.reasons.join("; "))?;
                 }
                 Ok(condition)
@@ -351,14 +354,14 @@ impl Machine {
     async fn start_again(&mut self) -> anyhow::Result<()> {
         self.unit.stop().await?;
         self.keeper.again();
-        (self.heard, self.node_failed) = (None, false);
+        (self.heard, self.stuck) = (None, None);
         Ok(())
     }
 
     /// How the node says that it is.
     async fn ask(&mut self) -> Condition {
         let socket = Client::admin(&self.site.data("admin.sock"));
-        self.node_failed = false;
+        self.stuck = None;
         let Ok(Ok(status)) = tokio::time::timeout(ASK, socket.get::<Value>("/status")).await else {
             return match self.heard {
                 None => starting(),
@@ -372,12 +375,13 @@ impl Machine {
         };
         self.heard = Some(Instant::now());
         let condition = condition_of(&status);
-        self.node_failed = condition.state == State::Failed;
+        let stuck = matches!(status["state"].as_str(), Some("failed" | "locked"));
+        self.stuck = stuck.then_some(condition.state);
         condition
     }
 
     /// Somebody is at the console.
-    async fn key_pressed(&mut self) {
+    async fn typed(&mut self, line: &str) {
         if let Some(endpoint) = &self.endpoint
             && endpoint.gate.is_closed()
         {
@@ -389,13 +393,17 @@ impl Machine {
             // Whoever pressed a key wants to read.
             self.show(&self.report.borrow());
         }
+        let wants_word = self.keeper.wants_word() || self.stuck == Some(State::Locked);
+        if wants_word && line.trim() != keeper::WORD {
+            return;
+        }
         let silent = self.heard.is_some_and(|heard| heard.elapsed() >= SILENCE);
-        if (self.node_failed || silent)
+        if (self.stuck.is_some() || silent)
             && let Err(error) = self.unit.stop().await
         {
             tracing::error!(error = format!("{error:#}"), "the node cannot be stopped");
         }
-        self.node_failed = false;
+        self.stuck = None;
         self.keeper.again();
     }
 
@@ -448,7 +456,7 @@ fn condition_of(status: &Value) -> Condition {
         Some("starting") => return starting(),
         Some("locked") => (
             State::Locked,
-            "see to the token; then press Enter at the console to start the node again",
+            "see to the token; then type `again` and Enter at the console to start the node again",
         ),
         Some("failed") => (
             State::Failed,
@@ -486,20 +494,28 @@ impl Console {
 }
 
 /// Lines from the console, as long as there is one.
-fn key_presses() -> mpsc::Receiver<()> {
-    let (press, pressed) = mpsc::channel(1);
+fn typed_lines() -> mpsc::Receiver<String> {
+    let (typed, lines) = mpsc::channel(1);
     // A thread of its own, because reading a terminal cannot be given up.
     let spawned = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            if line.is_err() || press.blocking_send(()).is_err() {
-                break;
+        let mut line = String::new();
+        for byte in std::io::stdin().lock().bytes() {
+            match byte {
+                Ok(b'\n' | b'\r') => {
+                    if typed.blocking_send(std::mem::take(&mut line)).is_err() {
+                        break;
+                    }
+                }
+                Ok(byte) if line.len() < MAX_LINE => line.push(char::from(byte)),
+                Ok(_) => {}
+                Err(_) => break,
             }
         }
     });
     if let Err(error) = spawned {
         tracing::error!(%error, "the console is not read");
     }
-    pressed
+    lines
 }
 
 /// Where a setup endpoint listens unless told otherwise.
