@@ -180,6 +180,12 @@ impl Site {
         if fs::read(self.softhsm()).ok().as_deref() != Some(settings.as_bytes()) {
             self.write(&self.softhsm(), settings.as_bytes())?;
         }
+        // A power failure may have kept a file and lost whose it is.
+        for path in [self.softhsm(), self.config(), self.genesis()] {
+            if path.exists() {
+                share(&path, 0o640, self.account)?;
+            }
+        }
         Ok(())
     }
 
@@ -292,6 +298,20 @@ mod tests {
         // A transcript with a configuration that cannot be read is no start.
         fs::write(site.data("transcript.json"), "{}").unwrap();
         assert!(site.missing().is_err());
+    }
+
+    #[test]
+    fn files_that_lost_their_owner_get_it_again() {
+        let root = tempfile::tempdir().unwrap();
+        let meta = fs::metadata(root.path()).unwrap();
+        let site = Site::new(root.path(), Some(Account { user: meta.uid(), group: meta.gid() }));
+        site.prepare().unwrap();
+        fs::write(site.config(), "").unwrap();
+        for path in [site.softhsm(), site.config()] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            site.prepare().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        }
     }
 
     #[test]
