@@ -207,6 +207,9 @@ pub fn work(site: &mut Site) -> anyhow::Result<Fleet> {
     record::register(consortium, &fleet, |_| ())?;
     record::watch(consortium, &fleet, |_| ())?;
     let gateway = site.gateway("maker", "operator")?;
+    // The image executes the height that has the client's certificate a moment
+    // after the authority.
+    wait_for("the image to know the maker's client", PATIENCE, || gateway.expiry())?;
     let rows = readings::load(&binaries::workspace().join("tests/harness/data/readings.csv"))?;
     let recorded = record::simulated(&gateway, &mut fleet, &rows, |_| ())?;
     println!("{} readings were recorded through the image", recorded.rows);
