@@ -184,8 +184,8 @@ fn hardening(bench: &Bench, place: &Path, root: &Path) -> anyhow::Result<()> {
     }
     for (name, wanted, found) in &failed {
         match EXCEPTIONS.iter().find(|(exception, _)| exception == name) {
-            Some((_, reason)) => println!("  {name} is not {wanted}: {reason}"),
-            None => println!("  {name} is not {wanted}: {found}"),
+            Some((_, reason)) => println!("  {name} (wanted: {wanted}): {reason}"),
+            None => println!("  {name} (wanted: {wanted}): {found}"),
         }
     }
     let unexplained: Vec<&String> = failed
