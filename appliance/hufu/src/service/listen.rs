@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -31,6 +32,9 @@ const HEAD: Duration = Duration::from_secs(20);
 const BODY: Duration = Duration::from_secs(20);
 /// Bytes a second that a large body must come in at: about 2 Mbit/s.
 const RATE: u64 = 256 * 1024;
+/// Most bytes of a body that are read after it was refused, and how long.
+const LINGER: usize = 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests that have begun.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -192,13 +196,22 @@ where
 {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(shown.clone());
-        router.clone().oneshot(request.map(|body| {
+        let router = router.clone();
+        async move {
+            let (parts, body) = request.into_parts();
             if body.is_end_stream() {
-                axum::body::Body::empty()
-            } else {
-                axum::body::Body::new(Timely::new(body))
+                let request = hyper::Request::from_parts(parts, axum::body::Body::empty());
+                return router.oneshot(request).await;
             }
-        }))
+            let (body, mut left) = Timely::new(body);
+            let request = hyper::Request::from_parts(parts, axum::body::Body::new(body));
+            let answer = router.oneshot(request).await;
+            // Whoever still sends when the connection closes does not read why.
+            if let Ok(rest) = left.try_recv() {
+                drain(rest).await;
+            }
+            answer
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -209,19 +222,49 @@ where
     }
 }
 
+/// Reads what nobody wanted of a body and throws it away, as far as that is
+/// reasonable.
+async fn drain(mut body: Incoming) {
+    let mut left = LINGER;
+    let reading = async {
+        while left > 0
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    // Who is slower than that has been answered all the same.
+    let _ = tokio::time::timeout(LINGER_TIME, reading).await;
+}
+
 /// A request's body that has to arrive in time, so that slow clients do not hold
-/// all places. What is large may take as long as it comes in at [`RATE`].
+/// all places. What is large may take as long as it comes in at [`RATE`]. What is
+/// not read of it is given back.
 struct Timely {
-    body: Incoming,
+    body: Option<Incoming>,
+    left: Option<oneshot::Sender<Incoming>>,
     since: tokio::time::Instant,
     received: u64,
     until: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Timely {
-    fn new(body: Incoming) -> Self {
+    fn new(body: Incoming) -> (Self, oneshot::Receiver<Incoming>) {
         let until = Box::pin(tokio::time::sleep(BODY));
-        Self { body, since: tokio::time::Instant::now(), received: 0, until }
+        let (left, given_back) = oneshot::channel();
+        let (since, received) = (tokio::time::Instant::now(), 0);
+        (Self { body: Some(body), left: Some(left), since, received, until }, given_back)
+    }
+}
+
+impl Drop for Timely {
+    fn drop(&mut self) {
+        if let (Some(body), Some(left)) = (self.body.take(), self.left.take())
+            && !body.is_end_stream()
+        {
+            // Nobody waits for it when the connection is gone.
+            let _ = left.send(body);
+        }
     }
 }
 
@@ -241,7 +284,9 @@ impl Body for Timely {
             );
             return Poll::Ready(Some(Err(late.into())));
         }
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // It is taken only when this is dropped.
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
@@ -253,10 +298,10 @@ impl Body for Timely {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
