@@ -41,8 +41,8 @@ const TOKEN: &str = "hufu-setup";
 /// Largest ceremony request, in bytes: a configuration in JSON.
 const MAX_CEREMONY: usize = 512 * 1024;
 
-/// Most bytes of a body that are read to be refused.
-const LINGER: usize = 1024 * 1024;
+/// Largest body of any request, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
 
 /// Largest certificate chain, in bytes.
 const MAX_CHAIN: usize = 256 * 1024;
@@ -190,28 +190,15 @@ pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>) -> Router {
         .with_state(shared)
 }
 
-/// Lets in who has the code. A body is read to its end, whatever the answer is:
-/// a client that still sends when it is answered does not always read why.
+/// Lets in who has the code.
 async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let (parts, from) = request.into_parts();
-    let problem = match judge(&shared, &parts.headers) {
-        Ok(()) => match body(from, LINGER).await {
-            Ok(bytes) => return next.run(Request::from_parts(parts, bytes.into())).await,
-            Err(problem) => return problem.into_response(),
-        },
-        Err(problem) => problem,
-    };
-    drain(from).await;
-    problem.into_response()
-}
-
-/// Reads a body and throws it away, as far as that is reasonable.
-async fn drain(mut from: Body) {
-    let mut left = LINGER;
-    while left > 0
-        && let Some(Ok(frame)) = from.frame().await
-    {
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    if let Err(problem) = judge(&shared, &parts.headers) {
+        return problem.into_response();
+    }
+    match body(from, MAX_BODY).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Err(problem) => problem.into_response(),
     }
 }
 

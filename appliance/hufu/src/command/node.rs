@@ -37,11 +37,7 @@ pub async fn status(access: &Access, json: bool) -> anyhow::Result<()> {
     if let (Some(machine), Value::Object(members)) = (machine, &mut status) {
         members.insert("machine".to_owned(), machine);
     }
-    output::print(json, &status, |status| {
-        let mut text = String::new();
-        lines(status, 0, &mut text);
-        text
-    })
+    output::print(json, &status, members)
 }
 
 /// How the machine of a node is; `None` where nobody owns it.
@@ -53,7 +49,13 @@ async fn machine_of(client: &Client) -> anyhow::Result<Option<Value>> {
     Ok(Some(serde_json::from_slice(&answer.body)?))
 }
 
-/// Nested members, indented.
+/// The members of an answer, one a line, nested ones indented.
+pub fn members(answer: &Value) -> String {
+    let mut text = String::new();
+    lines(answer, 0, &mut text);
+    text
+}
+
 fn lines(value: &Value, depth: usize, text: &mut String) {
     let Value::Object(members) = value else { return };
     for (name, value) in members {

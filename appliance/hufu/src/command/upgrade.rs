@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::access::Access;
 use crate::cli::Upgrade;
+use crate::command::node::members;
 use crate::output;
 
 /// Bytes that are read of an update at a time.
@@ -73,12 +74,4 @@ fn pieces(
         .map_err(io::Error::other)??;
         Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (None, rest))))
     })
-}
-
-fn members(answer: &Value) -> String {
-    let rows = answer.as_object().into_iter().flatten();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let lines: Vec<String> =
-        rows.map(|(name, value)| format!("{:<10}{}", format!("{name}:"), text(value))).collect();
-    lines.join("\n")
 }
