@@ -207,7 +207,7 @@ proptest! {
 /// The seeds of the fuzz target stay good.
 #[test]
 fn the_seeds_of_the_fuzz_target_unpack() {
-    let fuzz = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+    let fuzz = concat!(env!("HUFU_ROOT"), "/appliance/release/fuzz");
     let key = signing_key(1).verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
     let seed = std::path::Path::new(fuzz).join("corpus/update/good");
     if std::env::var_os("HUFU_WRITE_SEEDS").is_some() {

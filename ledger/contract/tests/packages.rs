@@ -9,7 +9,7 @@ use hufu_proof::Name;
 
 /// Reads a package from its folder.
 fn package(name: &str) -> Sources {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(name);
+    let root = Path::new(env!("HUFU_ROOT")).join("policies").join(name);
     let mut files = BTreeMap::new();
     for folder in ["", "controls", "cases"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {

@@ -414,8 +414,8 @@ fn batches_of_a_stream_come_in_sequence() {
 #[test]
 fn contracts_of_the_project_run() {
     let package = |folder: &str| {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = root.join("../../policies").join(folder);
+        let root = std::path::Path::new(env!("HUFU_ROOT"));
+        let root = root.join("policies").join(folder);
         let mut files = std::collections::BTreeMap::new();
         for under in ["", "controls", "cases"] {
             let Ok(entries) = std::fs::read_dir(root.join(under)) else { continue };

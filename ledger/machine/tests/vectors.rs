@@ -44,7 +44,7 @@ struct Vector {
 }
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/machine")
+    PathBuf::from(env!("HUFU_ROOT")).join("tests/vectors/machine")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use hufu_check::{Report, check_package, check_upgrade};
 use hufu_contract::{Sources, required_names};
 
 fn policies() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+    Path::new(env!("HUFU_ROOT")).join("policies")
 }
 
 /// Reads a package's files from its folder.

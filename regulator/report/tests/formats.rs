@@ -44,7 +44,7 @@ fn every_form_verifies_and_says_what_was_checked() {
 
 #[test]
 fn the_files_are_pinned() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/report");
+    let folder = PathBuf::from(env!("HUFU_ROOT")).join("tests/vectors/report");
     let genesis = genesis();
     let report = report(&genesis);
     let mut files = vec![("genesis.json", genesis.to_json())];
@@ -69,7 +69,7 @@ fn the_files_are_pinned() {
 
 #[test]
 fn pinned_files_verify_against_the_pinned_genesis() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/report");
+    let folder = PathBuf::from(env!("HUFU_ROOT")).join("tests/vectors/report");
     let genesis = Genesis::from_json(&std::fs::read(folder.join("genesis.json")).unwrap()).unwrap();
     for (_, _, file) in FORMS {
         verify_report(&std::fs::read(folder.join(file)).unwrap(), &genesis).unwrap();

@@ -22,10 +22,9 @@ pub fn hufu() -> anyhow::Result<PathBuf> {
         .map_err(anyhow::Error::msg)
 }
 
-/// The workspace's root: this crate is `tests/harness`.
+/// The workspace's root.
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_owned()
+    PathBuf::from(env!("HUFU_ROOT"))
 }
 
 /// A program that was built with us: beside a binary, or one directory above

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_shipped_readings_load() -> anyhow::Result<()> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/readings.csv");
+        let path = Path::new(env!("HUFU_ROOT")).join("tests/harness/data/readings.csv");
         let readings = load(&path)?;
         assert!(readings.len() >= 100);
         assert!(readings.windows(2).all(|pair| pair[0].measured_at <= pair[1].measured_at));

@@ -392,7 +392,7 @@ impl LedgerAccess for Node {
 
 /// The files of a package under `policies/`.
 pub fn package(folder: &str) -> Sources {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(folder);
+    let root = PathBuf::from(env!("HUFU_ROOT")).join("policies").join(folder);
     let mut files = BTreeMap::new();
     for sub in ["", "controls", "cases"] {
         for entry in std::fs::read_dir(root.join(sub)).unwrap() {
