@@ -35,6 +35,8 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// Keys.
     pub given: Given,
+    /// Files, by their path in the image, that spoil it: for tests.
+    pub overlay: Vec<(&'static str, String)>,
 }
 
 impl Options {
@@ -190,6 +192,12 @@ pub fn image(options: &Options) -> anyhow::Result<Image> {
     let cache = super::cache()?.join("mkosi");
     let project = cache.join("project");
     stage(&project, &program, &keys, &own)?;
+    for (path, content) in &options.overlay {
+        let path = project.join("mkosi.extra").join(path);
+        fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    settle(&project)?;
 
     let output = super::output()?;
     let built = output.join("mkosi");
@@ -328,7 +336,7 @@ fn stage(project: &Path, program: &Path, keys: &Keys, own: &Value) -> anyhow::Re
     let sources = project.join("mkosi.sandbox/etc/apt/sources.list.d");
     fs::create_dir_all(&sources)?;
     fs::write(sources.join("mkosi.sources"), Mirror::of_this_machine().sources())?;
-    settle(project)
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {

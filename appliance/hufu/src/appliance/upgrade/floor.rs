@@ -5,8 +5,10 @@
 //! to the TPM and to releases of ours, so that nobody else changes where it
 //! began. A machine whose volume was wiped begins anew, with nothing to protect.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use hufu_tpm::device::Counter;
+use hufu_tpm::device::{Counter, DeviceError};
 
 use super::release::Running;
 use crate::appliance::site::Site;
@@ -14,6 +16,11 @@ use crate::files;
 
 /// The machine's TPM, through the kernel's resource manager.
 const TPM: &str = "device:/dev/tpmrm0";
+
+/// How often a TPM is asked that does not answer as it should, and how long
+/// after another: right after a start, others use it too.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Most bytes of the file that says where the counter began.
 const MAX: u64 = 32;
@@ -23,7 +30,7 @@ const MAX: u64 = 32;
 /// # Errors
 /// When the TPM does not answer, or the file is not what it was.
 pub fn read(site: &Site) -> anyhow::Result<u32> {
-    Floor::of(site).read()
+    patiently(PAUSE, || Floor::of(site).read())
 }
 
 /// Refuses to run a release below the floor.
@@ -49,7 +56,23 @@ pub fn check(site: &Site) -> anyhow::Result<()> {
 /// When the TPM or the volume does not take it.
 pub fn raise(site: &Site) -> anyhow::Result<u32> {
     let running = Running::read(site)?;
-    Floor::of(site).raise(running.floor)
+    patiently(PAUSE, || Floor::of(site).raise(running.floor))
+}
+
+/// Tries again where it is the TPM that failed: a machine should not restart
+/// because of one busy moment.
+fn patiently(pause: Duration, mut ask: impl FnMut() -> anyhow::Result<u32>) -> anyhow::Result<u32> {
+    let mut attempt = 1;
+    loop {
+        match ask() {
+            Err(error) if attempt < ATTEMPTS && error.is::<DeviceError>() => {
+                tracing::warn!(attempt, error = format!("{error:#}"), "the TPM; trying again");
+                attempt += 1;
+                std::thread::sleep(pause);
+            }
+            answer => return answer,
+        }
+    }
 }
 
 struct Floor<'a> {
@@ -122,6 +145,31 @@ mod tests {
         let site = Site::new(root, None);
         site.prepare().unwrap();
         site
+    }
+
+    #[test]
+    fn a_tpm_that_stumbles_is_asked_again() {
+        let ask = |failures: u32| {
+            let mut asked = 0;
+            let answer = patiently(Duration::ZERO, || {
+                asked += 1;
+                // Nothing is there: the error of a TPM that does not answer.
+                if asked <= failures {
+                    Counter::find("swtpm:path=/nonexistent")?;
+                }
+                Ok(7)
+            });
+            (answer.is_ok(), asked)
+        };
+        assert_eq!(ask(0), (true, 1));
+        assert_eq!(ask(2), (true, 3));
+        assert_eq!(ask(99), (false, ATTEMPTS));
+        let mut asked = 0;
+        let refused = patiently(Duration::ZERO, || {
+            asked += 1;
+            anyhow::bail!("not the TPM")
+        });
+        assert!(refused.is_err() && asked == 1);
     }
 
     #[test]

@@ -17,8 +17,46 @@ use crate::image::vm::{Settings, Vm};
 /// The version that is installed over the first.
 const NEXT: &str = "99";
 
+/// The version that never gets ready.
+const BROKEN: &str = "97";
+
 /// Attempts that the boot loader gives an update.
 const ATTEMPTS: usize = 3;
+
+/// A version that starts, but whose appliance never answers, is given up when its
+/// trial is over.
+pub fn never_ready(bench: &Bench) -> anyhow::Result<()> {
+    let unit = |name: &str, lines: &str| {
+        let path = match name {
+            "hufu-trial" => "usr/lib/systemd/system/hufu-trial.service.d/99-short.conf",
+            _ => "usr/lib/systemd/system/hufu-appliance.service.d/99-broken.conf",
+        };
+        (path, format!("[Service]\n{lines}\n"))
+    };
+    let order = Order { sequence: bench.image.order.sequence + 1, ..bench.image.order };
+    let broken = build::image(&Options {
+        version: Some(BROKEN.to_owned()),
+        order: Some(order),
+        overlay: vec![
+            unit("hufu-appliance", "Type=simple\nExecStart=\nExecStart=/usr/bin/sleep infinity"),
+            unit("hufu-trial", "ExecStart=\nExecStart=/usr/bin/hufu appliance trial --within 20"),
+        ],
+        ..bench.options.clone()
+    })?;
+    let hardware = bench.victim("trial")?;
+    // The last of its attempts.
+    install(bench, &hardware, &broken, 1)?;
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    let started = vm.started;
+    let console = vm.console()?;
+    let line = console.wait_for(&["the update did not get ready"], BOOT)?;
+    println!("after {}: {line}", command::seconds(started.elapsed()));
+    console.wait_for(&["BdsDxe: starting"], BOOT)?;
+    console.wait_for(&[&format!("Hufu {}", bench.image.version)], BOOT)?;
+    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    println!("the version before is back after {}", command::seconds(started.elapsed()));
+    Ok(())
+}
 
 /// A second version starts from the second slot and opens what the first one
 /// sealed; spoilt, it is given up after three attempts.
@@ -30,7 +68,7 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
         ..bench.options.clone()
     })?;
     let hardware = bench.victim("fallback")?;
-    install(bench, &hardware, &next)?;
+    install(bench, &hardware, &next, ATTEMPTS)?;
     let good = hardware.copy_to(&hardware.directory.join("second-slot"))?;
     let mut vm = Vm::start(&bench.tree, &good, &Settings::default())?;
     let started = vm.started;
@@ -57,8 +95,13 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes `image` into the second slot, on trial.
-fn install(bench: &Bench, hardware: &Hardware, image: &Image) -> anyhow::Result<()> {
+/// Writes `image` into the second slot, on trial with so many attempts.
+fn install(
+    bench: &Bench,
+    hardware: &Hardware,
+    image: &Image,
+    attempts: usize,
+) -> anyhow::Result<()> {
     let disk = hardware.disk()?;
     let empty = disk.partitions()?;
     let slots: Vec<_> =
@@ -87,7 +130,7 @@ fn install(bench: &Bench, hardware: &Hardware, image: &Image) -> anyhow::Result<
     let from = image.uki.parent().unwrap_or(Path::new("/"));
     let mut copy = bench.tree.command(&[&hardware.directory, from], "mcopy");
     copy.args(["-i", &volume]).arg(&image.uki);
-    copy.arg(format!("::/EFI/Linux/hufu_{}+{ATTEMPTS}.efi", image.version));
+    copy.arg(format!("::/EFI/Linux/hufu_{}+{attempts}.efi", image.version));
     tree::output(&mut copy).context("the kernel image onto the boot partition")?;
     Ok(())
 }

@@ -51,5 +51,17 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     ensure!(status.success(), "the main job with the image failed: {status}");
     let console = vm.console()?;
     ensure!(console.has_said("the update is good and stays"), "the update was not on trial");
+
+    // Somebody at the console chooses what is below the floor, and is refused
+    // by it; left alone, the machine runs what it should.
+    vm.reset()?;
+    let console = vm.console()?;
+    console.wait_for(&["BdsDxe: starting"], BOOT)?;
+    console.choose_second_entry()?;
+    let line = console.wait_for(&["is below the floor of this machine"], BOOT)?;
+    println!("chosen at the boot menu: {line}");
+    console.wait_for(&["BdsDxe: starting"], BOOT)?;
+    let line = console.wait_for(&["Hufu "], BOOT)?;
+    ensure!(line == format!("Hufu {NEXT}"), "after that it runs {line}");
     Ok(())
 }

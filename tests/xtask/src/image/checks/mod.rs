@@ -109,6 +109,12 @@ const CHECKS: &[Check] = &[
         run: fallback::second_slot,
     },
     Check {
+        name: "trial",
+        does: "an update that starts but never gets ready: the version before is back",
+        smoke: false,
+        run: fallback::never_ready,
+    },
+    Check {
         name: "member",
         does: "set up over the network, it validates, records, reports; updated under load",
         smoke: false,

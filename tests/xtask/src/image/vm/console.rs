@@ -107,7 +107,25 @@ impl Console {
 
     /// Types a line.
     pub fn type_line(&mut self, line: &str) -> anyhow::Result<()> {
-        self.input.write_all(format!("{line}\r").as_bytes()).context("the console takes no input")
+        self.press(&format!("{line}\r"))
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) -> anyhow::Result<()> {
+        self.input.write_all(keys.as_bytes()).context("the console takes no input")
+    }
+
+    /// Chooses the second entry of the boot menu, while the machine starts.
+    pub fn choose_second_entry(&mut self) -> anyhow::Result<()> {
+        const DOWN: &str = "\x1b[B";
+        // A key without meaning stops the menu's countdown, whenever it shows.
+        for _ in 0..40 {
+            self.press("x")?;
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        self.press(DOWN)?;
+        std::thread::sleep(Duration::from_secs(1));
+        self.press("\r")
     }
 }
 
