@@ -239,7 +239,7 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        let said = problem(&self.body).unwrap_or_else(|| {
+        let said = problem(self.status, &self.body).unwrap_or_else(|| {
             String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).trim().to_owned()
         });
         let message = format!("{}: {said}", self.status);
@@ -260,11 +260,13 @@ impl Answer {
     }
 }
 
-/// The words of an RFC 9457 problem document.
-fn problem(body: &[u8]) -> Option<String> {
+/// The words of an RFC 9457 problem document that came with `status`.
+fn problem(status: StatusCode, body: &[u8]) -> Option<String> {
     let document: serde_json::Value = serde_json::from_slice(body).ok()?;
     let title = document.get("title")?.as_str()?;
     Some(match document.get("detail").and_then(serde_json::Value::as_str) {
+        // A problem without a type of its own has the status for a title.
+        Some(detail) if status.canonical_reason() == Some(title) => detail.to_owned(),
         Some(detail) => format!("{title}: {detail}"),
         None => title.to_owned(),
     })
