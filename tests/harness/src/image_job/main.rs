@@ -41,6 +41,10 @@ struct Arguments {
     /// An update to install under load, and its version.
     #[arg(long, num_args = 2, value_names = ["FILE", "VERSION"])]
     update: Vec<String>,
+    /// Instead of work: an update to install, and a file to make when that
+    /// begins. The machine is not expected to come back.
+    #[arg(long, num_args = 2, value_names = ["FILE", "FILE"], conflicts_with = "update")]
+    install: Vec<PathBuf>,
     /// A release that the updated image must refuse: below its floor.
     #[arg(long, value_name = "FILE", requires = "update")]
     refused: Option<PathBuf>,
@@ -49,6 +53,11 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut site = steps::set_up(&arguments)?;
+    if let [file, begins] = &arguments.install[..] {
+        std::fs::write(begins, b"")?;
+        update::install(&site, file)?;
+        return site.consortium.stop_all();
+    }
     let mut fleet = steps::work(&mut site)?;
     if let [file, version] = &arguments.update[..] {
         update::under_load(&mut site, &mut fleet, file.as_ref(), version)?;

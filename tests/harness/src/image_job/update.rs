@@ -98,15 +98,21 @@ fn update(site: &Site, file: &Path, version: &str) -> anyhow::Result<()> {
     refusal(site, &altered, "was altered or damaged")?;
     std::fs::remove_file(&altered)?;
 
-    let name = file.to_str().context("UTF-8")?;
-    let answer = site.administrator.json(&["upgrade", "apply", name])?;
-    println!("the image took the update: {answer}");
+    install(site, file)?;
     wait_for("the update to run for good", UPDATE, || {
         let status = upgrade_status(site)?;
         ensure!(status["version"] == version, "it runs {status}");
         ensure!(status["trial"] == false, "on trial: {status}");
         Ok(())
     })
+}
+
+/// Has the image take `file`.
+pub fn install(site: &Site, file: &Path) -> anyhow::Result<()> {
+    let name = file.to_str().context("UTF-8")?;
+    let answer = site.administrator.json(&["upgrade", "apply", name])?;
+    println!("the image took the update: {answer}");
+    Ok(())
 }
 
 /// The image refuses `file`, with these words.

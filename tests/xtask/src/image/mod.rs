@@ -30,8 +30,8 @@ cargo xtask image <command>
   run [options] [--ports PORT,PORT...] [--fresh]
                        boot it in QEMU with the console here; the ports are forwarded
                        to free ports of the loopback interface (default: 8440)
-  test [--smoke] [--only NAME,NAME...] [--list]
-                       build it, boot it, attack it
+  test [--smoke] [--all] [--only NAME,NAME...] [--list]
+                       build it, boot it, attack it; --all with what takes long
 
 Options of build, and of run where nothing is built yet:
   --cloud              the kernel for virtual machines (run and test always take it)

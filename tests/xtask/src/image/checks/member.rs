@@ -6,36 +6,32 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use crate::command;
-use crate::image::build::{self, Options, Order};
+use crate::image::build::{self, Image, Options, Order};
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::release;
+use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
 
 /// Ports of the image: setup endpoint, validator, gateway.
-const PORTS: [u16; 3] = [8440, 7100, 8444];
+pub const PORTS: [u16; 3] = [8440, 7100, 8444];
 
 /// The version that it is updated to.
 const NEXT: &str = "98";
 
-/// A machine is set up over the network, works, and is updated under load.
-pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
+/// The version after the image's, which does not run any more once that one is
+/// there to stay.
+pub fn next(bench: &Bench) -> anyhow::Result<Image> {
     let sequence = bench.image.order.sequence + 1;
-    // The first version does not run any more once the second one is there to
-    // stay.
-    let next = build::image(&Options {
+    build::image(&Options {
         version: Some(NEXT.to_owned()),
         order: Some(Order { sequence, floor: sequence }),
         ..bench.options.clone()
-    })?;
-    let hardware = bench.victim("member")?;
-    let settings = Settings { ports: PORTS.to_vec(), ..Settings::default() };
-    let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
-    let started = vm.started;
-    let console = vm.console()?;
-    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    console.wait_for(&["Code:"], BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    })
+}
 
+/// What does the operators' and devices' part with a machine that is on and has
+/// said its code.
+pub fn job(bench: &Bench, hardware: &Hardware, vm: &Vm) -> anyhow::Result<Command> {
     let program = bench.options.program.clone().map_or_else(build::program, Ok)?;
     let directory = hardware.directory.join("consortium");
     crate::image::tree::remove(&directory)?;
@@ -45,6 +41,22 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     for (name, port) in ["--setup", "--network", "--gateway"].into_iter().zip(PORTS) {
         job.args([name, &vm.address(port)?.to_string()]);
     }
+    Ok(job)
+}
+
+/// A machine is set up over the network, works, and is updated under load.
+pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
+    let next = next(bench)?;
+    let hardware = bench.victim("member")?;
+    let settings = Settings { ports: PORTS.to_vec(), ..Settings::default() };
+    let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
+    let started = vm.started;
+    let console = vm.console()?;
+    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    console.wait_for(&["Code:"], BOOT)?;
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+
+    let mut job = job(bench, &hardware, &vm)?;
     job.arg("--update").arg(release::update_path(&next)).arg(NEXT);
     job.arg("--refused").arg(release::update_path(&bench.image));
     let status = job.status().context("hufu-image-job does not start")?;

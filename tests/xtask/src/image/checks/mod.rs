@@ -1,6 +1,7 @@
 //! `cargo xtask image test`: the image is built, booted, scanned and attacked.
 
 mod boot;
+mod cuts;
 mod fallback;
 mod inside;
 mod member;
@@ -38,11 +39,21 @@ struct Bench {
     options: Options,
 }
 
+/// When a check runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Always: one build and one boot.
+    Smoke,
+    /// Unless only the smoke lane is wanted.
+    Usual,
+    /// When it is named, or with `--all`: it takes long.
+    Long,
+}
+
 struct Check {
     name: &'static str,
     does: &'static str,
-    /// Whether it belongs to the smoke lane.
-    smoke: bool,
+    lane: Lane,
     run: fn(&Bench) -> anyhow::Result<()>,
 }
 
@@ -51,92 +62,98 @@ const CHECKS: &[Check] = &[
     Check {
         name: "inside",
         does: "no shell, no setuid file, units' scores, settings, bill of materials",
-        smoke: true,
+        lane: Lane::Smoke,
         run: inside::look,
     },
     Check {
         name: "boot",
         does: "boots to Unprovisioned; only the setup port answers",
-        smoke: true,
+        lane: Lane::Smoke,
         run: boot::unprovisioned,
     },
     Check {
         name: "again",
         does: "boots again, and after a reset: /var opens",
-        smoke: false,
+        lane: Lane::Usual,
         run: boot::again,
     },
     Check {
         name: "alone",
         does: "without network and with the clock years off: comes up, and says so",
-        smoke: false,
+        lane: Lane::Usual,
         run: boot::alone,
     },
     Check {
         name: "uki",
         does: "a byte of the kernel image is changed: it does not start",
-        smoke: false,
+        lane: Lane::Usual,
         run: tamper::kernel_image,
     },
     Check {
         name: "root",
         does: "the root slot is overwritten: it restarts, and never runs",
-        smoke: false,
+        lane: Lane::Usual,
         run: tamper::root_slot,
     },
     Check {
         name: "tpm",
         does: "the disk in another machine: Locked",
-        smoke: false,
+        lane: Lane::Usual,
         run: tamper::other_tpm,
     },
     Check {
         name: "secure-boot",
         does: "Secure Boot is off: Locked",
-        smoke: false,
+        lane: Lane::Usual,
         run: tamper::secure_boot_off,
     },
     Check {
         name: "var",
         does: "the header of /var is changed: Locked",
-        smoke: false,
+        lane: Lane::Usual,
         run: tamper::var_header,
     },
     Check {
         name: "fallback",
         does: "another version in the second slot starts; spoilt, the first one is back",
-        smoke: false,
+        lane: Lane::Usual,
         run: fallback::second_slot,
     },
     Check {
         name: "trial",
         does: "an update that starts but never gets ready: the version before is back",
-        smoke: false,
+        lane: Lane::Usual,
         run: fallback::never_ready,
     },
     Check {
         name: "member",
         does: "set up over the network, it validates, records, reports; updated under load",
-        smoke: false,
+        lane: Lane::Usual,
         run: member::works_and_is_updated,
+    },
+    Check {
+        name: "cuts",
+        does: "the power fails at twenty random moments of an update: it starts each time",
+        lane: Lane::Long,
+        run: cuts::any_moment,
     },
     Check {
         name: "token",
         does: "built with all keys in a PKCS#11 token",
-        smoke: false,
+        lane: Lane::Usual,
         run: token::signs,
     },
     Check {
         name: "twice",
         does: "built again, the root hash is the same",
-        smoke: false,
+        lane: Lane::Usual,
         run: twice::same_root_hash,
     },
 ];
 
 /// The smoke lane, with a `hufu` that is built already.
 pub fn smoke(program: PathBuf) -> anyhow::Result<()> {
-    let chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.smoke).collect();
+    let chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.lane == Lane::Smoke).collect();
     if perform(&chosen, Some(program))? {
         Ok(())
     } else {
@@ -146,7 +163,7 @@ pub fn smoke(program: PathBuf) -> anyhow::Result<()> {
 
 /// Runs the chosen checks.
 pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let mut chosen: Vec<&Check> = CHECKS.iter().collect();
+    let mut chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.lane != Lane::Long).collect();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
@@ -156,14 +173,15 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
                 }
                 return Ok(ExitCode::SUCCESS);
             }
-            "--smoke" => chosen.retain(|check| check.smoke),
+            "--smoke" => chosen.retain(|check| check.lane == Lane::Smoke),
+            "--all" => chosen = CHECKS.iter().collect(),
             "--only" => {
                 let names: Vec<&str> = value(argument, &mut rest)?.split(',').collect();
                 for name in &names {
                     let known = CHECKS.iter().any(|check| check.name == *name);
                     anyhow::ensure!(known, "there is no check `{name}`; see --list");
                 }
-                chosen.retain(|check| names.contains(&check.name));
+                chosen = CHECKS.iter().filter(|check| names.contains(&check.name)).collect();
             }
             other => bail!("image test does not know `{other}`; see `cargo xtask image help`"),
         }

@@ -44,14 +44,21 @@ impl Hardware {
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let copy = Self { directory: directory.to_owned() };
         sparse_copy(&self.disk_path(), &copy.disk_path())?;
-        fs::copy(self.variables_path(), copy.variables_path())?;
-        for entry in fs::read_dir(self.tpm_path())? {
+        copy.take_secrets_of(self)?;
+        Ok(copy)
+    }
+
+    /// Puts the TPM and the firmware's variables of another machine in place of
+    /// its own.
+    pub fn take_secrets_of(&self, other: &Self) -> anyhow::Result<()> {
+        fs::copy(other.variables_path(), self.variables_path())?;
+        for entry in fs::read_dir(other.tpm_path())? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
-                fs::copy(entry.path(), copy.tpm_path().join(entry.file_name()))?;
+                fs::copy(entry.path(), self.tpm_path().join(entry.file_name()))?;
             }
         }
-        Ok(copy)
+        Ok(())
     }
 
     /// Its disk.

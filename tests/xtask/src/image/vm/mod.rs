@@ -5,6 +5,7 @@ pub mod console;
 pub mod disk;
 pub mod hardware;
 pub mod segment;
+pub mod writes;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -41,6 +42,10 @@ pub struct Settings {
     pub unplugged: bool,
     /// The clock says this, instead of the time: `2030-01-31T12:00:00`.
     pub clock: Option<String>,
+    /// Every write to the disk is recorded here.
+    pub writes: Option<PathBuf>,
+    /// It switches itself off instead of starting again.
+    pub no_reboot: bool,
 }
 
 /// A machine that is on. Dropping it pulls the plug.
@@ -76,6 +81,11 @@ impl Vm {
         let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
         let listener = listener.transpose().context("the network segment")?;
         let forwarded = free_ports(&settings.ports)?;
+        if let Some(writes) = &settings.writes {
+            // QEMU does not make it.
+            std::fs::File::create(writes)
+                .with_context(|| format!("cannot write {}", writes.display()))?;
+        }
         let mut qemu = tree.command(&[directory], "qemu-system-x86_64");
         arguments(&mut qemu, hardware, settings, &forwarded);
         let started = Instant::now();
@@ -217,7 +227,7 @@ fn arguments(
         .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}")])
         .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())])
         // Places are fixed: the firmware remembers from where it started.
-        .args(["-drive", &format!("if=none,id=disk,format=raw,file={}", path("disk.raw"))])
+        .args(["-blockdev", &format!("file,node-name=file,filename={}", path("disk.raw"))])
         .args(["-device", "virtio-blk-pci,drive=disk,bootindex=0,addr=4"])
         .args(["-chardev", &format!("socket,id=tpm,path={}", path("tpm.sock"))])
         .args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"])
@@ -225,6 +235,17 @@ fn arguments(
         // The machine's identity comes from it.
         .args(["-uuid", "6f1c7a2e-0d62-4a9b-8a63-b6f0a6b6f001"])
         .args(["-netdev", &network, "-device", "virtio-net-pci,id=card0,netdev=net0,addr=6"]);
+    if let Some(writes) = &settings.writes {
+        let record = writes.display();
+        qemu.args(["-blockdev", "raw,node-name=raw,file=file"])
+            .args(["-blockdev", &format!("file,node-name=record,filename={record}")])
+            .args(["-blockdev", "blklogwrites,node-name=disk,file=raw,log=record"]);
+    } else {
+        qemu.args(["-blockdev", "raw,node-name=disk,file=file"]);
+    }
+    if settings.no_reboot {
+        qemu.arg("-no-reboot");
+    }
     if let Some(clock) = &settings.clock {
         qemu.args(["-rtc", &format!("base={clock}")]);
     }
