@@ -26,6 +26,7 @@ mod submission;
 mod tls;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -60,7 +61,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
         Command::Appliance(Appliance::Run(options)) => appliance::run(options, &root),
-        Command::Appliance(Appliance::Trial { within }) => appliance::trial(&root, within),
+        Command::Appliance(Appliance::Trial { within, steady }) => {
+            appliance::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))
+        }
         Command::Appliance(Appliance::Floor { raise }) => appliance::floor(&root, raise),
         Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd, &root),
         Command::Verify(verify) => command::verify::run(&verify, json),

@@ -301,6 +301,23 @@ fn node(machine: &mut Appliance) -> anyhow::Result<Pid> {
 }
 
 #[test]
+fn an_update_is_good_when_the_node_follows_the_ledger_again() -> anyhow::Result<()> {
+    let mut world = world()?;
+    operational(world.machine()?)?;
+    let hufu = world.administrator.clone();
+    let trial = |root: &Path, within: &str| {
+        let mut command = hufu.hufu(&["appliance", "trial", "--steady", "1", "--within", within]);
+        process::run(command.arg("--root").arg(root))
+    };
+    let root = world.machine()?.root("");
+    let passed = trial(&root, "120")?.success()?;
+    assert!(passed.stdout.contains("the update is good and stays"), "{}", passed.stdout);
+    let nobody = trial(&world.consortium.path("nobody"), "1")?;
+    refused("nobody answers", &nobody, 1, &["did not get ready", "does not answer"]);
+    Ok(())
+}
+
+#[test]
 fn a_node_that_dies_is_started_again() -> anyhow::Result<()> {
     let mut world = world()?;
     let machine = world.machine()?;

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::appliance::code::{self, Gate, Verdict};
+use crate::appliance::install::{Installer, Order, Told};
 use crate::appliance::problem::Problem;
 use crate::appliance::provision::{Ceremony, Progress, Provisioner};
 use crate::appliance::site::{Site, directory, softhsm};
@@ -78,6 +79,7 @@ pub struct Endpoint {
     pub fingerprint: String,
     /// The one-time code.
     pub gate: Arc<Gate>,
+    installer: Installer,
     custody: Custody,
     serving: Option<Serving>,
 }
@@ -111,6 +113,7 @@ impl Endpoint {
             certificate,
             fingerprint,
             gate: Arc::new(Gate::new()?),
+            installer: Installer::new(site.clone()),
             custody,
             serving: None,
         })
@@ -133,7 +136,7 @@ impl Endpoint {
         let address = listener.local_addr()?;
         let config = tls::public_server(self.certificate.clone())?;
         let (stop, stopping) = watch::channel(false);
-        let router = router(machine.clone(), self.gate.clone());
+        let router = router(machine.clone(), self.gate.clone(), self.installer.clone());
         let task = tokio::spawn(listen::tls(listener, config, router, stopping));
         tracing::info!(%address, "the setup endpoint is open");
         self.serving = Some(Serving { address, stop, task });
@@ -170,18 +173,20 @@ pub fn fingerprint(der: &[u8]) -> String {
 struct Shared {
     machine: Arc<Provisioner>,
     gate: Arc<Gate>,
+    installer: Installer,
 }
 
 /// The endpoint's routes. Every one, those that are not there too, wants the
 /// code.
-pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>) -> Router {
-    let shared = Shared { machine, gate };
+pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) -> Router {
+    let shared = Shared { machine, gate, installer };
     Router::new()
         .route("/v1/setup", get(progress))
         .route("/v1/setup/ceremony", post(ceremony))
         .route("/v1/setup/genesis", post(genesis))
         .route("/v1/setup/administrator", post(administrator))
         .route("/v1/setup/certificate", post(certificate))
+        .route("/v1/setup/installation", get(installation).post(install))
         .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
         .method_not_allowed_fallback(async || {
             Problem::new("method", "GET /v1/setup; POST what is missing to the paths under it")
@@ -288,6 +293,27 @@ async fn certificate(State(shared): State<Shared>, headers: HeaderMap, from: Bod
     shared.machine.certificate(&chain).await.map(Answer)
 }
 
+async fn installation(State(shared): State<Shared>) -> Result<axum::Json<Told>, Problem> {
+    shared.installer.look().map(axum::Json)
+}
+
+async fn install(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<Told>, Problem> {
+    media_type(&headers, "application/json")?;
+    let bytes = body(from, MAX_BODY).await?;
+    let order: Order =
+        serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the body: {error}")))?;
+    if !shared.machine.is_new()? {
+        let detail = "this machine has held its ceremony; install from one that was just started \
+                      from its medium";
+        return Err(Problem::new("ceremony-held", detail));
+    }
+    shared.installer.begin(&order).map(axum::Json)
+}
+
 /// A body of PEM.
 async fn text(from: Body) -> Result<String, Problem> {
     let bytes = body(from, MAX_CHAIN).await?;
@@ -338,9 +364,10 @@ mod tests {
         let site = Site::new(root.path(), None);
         site.prepare().unwrap();
         let vault = Vault::new(Seal::Null, site.credentials());
+        let installer = Installer::new(site.clone());
         let machine = Arc::new(Provisioner::new(site, vault).unwrap());
         let gate = Arc::new(Gate::new().unwrap());
-        World { _root: root, router: router(machine, gate.clone()), gate }
+        World { _root: root, router: router(machine, gate.clone(), installer), gate }
     }
 
     impl World {
@@ -431,6 +458,16 @@ mod tests {
                 "too-early",
                 "genesis",
             ),
+            (Method::POST, "installation", JSON, "{}", 400, "request-malformed", "`disk`"),
+            (
+                Method::POST,
+                "installation",
+                JSON,
+                "{\"disk\":\"sda\"}",
+                422,
+                "disk-refused",
+                "image",
+            ),
             (Method::GET, "genesis", "", "", 405, "method", "POST"),
             (Method::POST, "nothing", "", "", 404, "not-found", "/v1/setup"),
         ] {
@@ -456,7 +493,7 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..400),
             // Something that is nearly a request.
             near in "[{]\"(config|witnesses|pin|x)\":(\"[^\"\\\\]{0,20}\"|\\[\\]|[0-9]{1,3})[}]",
-            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator")],
+            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation")],
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let world = world();

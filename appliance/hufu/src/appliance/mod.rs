@@ -12,8 +12,10 @@
 mod addresses;
 mod code;
 mod configuration;
+mod disk;
 mod endpoint;
 mod firewall;
+mod install;
 mod keeper;
 mod problem;
 mod provision;
@@ -48,7 +50,7 @@ use crate::appliance::provision::Provisioner;
 use crate::appliance::site::{Account, Site, Stage};
 use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
 use crate::appliance::unit::{NodeUnit, Own, Systemd};
-use crate::appliance::upgrade::Upgrades;
+use crate::appliance::upgrade::{Running, Upgrades};
 use crate::appliance::vault::Vault;
 use crate::appliance::volume::Volume;
 use crate::cli::{ApplianceRun, NodeManager};
@@ -119,13 +121,13 @@ pub fn run(options: ApplianceRun, root: &Path) -> anyhow::Result<()> {
 /// Waits until the release on trial is good.
 ///
 /// # Errors
-/// When it is not, `within` seconds.
-pub fn trial(root: &Path, within: u64) -> anyhow::Result<()> {
+/// When it is not, `within` this time.
+pub fn trial(root: &Path, within: Duration, steady: Duration) -> anyhow::Result<()> {
     let site = Site::new(root, None);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(upgrade::trial::run(&site, Duration::from_secs(within)))
+        .block_on(upgrade::trial::run(&site, within, steady))
 }
 
 /// Checks or raises the floor.
@@ -174,6 +176,8 @@ impl Machine {
         let starting = Condition::because(State::Locked, "the machine is starting", "wait");
         // What a process left that ran since the machine was switched on.
         let left = files::read(&site.state_file(), MAX_STATE).unwrap_or_default();
+        let version = Running::read(&site)
+            .map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |running| running.version);
         let provisioner = Arc::new(Provisioner::new(site.clone(), vault)?);
         let trial = options.trial_ms.map_or(TRIAL, Duration::from_millis);
         Ok(Self {
@@ -187,7 +191,7 @@ impl Machine {
             endpoint: None,
             volume: options.setup_volume.clone().map(Volume::new),
             console: Console::open()?,
-            report: watch::Sender::new(Report::resumed(starting, &left, now_ms())),
+            report: watch::Sender::new(Report::resumed(version, starting, &left, now_ms())),
             prepared: false,
             heard: None,
             stuck: None,

@@ -30,6 +30,7 @@ pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("certificate-refused", 422, "The certificate is not accepted"),
     ("too-early", 409, "Something else comes first"),
     ("node-not-ready", 503, "The node does not answer yet"),
+    ("disk-refused", 422, "The disk is not accepted"),
     ("internal", 500, "A fault of this machine"),
 ];
 
@@ -134,6 +135,7 @@ mod tests {
             include_str!("problem.rs"),
             include_str!("provision.rs"),
             include_str!("endpoint.rs"),
+            include_str!("install.rs"),
             include_str!("configuration.rs"),
         ] {
             let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();

@@ -119,6 +119,15 @@ impl Provisioner {
         Ok(Self { site, vault, program, turn: Mutex::default(), done: Arc::default() })
     }
 
+    /// Whether no ceremony was held on the machine.
+    ///
+    /// # Errors
+    /// [`Problem`], when it cannot be told.
+    pub fn is_new(&self) -> Result<bool, Problem> {
+        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        Ok(missing.contains(&Stage::Ceremony))
+    }
+
     /// How far the machine is.
     ///
     /// # Errors

@@ -71,7 +71,19 @@ fn in_memory(secret: &str) -> anyhow::Result<OwnedFd> {
 /// When it does not start or takes too long; [`crate::output::Exit::No`] with
 /// what it said when it does not succeed.
 pub async fn run(command: Command, input: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    finish(spawn(&[], |_| pipes(command))?, input).await
+    run_within(PATIENCE, command, input).await
+}
+
+/// As [`run`], of a command that may take that long.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_within(
+    patience: Duration,
+    command: Command,
+    input: &[u8],
+) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    finish(spawn(&[], |_| pipes(command))?, input, patience).await
 }
 
 /// As [`run`], with secrets as [`spawn`] hands them over.
@@ -83,7 +95,7 @@ pub async fn run_with(
     build: impl FnOnce(&[String]) -> Command,
 ) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let child = spawn(secrets, |numbers| pipes(build(numbers)))?;
-    finish(child, b"").await
+    finish(child, b"", PATIENCE).await
 }
 
 fn pipes(mut command: Command) -> Command {
@@ -91,7 +103,11 @@ fn pipes(mut command: Command) -> Command {
     command
 }
 
-async fn finish(mut child: Child, input: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+async fn finish(
+    mut child: Child,
+    input: &[u8],
+    patience: Duration,
+) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let stdin = child.stdin.take();
     let exchange = async {
         let write = async {
@@ -103,9 +119,9 @@ async fn finish(mut child: Child, input: &[u8]) -> anyhow::Result<Zeroizing<Vec<
         let ((), output) = tokio::join!(write, child.wait_with_output());
         output
     };
-    let output = tokio::time::timeout(PATIENCE, exchange)
+    let output = tokio::time::timeout(patience, exchange)
         .await
-        .with_context(|| format!("it took more than {} s", PATIENCE.as_secs()))??;
+        .with_context(|| format!("it took more than {} s", patience.as_secs()))??;
     let printed = Zeroizing::new(output.stdout);
     if output.status.success() {
         return Ok(printed);

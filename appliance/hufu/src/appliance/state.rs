@@ -65,8 +65,8 @@ pub struct SetupEndpoint {
 /// All that is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Version of this program.
-    pub software: &'static str,
+    /// Version of the image, or of this program where it runs without one.
+    pub software: String,
     /// State, reasons, remedy.
     #[serde(flatten)]
     pub condition: Condition,
@@ -81,25 +81,19 @@ pub struct Report {
 
 impl Report {
     /// The first report of a machine.
-    pub fn new(condition: Condition, now_ms: u64) -> Self {
-        Self {
-            software: env!("CARGO_PKG_VERSION"),
-            condition,
-            since_ms: now_ms,
-            missing: Vec::new(),
-            setup: None,
-        }
+    pub fn new(software: String, condition: Condition, now_ms: u64) -> Self {
+        Self { software, condition, since_ms: now_ms, missing: Vec::new(), setup: None }
     }
 
     /// The first report of a process that found the report of another, which is
     /// gone, in `left`: a state that stays keeps its time.
-    pub fn resumed(condition: Condition, left: &[u8], now_ms: u64) -> Self {
+    pub fn resumed(software: String, condition: Condition, left: &[u8], now_ms: u64) -> Self {
         #[derive(Deserialize)]
         struct Left {
             state: State,
             since_ms: u64,
         }
-        let first = Self::new(condition, now_ms);
+        let first = Self::new(software, condition, now_ms);
         match serde_json::from_slice::<Left>(left) {
             Ok(left) if left.since_ms <= now_ms => Self {
                 since_ms: left.since_ms,
@@ -121,7 +115,7 @@ impl Report {
     ) -> Self {
         let stays = condition.state == self.condition.state;
         let since_ms = if stays { self.since_ms } else { now_ms };
-        Self { software: self.software, condition, since_ms, missing, setup }
+        Self { software: self.software.clone(), condition, since_ms, missing, setup }
     }
 
     /// What the console shows: one block of lines, ended by an empty one. The
@@ -174,6 +168,8 @@ mod tests {
 
     use super::*;
 
+    const VERSION: &str = "1.2";
+
     fn unprovisioned() -> Report {
         let condition = Condition::because(
             State::Unprovisioned,
@@ -185,18 +181,17 @@ mod tests {
             fingerprint: "AB:CD".to_owned(),
             closed: false,
         };
-        let report = Report::new(condition, 1_795_183_509_123);
+        let report = Report::new(VERSION.to_owned(), condition, 1_795_183_509_123);
         Report { missing: vec![Stage::Genesis], setup: Some(setup), ..report }
     }
 
     #[test]
     fn the_console_is_plain_lines() {
         let text = unprovisioned().console(Some("ABCD-EFGH"));
-        let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             text,
             format!(
-                "Hufu {version}\n\
+                "Hufu {VERSION}\n\
                  State:       Unprovisioned\n\
                  Since:       2026-11-20 14:05:09 UTC\n\
                  Why:         missing: genesis file\n\
@@ -235,13 +230,13 @@ mod tests {
         let starting = || Condition::because(State::Locked, "the machine is starting", "");
         let left = serde_json::to_vec(&unprovisioned()).unwrap();
         let since = unprovisioned().since_ms;
-        let resumed = Report::resumed(starting(), &left, since + 5);
+        let resumed = Report::resumed(VERSION.to_owned(), starting(), &left, since + 5);
         assert_eq!((resumed.condition.state, resumed.since_ms), (State::Unprovisioned, since));
         let same = Condition::because(State::Unprovisioned, "again", "");
         assert_eq!(resumed.next(same, Vec::new(), None, since + 9).since_ms, since);
         // What is not of this boot, or no report.
         for (left, now) in [(left.as_slice(), since - 1), (b"{}", 7), (b"", 7)] {
-            let first = Report::resumed(starting(), left, now);
+            let first = Report::resumed(VERSION.to_owned(), starting(), left, now);
             assert_eq!((first.condition.state, first.since_ms), (State::Locked, now));
         }
     }

@@ -22,6 +22,9 @@ pub enum Appliance {
         /// How long it may take, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 900)]
         within: u64,
+        /// How long all must have been well, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        steady: u64,
     },
     /// Refuse to run a release below the machine's floor, which a counter in the
     /// TPM keeps. Units of the image run this.

@@ -25,9 +25,6 @@ const BLESS: &str = "/usr/lib/systemd/systemd-bless-boot";
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long everything must have been well.
-const STEADY: Duration = Duration::from_secs(30);
-
 /// Heights that a node must have followed meanwhile.
 const HEIGHTS: u64 = 5;
 
@@ -67,6 +64,8 @@ struct Trial {
     /// An operational machine must become one again; whatever else it was
     /// before an update, it may be after.
     operational: bool,
+    /// How long all must have been well.
+    steady: Duration,
     /// Since when all was well, and the height then.
     since: Option<(Instant, u64)>,
 }
@@ -83,20 +82,20 @@ impl Trial {
         let height = sight.final_height.unwrap_or_default();
         let (since, begin) = *self.since.get_or_insert((now, height));
         let followed = !operational || height >= begin + HEIGHTS;
-        now.duration_since(since) >= STEADY && followed
+        now.duration_since(since) >= self.steady && followed
     }
 }
 
 /// Waits until the release on trial has shown that it is good: the machine is
-/// what it was before the update, for thirty seconds, and an operational one has
-/// followed the ledger meanwhile.
+/// what it was before the update, for as long as `steady`, and an operational one
+/// has followed the ledger meanwhile.
 ///
 /// # Errors
 /// When it has not done so `within` this time; the machine is then to go back.
-pub async fn run(site: &Site, within: Duration) -> anyhow::Result<()> {
+pub async fn run(site: &Site, within: Duration, steady: Duration) -> anyhow::Result<()> {
     let pending = Pending::read(site)?;
     let operational = pending.is_none_or(|pending| pending.state == State::Operational);
-    let mut trial = Trial { operational, since: None };
+    let mut trial = Trial { operational, steady, since: None };
     let begin = Instant::now();
     let mut sight = Sight { state: None, final_height: None };
     while begin.elapsed() < within {
@@ -119,7 +118,7 @@ async fn look(site: &Site) -> Sight {
     let state = ask(&site.socket(), "/v1/state").await.ok();
     let node = ask(&site.data("admin.sock"), "/status").await.ok();
     let state = state.and_then(|state| serde_json::from_value(state["state"].clone()).ok());
-    let final_height = node.and_then(|node| node["final_height"].as_u64());
+    let final_height = node.and_then(|node| node["ledger"]["final_height"].as_u64());
     Sight { state, final_height }
 }
 
@@ -131,6 +130,8 @@ async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
 mod tests {
     use super::*;
 
+    const STEADY: Duration = Duration::from_secs(30);
+
     fn see(trial: &mut Trial, at: u64, state: State, height: Option<u64>) -> bool {
         thread_local!(static BEGIN: Instant = Instant::now());
         let now = BEGIN.with(|begin| *begin) + Duration::from_secs(at);
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_operational_machine_must_follow_the_ledger_again() {
-        let mut trial = Trial { operational: true, since: None };
+        let mut trial = Trial { operational: true, steady: STEADY, since: None };
         assert!(!see(&mut trial, 0, State::Locked, None));
         assert!(!see(&mut trial, 5, State::Operational, Some(10)));
         // A ledger that stands still is not followed.
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn who_stumbles_begins_again() {
-        let mut trial = Trial { operational: true, since: None };
+        let mut trial = Trial { operational: true, steady: STEADY, since: None };
         assert!(!see(&mut trial, 0, State::Operational, Some(10)));
         assert!(!see(&mut trial, 29, State::Operational, Some(100)));
         assert!(!see(&mut trial, 30, State::Failed, Some(100)));
@@ -161,11 +162,11 @@ mod tests {
 
     #[test]
     fn a_new_machine_need_only_say_how_it_is() {
-        let mut trial = Trial { operational: false, since: None };
+        let mut trial = Trial { operational: false, steady: STEADY, since: None };
         assert!(!see(&mut trial, 0, State::Unprovisioned, None));
         assert!(see(&mut trial, 30, State::Unprovisioned, None));
         // Silence is no answer.
-        let mut trial = Trial { operational: false, since: None };
+        let mut trial = Trial { operational: false, steady: STEADY, since: None };
         let silent = Sight { state: None, final_height: None };
         let now = Instant::now();
         assert!(!trial.is_passed(now, &silent));

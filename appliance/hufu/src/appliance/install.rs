@@ -1,0 +1,239 @@
+//! The running image onto another disk: for a machine that was started from a
+//! medium.
+//!
+//! `systemd-repart` writes it: boot partition, root file system and its tree of
+//! hashes, block by block. The disk then holds what a disk from the factory
+//! holds; its second slot and `/var` are made when it starts.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::appliance::disk::{self, Disk};
+use crate::appliance::problem::Problem;
+use crate::appliance::site::{self, Site};
+use crate::appliance::spawn;
+use crate::appliance::upgrade::Running;
+use crate::files;
+
+/// Boot partition, two slots, the least `/var`, and the partition table: what
+/// image/mkosi.extra/usr/lib/repart.d asks for.
+const LEAST: u64 = (512 + 2 * (16 + 768) + 512 + 8) * 1024 * 1024;
+
+/// How long the writing may take.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// What is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The disk's name below `/dev`.
+    pub disk: String,
+    /// Whether what the disk holds may be lost.
+    #[serde(default)]
+    pub erase: bool,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Progress {
+    /// Nothing was asked for.
+    #[default]
+    Idle,
+    /// It is being written.
+    Writing {
+        /// The disk.
+        disk: String,
+    },
+    /// It is there.
+    Done {
+        /// The disk.
+        disk: String,
+    },
+    /// It is not; the disk cannot be started from.
+    Failed {
+        /// The disk.
+        disk: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The disks, and how far an installation is.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    /// All disks.
+    pub disks: Vec<Disk>,
+    /// How far the installation is.
+    pub installation: Progress,
+}
+
+/// Installs the running image.
+#[derive(Clone)]
+pub struct Installer {
+    site: Site,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Installer {
+    /// Of the machine at `site`.
+    pub fn new(site: Site) -> Self {
+        Self { site, progress: Arc::default() }
+    }
+
+    /// Disks and progress.
+    ///
+    /// # Errors
+    /// When the kernel does not show them.
+    pub fn look(&self) -> Result<Told, Problem> {
+        let disks = disk::all(self.site.root()).map_err(|error| Problem::internal(&error))?;
+        Ok(Told { disks, installation: self.lock().clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // It is replaced as a whole.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to write the running image to a disk.
+    ///
+    /// # Errors
+    /// What stands against it; nothing is written then.
+    pub fn begin(&self, order: &Order) -> Result<Told, Problem> {
+        let refused = |detail: String| Err(Problem::new("disk-refused", detail));
+        let Ok(running) = Running::read(&self.site) else {
+            return refused("this machine does not run an image that can be installed".to_owned());
+        };
+        let disks = self.look()?.disks;
+        let Some(target) = disks.iter().find(|disk| disk.name == order.disk) else {
+            let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+            return refused(format!("no disk `{}`; there are: {}", order.disk, names.join(", ")));
+        };
+        if target.used {
+            return refused(format!("the machine runs from `{}`; choose another", target.name));
+        }
+        if target.size < LEAST {
+            let mebibytes = |bytes: u64| bytes / (1024 * 1024);
+            let (has, needs) = (mebibytes(target.size), mebibytes(LEAST));
+            return refused(format!("`{}` has {has} MiB, and {needs} are needed", target.name));
+        }
+        if !target.partitions.is_empty() && !order.erase {
+            let held = target.partitions.join(", ");
+            return refused(format!(
+                "`{}` holds partitions ({held}); say --erase when they may be lost",
+                target.name
+            ));
+        }
+        let definitions =
+            self.define(&running.version).map_err(|error| Problem::internal(&error))?;
+        let disk = target.name.clone();
+        {
+            let mut progress = self.lock();
+            if let Progress::Writing { disk } = &*progress {
+                return refused(format!("`{disk}` is being written; wait until it is done"));
+            }
+            *progress = Progress::Writing { disk: disk.clone() };
+        }
+        let installer = self.clone();
+        tokio::spawn(async move {
+            let written = write(&definitions, &disk).await;
+            *installer.lock() = match written {
+                Ok(()) => {
+                    tracing::info!(disk, "the image is installed");
+                    Progress::Done { disk }
+                }
+                Err(error) => {
+                    tracing::error!(
+                        disk,
+                        error = format!("{error:#}"),
+                        "the image is not installed"
+                    );
+                    Progress::Failed { disk, reason: format!("{error:#}") }
+                }
+            };
+        });
+        self.look()
+    }
+
+    /// Says what the disk is to hold (repart.d(5)).
+    fn define(&self, version: &str) -> anyhow::Result<PathBuf> {
+        let directory = self.site.run("install.d");
+        site::directory(&directory, 0o700, None)?;
+        let boot = disk::partition_in_use(self.site.root(), "esp")?;
+        // The firmware finds a new name for the boot partition, so that it is not
+        // taken for that of the medium; the slot keeps the name that its root
+        // hash gives it.
+        let esp = format!("Type=esp\nLabel=esp\nCopyBlocks=/dev/{boot}\n");
+        let verity = format!(
+            "Type=root-verity\nLabel=hufu_{version}_verity\nCopyBlocks=auto\nSizeMinBytes=16M\n\
+             SizeMaxBytes=16M\n"
+        );
+        let root = format!(
+            "Type=root\nLabel=hufu_{version}\nCopyBlocks=auto\nSizeMinBytes=768M\n\
+             SizeMaxBytes=768M\n"
+        );
+        for (name, lines) in [("00-esp", esp), ("10-verity", verity), ("20-root", root)] {
+            let content = format!("[Partition]\n{lines}");
+            files::write(&directory.join(format!("{name}.conf")), content.as_bytes())?;
+        }
+        Ok(directory)
+    }
+}
+
+async fn write(definitions: &std::path::Path, disk: &str) -> anyhow::Result<()> {
+    let mut command = spawn::command("systemd-repart");
+    command.args(["--dry-run=no", "--empty=force", "--seed=random", "--definitions"]);
+    command.arg(definitions).arg(format!("/dev/{disk}"));
+    spawn::run_within(PATIENCE, command, b"")
+        .await
+        .map(drop)
+        .with_context(|| format!("systemd-repart did not write /dev/{disk}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::disk::tests::machine;
+
+    fn installer(root: &std::path::Path) -> Installer {
+        Installer::new(Site::new(root, None))
+    }
+
+    #[tokio::test]
+    async fn what_would_lose_something_is_refused() {
+        let root = machine();
+        let installer = installer(root.path());
+        let order = |disk: &str, erase| Order { disk: disk.to_owned(), erase };
+        let refused = |disk: &str, erase| {
+            let problem = installer.begin(&order(disk, erase)).unwrap_err();
+            assert_eq!(problem.code(), "disk-refused");
+            problem.detail().to_owned()
+        };
+        assert!(refused("nvme0n1", true).contains("does not run an image"));
+        let image = root.path().join("usr/share/hufu");
+        std::fs::create_dir_all(&image).unwrap();
+        let release = r#"{"version":"1","sequence":1,"floor":1,"kernel":"metal"}"#;
+        std::fs::write(image.join("release.json"), release).unwrap();
+        assert!(refused("sdz", true).contains("nvme0n1, vda"));
+        assert!(refused("../vda", true).contains("no disk"));
+        assert!(refused("vda", true).contains("runs from"));
+        assert!(refused("nvme0n1", false).contains("--erase"));
+        std::fs::write(root.path().join("sys/block/nvme0n1/size"), "2048").unwrap();
+        assert!(refused("nvme0n1", true).contains("1 MiB"));
+        assert_eq!(installer.look().unwrap().installation, Progress::Idle);
+    }
+
+    #[test]
+    fn the_disk_gets_the_running_slot_under_its_names() {
+        let root = machine();
+        let directory = installer(root.path()).define("1.2").unwrap();
+        let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+        assert!(read("00-esp.conf").contains("CopyBlocks=/dev/vda1\n"));
+        assert!(read("10-verity.conf").contains("Label=hufu_1.2_verity\n"));
+        assert!(read("20-root.conf").contains("Label=hufu_1.2\n"));
+    }
+}
