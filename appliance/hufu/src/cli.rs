@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
-pub use self::appliance::{Appliance, ApplianceRun, Configuration, NodeManager, Setup, Upgrade};
+pub use self::appliance::{
+    Appliance, ApplianceRun, Configuration, Install, NodeManager, Setup, Upgrade,
+};
 pub use self::device::{Device, Enroll, Send, Token};
 
 /// Identity, record and supervision for an industry, in one appliance.
@@ -70,6 +72,10 @@ pub enum Command {
     /// file, TLS certificate.
     #[command(after_help = examples::SETUP)]
     Setup(Setup),
+    /// Write the image that an appliance was started with from a medium to one
+    /// of its disks. Without --to: its disks.
+    #[command(after_help = examples::INSTALL)]
+    Install(Install),
     /// Update an appliance, or see what runs on it.
     #[command(subcommand)]
     Upgrade(Upgrade),

@@ -88,6 +88,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     Command::Configuration(configuration) => {
                         command::configuration::run(configuration, &access, json).await
                     }
+                    Command::Install(install) => {
+                        command::install::run(install, &access, json).await
+                    }
                     Command::Setup(setup) => command::setup::run(setup, &access, json).await,
                     Command::Status => command::node::status(&access, json).await,
                     Command::Org(org) => command::org::run(org, &access, json).await,

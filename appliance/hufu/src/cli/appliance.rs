@@ -119,6 +119,23 @@ pub enum Configuration {
     Confirm,
 }
 
+/// `hufu install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The certificate's SHA-256 fingerprint, from the console.
+    #[arg(long, value_name = "HEX")]
+    pub fingerprint: String,
+    /// The one-time code, from the console. Asked for where it is left out.
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// The disk's name, as the list has it. Without it: the list.
+    #[arg(long, value_name = "DISK")]
+    pub to: Option<String>,
+    /// What the disk holds may be lost.
+    #[arg(long, requires = "to")]
+    pub erase: bool,
+}
+
 /// `hufu setup`.
 #[derive(Debug, Args)]
 pub struct Setup {

@@ -71,6 +71,12 @@ Examples, with address, fingerprint and code from the appliance's console:
   # Elsewhere, when the authority has certified tls.csr:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem";
 
+/// `hufu install`.
+pub const INSTALL: &str = "\
+Examples, with address, fingerprint and code from the appliance's console:
+  hufu install --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH
+  hufu install --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --to nvme0n1";
+
 /// `hufu init`.
 pub const INIT: &str = "\
 Examples:

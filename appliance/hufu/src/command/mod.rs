@@ -6,6 +6,7 @@ pub mod cert;
 pub mod configuration;
 pub mod device;
 pub mod init;
+pub mod install;
 pub mod node;
 pub mod org;
 pub mod policy;

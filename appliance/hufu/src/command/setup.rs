@@ -69,10 +69,7 @@ impl Progress {
 /// # Errors
 /// When the appliance is another one, does not answer, or refuses.
 pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Result<()> {
-    let address = access
-        .appliance
-        .as_deref()
-        .context("give the address that the console shows: --appliance HOST")?;
+    let address = address(access)?;
     // Read before anything is sent.
     let ceremony = match arguments.witnesses.as_slice() {
         [] => None,
@@ -86,7 +83,7 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
     let chain = arguments.chain.as_deref().map(|path| files::read(path, MAX_CHAIN)).transpose()?;
     let administrator =
         arguments.administrator.as_deref().map(|path| files::read(path, MAX_CHAIN)).transpose()?;
-    let endpoint = Endpoint::new(address, &arguments)?;
+    let endpoint = Endpoint::new(address, &arguments.fingerprint, arguments.code.as_deref())?;
 
     let mut done = Vec::new();
     let mut progress: Progress = endpoint.ask(Method::GET, "", "", Vec::new()).await?;
@@ -198,18 +195,31 @@ fn next(progress: &Progress, out: &Path) -> String {
     }
 }
 
+/// Where the setup endpoint is.
+///
+/// # Errors
+/// When it was not said.
+pub fn address(access: &Access) -> anyhow::Result<&str> {
+    access.appliance.as_deref().context("give the address that the console shows: --appliance HOST")
+}
+
 /// The appliance's setup endpoint.
-struct Endpoint {
+pub struct Endpoint {
     client: Client,
     pinned: Arc<Pinned>,
     code: Zeroizing<String>,
 }
 
 impl Endpoint {
-    fn new(address: &str, arguments: &Setup) -> anyhow::Result<Self> {
-        let pinned = Arc::new(Pinned::new(&arguments.fingerprint)?);
-        let code = match &arguments.code {
-            Some(code) => code.clone(),
+    /// The endpoint with this fingerprint; its code is asked for where it is
+    /// left out.
+    ///
+    /// # Errors
+    /// When fingerprint or code are not of their form.
+    pub fn new(address: &str, fingerprint: &str, code: Option<&str>) -> anyhow::Result<Self> {
+        let pinned = Arc::new(Pinned::new(fingerprint)?);
+        let code = match code {
+            Some(code) => code.to_owned(),
             None => rpassword::prompt_password("One-time code from the console: ")
                 .context("no terminal to ask for the one-time code: give it with --code")?,
         };
@@ -221,7 +231,11 @@ impl Endpoint {
         Ok(Self { client, pinned, code: Zeroizing::new(code) })
     }
 
-    async fn ask<T: DeserializeOwned>(
+    /// Asks it; while the node starts, again.
+    ///
+    /// # Errors
+    /// When it is another, does not answer, or refuses.
+    pub async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

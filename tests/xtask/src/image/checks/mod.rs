@@ -4,6 +4,7 @@ mod boot;
 mod cuts;
 mod fallback;
 mod inside;
+mod install;
 mod member;
 mod tamper;
 mod token;
@@ -118,6 +119,12 @@ const CHECKS: &[Check] = &[
         does: "another version in the second slot starts; spoilt, the first one is back",
         lane: Lane::Usual,
         run: fallback::second_slot,
+    },
+    Check {
+        name: "install",
+        does: "written to another disk over the network: that disk starts",
+        lane: Lane::Usual,
+        run: install::onto_another_disk,
     },
     Check {
         name: "trial",

@@ -10,9 +10,6 @@ use anyhow::Context as _;
 use crate::image::tree::{self, Tree};
 use crate::image::vm::disk::Disk;
 
-/// Room for the second slot and `/var`.
-const DISK_SIZE: u64 = 4 * 1024 * 1024 * 1024;
-
 /// The firmware's variables in a machine that nobody has enrolled keys in.
 const EMPTY_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
@@ -24,6 +21,9 @@ pub struct Hardware {
 }
 
 impl Hardware {
+    /// Room for the second slot and `/var`, in bytes.
+    pub const DISK_SIZE: u64 = 4 * 1024 * 1024 * 1024;
+
     /// A machine from the factory with `image` written to its disk.
     pub fn with_image(tree: &Tree, directory: &Path, image: &Path) -> anyhow::Result<Self> {
         tree::remove(directory)?;
@@ -31,7 +31,7 @@ impl Hardware {
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let hardware = Self { directory: directory.to_owned() };
         sparse_copy(image, &hardware.disk_path())?;
-        fs::File::options().write(true).open(hardware.disk_path())?.set_len(DISK_SIZE)?;
+        fs::File::options().write(true).open(hardware.disk_path())?.set_len(Self::DISK_SIZE)?;
         hardware.forget_keys(tree)?;
         hardware.replace_tpm(tree)?;
         Ok(hardware)

@@ -44,6 +44,8 @@ pub struct Settings {
     pub clock: Option<String>,
     /// Every write to the disk is recorded here.
     pub writes: Option<PathBuf>,
+    /// A second disk.
+    pub second_disk: Option<PathBuf>,
     /// It switches itself off instead of starting again.
     pub no_reboot: bool,
 }
@@ -242,6 +244,11 @@ fn arguments(
             .args(["-blockdev", "blklogwrites,node-name=disk,file=raw,log=record"]);
     } else {
         qemu.args(["-blockdev", "raw,node-name=disk,file=file"]);
+    }
+    if let Some(disk) = &settings.second_disk {
+        qemu.args(["-blockdev", &format!("file,node-name=file2,filename={}", disk.display())])
+            .args(["-blockdev", "raw,node-name=disk2,file=file2"])
+            .args(["-device", "virtio-blk-pci,drive=disk2,addr=8"]);
     }
     if settings.no_reboot {
         qemu.arg("-no-reboot");
