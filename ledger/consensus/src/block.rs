@@ -26,6 +26,10 @@ pub trait OrderedBlock: Clone + Debug + Send + Sync + Sized + 'static {
     /// One more than its parent's; 0 for the genesis block.
     fn height(&self) -> u64;
 
+    /// Its agreed time, milliseconds since 1970: not ahead of the clocks of
+    /// those who voted for it.
+    fn time_ms(&self) -> u64;
+
     /// Its canonical bytes.
     fn encode(&self) -> Vec<u8>;
 
@@ -49,6 +53,10 @@ impl OrderedBlock for hufu_proof::Block {
 
     fn height(&self) -> u64 {
         self.header.height
+    }
+
+    fn time_ms(&self) -> u64 {
+        self.header.time_ms
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -20,7 +20,8 @@ use commonware_utils::channel::mpsc;
 use crate::application::{Application, Finalized};
 use crate::block::{Carried, OrderedBlock};
 use crate::driver::{Body, Marshal};
-use crate::scheme::{self, VoteScheme};
+use crate::guard::Guard;
+use crate::scheme::{self, VoteScheme, Voter};
 use crate::status::Board;
 
 /// Queues what the marshal delivers; its own limit bounds the queue.
@@ -59,9 +60,12 @@ pub(crate) async fn deliver<A: Application>(
     application: Arc<A>,
     marshal: Mailbox<VoteScheme, Standard<Body<A>>>,
     board: Arc<Board>,
+    voter: Arc<Voter>,
     mut deliveries: mpsc::UnboundedReceiver<(Digested<Body<A>>, Exact)>,
 ) {
     let mut applied = application.applied();
+    let hand_over =
+        async |block| hand_over(&*application, &marshal, &board, &voter.guard, block).await;
     // What the marshal takes for delivered but the ledger has not.
     let processed = marshal.get_processed().await.map_or(0, |processed| processed.height().get());
     while applied < processed {
@@ -75,7 +79,7 @@ pub(crate) async fn deliver<A: Application>(
             );
             return;
         };
-        if !hand_over(&*application, &marshal, block).await {
+        if !hand_over(block).await {
             return;
         }
         applied += 1;
@@ -88,7 +92,7 @@ pub(crate) async fn deliver<A: Application>(
                 tracing::error!(applied, height, "the archive skips heights that the ledger needs");
                 return;
             }
-            if !hand_over(&*application, &marshal, block).await {
+            if !hand_over(block).await {
                 return;
             }
             applied = height;
@@ -101,6 +105,8 @@ pub(crate) async fn deliver<A: Application>(
 async fn hand_over<A: Application>(
     application: &A,
     marshal: &Marshal<A>,
+    board: &Board,
+    guard: &Guard,
     block: Digested<Body<A>>,
 ) -> bool {
     let certificate = marshal
@@ -110,6 +116,17 @@ async fn hand_over<A: Application>(
         .and_then(|finalization| scheme::export(&finalization));
     let block = block.inner().block().clone();
     let height = block.height();
+    let restored = board.snapshot().restored_ms.is_some();
+    if restored && let Some(certificate) = &certificate {
+        match guard.saw_final(certificate.epoch, certificate.view, block.time_ms()) {
+            Ok(true) => board.votes_again(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(height, %error, "the node stops");
+                return false;
+            }
+        }
+    }
     match application.finalized(Finalized { block, certificate }).await {
         Ok(()) => true,
         Err(error) => {

@@ -209,7 +209,7 @@ where
         guard.raise_floor(floor.epoch().get(), floor.view().get())?;
     }
     let voter = Arc::new(Voter { identity, guard });
-    let scheme = verifier.clone().with_voter(voter);
+    let scheme = verifier.clone().with_voter(voter.clone());
 
     let genesis = Carried::new(genesis);
     let genesis_digest = genesis.digest();
@@ -243,8 +243,13 @@ where
     )
     .await;
 
-    let board =
-        Arc::new(Board::new(config.epoch, application.applied(), &names, context.current()));
+    let board = Arc::new(Board::new(
+        config.epoch,
+        application.applied(),
+        &names,
+        context.current(),
+        voter.guard.restored_ms(),
+    ));
     let witness = Witness {
         scheme: verifier,
         names,
@@ -333,7 +338,7 @@ where
         marshal_actor.start(delivery, buffer_mailbox, fetcher),
         context.child("delivery").spawn({
             let (mailbox, board) = (mailbox.clone(), board.clone());
-            move |_| async move { deliver(application, mailbox, board, deliveries).await }
+            move |_| async move { deliver(application, mailbox, board, voter, deliveries).await }
         }),
         engine.start(links.votes, links.certificates, links.certificate_fetch),
     ];

@@ -19,6 +19,8 @@
 //!   then votes in those views are refused for ever.
 //! - **Fenced.** A lock on a file beside it, held for life; a second process
 //!   is refused. The file is bound to one key and one consortium.
+//! - **Held after a restore.** Nothing is signed until the ledger has moved on
+//!   from where the machine before may have voted ([`hold`]).
 //! - **A failed write poisons.** After one, nothing is signed until the guard
 //!   is opened again, because what the disk holds is then unknown.
 //!
@@ -37,6 +39,8 @@
 //! a torn record's vote was never handed out: it is cut off. Damage anywhere
 //! else is [`GuardError::Corrupt`].
 
+mod hold;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -45,6 +49,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::keys::{PublicKey, Signature};
+
+pub use hold::{MARGIN, hold};
 
 /// How many views before the latest one stay recorded at least.
 pub const WINDOW: u64 = 1024;
@@ -105,6 +111,12 @@ pub enum GuardError {
         /// Its phase.
         phase: Phase,
     },
+    /// This validator was restored, and the ledger has not moved on since.
+    #[error(
+        "this validator was restored from a backup and waits for the ledger to move on before it \
+         votes again"
+    )]
+    Restored,
     /// The file cannot be read or written.
     #[error("cannot use {path}")]
     Io {
@@ -177,6 +189,8 @@ struct Inner {
     size: u64,
     votes: BTreeMap<(u64, u64), BTreeMap<Phase, Signed>>,
     floor: (u64, u64),
+    /// When this validator was restored, until the ledger has moved on.
+    restored_ms: Option<u64>,
     poisoned: bool,
     /// Held, not used: dropping it releases the fence.
     _lock: File,
@@ -223,6 +237,7 @@ impl Guard {
             size: 0,
             votes: BTreeMap::new(),
             floor: (0, 0),
+            restored_ms: hold::read(directory)?,
             poisoned: false,
             _lock: lock,
         };
@@ -269,6 +284,35 @@ impl Guard {
         inner.floor = floor;
         inner.votes = inner.votes.split_off(&floor);
         Ok(())
+    }
+
+    /// When this validator was restored, milliseconds since 1970, while it waits
+    /// for the ledger to move on.
+    pub fn restored_ms(&self) -> Option<u64> {
+        self.lock().restored_ms
+    }
+
+    /// Hears of a block that is final in this view, and of its agreed time. Ends
+    /// a hold; whether there is none any more.
+    ///
+    /// # Errors
+    /// [`GuardError`] when it cannot be recorded.
+    pub fn saw_final(&self, epoch: u64, view: u64, block_ms: u64) -> Result<bool, GuardError> {
+        let Some(restored_ms) = self.restored_ms() else { return Ok(true) };
+        if !hold::is_later(block_ms, restored_ms) {
+            return Ok(false);
+        }
+        // The floor first: without it, what was signed before is not known.
+        self.raise_floor(epoch, view.saturating_add(1))?;
+        let mut inner = self.lock();
+        hold::remove(inner.path.parent().unwrap_or(Path::new(".")))?;
+        inner.restored_ms = None;
+        tracing::info!(
+            epoch,
+            view,
+            "restored: the ledger has moved on, this validator votes again"
+        );
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -323,6 +367,9 @@ impl Inner {
     /// The recorded signature if there is one, or why the vote is refused.
     fn check(&self, vote: &Vote) -> Result<Option<Signature>, GuardError> {
         self.usable()?;
+        if self.restored_ms.is_some() {
+            return Err(GuardError::Restored);
+        }
         let &Vote { epoch, view, phase, message } = vote;
         if (epoch, view) < self.floor {
             return Err(GuardError::BelowFloor { epoch, view, phase });

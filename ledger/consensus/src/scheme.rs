@@ -29,7 +29,8 @@ use hufu_proof::FinalityCertificate;
 use hufu_proof::finality;
 use rand_core::CryptoRng;
 
-use crate::guard::{Guard, Phase, Vote};
+use crate::error::Error;
+use crate::guard::{Guard, GuardError, Phase, Vote};
 use crate::keys::{Identity, PublicKey, Signature};
 
 /// A validator's key with the guard before it.
@@ -198,6 +199,8 @@ impl certificate::Scheme for VoteScheme {
         let vote = Vote { epoch, view, phase, message: crate::sha256(&message) };
         match voter.guard.sign(&vote, || voter.identity.sign(&message)) {
             Ok(signature) => Some(Attestation { signer: *index, signature: signature.into() }),
+            // Said in the status, for as long as it is so.
+            Err(Error::Guard(GuardError::Restored)) => None,
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(epoch, view, %phase, %error, cause, "this validator abstains");

@@ -32,6 +32,9 @@ pub struct Status {
     pub final_height: u64,
     /// The latest height that the ledger has applied.
     pub applied_height: u64,
+    /// When this validator was restored from a backup, milliseconds since 1970,
+    /// while it waits for the ledger to move on before it votes again.
+    pub restored_ms: Option<u64>,
     /// The members, in the order in which votes count them.
     pub members: Vec<Participation>,
 }
@@ -46,6 +49,7 @@ impl Board {
         applied_height: u64,
         names: &[String],
         started: SystemTime,
+        restored_ms: Option<u64>,
     ) -> Self {
         let members = names
             .iter()
@@ -55,7 +59,8 @@ impl Board {
                 last_heard: started,
             })
             .collect();
-        Self(Mutex::new(Status { epoch, view: 0, final_height: 0, applied_height, members }))
+        let (view, final_height) = (0, 0);
+        Self(Mutex::new(Status { epoch, view, final_height, applied_height, restored_ms, members }))
     }
 
     pub(crate) fn saw_vote(&self, validator: usize, view: u64) {
@@ -74,6 +79,10 @@ impl Board {
         let mut status = self.lock();
         status.view = status.view.max(view);
         status.final_height = status.final_height.max(height);
+    }
+
+    pub(crate) fn votes_again(&self) {
+        self.lock().restored_ms = None;
     }
 
     pub(crate) fn applied(&self, height: u64) {

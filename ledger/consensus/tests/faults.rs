@@ -5,13 +5,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::cluster::Cluster;
-use common::{Toy, key};
+use common::{Disk, Toy, key};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use hufu_consensus::testing::{Link, Random, Seed, SoftwareSigner};
-use hufu_consensus::{Offence, Ordering as _, start};
+use hufu_consensus::{Offence, Ordering as _, guard, start};
 
 const ALL: [u8; 4] = [0, 1, 2, 3];
 const SEEDS: std::ops::Range<u64> = 0..10;
@@ -252,6 +252,68 @@ fn a_ledger_from_a_snapshot_starts_at_a_certificate() {
         cluster.reach(&ALL, goal, seconds(60), "with the fourth").await;
         cluster.check();
     });
+}
+
+/// A member's machine is lost while it votes, and a new one begins from a backup
+/// that knows nothing of those votes.
+#[test]
+fn a_restored_validator_does_not_contradict_what_it_voted_before() {
+    for seed in 0..3 {
+        let _seed = Seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        deterministic::Runner::seeded(seed).start(|context| async move {
+            let mut random = Random::new(seed);
+            let disks = Cluster::fresh_disks(4);
+            let mut cluster = Cluster::new(context, seed, directory.path(), disks, Link::default());
+            cluster.start_all().await;
+            cluster.reach(&ALL, 10, seconds(30), "at the start").await;
+            // Votes that the others have not heard of yet.
+            cluster.network.isolate(&[key(3)]);
+            cluster.context.sleep(Duration::from_millis(random.below(3000))).await;
+            cluster.kill(3).await;
+            cluster.network.heal(Link::default());
+            *cluster.disks[3].lock().unwrap() = Disk::default();
+            let mut config = cluster.config(3);
+            config.partition = "restored".into();
+            config.directory = directory.path().join("restored");
+            let now = cluster.context.current().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            guard::hold(&config.directory, now.as_millis() as u64).unwrap();
+            let (node, _gossip) = start(
+                cluster.context.child("restored"),
+                config,
+                SoftwareSigner::shared(3),
+                cluster.ledger(3),
+                Toy::genesis(),
+                cluster.network.links(&key(3)),
+            )
+            .await
+            .unwrap();
+            cluster.nodes[3] = Some(node);
+            let goal = cluster.heights().into_iter().max().unwrap() + 10;
+            cluster.reach(&ALL, goal, seconds(20), "while it is held").await;
+            let waits = |cluster: &Cluster| {
+                cluster.nodes[3].as_ref().unwrap().ordering.status().restored_ms.is_some()
+            };
+            assert!(waits(&cluster));
+            let votes = |cluster: &Cluster| {
+                let members = cluster.nodes[0].as_ref().unwrap().ordering.status().members;
+                members.iter().find(|one| one.member == "member-3").unwrap().last_view
+            };
+            let silent = votes(&cluster);
+            cluster.context.sleep(seconds(5)).await;
+            assert!(waits(&cluster) && votes(&cluster) == silent, "it voted while it was held");
+            cluster.context.sleep(guard::MARGIN).await;
+            assert!(!waits(&cluster), "the ledger has moved on");
+            // Its vote is needed now.
+            cluster.kill(0).await;
+            let goal = cluster.heights().into_iter().max().unwrap() + 10;
+            cluster.reach(&[1, 2, 3], goal, seconds(60), "with its votes").await;
+            cluster.check();
+            for disk in &cluster.disks {
+                assert!(disk.lock().unwrap().evidence.is_empty(), "an honest node is accused");
+            }
+        });
+    }
 }
 
 /// A member runs its validator twice, with a copy of the key and a guard each:

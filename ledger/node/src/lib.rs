@@ -24,6 +24,7 @@ mod core;
 mod error;
 mod ledger;
 pub mod mempool;
+mod restored;
 mod run;
 #[cfg(all(test, hufu_simulation))]
 mod simulation;
@@ -33,4 +34,5 @@ pub use core::{Admission, Committed, Core};
 pub use error::Error;
 pub use hufu_consensus::Participation;
 pub use ledger::{Ledger, NodeStatus};
+pub use restored::hold_votes;
 pub use run::{Config, Running, start};

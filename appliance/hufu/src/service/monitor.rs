@@ -57,6 +57,12 @@ pub fn look(node: &Node) {
             node.custody.status().name()
         ));
     }
+    if let Some(restored_ms) = node.ledger.status().ordering.restored_ms {
+        reasons.push(format!(
+            "restored from a backup at {}: waits for the ledger to move on before it votes again",
+            crate::appliance::utc(restored_ms)
+        ));
+    }
     let missing = node.missing();
     if !missing.is_empty() {
         let tolerated = node.genesis.members.len().saturating_sub(1) / 3;

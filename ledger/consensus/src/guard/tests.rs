@@ -108,6 +108,52 @@ fn damage_before_the_last_record_is_not_repaired() {
 }
 
 #[test]
+fn a_restored_guard_signs_nothing_until_the_ledger_has_moved_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let counter = Cell::new(0);
+    let restored_ms = 1_000_000;
+    let later = restored_ms + MARGIN.as_millis() as u64 + 1;
+    hold(directory.path(), restored_ms).unwrap();
+    let guard = open(directory.path()).unwrap();
+    assert_eq!(guard.restored_ms(), Some(restored_ms));
+    let refused = ask(&guard, &vote(0, 900, Phase::Nullify, 1), &counter);
+    assert!(matches!(refused, Err(Error::Guard(GuardError::Restored))));
+    // Blocks of the time before, as it catches up.
+    assert!(!guard.saw_final(0, 7, 5).unwrap());
+    assert!(!guard.saw_final(0, 8, later - 1).unwrap());
+    // The hold outlasts a restart.
+    drop(guard);
+    let guard = open(directory.path()).unwrap();
+    assert!(ask(&guard, &vote(0, 900, Phase::Nullify, 1), &counter).is_err());
+    assert!(guard.saw_final(0, 20, later).unwrap());
+    assert_eq!(guard.restored_ms(), None);
+    for view in [1, 20, 21] {
+        let refused = ask(&guard, &vote(0, view, Phase::Notarize, 1), &counter);
+        assert!(matches!(refused, Err(Error::Guard(GuardError::BelowFloor { .. }))), "{view}");
+    }
+    ask(&guard, &vote(0, 22, Phase::Notarize, 1), &counter).unwrap();
+    // All of it is on disk, and what comes later changes nothing.
+    assert!(guard.saw_final(0, 40, 0).unwrap());
+    drop(guard);
+    let guard = open(directory.path()).unwrap();
+    assert_eq!(guard.restored_ms(), None);
+    assert!(ask(&guard, &vote(0, 21, Phase::Finalize, 1), &counter).is_err());
+    ask(&guard, &vote(0, 23, Phase::Notarize, 1), &counter).unwrap();
+}
+
+#[test]
+fn a_hold_that_cannot_be_read_is_no_reason_to_vote() {
+    let directory = tempfile::tempdir().unwrap();
+    for content in ["", "soon", "12 13", &"9".repeat(40)] {
+        std::fs::write(directory.path().join("restored"), content).unwrap();
+        assert!(matches!(open(directory.path()), Err(GuardError::Corrupt { .. })), "{content}");
+    }
+    // A time that never comes holds for ever, and does not overflow.
+    hold(directory.path(), u64::MAX).unwrap();
+    assert!(!open(directory.path()).unwrap().saw_final(0, 1, u64::MAX).unwrap());
+}
+
+#[test]
 fn a_failed_write_poisons() {
     let directory = tempfile::tempdir().unwrap();
     let counter = Cell::new(0);

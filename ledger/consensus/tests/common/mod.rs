@@ -7,7 +7,7 @@ pub mod cluster;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hufu_consensus::testing::SoftwareSigner;
 use hufu_consensus::{
@@ -23,11 +23,12 @@ pub struct Toy {
     pub parent: Digest,
     pub height: u64,
     pub content: u64,
+    pub time_ms: u64,
 }
 
 impl Toy {
     pub fn genesis() -> Self {
-        Self { parent: Digest::default(), height: 0, content: 0 }
+        Self { parent: Digest::default(), height: 0, content: 0, time_ms: 0 }
     }
 }
 
@@ -44,12 +45,17 @@ impl OrderedBlock for Toy {
         self.height
     }
 
+    fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
     fn encode(&self) -> Vec<u8> {
-        [&self.parent.0[..], &self.height.to_be_bytes(), &self.content.to_be_bytes()].concat()
+        let numbers = [self.height, self.content, self.time_ms].map(u64::to_be_bytes);
+        [&self.parent.0[..], &numbers.concat()].concat()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() != 48 {
+        if bytes.len() != 56 {
             return Err("length".into());
         }
         let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -57,6 +63,7 @@ impl OrderedBlock for Toy {
             parent: Digest(bytes[..32].try_into().unwrap()),
             height: number(32),
             content: number(40),
+            time_ms: number(48),
         })
     }
 }
@@ -88,7 +95,9 @@ impl<E: commonware_runtime::Clock> Application for ToyLedger<E> {
         self.clock.sleep(self.pause).await;
         let parent = proposal.parent;
         let content = self.salt << 32 | proposal.round.view;
-        Some(Toy { parent: parent.digest(), height: parent.height + 1, content })
+        let now = self.clock.current().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let time_ms = now.as_millis() as u64;
+        Some(Toy { parent: parent.digest(), height: parent.height + 1, content, time_ms })
     }
 
     async fn verify(&self, round: Round, block: Arc<Toy>, parent: Arc<Toy>) -> bool {
