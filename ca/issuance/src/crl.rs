@@ -21,7 +21,7 @@ use crate::{oid, tlv};
 use der::Encode;
 
 /// Name of the counter in the store.
-const COUNTER: &str = "crl_number";
+pub(crate) const COUNTER: &str = "crl_number";
 
 /// How often the ledger is asked whether something was revoked elsewhere.
 const LOOK: Duration = Duration::from_secs(60);

@@ -66,6 +66,10 @@ CREATE TABLE token_key (
 PRAGMA user_version = 2;
 ";
 
+/// Numbers of revocation lists that a restored store leaves out: more than can
+/// have been made since.
+const SKIPPED: i64 = 1 << 32;
+
 /// From version 1: tokens that are for one device.
 const FROM_1: &str = "ALTER TABLE token ADD COLUMN device TEXT; PRAGMA user_version = 2;";
 
@@ -159,6 +163,41 @@ impl Store {
             reader: Mutex::new(reader),
             poisoned: AtomicBool::new(false),
         })
+    }
+
+    /// Copies the store in the file `from`, which a running authority may have
+    /// open, to the new file `to`: as it is at one moment.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the copy cannot be written.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), CaError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let source = Connection::open_with_flags(from, flags)?;
+        source.busy_timeout(std::time::Duration::from_secs(5))?;
+        source.execute("VACUUM INTO ?1", params![to.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// Makes a copy that is taken in use again fit for that: what was handed out
+    /// since is not known to it. Numbers of revocation lists go on far above
+    /// all that were used, and enrolment tokens, which may have been spent, are
+    /// forgotten.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn restored(path: &Path) -> Result<(), CaError> {
+        let store = Connection::open(path)?;
+        store.pragma_update(None, "journal_mode", "DELETE")?;
+        store.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             DELETE FROM token_key;
+             DELETE FROM token;
+             INSERT INTO counter (name, value) VALUES ('{}', {SKIPPED})
+             ON CONFLICT (name) DO UPDATE SET value = value + {SKIPPED};
+             COMMIT;",
+            crate::crl::COUNTER
+        ))?;
+        Ok(())
     }
 
     /// Whether a write failed, so that nothing more is issued.
@@ -472,6 +511,28 @@ mod tests {
             recorded: None,
             certificate: None,
         }
+    }
+
+    #[test]
+    fn a_copy_of_an_open_store_goes_on_where_nobody_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, copy) = (directory.path().join("ca.sqlite"), directory.path().join("copy"));
+        let store = Store::open(&path).unwrap();
+        store.insert_pending(&[row(1)]).unwrap();
+        assert_eq!(store.next(crate::crl::COUNTER).unwrap(), 1);
+        Store::copy(&path, &copy).unwrap();
+        // What comes later is not in it.
+        store.insert_pending(&[row(2)]).unwrap();
+        Store::restored(&copy).unwrap();
+        let names = std::fs::read_dir(directory.path()).unwrap();
+        let beside = names
+            .filter(|one| one.as_ref().unwrap().file_name().to_string_lossy().starts_with("copy-"));
+        assert_eq!(beside.count(), 0);
+        let restored = Store::open(&copy).unwrap();
+        assert_eq!(restored.pending(10).unwrap(), [row(1)]);
+        assert!(restored.next(crate::crl::COUNTER).unwrap() > 1 << 32);
+        assert!(Store::copy(&path, &copy).is_err(), "nothing is overwritten");
+        assert!(Store::copy(&directory.path().join("none"), &path).is_err());
     }
 
     #[test]

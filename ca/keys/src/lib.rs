@@ -49,6 +49,7 @@
 mod algorithm;
 mod config;
 mod custody;
+mod destroy;
 mod encoding;
 mod error;
 mod fault;
@@ -65,6 +66,7 @@ pub use crate::{
     algorithm::KeyAlgorithm,
     config::{MAX_LABEL_LEN, SOFTHSM2_MODULE, TokenConfig},
     custody::{Custody, Key, MAX_MESSAGE_LEN},
+    destroy::destroy_keys,
     error::{AtFault, Error, Result},
     fault::FailureClass,
     pin::{MAX_PIN_LEN, Pin},

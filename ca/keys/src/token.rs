@@ -264,7 +264,7 @@ pub(crate) fn connect(
     Ok(Anchor { session, slot, token, description })
 }
 
-fn login_error(label: &str, error: TokenError) -> Error {
+pub(crate) fn login_error(label: &str, error: TokenError) -> Error {
     let label = label.to_owned();
     let locked = |state| Error::PinLocked { label: label.clone(), state };
     match &error {

@@ -3,7 +3,8 @@
 use std::{collections::HashSet, fs, path::Path, process::Command, sync::Mutex, thread};
 
 use hufu_keys::{
-    Custody, Error, KeyAlgorithm, SOFTHSM2_MODULE, Status, TokenConfig, initialise_token,
+    Custody, Error, KeyAlgorithm, SOFTHSM2_MODULE, Status, TokenConfig, destroy_keys,
+    initialise_token,
     testing::{Meter, SO_PIN, Site, USER_PIN, isolated, pin},
 };
 
@@ -30,6 +31,28 @@ fn run(site: &Site, program: &str, arguments: &[&str]) -> String {
 fn pkcs11_tool(site: &Site, token: &str, arguments: &[&str]) -> String {
     let login = ["--module", SOFTHSM2_MODULE, "--token-label", token, "--login", "--pin", USER_PIN];
     run(site, "pkcs11-tool", &[&login, arguments].concat())
+}
+
+#[test]
+fn destroyed_keys_are_gone_and_others_stay() {
+    isolated(|site| {
+        let custody = open(site, "member-a");
+        for label in ["vote", "tls", "another's"] {
+            custody.generate(label, KeyAlgorithm::P256).unwrap();
+        }
+        custody.close();
+        drop(custody);
+        let module = Path::new(SOFTHSM2_MODULE);
+        let destroy = |pin| destroy_keys(module, "member-a", pin, &["vote", "tls", "root-ca"]);
+        assert!(matches!(destroy(&pin("wrong-pin")), Err(Error::WrongPin { .. })));
+        assert_eq!(destroy(&site.pin()).unwrap(), ["vote", "tls"]);
+        assert_eq!(destroy(&site.pin()).unwrap(), Vec::<String>::new());
+        let listed = pkcs11_tool(site, "member-a", &["-O"]);
+        assert!(listed.contains("another's"), "{listed}");
+        assert!(!listed.contains("vote") && !listed.contains("tls"), "{listed}");
+        let gone = destroy_keys(module, "member-b", &site.pin(), &["vote"]);
+        assert!(matches!(gone, Err(Error::NoSuchToken { .. })));
+    });
 }
 
 #[test]
