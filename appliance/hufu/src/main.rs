@@ -13,6 +13,7 @@ mod command;
 mod config;
 mod csr;
 mod device_key;
+mod download;
 mod est_client;
 mod files;
 mod join;

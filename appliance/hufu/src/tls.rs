@@ -61,7 +61,8 @@ pub fn roots<'a>(
     Ok(store)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography that TLS uses everywhere here.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 

@@ -43,8 +43,10 @@ pub enum Upgrade {
     /// The machine goes back by itself when it does not get ready.
     #[command(after_help = examples::UPGRADE_APPLY)]
     Apply {
-        /// The update (`hufu_VERSION.update`): a file, or `-` for standard input.
-        update: PathBuf,
+        /// The update (`hufu_VERSION.update`): a file, a URL (`https:`, `http:`), or
+        /// `-` for standard input.
+        #[arg(value_name = "FILE|URL")]
+        update: String,
     },
     /// What runs, whether it is on trial, and the floor below which no release
     /// runs any more.

@@ -37,7 +37,7 @@ pub const UPGRADE_APPLY: &str = "\
 Examples, from an administrator's workstation:
   hufu --config workstation.toml --appliance https://node.example:8444 upgrade apply hufu_2.update
   # From a server:
-  curl -sf https://releases.example/hufu_2.update | hufu --config workstation.toml --appliance https://node.example:8444 upgrade apply -";
+  hufu --config workstation.toml --appliance https://node.example:8444 upgrade apply https://releases.example/hufu_2.update";
 
 /// `hufu upgrade status`.
 pub const UPGRADE_STATUS: &str = "\

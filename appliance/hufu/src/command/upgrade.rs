@@ -1,7 +1,6 @@
 //! `hufu upgrade`: a new release for an appliance.
 
 use std::io::{self, Read as _};
-use std::path::Path;
 
 use anyhow::Context as _;
 use futures::Stream;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use crate::access::Access;
 use crate::cli::Upgrade;
 use crate::command::node::members;
+use crate::download;
 use crate::output;
 
 /// Bytes that are read of an update at a time.
@@ -34,21 +34,21 @@ pub async fn run(command: Upgrade, access: &Access, json: bool) -> anyhow::Resul
     }
 }
 
-async fn apply(update: &Path, access: &Access, json: bool) -> anyhow::Result<()> {
-    let mut file: Box<dyn io::Read + Send> = match update.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(
-            std::fs::File::open(update)
-                .with_context(|| format!("cannot read {}", update.display()))?,
-        ),
+async fn apply(update: &str, access: &Access, json: bool) -> anyhow::Result<()> {
+    let what = || format!("cannot read {update}");
+    let mut file: Box<dyn io::Read + Send> = if update == "-" {
+        Box::new(io::stdin())
+    } else if download::is_url(update) {
+        let url = update.to_owned();
+        tokio::task::spawn_blocking(move || download::open(&url)).await??
+    } else {
+        Box::new(std::fs::File::open(update).with_context(what)?)
     };
     // The three lines in front say whether the appliance takes it at all, before
     // the rest is sent.
     let mut head = Vec::with_capacity(hufu_release::MAX_HEAD);
-    file.by_ref()
-        .take(hufu_release::MAX_HEAD as u64)
-        .read_to_end(&mut head)
-        .with_context(|| format!("cannot read {}", update.display()))?;
+    let read = file.by_ref().take(hufu_release::MAX_HEAD as u64).read_to_end(&mut head);
+    read.with_context(what)?;
     let client = access.connect()?;
     let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
     let first = Bytes::from(head);
