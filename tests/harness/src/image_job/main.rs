@@ -5,6 +5,7 @@
 //! operator is the image. With `--update`, it is updated while readings come in.
 
 mod console;
+mod fill;
 mod steps;
 mod update;
 
@@ -45,6 +46,9 @@ struct Arguments {
     /// begins. The machine is not expected to come back.
     #[arg(long, num_args = 2, value_names = ["FILE", "FILE"], conflicts_with = "update")]
     install: Vec<PathBuf>,
+    /// Fill the image's disk, make this file, and wait for a larger disk.
+    #[arg(long, value_name = "FILE", conflicts_with = "update")]
+    fill: Option<PathBuf>,
     /// A release that the updated image must refuse: below its floor.
     #[arg(long, value_name = "FILE", requires = "update")]
     refused: Option<PathBuf>,
@@ -64,6 +68,9 @@ fn main() -> anyhow::Result<()> {
         if let Some(file) = &arguments.refused {
             update::refused(&site, file)?;
         }
+    }
+    if let Some(full) = &arguments.fill {
+        fill::until_room(&site, &fleet, full)?;
     }
     site.consortium.stop_all()
 }

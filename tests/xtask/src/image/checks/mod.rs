@@ -3,6 +3,7 @@
 mod boot;
 mod cuts;
 mod fallback;
+mod full;
 mod inside;
 mod install;
 mod member;
@@ -137,6 +138,12 @@ const CHECKS: &[Check] = &[
         does: "set up over the network, it validates, records, reports; updated under load",
         lane: Lane::Usual,
         run: member::works_and_is_updated,
+    },
+    Check {
+        name: "full",
+        does: "its disk is full: it says so, and goes on with a larger one",
+        lane: Lane::Long,
+        run: full::fills_up,
     },
     Check {
         name: "cuts",

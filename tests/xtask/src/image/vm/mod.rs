@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// Ports of the machine that can be reached from here.
     pub ports: Vec<u16>,
+    /// Where they are reached; at free ports where it is empty.
+    pub at: BTreeMap<u16, SocketAddr>,
     /// A second network card, whose cable ends in a [`Segment`].
     pub segment: bool,
     /// The console is the terminal, not ours to read.
@@ -82,7 +84,10 @@ impl Vm {
         // Listens before QEMU connects.
         let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
         let listener = listener.transpose().context("the network segment")?;
-        let forwarded = free_ports(&settings.ports)?;
+        let forwarded = match &settings.at {
+            at if at.is_empty() => free_ports(&settings.ports)?,
+            at => at.clone(),
+        };
         if let Some(writes) = &settings.writes {
             // QEMU does not make it.
             std::fs::File::create(writes)
@@ -140,6 +145,11 @@ impl Vm {
     /// Where a forwarded port of the machine is reached.
     pub fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
         self.forwarded.get(&port).copied().with_context(|| format!("{port} is not forwarded"))
+    }
+
+    /// Where all forwarded ports are reached.
+    pub fn addresses(&self) -> &BTreeMap<u16, SocketAddr> {
+        &self.forwarded
     }
 
     /// The network segment that the second card is connected to.
