@@ -59,6 +59,20 @@ pub fn again(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A TPM that takes its time costs time, and nothing else.
+pub fn patient(bench: &Bench) -> anyhow::Result<()> {
+    let hardware = bench.victim("slow-tpm")?;
+    let settings = Settings { slow_tpm: true, ..Settings::default() };
+    let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
+    let started = vm.started;
+    let console = vm.console()?;
+    console.wait_for(&[&says("Unprovisioned")], 2 * BOOT)?;
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    ensure!(!console.has_said(&says("Locked")), "it was locked in between");
+    ensure!(!console.has_said(&says("Failed")), "it failed in between");
+    Ok(())
+}
+
 /// A machine whose clock is years off and that nobody has connected comes up and
 /// says so.
 pub fn alone(bench: &Bench) -> anyhow::Result<()> {

@@ -86,6 +86,12 @@ const CHECKS: &[Check] = &[
         run: boot::alone,
     },
     Check {
+        name: "slow-tpm",
+        does: "the TPM takes 0.4 s for each answer: it comes up, later",
+        lane: Lane::Usual,
+        run: boot::patient,
+    },
+    Check {
         name: "uki",
         does: "a byte of the kernel image is changed: it does not start",
         lane: Lane::Usual,

@@ -5,6 +5,7 @@ pub mod console;
 pub mod disk;
 pub mod hardware;
 pub mod segment;
+mod slow;
 pub mod writes;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::image::tree::Tree;
 use crate::image::vm::console::Console;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::segment::Segment;
+use crate::image::vm::slow::Slow;
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub clock: Option<String>,
     /// Every write to the disk is recorded here.
     pub writes: Option<PathBuf>,
+    /// The TPM takes its time for every answer.
+    pub slow_tpm: bool,
     /// A second disk.
     pub second_disk: Option<PathBuf>,
     /// It switches itself off instead of starting again.
@@ -61,6 +65,7 @@ pub struct Vm {
     console: Option<Console>,
     forwarded: BTreeMap<u16, SocketAddr>,
     segment: Option<Segment>,
+    _slow: Option<Slow>,
     /// When it was switched on.
     pub started: Instant,
 }
@@ -80,6 +85,8 @@ impl Vm {
         swtpm.arg("--ctrl").arg(format!("type=unixio,path={}", path("tpm.sock").display()));
         let tpm = Killed(Some(start(&mut swtpm, &path("swtpm.log"))?));
         wait_for_file(&path("tpm.sock"))?;
+        let number = tpm.0.as_ref().map(Child::id);
+        let slow = number.filter(|_| settings.slow_tpm).map(Slow::down);
 
         // Listens before QEMU connects.
         let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
@@ -133,6 +140,7 @@ impl Vm {
             console,
             forwarded,
             segment,
+            _slow: slow,
             started,
         })
     }
