@@ -62,11 +62,12 @@ impl Mirror {
         ]
     }
 
-    /// The sources file for what goes into the image: no backports.
+    /// The sources file for what goes into the image: no backports. Firmware is
+    /// for real hardware, whose processors want their microcode.
     pub fn sources(&self) -> String {
         let stanza = |uri: &str, suites: &str| {
             format!(
-                "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\n\
+                "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n\
                  Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
             )
         };

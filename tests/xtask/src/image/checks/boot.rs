@@ -6,9 +6,13 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::command;
+use crate::image::build::{self, Options};
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{self, Settings, Vm};
+
+/// The version of the image for servers, so that the other one stays.
+const METAL: &str = "96";
 
 /// The port of the setup endpoint.
 const SETUP: u16 = 8440;
@@ -56,6 +60,24 @@ pub fn again(bench: &Bench) -> anyhow::Result<()> {
     vm.console()?.wait_for(&["Secure Boot is enabled"], BOOT)?;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
     ensure!(!vm.console()?.has_said(&says("Locked")), "it was locked in between");
+    Ok(())
+}
+
+/// The image for servers has more drivers and firmware, and starts as well.
+pub fn metal(bench: &Bench) -> anyhow::Result<()> {
+    let options =
+        Options { cloud: false, version: Some(METAL.to_owned()), ..bench.options.clone() };
+    let image = build::image(&options)?;
+    let size = std::fs::metadata(&image.root)?.len() / 1_000_000;
+    println!(
+        "root {size} MB, boot program {} MB",
+        std::fs::metadata(&image.uki)?.len() / 1_000_000
+    );
+    let hardware = Hardware::with_image(&bench.tree, &vm::directory("metal")?, &image.disk)?;
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    let started = vm.started;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 

@@ -146,6 +146,12 @@ const CHECKS: &[Check] = &[
         run: member::works_and_is_updated,
     },
     Check {
+        name: "metal",
+        does: "the image for servers, with firmware and microcode: it starts",
+        lane: Lane::Long,
+        run: boot::metal,
+    },
+    Check {
         name: "full",
         does: "its disk is full: it says so, and goes on with a larger one",
         lane: Lane::Long,
