@@ -19,9 +19,14 @@ use crate::appliance::spawn;
 use crate::appliance::upgrade::Running;
 use crate::files;
 
-/// Boot partition, two slots, the least `/var`, and the partition table: what
-/// image/mkosi.extra/usr/lib/repart.d asks for.
-const LEAST: u64 = (512 + 2 * (16 + 768) + 512 + 8) * 1024 * 1024;
+/// Sizes of partitions in bytes, as image/mkosi.extra/usr/lib/repart.d has them.
+const BOOT_SIZE: u64 = 512 * 1024 * 1024;
+const VERITY_SIZE: u64 = 16 * 1024 * 1024;
+const ROOT_SIZE: u64 = 768 * 1024 * 1024;
+const VAR_SIZE: u64 = 512 * 1024 * 1024;
+
+/// The least disk: with both slots, and room for the partition table.
+const LEAST: u64 = BOOT_SIZE + 2 * (VERITY_SIZE + ROOT_SIZE) + VAR_SIZE + 8 * 1024 * 1024;
 
 /// How long the writing may take.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
@@ -164,20 +169,24 @@ impl Installer {
         let directory = self.site.run("install.d");
         site::directory(&directory, 0o700, None)?;
         let boot = disk::partition_in_use(self.site.root(), "esp")?;
-        // The firmware finds a new name for the boot partition, so that it is not
-        // taken for that of the medium; the slot keeps the name that its root
-        // hash gives it.
-        let esp = format!("Type=esp\nLabel=esp\nCopyBlocks=/dev/{boot}\n");
-        let verity = format!(
-            "Type=root-verity\nLabel=hufu_{version}_verity\nCopyBlocks=auto\nSizeMinBytes=16M\n\
-             SizeMaxBytes=16M\n"
-        );
-        let root = format!(
-            "Type=root\nLabel=hufu_{version}\nCopyBlocks=auto\nSizeMinBytes=768M\n\
-             SizeMaxBytes=768M\n"
-        );
-        for (name, lines) in [("00-esp", esp), ("10-verity", verity), ("20-root", root)] {
-            let content = format!("[Partition]\n{lines}");
+        // The boot partition gets an identity of its own, so that it is not taken
+        // for the medium's; the slot keeps the one that its root hash gives it.
+        let slot = "CopyBlocks=auto\nReadOnly=yes";
+        for (name, kind, label, from, size) in [
+            ("00-esp", "esp", "esp", format!("CopyBlocks=/dev/{boot}"), BOOT_SIZE),
+            (
+                "10-verity",
+                "root-verity",
+                &format!("hufu_{version}_verity"),
+                slot.to_owned(),
+                VERITY_SIZE,
+            ),
+            ("20-root", "root", &format!("hufu_{version}"), slot.to_owned(), ROOT_SIZE),
+        ] {
+            let content = format!(
+                "[Partition]\nType={kind}\nLabel={label}\n{from}\nSizeMinBytes={size}\n\
+                 SizeMaxBytes={size}\n"
+            );
             files::write(&directory.join(format!("{name}.conf")), content.as_bytes())?;
         }
         Ok(directory)
@@ -235,5 +244,21 @@ mod tests {
         assert!(read("00-esp.conf").contains("CopyBlocks=/dev/vda1\n"));
         assert!(read("10-verity.conf").contains("Label=hufu_1.2_verity\n"));
         assert!(read("20-root.conf").contains("Label=hufu_1.2\n"));
+        // As the image's own first start expects them.
+        let image =
+            std::path::Path::new(env!("HUFU_ROOT")).join("image/mkosi.extra/usr/lib/repart.d");
+        for (name, written, size) in [
+            ("00-esp.conf", "00-esp.conf", BOOT_SIZE),
+            ("10-verity-a.conf", "10-verity.conf", VERITY_SIZE),
+            ("11-root-a.conf", "20-root.conf", ROOT_SIZE),
+            ("30-var.conf", "", VAR_SIZE),
+        ] {
+            let expected = std::fs::read_to_string(image.join(name)).unwrap();
+            let line = format!("SizeMinBytes={}M\n", size / (1024 * 1024));
+            assert!(expected.contains(&line), "{name}");
+            if !written.is_empty() {
+                assert!(read(written).contains(&format!("SizeMaxBytes={size}\n")), "{written}");
+            }
+        }
     }
 }
