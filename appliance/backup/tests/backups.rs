@@ -138,7 +138,10 @@ fn what_is_of_another_backup_or_altered_is_refused() {
     assert_ne!(one_head.id, other_head.id);
     let share = open_share(&one_head, &keys(&people[0])).unwrap();
     assert!(matches!(share.check(&other_head), Err(BackupError::OtherBackup { .. })));
-    assert!(matches!(open(&other, &[share.clone()]), Err(BackupError::OtherBackup { .. })));
+    assert!(matches!(
+        open(&other, std::slice::from_ref(&share)),
+        Err(BackupError::OtherBackup { .. })
+    ));
     let text = share.text();
     let (end, last) = text.split_at(text.len() - 1);
     let altered = format!("{end}{}", if last == "0" { "1" } else { "0" });

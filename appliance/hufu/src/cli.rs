@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
 pub use self::appliance::{
-    Appliance, ApplianceRun, Configuration, Install, NodeManager, Setup, Upgrade,
+    Appliance, ApplianceRun, Backup, BackupCommand, Configuration, Install, NodeManager, Part,
+    Reset, Setup, Upgrade,
 };
 pub use self::device::{Device, Enroll, Send, Token};
 
@@ -76,6 +77,14 @@ pub enum Command {
     /// of its disks. Without --to: its disks.
     #[command(after_help = examples::INSTALL)]
     Install(Install),
+    /// Back up an appliance to a file that some of its operators open together,
+    /// and look at such files.
+    #[command(after_help = examples::BACKUP)]
+    Backup(Backup),
+    /// Take an appliance back to its factory state: its keys first, then all
+    /// that it keeps.
+    #[command(after_help = examples::RESET)]
+    Reset(Reset),
     /// Update an appliance, or see what runs on it.
     #[command(subcommand)]
     Upgrade(Upgrade),

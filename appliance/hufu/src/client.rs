@@ -167,18 +167,70 @@ impl Client {
         path: &str,
         pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> anyhow::Result<Answer> {
+        self.upload_with(path, &[], pieces).await
+    }
+
+    /// The same, with more headers.
+    ///
+    /// # Errors
+    /// As [`Client::upload`].
+    pub async fn upload_with(
+        &self,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> anyhow::Result<Answer> {
         let mut sender = self.connect().await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}{path}", self.prefix))
             .header(header::HOST, self.host())
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .body(StreamBody::new(Box::pin(pieces.map_ok(Frame::data))))?;
+            .header(header::CONTENT_TYPE, "application/octet-stream");
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(StreamBody::new(Box::pin(pieces.map_ok(Frame::data))))?;
         let answer = sender
             .send_request(request)
             .await
             .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
         read(answer).await
+    }
+
+    /// POST of JSON; what is answered goes to `out` as it comes in, however long
+    /// it takes, on a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Client::send`], the problem document of a refusal, an answer that
+    /// broke off, and what `out` meets.
+    pub async fn download(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        out: &mut impl std::io::Write,
+    ) -> anyhow::Result<()> {
+        let mut sender = self.connect().await?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, self.host())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
+        if !answer.status().is_success() {
+            return read(answer).await?.success().map(drop);
+        }
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unavailable(format!("answer broke off: {error}")))?;
+            if let Some(piece) = frame.data_ref() {
+                out.write_all(piece)?;
+            }
+        }
+        Ok(())
     }
 
     async fn connect<B>(&self) -> anyhow::Result<SendRequest<B>>

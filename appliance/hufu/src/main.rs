@@ -32,7 +32,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::access::Access;
-use crate::cli::{Appliance, Cli, Command, Policy, ReportCommand};
+use crate::cli::{Appliance, Backup, Cli, Command, Policy, ReportCommand};
 use crate::config::Config;
 use crate::output::{Ending, Exit};
 
@@ -66,6 +66,10 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             appliance::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))
         }
         Command::Appliance(Appliance::Floor { raise }) => appliance::floor(&root, raise),
+        Command::Appliance(Appliance::Part { part }) => {
+            command::part::run(part, &Config::load(&file)?, pin_fd)
+        }
+        Command::Backup(Backup { command: Some(about), .. }) => command::backup::about(about, json),
         Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd, &root),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
@@ -83,6 +87,8 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             let access = Access { config: file, appliance, pin_fd, root };
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
                 match command {
+                    Command::Backup(backup) => command::backup::run(backup, &access, json).await,
+                    Command::Reset(reset) => command::reset::run(reset, &access, json).await,
                     Command::Upgrade(upgrade) => {
                         command::upgrade::run(upgrade, &access, json).await
                     }

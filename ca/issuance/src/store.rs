@@ -166,29 +166,21 @@ impl Store {
     }
 
     /// Copies the store in the file `from`, which a running authority may have
-    /// open, to the new file `to`: as it is at one moment.
+    /// open, to the new file `to`, for a backup: as it is at one moment, and fit
+    /// to go on from. What is handed out later is not known to it: numbers of
+    /// revocation lists go on far above all that are used until then, and
+    /// enrolment tokens, which may be spent by then, are left out.
     ///
     /// # Errors
     /// The file cannot be read, or the copy cannot be written.
-    pub fn copy(from: &Path, to: &Path) -> Result<(), CaError> {
+    pub fn back_up(from: &Path, to: &Path) -> Result<(), CaError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let source = Connection::open_with_flags(from, flags)?;
         source.busy_timeout(std::time::Duration::from_secs(5))?;
         source.execute("VACUUM INTO ?1", params![to.to_string_lossy()])?;
-        Ok(())
-    }
-
-    /// Makes a copy that is taken in use again fit for that: what was handed out
-    /// since is not known to it. Numbers of revocation lists go on far above
-    /// all that were used, and enrolment tokens, which may have been spent, are
-    /// forgotten.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn restored(path: &Path) -> Result<(), CaError> {
-        let store = Connection::open(path)?;
-        store.pragma_update(None, "journal_mode", "DELETE")?;
-        store.execute_batch(&format!(
+        let copy = Connection::open(to)?;
+        copy.pragma_update(None, "journal_mode", "DELETE")?;
+        copy.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              DELETE FROM token_key;
              DELETE FROM token;
@@ -520,10 +512,9 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.insert_pending(&[row(1)]).unwrap();
         assert_eq!(store.next(crate::crl::COUNTER).unwrap(), 1);
-        Store::copy(&path, &copy).unwrap();
+        Store::back_up(&path, &copy).unwrap();
         // What comes later is not in it.
         store.insert_pending(&[row(2)]).unwrap();
-        Store::restored(&copy).unwrap();
         let names = std::fs::read_dir(directory.path()).unwrap();
         let beside = names
             .filter(|one| one.as_ref().unwrap().file_name().to_string_lossy().starts_with("copy-"));
@@ -531,8 +522,8 @@ mod tests {
         let restored = Store::open(&copy).unwrap();
         assert_eq!(restored.pending(10).unwrap(), [row(1)]);
         assert!(restored.next(crate::crl::COUNTER).unwrap() > 1 << 32);
-        assert!(Store::copy(&path, &copy).is_err(), "nothing is overwritten");
-        assert!(Store::copy(&directory.path().join("none"), &path).is_err());
+        assert!(Store::back_up(&path, &copy).is_err(), "nothing is overwritten");
+        assert!(Store::back_up(&directory.path().join("none"), &path).is_err());
     }
 
     #[test]

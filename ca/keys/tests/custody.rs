@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs, path::Path, process::Command, sync::Mutex, thread};
 
 use hufu_keys::{
-    Custody, Error, KeyAlgorithm, SOFTHSM2_MODULE, Status, TokenConfig, destroy_keys,
+    Custody, Error, KeyAlgorithm, Pin, SOFTHSM2_MODULE, Status, TokenConfig, destroy_keys,
     initialise_token,
     testing::{Meter, SO_PIN, Site, USER_PIN, isolated, pin},
 };
@@ -43,10 +43,11 @@ fn destroyed_keys_are_gone_and_others_stay() {
         custody.close();
         drop(custody);
         let module = Path::new(SOFTHSM2_MODULE);
-        let destroy = |pin| destroy_keys(module, "member-a", pin, &["vote", "tls", "root-ca"]);
-        assert!(matches!(destroy(&pin("wrong-pin")), Err(Error::WrongPin { .. })));
-        assert_eq!(destroy(&site.pin()).unwrap(), ["vote", "tls"]);
-        assert_eq!(destroy(&site.pin()).unwrap(), Vec::<String>::new());
+        let destroy =
+            |pin: Pin| destroy_keys(module, "member-a", &pin, &["vote", "tls", "root-ca"]);
+        assert!(matches!(destroy(pin("wrong-pin")), Err(Error::WrongPin { .. })));
+        assert_eq!(destroy(site.pin()).unwrap(), ["vote", "tls"]);
+        assert_eq!(destroy(site.pin()).unwrap(), Vec::<String>::new());
         let listed = pkcs11_tool(site, "member-a", &["-O"]);
         assert!(listed.contains("another's"), "{listed}");
         assert!(!listed.contains("vote") && !listed.contains("tls"), "{listed}");

@@ -149,6 +149,11 @@ impl Settings {
         }
     }
 
+    /// The machine begins anew.
+    pub fn forget(&self) {
+        *self.lock() = Inner::default();
+    }
+
     /// The node that was started last runs.
     pub fn node_runs(&self) {
         let mut inner = self.lock();

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::appliance::backup::{Restores, ShareRequest};
 use crate::appliance::code::{self, Gate, Verdict};
 use crate::appliance::install::{Installer, Order, Told};
 use crate::appliance::problem::Problem;
@@ -47,6 +48,9 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// Largest certificate chain, in bytes.
 const MAX_CHAIN: usize = 256 * 1024;
+
+/// Where a backup comes in.
+const RESTORE: &str = "/v1/setup/restore";
 
 /// Where the token in memory has its configuration.
 pub fn token_settings(site: &Site) -> std::path::PathBuf {
@@ -172,6 +176,7 @@ pub fn fingerprint(der: &[u8]) -> String {
 #[derive(Clone)]
 struct Shared {
     machine: Arc<Provisioner>,
+    restores: Arc<Restores>,
     gate: Arc<Gate>,
     installer: Installer,
 }
@@ -179,10 +184,13 @@ struct Shared {
 /// The endpoint's routes. Every one, those that are not there too, wants the
 /// code.
 pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) -> Router {
-    let shared = Shared { machine, gate, installer };
+    let restores = Arc::new(Restores::new(machine.clone()));
+    let shared = Shared { machine, restores, gate, installer };
     Router::new()
         .route("/v1/setup", get(progress))
         .route("/v1/setup/ceremony", post(ceremony))
+        .route(RESTORE, post(restore))
+        .route("/v1/setup/restore/shares", post(shares))
         .route("/v1/setup/genesis", post(genesis))
         .route("/v1/setup/administrator", post(administrator))
         .route("/v1/setup/certificate", post(certificate))
@@ -200,6 +208,10 @@ async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Re
     let (parts, from) = request.into_parts();
     if let Err(problem) = judge(&shared, &parts.headers) {
         return problem.into_response();
+    }
+    if parts.uri.path() == RESTORE {
+        // It may be large, and is opened as it comes in.
+        return next.run(Request::from_parts(parts, from)).await;
     }
     match body(from, MAX_BODY).await {
         Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
@@ -312,6 +324,26 @@ async fn install(
         return Err(Problem::new("ceremony-held", detail));
     }
     shared.installer.begin(&order).map(axum::Json)
+}
+
+async fn shares(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/json")?;
+    let bytes = body(from, MAX_BODY).await?;
+    let parsed = serde_json::from_slice::<ShareRequest>(&bytes);
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
+    let request = parsed.map_err(|error| malformed(format!("the body: {error}")))?;
+    shared.restores.shares(request).await.map(axum::Json)
+}
+
+async fn restore(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/octet-stream")?;
+    shared.restores.backup(from).await.map(Answer)
 }
 
 /// A body of PEM.
@@ -493,7 +525,7 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..400),
             // Something that is nearly a request.
             near in "[{]\"(config|witnesses|pin|x)\":(\"[^\"\\\\]{0,20}\"|\\[\\]|[0-9]{1,3})[}]",
-            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation")],
+            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation"), Just("restore"), Just("restore/shares")],
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let world = world();

@@ -10,6 +10,7 @@
 //! industry sends.
 
 mod addresses;
+pub mod backup;
 mod code;
 mod configuration;
 mod disk;
@@ -19,6 +20,7 @@ mod install;
 mod keeper;
 mod problem;
 mod provision;
+mod reset;
 mod site;
 mod socket;
 mod spawn;
@@ -42,11 +44,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
+use crate::appliance::backup::Backups;
 use crate::appliance::configuration::{Settings, TRIAL};
 use crate::appliance::endpoint::Endpoint;
 use crate::appliance::firewall::Firewall;
 use crate::appliance::keeper::{Keeper, Step};
 use crate::appliance::provision::Provisioner;
+use crate::appliance::reset::{Note, Resets, Typed, wipe};
 use crate::appliance::site::{Account, Site, Stage};
 use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
 use crate::appliance::unit::{NodeUnit, Own, Systemd};
@@ -69,7 +73,7 @@ pub use self::vault::Seal;
 const MAX_STATE: u64 = 1024 * 1024;
 
 /// Longest line that is read from the console, in bytes.
-const MAX_LINE: usize = 64;
+const MAX_LINE: usize = 160;
 
 /// How often the machine is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -151,6 +155,8 @@ struct Machine {
     site: Site,
     provisioner: Arc<Provisioner>,
     settings: Arc<Settings>,
+    backups: Option<Backups>,
+    resets: Arc<Resets>,
     firewall: Firewall,
     unit: Box<dyn NodeUnit>,
     keeper: Keeper,
@@ -163,6 +169,8 @@ struct Machine {
     heard: Option<Instant>,
     /// The node runs, and says that it cannot go on: failed or locked.
     stuck: Option<State>,
+    /// Nothing more is done before the machine boots again.
+    boots: bool,
 }
 
 impl Machine {
@@ -178,10 +186,13 @@ impl Machine {
         let left = files::read(&site.state_file(), MAX_STATE).unwrap_or_default();
         let version = Running::read(&site)
             .map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |running| running.version);
-        let provisioner = Arc::new(Provisioner::new(site.clone(), vault)?);
+        let provisioner = Arc::new(Provisioner::new(site.clone(), vault.clone())?);
+        let done = provisioner.done.clone();
         let trial = options.trial_ms.map_or(TRIAL, Duration::from_millis);
         Ok(Self {
             settings: Arc::new(Settings::new(site.clone(), trial, provisioner.done.clone())),
+            backups: Some(Backups::new(site.clone(), vault.clone())?),
+            resets: Arc::new(Resets::new(site.clone(), vault, done)?),
             provisioner,
             firewall: Firewall::new(program, site.run("nftables.conf")),
             unit,
@@ -195,6 +206,7 @@ impl Machine {
             prepared: false,
             heard: None,
             stuck: None,
+            boots: false,
             options,
             site,
         })
@@ -207,12 +219,15 @@ impl Machine {
         endpoint::prepare_token(&self.site)?;
         let (stop, stopping) = watch::channel(false);
         let listener = socket::bind(&self.site)?;
+        let backups = self.backups.take().context("backups are served once")?;
         let asked = tokio::spawn(listen::socket(
             listener,
             socket::router(
                 self.report.subscribe(),
                 Upgrades::new(self.site.clone()),
                 self.settings.clone(),
+                backups,
+                self.resets.clone(),
             ),
             stopping,
         ));
@@ -255,6 +270,9 @@ impl Machine {
     }
 
     async fn look(&mut self) -> anyhow::Result<(Condition, Vec<Stage>)> {
+        if self.boots {
+            return Ok((booting(), Vec::new()));
+        }
         if let Some(volume) = &self.options.sealed_volume
             && !site::is_mounted(volume).unwrap_or(false)
         {
@@ -265,7 +283,11 @@ impl Machine {
         }
         if !self.prepared {
             self.site.prepare()?;
+            backup::finish(&self.site)?;
             self.prepared = true;
+        }
+        if let Some(note) = self.resets.wanted()? {
+            return Ok((self.reset(note).await?, Vec::new()));
         }
         let mut missing = self.site.missing()?;
         let mut refused = None;
@@ -282,6 +304,7 @@ impl Machine {
                           operator's workstation";
             let mut condition = Condition::because(State::Unprovisioned, reason, remedy);
             condition.reasons.extend(refused);
+            condition.reasons.extend(self.resets.notice());
             return Ok((condition, missing));
         }
         if self.settings.due(Instant::now())? {
@@ -290,7 +313,65 @@ impl Machine {
         let mut condition = self.supervise().await?;
         condition.reasons.extend(refused);
         condition.reasons.extend(self.settings.notice());
+        condition.reasons.extend(self.resets.notice());
         Ok((condition, missing))
+    }
+
+    /// Goes on with a factory reset.
+    async fn reset(&mut self, note: Note) -> anyhow::Result<Condition> {
+        self.tell(resetting(), Vec::new());
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.end().await;
+        }
+        self.start_again().await?;
+        if let Err(error) = self.resets.keys(note).await {
+            self.resets.give_up(&error)?;
+            return Ok(starting());
+        }
+        if self.options.sealed_volume.is_some() {
+            self.wipe_volume().await?;
+            return Ok(booting());
+        }
+        self.resets.everything()?;
+        endpoint::prepare_token(&self.site)?;
+        self.settings.forget();
+        self.volume = self.options.setup_volume.clone().map(Volume::new);
+        self.prepared = false;
+        self.provisioner.done.notify_one();
+        Ok(resetting())
+    }
+
+    /// Takes the sealed volume away, and boots the machine, which makes a new one.
+    async fn wipe_volume(&mut self) -> anyhow::Result<()> {
+        let root = self.site.root().to_owned();
+        tokio::task::spawn_blocking(move || wipe::volume(&root)).await??;
+        tracing::warn!("the sealed volume is gone; the machine boots again");
+        self.boots = true;
+        self.tell(booting(), Vec::new());
+        unit::systemctl(&["reboot"]).await.map(drop).context("the machine does not boot again")
+    }
+
+    /// Whether a line was about a factory reset.
+    async fn typed_reset(&mut self, line: &str) -> bool {
+        let open = match &self.options.sealed_volume {
+            Some(volume) => site::is_mounted(volume).unwrap_or(false),
+            None => true,
+        };
+        let done = match self.resets.typed(line) {
+            Typed::Other => return false,
+            Typed::Nearly(words) => {
+                self.console.show(format!("To do:       type `{words}` to reset this machine\n\n"));
+                Ok(())
+            }
+            Typed::Reset { without_token } if open => self.resets.begin(without_token),
+            // Whose it is and where its keys are is on the volume.
+            Typed::Reset { .. } => self.wipe_volume().await,
+        };
+        if let Err(error) = done {
+            tracing::error!(error = format!("{error:#}"), "no factory reset");
+            self.console.show(format!("Why:         {error:#}\n\n"));
+        }
+        true
     }
 
     /// Sets the firewall before anything listens.
@@ -386,6 +467,9 @@ impl Machine {
 
     /// Somebody is at the console.
     async fn typed(&mut self, line: &str) {
+        if self.boots || self.typed_reset(line).await {
+            return;
+        }
         if let Some(endpoint) = &self.endpoint
             && endpoint.gate.is_closed()
         {
@@ -450,6 +534,14 @@ fn starting() -> Condition {
         "the node is starting: it opens its token and its store",
         "wait",
     )
+}
+
+fn resetting() -> Condition {
+    Condition::because(State::Locked, "the machine goes back to its factory state", "wait")
+}
+
+fn booting() -> Condition {
+    Condition::because(State::Locked, "the machine is reset and boots again", "wait")
 }
 
 /// What a node's status means for the machine.

@@ -29,6 +29,12 @@ pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("genesis-set", 409, "The machine has a genesis file"),
     ("certificate-refused", 422, "The certificate is not accepted"),
     ("too-early", 409, "Something else comes first"),
+    ("backup-refused", 422, "The backup cannot be made like this"),
+    ("share-refused", 422, "The share is not accepted"),
+    ("shares-missing", 409, "More shares are needed"),
+    ("restore-refused", 422, "The backup is not accepted"),
+    ("machine-not-new", 409, "The machine is not new"),
+    ("reset-refused", 422, "The reset is not accepted"),
     ("node-not-ready", 503, "The node does not answer yet"),
     ("disk-refused", 422, "The disk is not accepted"),
     ("internal", 500, "A fault of this machine"),
@@ -137,6 +143,9 @@ mod tests {
             include_str!("endpoint.rs"),
             include_str!("install.rs"),
             include_str!("configuration.rs"),
+            include_str!("backup/mod.rs"),
+            include_str!("backup/restore.rs"),
+            include_str!("reset/mod.rs"),
         ] {
             let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
             for part in source.split("Problem::new(").skip(1) {

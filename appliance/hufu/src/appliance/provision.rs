@@ -100,11 +100,11 @@ pub struct Ceremony {
 
 /// Sets the machine up.
 pub struct Provisioner {
-    site: Site,
-    vault: Vault,
+    pub(super) site: Site,
+    pub(super) vault: Vault,
     program: PathBuf,
     /// One step at a time.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
     /// Rings when something was done.
     pub done: Arc<Notify>,
 }
@@ -478,7 +478,10 @@ fn check_witnesses(witnesses: &[String]) -> Done {
 
 /// The genesis file must have this member, with the keys of the ceremony, and
 /// the configuration must know where the others are.
-fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> Done {
+///
+/// # Errors
+/// [`Problem`] with the field.
+pub fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> Done {
     let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
     let request = &join.request;
     let Some(member) = genesis.member(&request.name) else {

@@ -164,6 +164,31 @@ impl Site {
         self.run("setup")
     }
 
+    /// SoftHSM2's tokens.
+    pub fn tokens(&self) -> PathBuf {
+        self.state("tokens")
+    }
+
+    /// Where a backup is opened.
+    pub fn restoring(&self) -> PathBuf {
+        self.state("restore")
+    }
+
+    /// What was opened and is to take its place.
+    pub fn restored(&self) -> PathBuf {
+        self.state("restore.ready")
+    }
+
+    /// Where it is noted that the machine goes back to its factory state.
+    pub fn reset_note(&self) -> PathBuf {
+        self.state("reset.json")
+    }
+
+    /// Everything that the machine keeps.
+    pub fn kept(&self) -> PathBuf {
+        self.root.join("var/lib/hufu")
+    }
+
     /// Makes the directories and the configuration of SoftHSM2.
     ///
     /// # Errors
@@ -175,8 +200,8 @@ impl Site {
         share(&self.state(""), 0o750, self.account)?;
         directory(&self.credentials(), 0o700, None)?;
         directory(&self.data(""), 0o700, self.account)?;
-        directory(&self.state("tokens"), 0o700, self.account)?;
-        let settings = softhsm(&self.state("tokens"));
+        directory(&self.tokens(), 0o700, self.account)?;
+        let settings = softhsm(&self.tokens());
         if fs::read(self.softhsm()).ok().as_deref() != Some(settings.as_bytes()) {
             self.write(&self.softhsm(), settings.as_bytes())?;
         }
@@ -263,7 +288,11 @@ fn share(path: &Path, mode: u32, account: Option<Account>) -> anyhow::Result<()>
         .with_context(|| format!("cannot let the node's user read {}", path.display()))
 }
 
-fn give(path: &Path, account: Option<Account>) -> anyhow::Result<()> {
+/// Gives something to the account.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn give(path: &Path, account: Option<Account>) -> anyhow::Result<()> {
     let Some(account) = account else { return Ok(()) };
     chown(path, Some(account.user), Some(account.group))
         .with_context(|| format!("cannot give {} to the node's user", path.display()))

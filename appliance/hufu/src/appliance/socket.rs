@@ -7,14 +7,18 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
+use crate::appliance::backup::Backups;
 use crate::appliance::configuration::Settings;
 use crate::appliance::problem::Problem;
+use crate::appliance::reset::Resets;
 use crate::appliance::site::Site;
 use crate::appliance::state::Report;
 use crate::appliance::upgrade::Upgrades;
@@ -27,6 +31,8 @@ struct Asked {
     report: watch::Receiver<Report>,
     upgrades: Arc<Upgrades>,
     settings: Arc<Settings>,
+    backups: Arc<Backups>,
+    resets: Arc<Resets>,
 }
 
 /// The routes.
@@ -34,6 +40,8 @@ pub fn router(
     report: watch::Receiver<Report>,
     upgrades: Upgrades,
     settings: Arc<Settings>,
+    backups: Backups,
+    resets: Arc<Resets>,
 ) -> Router {
     Router::new()
         .route("/v1/state", get(state))
@@ -41,7 +49,15 @@ pub fn router(
         .route("/v1/upgrade/check", post(check_upgrade))
         .route("/v1/configuration", get(configuration).post(configure))
         .route("/v1/configuration/confirm", post(confirm_configuration))
-        .with_state(Asked { report, upgrades: Arc::new(upgrades), settings })
+        .route("/v1/backup", post(backup))
+        .route("/v1/reset", post(reset))
+        .with_state(Asked {
+            report,
+            upgrades: Arc::new(upgrades),
+            settings,
+            backups: Arc::new(backups),
+            resets,
+        })
 }
 
 async fn state(State(asked): State<Asked>) -> Json<Report> {
@@ -71,6 +87,19 @@ async fn configure(State(asked): State<Asked>, text: String) -> Result<Json<Valu
 
 async fn confirm_configuration(State(asked): State<Asked>) -> Result<Json<Value>, Problem> {
     asked.settings.confirm().map(Json)
+}
+
+async fn backup(State(asked): State<Asked>, request: Bytes) -> Result<Response, Problem> {
+    asked.backups.make(parse(&request)?).await
+}
+
+async fn reset(State(asked): State<Asked>, request: Bytes) -> Result<Json<Value>, Problem> {
+    asked.resets.ask(&parse(&request)?).map(Json)
+}
+
+fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(request)
+        .map_err(|error| Problem::new("request-malformed", format!("the body: {error}")))
 }
 
 /// Binds the socket.

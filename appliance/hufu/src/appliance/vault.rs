@@ -60,6 +60,11 @@ impl Vault {
         Self { seal, directory }
     }
 
+    /// The same, in another directory.
+    pub fn at(&self, directory: PathBuf) -> Self {
+        Self { seal: self.seal, directory }
+    }
+
     /// Where a secret is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)

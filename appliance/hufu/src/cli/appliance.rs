@@ -34,6 +34,74 @@ pub enum Appliance {
         #[arg(long)]
         raise: bool,
     },
+    /// What the owner of a machine has done by the node's user.
+    #[command(hide = true, after_help = examples::APPLIANCE_PART)]
+    Part {
+        /// What.
+        part: Part,
+    },
+}
+
+/// What the owner of a machine has done by the node's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Copy the authority's records for a backup.
+    CopyStore,
+    /// Destroy the member's keys in its token.
+    DestroyKeys,
+}
+
+/// `hufu backup`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Backup {
+    /// Something about a backup that exists.
+    #[command(subcommand)]
+    pub command: Option<BackupCommand>,
+    /// An operator's age recipient (age1...); once for each operator.
+    #[arg(long = "recipient", value_name = "AGE1")]
+    pub recipients: Vec<String>,
+    /// How many of the operators it takes to open it.
+    #[arg(long, value_name = "NUMBER")]
+    pub threshold: Option<u8>,
+    /// Where to write it; nothing may be there.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `hufu backup inspect` and `open-share`.
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// What may be known of a backup without keys: whose it is, of when, and
+    /// which operators open it.
+    #[command(after_help = examples::BACKUP_INSPECT)]
+    Inspect {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Open an operator's share, on the operator's own workstation.
+    #[command(after_help = examples::BACKUP_OPEN_SHARE)]
+    OpenShare {
+        /// The backup.
+        file: PathBuf,
+        /// What `age-keygen` wrote.
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        /// Where to write the share. Default: standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `hufu reset`.
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// The member's name: nobody resets another machine by mistake.
+    #[arg(long, value_name = "MEMBER")]
+    pub confirm: String,
+    /// Go on where the keys in the token cannot be destroyed.
+    #[arg(long)]
+    pub without_token: bool,
 }
 
 /// `hufu upgrade`.
@@ -162,6 +230,22 @@ pub struct Setup {
     /// certificate is written to administrator.pem.
     #[arg(long, value_name = "FILE", conflicts_with = "chain")]
     pub administrator: Option<PathBuf>,
+    /// Restore this backup, instead of a ceremony; nothing is sent but shares
+    /// until there are enough of them.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["witnesses", "genesis", "chain", "administrator"])]
+    pub restore: Option<PathBuf>,
+    /// A file with a share of the backup that its operator has opened, or `-`
+    /// for standard input; may be repeated.
+    #[arg(long = "share", value_name = "FILE", requires = "restore")]
+    pub shares: Vec<PathBuf>,
+    /// An operator's identity (what `age-keygen` wrote), which opens the share
+    /// here; may be repeated.
+    #[arg(long = "identity", value_name = "FILE", requires = "restore")]
+    pub identities: Vec<PathBuf>,
+    /// A configuration in place of the backup's, for a machine with other
+    /// addresses; member and token stay.
+    #[arg(long, value_name = "FILE", requires = "restore")]
+    pub new_config: Option<PathBuf>,
     /// Where to write join.json, tls.csr and the transcript.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,

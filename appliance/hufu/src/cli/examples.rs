@@ -60,6 +60,37 @@ Examples:
   # The new configuration has moved the gateway:
   hufu --config workstation.toml --appliance https://node.example:9444 config confirm";
 
+/// `hufu appliance part`.
+pub const APPLIANCE_PART: &str = "\
+Examples:
+  # As `hufu appliance run` does:
+  hufu --config hufu.toml appliance part copy-store";
+
+/// `hufu backup`.
+pub const BACKUP: &str = "\
+Examples, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 backup --recipient age1operatorone --recipient age1operatortwo --recipient age1operatorthree --threshold 2 --out maker.backup
+  hufu backup inspect maker.backup";
+
+/// `hufu backup inspect`.
+pub const BACKUP_INSPECT: &str = "\
+Examples:
+  hufu backup inspect maker.backup
+  # With each operator's sealed share, for `base64 -d | age -d`:
+  hufu --json backup inspect maker.backup";
+
+/// `hufu backup open-share`.
+pub const BACKUP_OPEN_SHARE: &str = "\
+Examples:
+  hufu backup open-share maker.backup --identity key.txt --out share-1.txt";
+
+/// `hufu reset`.
+pub const RESET: &str = "\
+Examples, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 reset --confirm maker
+  # The HSM is gone:
+  hufu --config workstation.toml --appliance https://node.example:8444 reset --confirm maker --without-token";
+
 /// `hufu setup`.
 pub const SETUP: &str = "\
 Examples, with address, fingerprint and code from the appliance's console:
@@ -69,7 +100,10 @@ Examples, with address, fingerprint and code from the appliance's console:
   # At the authority, when the others' nodes run, too:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --administrator workstation/tls.csr
   # Elsewhere, when the authority has certified tls.csr:
-  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem";
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem
+  # A new machine in place of one that is lost, by two of its operators:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --restore maker.backup --share share-1.txt
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --restore maker.backup --identity key.txt";
 
 /// `hufu install`.
 pub const INSTALL: &str = "\

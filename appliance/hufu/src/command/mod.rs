@@ -1,5 +1,6 @@
 //! One module a command.
 
+pub mod backup;
 pub mod bench;
 pub mod bench_ledger;
 pub mod cert;
@@ -9,8 +10,11 @@ pub mod init;
 pub mod install;
 pub mod node;
 pub mod org;
+pub mod part;
 pub mod policy;
 pub mod report;
+pub mod reset;
+pub mod restore;
 pub mod setup;
 pub mod upgrade;
 pub mod verify;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::Stream;
 use http::{Method, StatusCode, header};
 use hufu_proof::codec::MAX_GENESIS;
+use hyper::body::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -20,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::access::Access;
 use crate::cli::Setup;
 use crate::client::{Answer, Client};
+use crate::command::restore;
 use crate::config;
 use crate::files;
 use crate::output::{self, no};
@@ -85,6 +88,9 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
         arguments.administrator.as_deref().map(|path| files::read(path, MAX_CHAIN)).transpose()?;
     let endpoint = Endpoint::new(address, &arguments.fingerprint, arguments.code.as_deref())?;
 
+    if let Some(file) = &arguments.restore {
+        return restore::run(file, &arguments, &endpoint, json).await;
+    }
     let mut done = Vec::new();
     let mut progress: Progress = endpoint.ask(Method::GET, "", "", Vec::new()).await?;
     if let Some(request) = ceremony {
@@ -256,6 +262,22 @@ impl Endpoint {
             }
             return read(answer);
         }
+    }
+
+    /// Sends what `pieces` gives to `path`, however long it takes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let bearer = Zeroizing::new(format!("Bearer {}", *self.code));
+        let headers = [(header::AUTHORIZATION, bearer.as_str())];
+        let path = format!("/v1/setup{path}");
+        let sent = self.client.upload_with(&path, &headers, pieces).await;
+        read(sent.map_err(|error| self.explain(error))?)
     }
 
     /// An exchange that failed because the certificate is another one is told

@@ -1,0 +1,186 @@
+//! A backup of the machine: what the ledger does not keep, sealed to m of n
+//! operators ([`hufu_backup`], docs/decisions/0012).
+//!
+//! It is made and sealed as it is sent: what is on a disk of it is where it was
+//! before, or sealed.
+
+mod contents;
+mod restore;
+mod staging;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use hufu_backup::{BackupError, Plan, Sealer, TokenPart};
+use serde::Deserialize;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::appliance::backup::contents::Contents;
+use crate::appliance::problem::Problem;
+use crate::appliance::site::Site;
+use crate::appliance::spawn;
+use crate::appliance::unit::as_node;
+use crate::appliance::vault::Vault;
+use crate::config::{self, Config};
+use crate::service::health::now_ms;
+
+pub use restore::{Restores, ShareRequest};
+pub use staging::finish;
+
+/// Pieces of a backup that wait to be sent.
+const WAITING: usize = 16;
+
+/// What an administrator asks for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// The operators' age recipients.
+    pub recipients: Vec<String>,
+    /// How many of them it takes to open it.
+    pub threshold: u8,
+}
+
+/// Makes backups, one at a time.
+pub struct Backups {
+    site: Site,
+    vault: Vault,
+    program: PathBuf,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Backups {
+    /// Of the machine at `site`.
+    ///
+    /// # Errors
+    /// When our own path is not known.
+    pub fn new(site: Site, vault: Vault) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("our own path is not known")?;
+        Ok(Self { site, vault, program, turn: Arc::default() })
+    }
+
+    /// A backup, as it is made.
+    ///
+    /// # Errors
+    /// [`Problem`], as long as nothing was sent; later, the answer breaks off.
+    pub async fn make(&self, request: BackupRequest) -> Result<Response, Problem> {
+        let turn = self.turn.clone().lock_owned().await;
+        if !self.site.ceremony_held() || !self.site.genesis().exists() {
+            return Err(Problem::new(
+                "too-early",
+                "the machine is not set up: there is nothing yet",
+            ));
+        }
+        let contents = self.collect().await.map_err(|error| Problem::internal(&error))?;
+        let plan = self.plan(&request, &contents).map_err(|error| Problem::internal(&error))?;
+        let token = plan.token;
+        let (pipe, mut pieces) = mpsc::channel(WAITING);
+        let (into, entries) = (Pipe(pipe.clone()), contents.entries());
+        let sealer = tokio::task::spawn_blocking(move || Sealer::new(&plan, entries, into))
+            .await
+            .map_err(|error| Problem::internal(&error.into()))?
+            .map_err(|error| Problem::new("backup-refused", error.to_string()))?;
+        let id = sealer.head().id.clone();
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            match write(sealer, &contents, &pipe) {
+                Ok(()) => tracing::info!(
+                    id, threshold = request.threshold, operators = ?request.recipients, ?token,
+                    "a backup was made"
+                ),
+                Err(error) => tracing::error!(id, error = format!("{error:#}"), "no backup"),
+            }
+        });
+        let body = futures::stream::poll_fn(move |context| pieces.poll_recv(context));
+        let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+        Ok((kind, Body::from_stream(body)).into_response())
+    }
+
+    async fn collect(&self) -> anyhow::Result<Contents> {
+        let config = Config::load(&self.site.config())?;
+        let pins = contents::pins(&self.vault).await?;
+        let mut copied = None;
+        if config.data("ca.sqlite").exists() {
+            // By the node's user: what it wrote is not read here with our rights.
+            let mut command = as_node(&self.site, self.program.clone());
+            command.args(["appliance", "part", "copy-store"]);
+            spawn::run(command, b"").await.context("the authority's records")?;
+            copied = Some(config.data(COPY));
+        }
+        let site = self.site.clone();
+        let exportable = is_exportable(&config);
+        tokio::task::spawn_blocking(move || Contents::collect(&site, pins, copied, exportable))
+            .await?
+    }
+
+    fn plan(&self, request: &BackupRequest, contents: &Contents) -> anyhow::Result<Plan> {
+        let token = if contents.has_token { TokenPart::Included } else { TokenPart::NotExportable };
+        Ok(Plan {
+            member: Config::load(&self.site.config())?.member.name.to_string(),
+            genesis: config::read_genesis(&self.site.genesis())?.digest().to_string(),
+            created_ms: now_ms(),
+            software: format!("hufu {}", env!("CARGO_PKG_VERSION")),
+            token,
+            threshold: request.threshold,
+            recipients: request.recipients.clone(),
+        })
+    }
+}
+
+/// Where the authority's records are copied to, in the data directory.
+pub const COPY: &str = ".backup.sqlite";
+
+/// Whether the token is files of this machine: SoftHSM2, which the node keeps
+/// under the path that we set.
+pub fn is_exportable(config: &Config) -> bool {
+    config.token.module.file_name().is_some_and(|name| name == "libsofthsm2.so")
+}
+
+fn write(
+    mut sealer: Sealer<Pipe>,
+    contents: &Contents,
+    pipe: &mpsc::Sender<io::Result<Bytes>>,
+) -> anyhow::Result<()> {
+    let written = contents.write(&mut sealer).and_then(|()| Ok(sealer.finish()?));
+    if let Err(error) = &written {
+        // The answer must not look whole to who reads it.
+        let broken = io::Error::other(format!("{error:#}"));
+        let _ = pipe.blocking_send(Err(broken));
+    }
+    written.map(drop)
+}
+
+/// Passes what is written to the answer's body.
+struct Pipe(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = Bytes::copy_from_slice(bytes);
+        self.0.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What went wrong with a backup or share that somebody gave.
+fn refused(error: &BackupError) -> Problem {
+    match error {
+        BackupError::ShareForm(_)
+        | BackupError::OtherBackup { .. }
+        | BackupError::ShareWrong { .. } => Problem::new("share-refused", error.to_string()),
+        other => {
+            let mut said = other.to_string();
+            if let Some(source) = std::error::Error::source(other) {
+                said += &format!(": {source}");
+            }
+            Problem::new("restore-refused", said)
+        }
+    }
+}

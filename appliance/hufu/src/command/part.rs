@@ -1,0 +1,38 @@
+//! What the owner of a machine has done by the node's user: the owner neither
+//! opens the node's token nor reads what the node wrote.
+
+use std::fs;
+
+use crate::appliance::backup::COPY;
+use crate::cli::Part;
+use crate::config::Config;
+use crate::keyring::label;
+use crate::output;
+use crate::pin;
+
+/// Runs `hufu appliance part`.
+///
+/// # Errors
+/// What stands in the way.
+pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<()> {
+    match part {
+        Part::CopyStore => {
+            let copy = config.data(COPY);
+            // One that was left when the machine lost its power.
+            match fs::remove_file(&copy) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+            Ok(hufu_ca::Store::back_up(&config.data("ca.sqlite"), &copy)?)
+        }
+        Part::DestroyKeys => {
+            let pin = pin::user(pin_fd)?;
+            let labels = [label::VOTE, label::TLS, label::STATEMENT, label::ROOT, label::ISSUING];
+            let (module, token) = (&config.token.module, &config.token.label);
+            let destroyed = hufu_keys::destroy_keys(module, token, &pin, &labels)?;
+            output::raw(&destroyed.join(" "))
+        }
+    }
+}
