@@ -323,6 +323,8 @@ fn stage(project: &Path, program: &Path, keys: &Keys, own: &Value) -> anyhow::Re
     for (from, to, mode) in [
         (program, "usr/bin/hufu", 0o755),
         (&keys.release.public, "usr/share/hufu/release.pem", 0o644),
+        // Verifies extensions.
+        (&keys.secure_boot.public, "usr/lib/verity.d/hufu.crt", 0o644),
     ] {
         let to = extra.join(to);
         fs::create_dir_all(to.parent().context("a file has a directory")?)?;

@@ -6,6 +6,7 @@
 
 mod build;
 mod checks;
+mod extension;
 mod keys;
 mod mirror;
 mod release;
@@ -27,6 +28,8 @@ const USAGE: &str = "\
 cargo xtask image <command>
 
   build [options]      make the image, its parts for update, manifest and SBOM
+  extension --name NAME --file FILE... [keys]
+                       a signed extension with an HSM maker's PKCS#11 module
   run [options] [--ports PORT,PORT...] [--fresh]
                        boot it in QEMU with the console here; the ports are forwarded
                        to free ports of the loopback interface (default: 8440)
@@ -73,7 +76,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         print!("{USAGE}");
         return Ok(ExitCode::SUCCESS);
     }
-    if !matches!(name.as_str(), "build" | "run" | "test") {
+    if !matches!(name.as_str(), "build" | "extension" | "run" | "test") {
         bail!("there is no `image {name}`\n\n{USAGE}");
     }
     packages::install(Purpose::Image).map_err(anyhow::Error::msg)?;
@@ -83,6 +86,9 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match name.as_str() {
         "build" => {
             build::image(&build::Options::parse(rest)?)?;
+        }
+        "extension" => {
+            extension::build(&extension::Extension::parse(rest)?)?;
         }
         "run" => run::run(rest)?,
         _ => return checks::run(rest),
