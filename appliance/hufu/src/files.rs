@@ -1,11 +1,16 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use futures::Stream;
+use hyper::body::Bytes;
+
+/// Bytes that are read of a file at a time on its way to another machine.
+const PIECE: usize = 256 * 1024;
 
 /// Reads a file of at most `limit` bytes.
 ///
@@ -61,4 +66,19 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(path, bytes),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// What is left of `file`, in pieces.
+pub fn pieces(
+    file: impl io::Read + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    futures::stream::try_unfold(file, |mut file| async {
+        let (piece, file) = tokio::task::spawn_blocking(move || {
+            let mut piece = Vec::with_capacity(PIECE);
+            file.by_ref().take(PIECE as u64).read_to_end(&mut piece).map(|_| (piece, file))
+        })
+        .await
+        .map_err(io::Error::other)??;
+        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), file)))
+    })
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path as UrlPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +29,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::appliance::backup::{Restores, ShareRequest};
 use crate::appliance::code::{self, Gate, Verdict};
+use crate::appliance::extension::Extensions;
 use crate::appliance::install::{Installer, Order, Told};
 use crate::appliance::problem::Problem;
 use crate::appliance::provision::{Ceremony, Progress, Provisioner};
@@ -51,6 +52,9 @@ const MAX_CHAIN: usize = 256 * 1024;
 
 /// Where a backup comes in.
 const RESTORE: &str = "/v1/setup/restore";
+
+/// Where an extension comes in, with its name behind it.
+const EXTENSION: &str = "/v1/setup/extension/";
 
 /// Where the token in memory has its configuration.
 pub fn token_settings(site: &Site) -> std::path::PathBuf {
@@ -179,13 +183,15 @@ struct Shared {
     restores: Arc<Restores>,
     gate: Arc<Gate>,
     installer: Installer,
+    extensions: Arc<Extensions>,
 }
 
 /// The endpoint's routes. Every one, those that are not there too, wants the
 /// code.
 pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) -> Router {
     let restores = Arc::new(Restores::new(machine.clone()));
-    let shared = Shared { machine, restores, gate, installer };
+    let extensions = Arc::new(Extensions::new(machine.site.clone()));
+    let shared = Shared { machine, restores, gate, installer, extensions };
     Router::new()
         .route("/v1/setup", get(progress))
         .route("/v1/setup/ceremony", post(ceremony))
@@ -194,6 +200,7 @@ pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) 
         .route("/v1/setup/genesis", post(genesis))
         .route("/v1/setup/administrator", post(administrator))
         .route("/v1/setup/certificate", post(certificate))
+        .route(&format!("{EXTENSION}{{name}}"), post(extension))
         .route("/v1/setup/installation", get(installation).post(install))
         .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
         .method_not_allowed_fallback(async || {
@@ -209,8 +216,9 @@ async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Re
     if let Err(problem) = judge(&shared, &parts.headers) {
         return problem.into_response();
     }
-    if parts.uri.path() == RESTORE {
-        // It may be large, and is opened as it comes in.
+    let path = parts.uri.path();
+    if path == RESTORE || path.starts_with(EXTENSION) {
+        // They may be large, and are taken as they come in.
         return next.run(Request::from_parts(parts, from)).await;
     }
     match body(from, MAX_BODY).await {
@@ -318,12 +326,28 @@ async fn install(
     let bytes = body(from, MAX_BODY).await?;
     let order: Order =
         serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the body: {error}")))?;
-    if !shared.machine.is_new()? {
-        let detail = "this machine has held its ceremony; install from one that was just started \
-                      from its medium";
-        return Err(Problem::new("ceremony-held", detail));
-    }
+    must_be_new(&shared)?;
     shared.installer.begin(&order).map(axum::Json)
+}
+
+async fn extension(
+    State(shared): State<Shared>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/octet-stream")?;
+    must_be_new(&shared)?;
+    shared.extensions.add(&name, from).await.map(axum::Json)
+}
+
+/// What changes the machine under the node comes before there is one.
+fn must_be_new(shared: &Shared) -> Result<(), Problem> {
+    if shared.machine.is_new()? {
+        return Ok(());
+    }
+    let detail = "this machine has held its ceremony; do this with one that is new";
+    Err(Problem::new("ceremony-held", detail))
 }
 
 async fn shares(
@@ -525,7 +549,7 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..400),
             // Something that is nearly a request.
             near in "[{]\"(config|witnesses|pin|x)\":(\"[^\"\\\\]{0,20}\"|\\[\\]|[0-9]{1,3})[}]",
-            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation"), Just("restore"), Just("restore/shares")],
+            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation"), Just("extension/x"), Just("restore"), Just("restore/shares")],
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let world = world();

@@ -15,6 +15,7 @@ mod code;
 mod configuration;
 mod disk;
 mod endpoint;
+mod extension;
 mod firewall;
 mod install;
 mod keeper;

@@ -36,6 +36,7 @@ pub const PROBLEMS: &[(&str, u16, &str)] = &[
     ("machine-not-new", 409, "The machine is not new"),
     ("reset-refused", 422, "The reset is not accepted"),
     ("node-not-ready", 503, "The node does not answer yet"),
+    ("extension-refused", 422, "The extension is not accepted"),
     ("disk-refused", 422, "The disk is not accepted"),
     ("internal", 500, "A fault of this machine"),
 ];
@@ -141,6 +142,7 @@ mod tests {
             include_str!("problem.rs"),
             include_str!("provision.rs"),
             include_str!("endpoint.rs"),
+            include_str!("extension.rs"),
             include_str!("install.rs"),
             include_str!("configuration.rs"),
             include_str!("backup/mod.rs"),

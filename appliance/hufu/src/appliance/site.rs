@@ -134,6 +134,11 @@ impl Site {
         self.run("blessed")
     }
 
+    /// Where signed extensions of the image are.
+    pub fn extensions(&self) -> PathBuf {
+        self.root.join("var/lib/extensions")
+    }
+
     /// Where the TPM's counter began.
     pub fn floor(&self) -> PathBuf {
         self.state("floor")

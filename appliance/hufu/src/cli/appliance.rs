@@ -215,6 +215,10 @@ pub struct Setup {
     /// The one-time code, from the console. Asked for where it is left out.
     #[arg(long, value_name = "CODE")]
     pub code: Option<String>,
+    /// A signed extension of the image (`NAME.raw`) with an HSM maker's PKCS#11
+    /// module; before the ceremony. The answer says what `[token] module` is.
+    #[arg(long, value_name = "FILE", conflicts_with = "restore")]
+    pub extension: Option<PathBuf>,
     /// Names of the people who watch the ceremony, two at least; the machine
     /// then takes the file of `--config` as its configuration.
     #[arg(long = "witness", value_name = "NAME")]

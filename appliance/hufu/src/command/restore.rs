@@ -8,10 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context as _;
-use futures::Stream;
 use http::Method;
 use hufu_backup::{MAX_SHARE, Share};
-use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -21,10 +19,8 @@ use crate::cli::Setup;
 use crate::command::backup;
 use crate::command::setup::Endpoint;
 use crate::config::{self, Config};
+use crate::files;
 use crate::output;
-
-/// Bytes that are read of a backup at a time.
-const PIECE: usize = 256 * 1024;
 
 /// What the machine says of the shares that it has.
 #[derive(Deserialize)]
@@ -77,7 +73,7 @@ pub async fn run(
         format!("{} more operators give their shares, in the same way", given.missing)
     } else {
         let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let progress: Value = endpoint.upload("/restore", pieces(opened)).await?;
+        let progress: Value = endpoint.upload("/restore", files::pieces(opened)).await?;
         answer["missing"] = progress["missing"].clone();
         "the node fetches the ledger from the other members, and votes again when the ledger has \
          moved on; see to it that the machine before does not run any more"
@@ -107,16 +103,4 @@ fn share_text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     };
     read.with_context(what)?;
     Ok(text)
-}
-
-fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    futures::stream::try_unfold(file, |mut file| async {
-        let (piece, file) = tokio::task::spawn_blocking(move || {
-            let mut piece = Vec::with_capacity(PIECE);
-            file.by_ref().take(PIECE as u64).read_to_end(&mut piece).map(|_| (piece, file))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), file)))
-    })
 }

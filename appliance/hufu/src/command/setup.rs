@@ -92,6 +92,11 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
         return restore::run(file, &arguments, &endpoint, json).await;
     }
     let mut done = Vec::new();
+    let mut modules = Vec::new();
+    if let Some(file) = &arguments.extension {
+        modules = extension(&endpoint, file).await?.modules;
+        done.push("extension");
+    }
     let mut progress: Progress = endpoint.ask(Method::GET, "", "", Vec::new()).await?;
     if let Some(request) = ceremony {
         // The same again gets the same answer; a mended one is taken until the
@@ -122,7 +127,7 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
     let next = next(&progress, &arguments.out);
     let answer = json!({
         "member": progress.member, "genesis": progress.genesis, "done": done,
-        "missing": progress.missing, "files": files, "next": next,
+        "missing": progress.missing, "files": files, "modules": modules, "next": next,
     });
     output::print(json, &answer, |_| {
         let mut text = String::new();
@@ -133,11 +138,31 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
             let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
             text += &format!("written: {}\n", names.join(", "));
         }
+        for module in &modules {
+            text += &format!("module: {module}\n");
+        }
         if let Some(digest) = &progress.genesis {
             text += &format!("genesis: {digest}\n");
         }
         text + "next: " + &next
     })
+}
+
+/// What came of an extension.
+#[derive(Deserialize)]
+struct Extended {
+    modules: Vec<String>,
+}
+
+/// Gives the appliance an extension, under its file's name.
+async fn extension(endpoint: &Endpoint, path: &Path) -> anyhow::Result<Extended> {
+    let name = path.file_stem().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no name", path.display()))?;
+    let character = |one: char| one.is_ascii_alphanumeric() || "-_.".contains(one);
+    anyhow::ensure!(name.chars().all(character), "{}: not a name as it was built", path.display());
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    endpoint.upload(&format!("/extension/{name}"), files::pieces(file)).await
 }
 
 /// The body of the ceremony's request, which may have a PIN in it.

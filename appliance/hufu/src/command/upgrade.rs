@@ -3,7 +3,6 @@
 use std::io::{self, Read as _};
 
 use anyhow::Context as _;
-use futures::Stream;
 use http::{Method, header};
 use hyper::body::Bytes;
 use serde_json::Value;
@@ -12,10 +11,8 @@ use crate::access::Access;
 use crate::cli::Upgrade;
 use crate::command::node::members;
 use crate::download;
+use crate::files;
 use crate::output;
-
-/// Bytes that are read of an update at a time.
-const PIECE: usize = 256 * 1024;
 
 /// Where an appliance's own process is asked, through its node.
 const PATH: &str = "/machine/v1/upgrade";
@@ -53,25 +50,7 @@ async fn apply(update: &str, access: &Access, json: bool) -> anyhow::Result<()> 
     let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
     let first = Bytes::from(head);
     client.send(Method::POST, &format!("{PATH}/check"), &octets, first.clone()).await?.success()?;
-    let answer: Value = client.upload(PATH, pieces(first, file)).await?.json()?;
+    let answer: Value =
+        client.upload(PATH, files::pieces(io::Cursor::new(first).chain(file))).await?.json()?;
     output::print(json, &answer, members)
-}
-
-/// What was read already, then the rest.
-fn pieces(
-    first: Bytes,
-    rest: Box<dyn io::Read + Send>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    futures::stream::try_unfold((Some(first), rest), |(first, mut rest)| async {
-        if let Some(first) = first {
-            return Ok(Some((first, (None, rest))));
-        }
-        let (piece, rest) = tokio::task::spawn_blocking(move || {
-            let mut piece = Vec::with_capacity(PIECE);
-            rest.by_ref().take(PIECE as u64).read_to_end(&mut piece).map(|_| (piece, rest))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (None, rest))))
-    })
 }

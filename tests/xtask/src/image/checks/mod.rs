@@ -2,6 +2,7 @@
 
 mod boot;
 mod cuts;
+mod extension;
 mod fallback;
 mod full;
 mod inside;
@@ -132,6 +133,12 @@ const CHECKS: &[Check] = &[
         does: "written to another disk over the network: that disk starts",
         lane: Lane::Usual,
         run: install::onto_another_disk,
+    },
+    Check {
+        name: "extension",
+        does: "a PKCS#11 module in a signed extension holds the ceremony; another's is refused",
+        lane: Lane::Usual,
+        run: extension::module,
     },
     Check {
         name: "trial",
