@@ -276,15 +276,25 @@ fn kernel(cloud: bool) -> &'static str {
 }
 
 /// The program that the image is for: the one that `HUFU_BIN` names, else that
-/// of this tree.
-pub fn program() -> anyhow::Result<PathBuf> {
+/// of this tree, without what tests want of its crates.
+fn program() -> anyhow::Result<PathBuf> {
+    made(&["-p", "hufu"])
+}
+
+/// The same, with the tests' own programs beside it; as the demonstration builds
+/// it, so that there is one.
+pub fn tested_program() -> anyhow::Result<PathBuf> {
+    made(&["-p", "hufu", "-p", "hufu-harness", "--bins"])
+}
+
+fn made(packages: &[&str]) -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("HUFU_BIN") {
         return Ok(PathBuf::from(path));
     }
     super::shown(
         command::cargo()
-            // As the demonstration builds it, so that there is one.
-            .args(["build", "--release", "--locked", "-p", "hufu", "-p", "hufu-harness", "--bins"])
+            .args(["build", "--release", "--locked"])
+            .args(packages)
             .current_dir(super::source()?),
     )?;
     let target = command::target_directory().map_err(anyhow::Error::msg)?;

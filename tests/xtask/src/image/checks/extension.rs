@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::image::build;
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::extension::{self, Extension};
 use crate::image::keys::{Given, Key};
@@ -51,10 +50,9 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let patience = Duration::from_secs(60);
     let fingerprint = shown(console.wait_for(&["Fingerprint:"], patience)?);
     let code = shown(console.wait_for(&["Code:"], patience)?);
-    let program = bench.options.program.clone().map_or_else(build::program, Ok)?;
     let address = vm.address(SETUP)?.to_string();
     let setup = |more: &[&str]| -> anyhow::Result<Output> {
-        let mut setup = Command::new(&program);
+        let mut setup = Command::new(&bench.program);
         setup.args(["--json", "setup", "--appliance", &address, "--fingerprint", &fingerprint]);
         setup.args(["--code", &code, "--out"]).arg(hardware.directory.join("out"));
         Ok(setup.args(more).output()?)

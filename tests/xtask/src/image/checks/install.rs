@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::command;
-use crate::image::build;
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::tree;
 use crate::image::vm::hardware::Hardware;
@@ -34,10 +33,9 @@ pub fn onto_another_disk(bench: &Bench) -> anyhow::Result<()> {
     let patience = Duration::from_secs(60);
     let fingerprint = shown(console.wait_for(&["Fingerprint:"], patience)?);
     let code = shown(console.wait_for(&["Code:"], patience)?);
-    let program = bench.options.program.clone().map_or_else(build::program, Ok)?;
     let address = vm.address(SETUP)?.to_string();
     let install = |more: &[&str]| {
-        let mut install = Command::new(&program);
+        let mut install = Command::new(&bench.program);
         install.args(["install", "--appliance", &address, "--fingerprint", &fingerprint]);
         install.args(["--code", &code]).args(more);
         install

@@ -32,11 +32,11 @@ pub fn next(bench: &Bench) -> anyhow::Result<Image> {
 /// What does the operators' and devices' part with a machine that is on and has
 /// said its code.
 pub fn job(bench: &Bench, hardware: &Hardware, vm: &Vm) -> anyhow::Result<Command> {
-    let program = bench.options.program.clone().map_or_else(build::program, Ok)?;
+    let program = &bench.program;
     let directory = hardware.directory.join("consortium");
     crate::image::tree::remove(&directory)?;
     let mut job = Command::new(program.with_file_name("hufu-image-job"));
-    job.arg("--dir").arg(&directory).arg("--hufu").arg(&program);
+    job.arg("--dir").arg(&directory).arg("--hufu").arg(program);
     job.arg("--console").arg(hardware.directory.join("console.log"));
     for (name, port) in ["--setup", "--network", "--gateway"].into_iter().zip(PORTS) {
         job.args([name, &vm.address(port)?.to_string()]);

@@ -40,6 +40,8 @@ struct Bench {
     image: Image,
     /// What the image was built with.
     options: Options,
+    /// The `hufu` in it, and beside it the tests' own programs.
+    program: PathBuf,
 }
 
 /// When a check runs.
@@ -227,10 +229,11 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
     // They share machines.
     let _turn = super::turn("test")?;
     let started = Instant::now();
-    let options = Options { cloud: true, program, ..Options::default() };
+    let program = program.map_or_else(build::tested_program, Ok)?;
+    let options = Options { cloud: true, program: Some(program.clone()), ..Options::default() };
     let image = build::image(&options)?;
     let mut times = vec![("build", started.elapsed(), true)];
-    let bench = Bench { tree: Tree::ready()?, image, options };
+    let bench = Bench { tree: Tree::ready()?, image, options, program };
     for check in chosen {
         println!("\n--- {}: {}", check.name, check.does);
         let started = Instant::now();
