@@ -713,3 +713,261 @@ fn a_ceremony_that_broke_off_goes_on_with_the_same_keys() -> anyhow::Result<()> 
     assert!(!machine.log()?.contains(pin) && !machine.console()?.contains(pin));
     machine.switch_off()
 }
+
+/// Three members on nodes of their own, the plant operator on an appliance.
+fn with_one_appliance() -> anyhow::Result<(Consortium, Appliance)> {
+    let mut consortium = Consortium::prepare(common::settings(1)?)?;
+    consortium.make_tpms()?;
+    let mut machine = consortium.start_appliance("lost", &Machine::default())?;
+    let (shown, _) = ceremony(consortium.operator(), &mut machine)?;
+    consortium.hold_ceremonies()?;
+    consortium.found()?;
+    let genesis = text(&consortium.genesis_path())?.to_owned();
+    machine.set_up(&shown, &["--genesis", &genesis])?.success()?;
+    let others = ["authority", "regulator", "maker"];
+    for name in others {
+        consortium.start(name)?;
+    }
+    for name in others {
+        consortium.wait_until_up(name)?;
+    }
+    for name in ["authority", "regulator", "maker", "operator"] {
+        let member = consortium.member(name)?;
+        let chain = member.directory.join("tls.pem");
+        consortium.certify(name, &member.data("tls.csr"), &chain)?;
+        match name {
+            "operator" => machine.set_up(&shown, &["--chain", text(&chain)?])?.success()?,
+            _ => member.run(&["cert", "install", "--chain", text(&chain)?])?,
+        };
+    }
+    operational(&mut machine)?;
+    Ok((consortium, machine))
+}
+
+/// Operators' keys, as `age-keygen` writes them, and their recipients.
+fn operators(consortium: &Consortium, count: usize) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    use age::secrecy::ExposeSecret as _;
+    (0..count)
+        .map(|number| {
+            let key = age::x25519::Identity::generate();
+            let path = consortium.path(&format!("operator-{number}.txt"));
+            let (public, secret) = (key.to_public(), key.to_string());
+            let file = format!("# public key: {public}\n{}\n", secret.expose_secret());
+            fs::write(&path, file)?;
+            Ok((path, public.to_string()))
+        })
+        .collect()
+}
+
+/// Whether a new machine has nothing of a backup.
+fn nothing_restored(machine: &Appliance, what: &str) -> anyhow::Result<()> {
+    let kept = machine.root("var/lib/hufu");
+    for name in ["hufu.toml", "genesis.json", "restore", "restore.ready"] {
+        assert!(!kept.join(name).exists(), "{what}: {name}");
+    }
+    for name in ["data", "tokens", "credentials"] {
+        assert_eq!(fs::read_dir(kept.join(name))?.count(), 0, "{what}: {name}");
+    }
+    Ok(())
+}
+
+/// A token's PIN, as it is sealed on a machine.
+fn sealed_pin(machine: &Appliance) -> anyhow::Result<String> {
+    let mut command = Command::new("systemd-creds");
+    command.args(["decrypt", "--name=hufu-pin"]);
+    command.arg(machine.root("var/lib/hufu/credentials/hufu-pin")).arg("-");
+    Ok(process::run(&mut command)?.success()?.stdout.trim().to_owned())
+}
+
+#[test]
+fn a_lost_machine_is_restored_by_two_of_three_operators_and_reset() -> anyhow::Result<()> {
+    let (mut consortium, mut machine) = with_one_appliance()?;
+    let administrator = workstation(&consortium, "operator", "administrator")?;
+    let url = consortium.operator().gateway_url();
+    let people = operators(&consortium, 3)?;
+    let file =
+        |name: &str| -> anyhow::Result<String> { Ok(text(&consortium.path(name))?.to_owned()) };
+    let back_up = |threshold: &str, recipients: &[&str], out: &str| {
+        let mut all = vec!["--json", "--appliance", &url, "backup", "--threshold", threshold];
+        recipients.iter().for_each(|one| all.extend(["--recipient", *one]));
+        process::run(&mut administrator.hufu(&[&all[..], &["--out", out]].concat()))
+    };
+    let recipients: Vec<&str> = people.iter().map(|(_, public)| public.as_str()).collect();
+    let (backup, other) = (file("operator.backup")?, file("other.backup")?);
+    refused("4 of 3", &back_up("4", &recipients, &backup)?, 1, &["threshold"]);
+    refused("no recipient", &back_up("1", &["age1x"], &backup)?, 2, &["age-keygen"]);
+    refused("one twice", &back_up("1", &[recipients[0]; 2], &backup)?, 1, &["named twice"]);
+    assert!(!Path::new(&backup).exists());
+    let made = back_up("2", &recipients, &backup)?.success()?.json()?;
+    assert_eq!((&made["token"], &made["member"]), (&"included".into(), &"operator".into()));
+    back_up("2", &recipients, &other)?.success()?;
+    let again = back_up("2", &recipients, &other)?;
+    refused("a name that is taken", &again, 2, &["choose another name"]);
+    let hufu = |arguments: &[&str]| process::run(&mut administrator.hufu(arguments));
+    let inspected = hufu(&["--json", "backup", "inspect", &backup])?.success()?.json()?;
+    assert_eq!(inspected["operators"].as_array().map(Vec::len), Some(3), "{inspected}");
+    // Nothing secret is in the open.
+    let (pin, sealed) = (sealed_pin(&machine)?, fs::read(&backup)?);
+    assert!(!String::from_utf8_lossy(&sealed).contains(&pin));
+    assert!(!machine.log()?.contains(&pin) && !machine.log()?.contains("AGE-SECRET"));
+
+    // The machine is lost in the middle of its work.
+    let node = node(&mut machine)?;
+    machine.process().kill()?;
+    // The node ends with its owner, and would be gone with the machine.
+    let _ = kill_process(node, Signal::KILL);
+    fs::rename(machine.root(""), consortium.path("gone"))?;
+    drop(machine);
+    let share = |backup: &str, number: usize| -> anyhow::Result<String> {
+        let out = format!("{backup}.share-{number}");
+        let key = text(&people[number].0)?;
+        hufu(&["backup", "open-share", backup, "--identity", key, "--out", &out])?.success()?;
+        Ok(out)
+    };
+    let (first, second) = (share(&backup, 0)?, share(&backup, 2)?);
+
+    // A new one, which takes nothing but the whole, from enough of them.
+    let mut machine = consortium.start_appliance("found", &Machine::default())?;
+    let shown = machine.shown()?;
+    let config = configuration(consortium.operator(), &machine)?;
+    let restore = |machine: &Appliance, backup: &str, more: &[&str]| {
+        machine.set_up(&shown, &[&["--restore", backup], more].concat())
+    };
+    let foreign = share(&other, 1)?;
+    let answer = restore(&machine, &backup, &["--share", &foreign])?;
+    refused("another backup's share", &answer, 1, &["of another backup"]);
+    let altered = file("altered.share")?;
+    let good = fs::read_to_string(&first)?;
+    let last = if good.trim_end().ends_with('0') { "1" } else { "0" };
+    fs::write(&altered, format!("{}{last}", &good.trim_end()[..good.trim_end().len() - 1]))?;
+    let answer = restore(&machine, &backup, &["--share", &altered])?;
+    refused("an altered share", &answer, 1, &["is not the one"]);
+    let answer = restore(&machine, &backup, &["--share", &first])?.success()?.json()?;
+    assert_eq!((&answer["shares"], &answer["restored"]), (&1.into(), &false.into()), "{answer}");
+    nothing_restored(&machine, "one share")?;
+    let cut = file("cut.backup")?;
+    fs::write(&cut, &sealed[..sealed.len() - 100])?;
+    let answer = restore(&machine, &cut, &["--share", &second, "--new-config", text(&config)?])?;
+    refused("a cut file", &answer, 1, &["ends early"]);
+    nothing_restored(&machine, "a cut file")?;
+    let elsewhere = config.with_extension("elsewhere");
+    fs::write(&elsewhere, fs::read_to_string(&config)?.replace("hufu/data", "hufu/dat"))?;
+    let answer = restore(&machine, &backup, &["--new-config", text(&elsewhere)?])?;
+    refused("a configuration for other paths", &answer, 1, &["paths.data"]);
+    nothing_restored(&machine, "a wrong configuration")?;
+    // The shares are still there; the other operator's key opens one as well.
+    let key = text(&people[1].0)?;
+    let answer = restore(&machine, &backup, &["--identity", key])?.success()?.json()?;
+    assert_eq!(answer["restored"], true, "{answer}");
+    assert_eq!(sealed_pin(&machine)?, pin);
+    closed(&machine, &shown)?;
+    let data = consortium.operator().directory.join("data");
+    fs::remove_file(&data)?;
+    std::os::unix::fs::symlink(machine.data(""), &data)?;
+
+    // It follows the ledger, and votes when that has moved on.
+    machine.wait_for("Operational", "waits for the ledger to move on")?;
+    let held = machine.hufu(&["--json", "status"])?.success()?.json()?;
+    operational(&mut machine)?;
+    wait_for("the fourth validator", PATIENCE, || {
+        let status = consortium.authority().json(&["status"])?;
+        ensure!(status["validators"].to_string().contains("operator votes"), "{status}");
+        Ok(())
+    })?;
+    let status = machine.hufu(&["--json", "status"])?.success()?.json()?;
+    assert!(status["ledger"]["height"].as_u64() > held["ledger"]["height"].as_u64(), "{status}");
+    // Its vote is one that the others need.
+    consortium.kill("maker")?;
+    let before = consortium.authority().json(&["status"])?["ledger"]["height"].as_u64();
+    wait_for("the ledger without another member", PATIENCE, || {
+        let height = consortium.authority().json(&["status"])?["ledger"]["height"].as_u64();
+        ensure!(height > before.map(|height| height + 3), "{height:?}");
+        Ok(())
+    })?;
+    consortium.start("maker")?;
+    for name in ["authority", "regulator", "maker"] {
+        let evidence = consortium.member(name)?.data("consensus/guard/evidence.jsonl");
+        assert!(!evidence.exists(), "{}", fs::read_to_string(evidence)?);
+    }
+    assert!(!machine.log()?.contains(&pin), "a PIN in the log");
+    assert!(!machine.log()?.contains(good.trim()), "a share in the log");
+
+    reset(&consortium, &mut machine, &administrator, &config)
+}
+
+/// The member's machine goes back to its factory state, whoever wants it.
+fn reset(
+    consortium: &Consortium,
+    machine: &mut Appliance,
+    administrator: &Member,
+    config: &Path,
+) -> anyhow::Result<()> {
+    let url = consortium.operator().gateway_url();
+    let ask = |name: &str| {
+        let arguments = ["--appliance", &url, "reset", "--confirm", name];
+        process::run(&mut administrator.hufu(&arguments))
+    };
+    refused("another member's machine", &ask("maker")?, 1, &["of member `operator`"]);
+    // Other names of the files of keys show what becomes of their content.
+    let kept = consortium.path("keys");
+    fs::create_dir(&kept)?;
+    let tokens = machine.root("var/lib/hufu/tokens");
+    for token in fs::read_dir(&tokens)? {
+        for object in fs::read_dir(token?.path())? {
+            let object = object?;
+            fs::hard_link(object.path(), kept.join(object.file_name()))?;
+        }
+    }
+    let softhsm = machine.root("var/lib/hufu/softhsm2.conf");
+    let listed = || -> anyhow::Result<String> {
+        let mut command = Command::new("pkcs11-tool");
+        command.env("SOFTHSM2_CONF", &softhsm).args(["--module"]);
+        command.args(["/usr/lib/softhsm/libsofthsm2.so", "-O", "--token-label", "operator"]);
+        let answer = process::run(&mut command)?;
+        Ok(answer.stdout + &answer.stderr)
+    };
+    assert!(listed()?.contains("vote"), "{}", listed()?);
+    ask("operator")?.success()?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    assert!(
+        machine.log()?.contains("vote tls statement"),
+        "the keys were not destroyed by the token"
+    );
+    assert!(!listed()?.contains("vote"), "{}", listed()?);
+    let objects = fs::read_dir(&kept)?.collect::<Result<Vec<_>, _>>()?;
+    assert!(objects.len() > 6, "{objects:?}");
+    for object in objects {
+        let bytes = fs::read(object.path())?;
+        assert!(bytes.iter().all(|byte| *byte == 0), "{}", object.path().display());
+    }
+    let shown = machine.shown()?;
+    nothing_restored(machine, "a reset machine")?;
+
+    // Setup works again, with other keys, and so does a reset at the console.
+    let arguments = [&["--config", text(config)?], &WITNESSES[..]].concat();
+    fs::remove_dir_all(machine.out(""))?;
+    machine.set_up(&shown, &arguments)?.success()?;
+    machine.wait_for("Unprovisioned", "missing: genesis file")?;
+    machine.type_line("factory reset")?;
+    wait_for("the words", PATIENCE, || {
+        ensure!(machine.console()?.contains("type `factory reset operator`"));
+        Ok(())
+    })?;
+    assert!(machine.root("var/lib/hufu/hufu.toml").exists());
+    machine.type_line("factory reset operator")?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    let shown = machine.shown()?;
+    nothing_restored(machine, "a machine that was reset at the console")?;
+
+    // The power goes in the middle.
+    fs::remove_dir_all(machine.out(""))?;
+    machine.set_up(&shown, &arguments)?.success()?;
+    machine.wait_for("Unprovisioned", "missing: genesis file")?;
+    machine.process().kill()?;
+    let note = "{\"without_token\":false,\"keys_destroyed\":false}";
+    fs::write(machine.root("var/lib/hufu/reset.json"), note)?;
+    let mut machine = consortium.start_appliance("found", &Machine::default())?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    nothing_restored(&machine, "a reset that was interrupted")?;
+    machine.switch_off()
+}

@@ -35,6 +35,9 @@ pub use staging::finish;
 /// Pieces of a backup that wait to be sent.
 const WAITING: usize = 16;
 
+/// Bytes of a piece.
+const PIECE: usize = 64 * 1024;
+
 /// What an administrator asks for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +82,9 @@ impl Backups {
         let plan = self.plan(&request, &contents).map_err(|error| Problem::internal(&error))?;
         let token = plan.token;
         let (pipe, mut pieces) = mpsc::channel(WAITING);
-        let (into, entries) = (Pipe(pipe.clone()), contents.entries());
+        // Heads are written in small pieces, before anything is sent.
+        let into = io::BufWriter::with_capacity(PIECE, Pipe(pipe.clone()));
+        let entries = contents.entries();
         let sealer = tokio::task::spawn_blocking(move || Sealer::new(&plan, entries, into))
             .await
             .map_err(|error| Problem::internal(&error.into()))?
@@ -141,17 +146,17 @@ pub fn is_exportable(config: &Config) -> bool {
 }
 
 fn write(
-    mut sealer: Sealer<Pipe>,
+    mut sealer: Sealer<io::BufWriter<Pipe>>,
     contents: &Contents,
     pipe: &mpsc::Sender<io::Result<Bytes>>,
 ) -> anyhow::Result<()> {
-    let written = contents.write(&mut sealer).and_then(|()| Ok(sealer.finish()?));
+    let written = contents.write(&mut sealer).and_then(|()| Ok(sealer.finish()?.flush()?));
     if let Err(error) = &written {
         // The answer must not look whole to who reads it.
         let broken = io::Error::other(format!("{error:#}"));
         let _ = pipe.blocking_send(Err(broken));
     }
-    written.map(drop)
+    written
 }
 
 /// Passes what is written to the answer's body.

@@ -187,6 +187,8 @@ impl Resets {
     }
 
     async fn destroy(&self) -> anyhow::Result<()> {
+        // SoftHSM2 removes the files of keys, and leaves what was in them.
+        let held = wipe::hold(&self.site.tokens())?;
         let destroyed = async {
             let pin = self.vault.open(vault::PIN).await?;
             // A module is initialised once in a process, and this one has one.
@@ -213,6 +215,9 @@ impl Resets {
                      member's name) and destroy them with its maker's tool",
                 );
             }
+        }
+        for file in &held {
+            wipe::overwrite(file).context("the files of keys that are removed")?;
         }
         wipe::tree(&self.site.tokens())
     }

@@ -39,14 +39,47 @@ pub fn tree(directory: &Path) -> anyhow::Result<()> {
             continue;
         }
         if kind.is_file() {
-            let mut file = OpenOptions::new().write(true).open(&path).with_context(what)?;
-            let size = file.metadata().with_context(what)?.len();
-            let zeros = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
-            file.write_all(&zeros).and_then(|()| file.sync_all()).with_context(what)?;
+            let file = OpenOptions::new().write(true).open(&path).with_context(what)?;
+            overwrite(&file).with_context(what)?;
         }
         fs::remove_file(&path).with_context(what)?;
     }
     File::open(directory).and_then(|directory| directory.sync_all()).with_context(what)
+}
+
+/// Opens every file under a directory, so that its content can be overwritten
+/// after somebody else has removed it.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn hold(directory: &Path) -> anyhow::Result<Vec<File>> {
+    let what = || format!("cannot open what is in {}", directory.display());
+    let mut held = Vec::new();
+    for entry in fs::read_dir(directory).with_context(what)? {
+        let entry = entry.with_context(what)?;
+        let kind = entry.file_type().with_context(what)?;
+        if kind.is_dir() {
+            held.extend(hold(&entry.path())?);
+        } else if kind.is_file() {
+            held.push(OpenOptions::new().write(true).open(entry.path()).with_context(what)?);
+        }
+    }
+    Ok(held)
+}
+
+/// Overwrites a file, however many names it has.
+///
+/// # Errors
+/// What the operating system says.
+pub fn overwrite(mut file: &File) -> std::io::Result<()> {
+    let mut left = file.metadata()?.len();
+    let zeros = vec![0; PIECE];
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        file.write_all(&zeros[..most])?;
+        left -= most as u64;
+    }
+    file.sync_all()
 }
 
 /// Takes the sealed volume away from the next start, which makes a new one.

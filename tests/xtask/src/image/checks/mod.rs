@@ -8,6 +8,7 @@ mod full;
 mod inside;
 mod install;
 mod member;
+mod reset;
 mod tamper;
 mod token;
 mod twice;
@@ -123,6 +124,12 @@ const CHECKS: &[Check] = &[
         does: "the header of /var is changed: Locked",
         lane: Lane::Usual,
         run: tamper::var_header,
+    },
+    Check {
+        name: "reset",
+        does: "a factory reset at the console, also of a machine that is Locked: a new /var",
+        lane: Lane::Usual,
+        run: reset::at_the_console,
     },
     Check {
         name: "fallback",

@@ -1,0 +1,65 @@
+//! A machine goes back to its factory state.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::command;
+use crate::image::checks::{BOOT, Bench, says};
+use crate::image::vm::hardware::Hardware;
+use crate::image::vm::{Settings, Vm};
+
+/// Where the identity of a LUKS2 volume stands in its header, and how long it is.
+const UUID: (u64, usize) = (168, 36);
+
+/// Two words at the console make a new `/var`: on a machine that runs, and on one
+/// whose `/var` does not open any more.
+pub fn at_the_console(bench: &Bench) -> anyhow::Result<()> {
+    let hardware = bench.victim("reset")?;
+    let first = identity(&hardware)?;
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    reset(&mut vm)?;
+    drop(vm);
+    let second = identity(&hardware)?;
+    println!("  /var was {first}, and is {second}");
+    ensure!(first != second, "/var is the one before");
+
+    let disk = hardware.disk()?;
+    disk.spoil(&disk.partition("hufu_var")?, 4096, 1024 * 1024)?;
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    vm.console()?.wait_for(&[&says("Locked")], BOOT)?;
+    reset(&mut vm)?;
+    drop(vm);
+    let third = identity(&hardware)?;
+    println!("  and then {third}");
+    ensure!(second != third, "/var is the one before");
+    // What was made anew opens again.
+    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    ensure!(identity(&hardware)? == third, "/var was made once more");
+    Ok(())
+}
+
+/// Types the words, and waits until the machine is back.
+fn reset(vm: &mut Vm) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let console = vm.console()?;
+    console.type_line("factory reset")?;
+    console.wait_for(&["is reset and boots again"], Duration::from_secs(60))?;
+    console.wait_for(&["Secure Boot is enabled"], BOOT)?;
+    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
+    println!("Unprovisioned again after {}", command::seconds(started.elapsed()));
+    Ok(())
+}
+
+fn identity(hardware: &Hardware) -> anyhow::Result<String> {
+    let var = hardware.disk()?.partition("hufu_var")?;
+    let mut uuid = vec![0; UUID.1];
+    File::open(hardware.disk_path())?.read_exact_at(&mut uuid, var.start + UUID.0)?;
+    let uuid = String::from_utf8(uuid)?;
+    ensure!(uuid.matches('-').count() == 4, "/var has no identity: {uuid:?}");
+    Ok(uuid)
+}
