@@ -10,8 +10,9 @@
 //! be known without keys, and a share for each operator, as an age file to the
 //! recipient that the operator gave. The age file behind it (binary, X25519) is
 //! to an identity that was made for this backup and is nowhere else; shares are
-//! of the text of that identity (`AGE-SECRET-KEY-1...`), by Shamir over GF(256),
-//! so that `age` and any such Shamir open a backup without this program.
+//! of the text of that identity (`AGE-SECRET-KEY-1...`), byte for byte, by Shamir
+//! over GF(256) with the polynomial 0x11d and the secret at 0: `age` and any such
+//! Shamir open a backup without this program.
 //!
 //! What the age file holds is again a line of JSON, the [`Manifest`], with the
 //! bytes of its entries behind it, in its order and with nothing between. The

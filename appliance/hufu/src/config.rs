@@ -37,6 +37,9 @@ pub struct Config {
     /// The certification authority; only an authority uses it.
     #[serde(default)]
     pub ca: Ca,
+    /// Who opens backups of the machine; whom an administrator names, where it
+    /// is left out.
+    pub backup: Option<Operators>,
 }
 
 /// Whose node it is.
@@ -113,6 +116,16 @@ fn local_names() -> Vec<String> {
     ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
 }
 
+/// Who opens backups of the machine, so many of them together.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operators {
+    /// Their age recipients.
+    pub operators: Vec<String>,
+    /// How many of them it takes.
+    pub threshold: u8,
+}
+
 /// Attestation of devices.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +173,17 @@ impl Config {
             !self.member.kinds.is_empty(),
             "member.kinds: name at least one of authority, regulator, maker, operator"
         );
+        if let Some(Operators { operators, threshold }) = &self.backup {
+            for operator in operators {
+                hufu_backup::check_recipient(operator).context("backup.operators")?;
+            }
+            let most = operators.len().min(hufu_backup::MAX_OPERATORS);
+            anyhow::ensure!(
+                operators.len() == most && (1..=most).contains(&usize::from(*threshold)),
+                "backup: name 1 to {} operators, and a threshold that is not above their number",
+                hufu_backup::MAX_OPERATORS
+            );
+        }
         if !self.is_authority() {
             anyhow::ensure!(
                 self.services.est.is_none() && self.services.status.is_none(),
@@ -264,6 +288,16 @@ peers = { maker = "127.0.0.1:7000" }
             ("listen = \"127", "listen = \"x127", "line 12"),
             ("name = \"maker\"", "name = \"Maker\"", "is not a name"),
             ("kinds = [\"maker\"]", "kinds = []", "member.kinds"),
+            (
+                "[network]",
+                "[backup]\noperators = [\"age1x\"]\nthreshold = 1\n[network]",
+                "age-keygen",
+            ),
+            (
+                "[network]",
+                "[backup]\noperators = []\nthreshold = 1\n[network]",
+                "1 to 16 operators",
+            ),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();

@@ -43,7 +43,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
-    logging(matches!(arguments.command, Command::Serve { .. } | Command::Appliance(_)));
+    let service = match &arguments.command {
+        // Whoever has it done reads what it says.
+        Command::Appliance(appliance) => !matches!(appliance, Appliance::Part { .. }),
+        command => matches!(command, Command::Serve { .. }),
+    };
+    logging(service);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -528,6 +528,10 @@ fn a_set_up_machine_has_no_setup_endpoint_after_a_restart_either() -> anyhow::Re
     Ok(())
 }
 
+/// A configuration that names whom an administrator likes.
+const OPERATORS: &str = "[backup]\nthreshold = 1\noperators = \
+                         [\"age1wdsesvzgt7lfy3sk7dmsq0g94nmtvuljwm2v3qe5964fng3rdvasgf3zmc\"]\n[services]";
+
 #[test]
 fn a_configuration_is_kept_when_it_works_and_taken_back_when_it_does_not() -> anyhow::Result<()> {
     let mut world = world()?;
@@ -554,6 +558,7 @@ fn a_configuration_is_kept_when_it_works_and_taken_back_when_it_does_not() -> an
         ("other paths", "hufu/data", "hufu/dat", 1, "paths.data"),
         ("another member", "name = \"operator\"", "name = \"maker\"", 1, "stay as they were"),
         ("a peer less", "maker = ", "taker = ", 1, "`maker`"),
+        ("operators of backups", "[services]", OPERATORS, 1, "backup stays as it was"),
     ] {
         fs::write(&file, old.replacen(from, to, 1))?;
         refused(what, &config(&["apply", &path])?, status, &[words]);
@@ -895,6 +900,44 @@ fn a_lost_machine_is_restored_by_two_of_three_operators_and_reset() -> anyhow::R
     reset(&consortium, &mut machine, &administrator, &config)
 }
 
+#[test]
+fn an_authority_is_backed_up_while_it_works() -> anyhow::Result<()> {
+    use std::io::Read as _;
+    let world = world()?;
+    let people = operators(&world.consortium, 1)?;
+    let url = world.consortium.authority().gateway_url();
+    let backup = text(&world.consortium.path("authority.backup"))?.to_owned();
+    let arguments = ["backup", "--recipient", &people[0].1, "--threshold", "1", "--out", &backup];
+    let said = world.administrator.run(&[&["--appliance", &url], &arguments[..]].concat())?.stdout;
+    assert!(said.contains("1 of 1") && said.contains("included"), "{said}");
+    assert!(!world.consortium.authority().data(".backup.sqlite").exists());
+    // Of one share, the value at any point is the secret itself.
+    let key = text(&people[0].0)?;
+    let share = world.administrator.run(&["backup", "open-share", &backup, "--identity", key])?;
+    let values = hex::decode(share.stdout.trim().rsplit(':').next().context("a share")?)?;
+    let identity: age::x25519::Identity =
+        String::from_utf8(values)?.parse().map_err(|error: &str| anyhow::anyhow!(error))?;
+    let file = fs::read(&backup)?;
+    let head: usize = file.split_inclusive(|byte| *byte == b'\n').take(2).map(<[u8]>::len).sum();
+    let mut opened = Vec::new();
+    age::Decryptor::new(&file[head..])?
+        .decrypt(std::iter::once(&identity as _))?
+        .read_to_end(&mut opened)?;
+    let line = opened.split(|byte| *byte == b'\n').next().context("a manifest")?;
+    let manifest: serde_json::Value = serde_json::from_slice(line)?;
+    let entries = manifest["entries"].as_array().context("entries")?;
+    let paths: Vec<&str> = entries.iter().filter_map(|entry| entry["path"].as_str()).collect();
+    for path in ["config", "data/ca.sqlite", "data/root.pem", "data/tls.pem", "secret/hufu-pin"] {
+        assert!(paths.contains(&path), "{path}: {paths:?}");
+    }
+    assert!(paths.iter().any(|path| path.starts_with("token/")), "{paths:?}");
+    for path in ["data/read-model.sqlite", "data/ca.sqlite-wal", "data/admin.sock"] {
+        assert!(!paths.contains(&path), "{path}");
+    }
+    // It goes on issuing.
+    certify(&world.consortium, &world.administrator, "maker")
+}
+
 /// The member's machine goes back to its factory state, whoever wants it.
 fn reset(
     consortium: &Consortium,
@@ -945,7 +988,6 @@ fn reset(
 
     // Setup works again, with other keys, and so does a reset at the console.
     let arguments = [&["--config", text(config)?], &WITNESSES[..]].concat();
-    fs::remove_dir_all(machine.out(""))?;
     machine.set_up(&shown, &arguments)?.success()?;
     machine.wait_for("Unprovisioned", "missing: genesis file")?;
     machine.type_line("factory reset")?;

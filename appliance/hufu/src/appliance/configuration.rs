@@ -92,6 +92,11 @@ impl Settings {
                           another ceremony needs a factory reset";
             return Err(Problem::new("configuration-refused", detail));
         }
+        if Config::parse(&old, "hufu.toml").map_err(internal)?.backup != config.backup {
+            let detail = "backup stays as it was in the ceremony: who opens backups is changed by \
+                          them, with a factory reset and a restore with `--new-config`";
+            return Err(Problem::new("configuration-refused", detail));
+        }
         let genesis = config::read_genesis(&self.site.genesis()).map_err(internal)?;
         if let Some(member) = peer_without_address(&genesis, &config) {
             let detail = format!("in hufu.toml: network.peers has no address of member `{member}`");

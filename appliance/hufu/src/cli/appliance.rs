@@ -58,10 +58,13 @@ pub struct Backup {
     /// Something about a backup that exists.
     #[command(subcommand)]
     pub command: Option<BackupCommand>,
-    /// An operator's age recipient (age1...); once for each operator.
+    /// An operator's age recipient (age1...); once for each operator. Default:
+    /// those of `[backup]` in the appliance's configuration, which lets in no
+    /// others.
     #[arg(long = "recipient", value_name = "AGE1")]
     pub recipients: Vec<String>,
-    /// How many of the operators it takes to open it.
+    /// How many of the operators it takes to open it. Default: as the
+    /// configuration says.
     #[arg(long, value_name = "NUMBER")]
     pub threshold: Option<u8>,
     /// Where to write it; nothing may be there.

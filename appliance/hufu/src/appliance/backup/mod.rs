@@ -26,7 +26,7 @@ use crate::appliance::site::Site;
 use crate::appliance::spawn;
 use crate::appliance::unit::as_node;
 use crate::appliance::vault::Vault;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Operators};
 use crate::service::health::now_ms;
 
 pub use restore::{Restores, ShareRequest};
@@ -42,10 +42,46 @@ const PIECE: usize = 64 * 1024;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    /// The operators' age recipients.
+    /// The operators' age recipients; those of the configuration where there
+    /// are none.
+    #[serde(default)]
     pub recipients: Vec<String>,
-    /// How many of them it takes to open it.
-    pub threshold: u8,
+    /// How many of them it takes to open it; as the configuration says where it
+    /// is left out.
+    pub threshold: Option<u8>,
+}
+
+impl BackupRequest {
+    /// Who is to open it, and how many of them it takes. An administrator alone
+    /// must not take the machine's keys away, so that nobody is let in whom the
+    /// configuration leaves out, where it names them.
+    fn operators(self, config: &Config) -> Result<Operators, Problem> {
+        let refuse = |detail: &str| Err(Problem::new("backup-refused", detail));
+        match &config.backup {
+            None => match self.threshold {
+                Some(threshold) if !self.recipients.is_empty() => {
+                    Ok(Operators { operators: self.recipients, threshold })
+                }
+                _ => refuse(
+                    "recipients, threshold: the configuration names no operators ([backup]); name \
+                     them, and how many of them open the backup",
+                ),
+            },
+            Some(set) => {
+                let mut given = self.recipients;
+                let mut all = set.operators.clone();
+                given.sort_unstable();
+                all.sort_unstable();
+                if !given.is_empty() && given != all {
+                    return refuse("recipients: they are not the operators of the configuration");
+                }
+                if self.threshold.is_some_and(|threshold| threshold != set.threshold) {
+                    return refuse("threshold: it is not the one of the configuration");
+                }
+                Ok(set.clone())
+            }
+        }
+    }
 }
 
 /// Makes backups, one at a time.
@@ -78,8 +114,12 @@ impl Backups {
                 "the machine is not set up: there is nothing yet",
             ));
         }
-        let contents = self.collect().await.map_err(|error| Problem::internal(&error))?;
-        let plan = self.plan(&request, &contents).map_err(|error| Problem::internal(&error))?;
+        let config =
+            Config::load(&self.site.config()).map_err(|error| Problem::internal(&error))?;
+        let operators = request.operators(&config)?;
+        let contents = self.collect(&config).await.map_err(|error| Problem::internal(&error))?;
+        let plan =
+            self.plan(&config, &operators, &contents).map_err(|error| Problem::internal(&error))?;
         let token = plan.token;
         let (pipe, mut pieces) = mpsc::channel(WAITING);
         // Heads are written in small pieces, before anything is sent.
@@ -94,7 +134,7 @@ impl Backups {
             let _turn = turn;
             match write(sealer, &contents, &pipe) {
                 Ok(()) => tracing::info!(
-                    id, threshold = request.threshold, operators = ?request.recipients, ?token,
+                    id, threshold = operators.threshold, operators = ?operators.operators, ?token,
                     "a backup was made"
                 ),
                 Err(error) => tracing::error!(id, error = format!("{error:#}"), "no backup"),
@@ -105,8 +145,7 @@ impl Backups {
         Ok((kind, Body::from_stream(body)).into_response())
     }
 
-    async fn collect(&self) -> anyhow::Result<Contents> {
-        let config = Config::load(&self.site.config())?;
+    async fn collect(&self, config: &Config) -> anyhow::Result<Contents> {
         let pins = contents::pins(&self.vault).await?;
         let mut copied = None;
         if config.data("ca.sqlite").exists() {
@@ -117,21 +156,26 @@ impl Backups {
             copied = Some(config.data(COPY));
         }
         let site = self.site.clone();
-        let exportable = is_exportable(&config);
+        let exportable = is_exportable(config);
         tokio::task::spawn_blocking(move || Contents::collect(&site, pins, copied, exportable))
             .await?
     }
 
-    fn plan(&self, request: &BackupRequest, contents: &Contents) -> anyhow::Result<Plan> {
+    fn plan(
+        &self,
+        config: &Config,
+        operators: &Operators,
+        contents: &Contents,
+    ) -> anyhow::Result<Plan> {
         let token = if contents.has_token { TokenPart::Included } else { TokenPart::NotExportable };
         Ok(Plan {
-            member: Config::load(&self.site.config())?.member.name.to_string(),
+            member: config.member.name.to_string(),
             genesis: config::read_genesis(&self.site.genesis())?.digest().to_string(),
             created_ms: now_ms(),
             software: format!("hufu {}", env!("CARGO_PKG_VERSION")),
             token,
-            threshold: request.threshold,
-            recipients: request.recipients.clone(),
+            threshold: operators.threshold,
+            recipients: operators.operators.clone(),
         })
     }
 }
@@ -186,6 +230,51 @@ fn refused(error: &BackupError) -> Problem {
                 said += &format!(": {source}");
             }
             Problem::new("restore-refused", said)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(backup: &str) -> Config {
+        let text = format!(
+            "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n[paths]\ndata = \"/x\"\n\
+             genesis = \"/y\"\n[token]\nmodule = \"/m.so\"\nlabel = \"maker\"\n[network]\n\
+             listen = \"127.0.0.1:7000\"\npeers = {{ maker = \"127.0.0.1:7000\" }}\n{backup}"
+        );
+        Config::parse(&text, "hufu.toml").unwrap()
+    }
+
+    #[test]
+    fn an_administrator_does_not_add_himself_to_the_operators() {
+        // Of the tests of age itself.
+        let one = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+        let other = "age1wdsesvzgt7lfy3sk7dmsq0g94nmtvuljwm2v3qe5964fng3rdvasgf3zmc";
+        let ask = |recipients: &[&str], threshold, config: &Config| {
+            let recipients = recipients.iter().map(|one| (*one).to_owned()).collect();
+            BackupRequest { recipients, threshold }.operators(config)
+        };
+        let open = config("");
+        assert_eq!(ask(&[one], Some(1), &open).unwrap().operators, [one]);
+        assert_eq!(ask(&[one], None, &open).unwrap_err().code(), "backup-refused");
+        assert_eq!(ask(&[], Some(1), &open).unwrap_err().code(), "backup-refused");
+        let set = config(&format!("[backup]\noperators = [{one:?}, {other:?}]\nthreshold = 2\n"));
+        for (recipients, threshold) in
+            [(vec![], None), (vec![other, one], Some(2)), (vec![one, other], None)]
+        {
+            let operators = ask(&recipients, threshold, &set).unwrap();
+            assert_eq!((operators.operators.len(), operators.threshold), (2, 2));
+        }
+        for (recipients, threshold) in [
+            (vec![one], None),
+            (vec![one, other], Some(1)),
+            (vec![], Some(1)),
+            (vec![one, one], None),
+        ] {
+            let problem = ask(&recipients, threshold, &set).unwrap_err();
+            assert_eq!(problem.code(), "backup-refused");
         }
     }
 }
