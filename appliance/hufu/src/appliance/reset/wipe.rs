@@ -17,8 +17,8 @@ const PIECE: usize = 1024 * 1024;
 /// The partition that all state is on.
 const VOLUME: &str = "dev/disk/by-partlabel/hufu_var";
 
-/// What asks systemd-repart for a factory reset, in the initrd of the next start
-/// (systemd-repart(8)): a variable of the firmware.
+/// What asks for a factory reset at the next start (systemd-repart(8) and
+/// `hufu-reset.service` of the image): a variable of the firmware.
 const VARIABLE: &str = "sys/firmware/efi/efivars/FactoryReset-8cf2644b-4b0b-428f-9387-6d876050dc67";
 
 /// Non-volatile, for boot services and for the running system.
