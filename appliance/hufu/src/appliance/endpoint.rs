@@ -410,7 +410,7 @@ mod tests {
     use crate::appliance::vault::{Seal, Vault};
 
     struct World {
-        _root: tempfile::TempDir,
+        root: tempfile::TempDir,
         gate: Arc<Gate>,
         router: Router,
     }
@@ -423,7 +423,7 @@ mod tests {
         let installer = Installer::new(site.clone());
         let machine = Arc::new(Provisioner::new(site, vault).unwrap());
         let gate = Arc::new(Gate::new().unwrap());
-        World { _root: root, router: router(machine, gate.clone(), installer), gate }
+        World { root: root, router: router(machine, gate.clone(), installer), gate }
     }
 
     impl World {
@@ -464,6 +464,59 @@ mod tests {
         }
         let (status, problem) = world.ask(Method::GET, "/v1/setup", Some(&right), "", "").await;
         assert_eq!((status, &problem["code"]), (403, &"setup-closed".into()));
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_taken_from_enough_operators_on_a_new_machine_or_not_at_all() {
+        const JSON: &str = "application/json";
+        const OCTETS: &str = "application/octet-stream";
+        let world = world();
+        let right = world.gate.shown();
+        let site = Site::new(world.root.path(), None);
+        // The one of the first version: 2 of 3, with a configuration and no more.
+        let file = include_bytes!("../../../backup/tests/fixtures/v1.backup");
+        let keys = include_str!("../../../backup/tests/fixtures/v1.identities");
+        let (lines, head) = hufu_backup::read_head(&mut &file[..]).unwrap();
+        let lines = String::from_utf8(lines).unwrap();
+        let shares: Vec<String> = keys
+            .lines()
+            .map(|key| hufu_backup::identities(key.as_bytes()).unwrap())
+            .map(|key| hufu_backup::open_share(&head, &key).unwrap().text().to_owned())
+            .collect();
+        let give = async |head: &str, shares: &[&String]| {
+            let body = serde_json::json!({ "head": head, "shares": shares }).to_string();
+            world.ask(Method::POST, "/v1/setup/restore/shares", Some(&right), JSON, body).await
+        };
+        let send = async |file: &[u8]| {
+            let file = file.to_vec();
+            world.ask(Method::POST, "/v1/setup/restore", Some(&right), OCTETS, file).await
+        };
+        let code = |(status, problem): (u16, serde_json::Value)| {
+            (status, problem["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let refused = |status, code: &str| (status, code.to_owned());
+        assert_eq!(code(send(file).await), refused(409, "shares-missing"));
+        assert_eq!(code(give("x", &[]).await), refused(422, "restore-refused"));
+        let bad = "hufu-share-1:x:1:00".to_owned();
+        assert_eq!(code(give(&lines, &[&shares[0], &bad]).await), refused(422, "share-refused"));
+        let (status, said) = give(&lines, &[&shares[0]]).await;
+        assert_eq!((status, &said["shares"], &said["missing"]), (200, &1.into(), &1.into()));
+        // The same again is no other one.
+        let (_, said) = give(&lines, &[&shares[0]]).await;
+        assert_eq!((&said["shares"], &said["member"]), (&1.into(), &"maker".into()));
+        assert_eq!(code(send(file).await), refused(409, "shares-missing"));
+        let (_, said) = give(&lines, &[&shares[2]]).await;
+        assert_eq!(said["missing"], 0);
+        for (what, file) in [("cut", &file[..file.len() - 9]), ("without genesis file", &file[..])]
+        {
+            let (status, problem) = send(file).await;
+            assert_eq!((status, &problem["code"]), (422, &"restore-refused".into()), "{what}");
+            assert!(!site.restoring().exists() && !site.restored().exists(), "{what}");
+            assert_eq!(fs::read_dir(site.tokens()).unwrap().count(), 0, "{what}");
+        }
+        fs::write(site.config(), "").unwrap();
+        assert_eq!(code(send(file).await), refused(409, "machine-not-new"));
+        assert_eq!(code(give(&lines, &[]).await), refused(409, "machine-not-new"));
     }
 
     #[tokio::test]
