@@ -423,7 +423,7 @@ mod tests {
         let installer = Installer::new(site.clone());
         let machine = Arc::new(Provisioner::new(site, vault).unwrap());
         let gate = Arc::new(Gate::new().unwrap());
-        World { root: root, router: router(machine, gate.clone(), installer), gate }
+        World { root, router: router(machine, gate.clone(), installer), gate }
     }
 
     impl World {
