@@ -7,15 +7,12 @@ use anyhow::ensure;
 
 use crate::command;
 use crate::image::build::{self, Options};
-use crate::image::checks::{BOOT, Bench, says};
+use crate::image::checks::{BOOT, Bench, endpoint, says};
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{self, Settings, Vm};
 
 /// The version of the image for servers, so that the other one stays.
 const METAL: &str = "96";
-
-/// The port of the setup endpoint.
-const SETUP: u16 = 8440;
 
 /// A machine from the factory comes up sealed, says how to set it up, and
 /// answers at one port.
@@ -39,7 +36,11 @@ pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
         "of 65535 TCP and UDP ports: open {:?}, refusing {:?}, answering UDP {:?}",
         answers.open, answers.refused, answers.talking
     );
-    ensure!(answers.open == BTreeSet::from([SETUP]), "the open ports are {:?}", answers.open);
+    ensure!(
+        answers.open == BTreeSet::from([endpoint::PORT]),
+        "the open ports are {:?}",
+        answers.open
+    );
     ensure!(answers.talking.is_empty(), "UDP ports answer: {:?}", answers.talking);
     ensure!(answers.refused.is_empty(), "ports refuse audibly: {:?}", answers.refused);
     // Whoever is at the console presses a key to read it.

@@ -1,18 +1,16 @@
 //! An HSM maker's module in a signed extension.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::image::checks::endpoint::{self, Endpoint};
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::extension::{self, Extension};
 use crate::image::keys::{Given, Key};
 use crate::image::vm::{Settings, Vm};
-
-/// The port of the setup endpoint.
-const SETUP: u16 = 8440;
 
 /// It stands for a maker's module, under another name than the image's own.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -42,19 +40,12 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
         fs::create_dir_all(path.parent().context("it has a directory")?)?;
         fs::copy(build(given)?, &path)?;
     }
-    let settings = Settings { ports: vec![SETUP], ..Settings::default() };
+    let settings = Settings { ports: vec![endpoint::PORT], ..Settings::default() };
     let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
-    let console = vm.console()?;
-    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    let shown = |line: String| line.split_whitespace().last().unwrap_or_default().to_owned();
-    let patience = Duration::from_secs(60);
-    let fingerprint = shown(console.wait_for(&["Fingerprint:"], patience)?);
-    let code = shown(console.wait_for(&["Code:"], patience)?);
-    let address = vm.address(SETUP)?.to_string();
+    let endpoint = Endpoint::of(bench, &mut vm)?;
     let setup = |more: &[&str]| -> anyhow::Result<Output> {
-        let mut setup = Command::new(&bench.program);
-        setup.args(["--json", "setup", "--appliance", &address, "--fingerprint", &fingerprint]);
-        setup.args(["--code", &code, "--out"]).arg(hardware.directory.join("out"));
+        let mut setup = endpoint.hufu("setup");
+        setup.arg("--json").arg("--out").arg(hardware.directory.join("out"));
         Ok(setup.args(more).output()?)
     };
     let extend = |name: &str| setup(&["--extension", &place(name).display().to_string()]);
@@ -81,7 +72,7 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    let line = console.wait_for(&["Why:"], patience)?;
+    let line = console.wait_for(&["Why:"], Duration::from_secs(60))?;
     ensure!(line.ends_with("missing: genesis file, TLS certificate"), "after a restart: {line}");
     Ok(())
 }

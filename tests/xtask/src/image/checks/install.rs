@@ -1,19 +1,15 @@
 //! A machine that was started from a medium gets the image onto its own disk.
 
 use std::fs::File;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use crate::command;
+use crate::image::checks::endpoint::{self, Endpoint};
 use crate::image::checks::{BOOT, Bench, says};
 use crate::image::tree;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
-
-/// The port of the setup endpoint.
-const SETUP: u16 = 8440;
 
 /// The disk that the machine runs from, and the other one.
 const MEDIUM: &str = "vda";
@@ -24,20 +20,16 @@ pub fn onto_another_disk(bench: &Bench) -> anyhow::Result<()> {
     let medium = bench.victim("install")?;
     let empty = medium.directory.join("empty.raw");
     File::create(&empty)?.set_len(Hardware::DISK_SIZE)?;
-    let settings =
-        Settings { ports: vec![SETUP], second_disk: Some(empty.clone()), ..Settings::default() };
+    let settings = Settings {
+        ports: vec![endpoint::PORT],
+        second_disk: Some(empty.clone()),
+        ..Settings::default()
+    };
     let mut vm = Vm::start(&bench.tree, &medium, &settings)?;
-    let console = vm.console()?;
-    console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    let shown = |line: String| line.split_whitespace().last().unwrap_or_default().to_owned();
-    let patience = Duration::from_secs(60);
-    let fingerprint = shown(console.wait_for(&["Fingerprint:"], patience)?);
-    let code = shown(console.wait_for(&["Code:"], patience)?);
-    let address = vm.address(SETUP)?.to_string();
+    let endpoint = Endpoint::of(bench, &mut vm)?;
     let install = |more: &[&str]| {
-        let mut install = Command::new(&bench.program);
-        install.args(["install", "--appliance", &address, "--fingerprint", &fingerprint]);
-        install.args(["--code", &code]).args(more);
+        let mut install = endpoint.hufu("install");
+        install.args(more);
         install
     };
     let list = String::from_utf8(tree::output(&mut install(&[]))?)?;

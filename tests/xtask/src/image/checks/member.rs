@@ -7,13 +7,13 @@ use anyhow::{Context as _, ensure};
 
 use crate::command;
 use crate::image::build::{self, Image, Options, Order};
-use crate::image::checks::{BOOT, Bench, says};
+use crate::image::checks::{BOOT, Bench, endpoint, says};
 use crate::image::release;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
 
 /// Ports of the image: setup endpoint, validator, gateway.
-pub const PORTS: [u16; 3] = [8440, 7100, 8444];
+pub const PORTS: [u16; 3] = [endpoint::PORT, 7100, 8444];
 
 /// The version that it is updated to.
 const NEXT: &str = "98";

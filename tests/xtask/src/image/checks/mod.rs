@@ -2,6 +2,7 @@
 
 mod boot;
 mod cuts;
+mod endpoint;
 mod extension;
 mod fallback;
 mod full;
