@@ -91,7 +91,8 @@ impl Trial {
 /// has followed the ledger meanwhile.
 ///
 /// # Errors
-/// When it has not done so `within` this time; the machine is then to go back.
+/// [`crate::output::Exit::No`] when it has not done so `within` this time; the
+/// machine is then to go back.
 pub async fn run(site: &Site, within: Duration, steady: Duration) -> anyhow::Result<()> {
     let pending = Pending::read(site)?;
     let operational = pending.is_none_or(|pending| pending.state == State::Operational);
@@ -106,12 +107,12 @@ pub async fn run(site: &Site, within: Duration, steady: Duration) -> anyhow::Res
         }
         tokio::time::sleep(LOOK).await;
     }
-    anyhow::bail!(
+    Err(output::no(format!(
         "the update did not get ready in {} minutes ({}); the machine goes back to the version \
          before",
         within.as_secs().div_ceil(60),
         sight.state.map_or("it does not answer".to_owned(), |state| format!("it is {state}"))
-    )
+    )))
 }
 
 async fn look(site: &Site) -> Sight {
