@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 
 use crate::command;
-use crate::image::checks::{BOOT, Bench, member, says};
+use crate::image::checks::{BOOT, Bench, member, runs, says};
 use crate::image::release;
 use crate::image::tree;
 use crate::image::vm::hardware::Hardware;
@@ -130,7 +130,8 @@ impl Machine<'_> {
         let mut vm = Vm::start(&self.bench.tree, &hardware, &settings)?;
         let started = vm.started;
         let console = vm.console()?;
-        let version = console.wait_for(&["Hufu "], BOOT)?;
+        let versions = [self.bench.image.version.as_str(), member::NEXT].map(runs);
+        let version = console.wait_for(&[&versions[0], &versions[1]], BOOT)?;
         console.wait_for(&[&says("Operational")], BOOT)?;
         let told = format!("{version} after {}", command::seconds(started.elapsed()));
         drop(vm);

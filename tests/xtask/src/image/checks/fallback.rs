@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::command;
 use crate::image::build::{self, Image, Options, Order};
-use crate::image::checks::{BOOT, Bench, says};
+use crate::image::checks::{BOOT, Bench, runs, says};
 use crate::image::release::uuid_of;
 use crate::image::tree;
 use crate::image::vm::hardware::Hardware;
@@ -52,7 +52,7 @@ pub fn never_ready(bench: &Bench) -> anyhow::Result<()> {
     let line = console.wait_for(&["the update did not get ready"], BOOT)?;
     println!("after {}: {line}", command::seconds(started.elapsed()));
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
-    console.wait_for(&[&format!("Hufu {}", bench.image.version)], BOOT)?;
+    console.wait_for(&[&runs(&bench.image.version)], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
     println!("the version before is back after {}", command::seconds(started.elapsed()));
     Ok(())
@@ -72,7 +72,7 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
     let good = hardware.copy_to(&hardware.directory.join("second-slot"))?;
     let mut vm = Vm::start(&bench.tree, &good, &Settings::default())?;
     let started = vm.started;
-    vm.console()?.wait_for(&[&format!("Hufu {NEXT}")], BOOT)?;
+    vm.console()?.wait_for(&[&runs(NEXT)], BOOT)?;
     let line = vm.console()?.wait_for(&[says("").trim_end()], BOOT)?;
     println!("{NEXT} says after {}: {line}", command::seconds(started.elapsed()));
     ensure!(line == says("Unprovisioned"), "the second version does not open /var: {line}");

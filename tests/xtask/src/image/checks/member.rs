@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::command;
 use crate::image::build::{self, Image, Options, Order};
-use crate::image::checks::{BOOT, Bench, endpoint, says};
+use crate::image::checks::{BOOT, Bench, endpoint, runs, says};
 use crate::image::release;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
@@ -16,7 +16,7 @@ use crate::image::vm::{Settings, Vm};
 pub const PORTS: [u16; 3] = [endpoint::PORT, 7100, 8444];
 
 /// The version that it is updated to.
-const NEXT: &str = "98";
+pub const NEXT: &str = "98";
 
 /// The version after the image's, which does not run any more once that one is
 /// there to stay.
@@ -73,7 +73,7 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     let line = console.wait_for(&["is below the floor of this machine"], BOOT)?;
     println!("chosen at the boot menu: {line}");
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
-    let line = console.wait_for(&["Hufu "], BOOT)?;
-    ensure!(line == format!("Hufu {NEXT}"), "after that it runs {line}");
+    let line = console.wait_for(&[&runs(NEXT), &runs(&bench.image.version)], BOOT)?;
+    ensure!(line == runs(NEXT).trim_end(), "after that it runs {line}");
     Ok(())
 }

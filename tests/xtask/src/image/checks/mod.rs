@@ -36,6 +36,12 @@ fn says(state: &str) -> String {
     format!("{:<12} {state}", "State:")
 }
 
+/// The line that begins what the console shows of a version that runs; the boot
+/// menu has more behind the name.
+fn runs(version: &str) -> String {
+    format!("Hufu {version}\n")
+}
+
 /// What the tests share.
 struct Bench {
     tree: Tree,
