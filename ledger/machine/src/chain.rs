@@ -4,6 +4,7 @@
 //! | space | row | holds |
 //! |---|---|---|
 //! | headers | `h` + height | the header |
+//! | headers | `e` + number of an epoch but 0 | the first height of the epoch |
 //! | headers | `c` + height | the [`Commitment`] after executing the height |
 //! | blocks | height (large) | the block |
 //! | events | height (large) | the events of the height |
@@ -47,6 +48,25 @@ pub(crate) fn writes(
     writes.extend(large::writes(Space::Blocks, &key, block)?);
     writes.extend(large::writes(Space::Events, &key, &codec::encode(events))?);
     Ok(writes)
+}
+
+/// The row of an epoch.
+pub(crate) fn epoch_write(number: u64, first: u64) -> Write {
+    Write::put(
+        Space::Headers,
+        [&b"e"[..], &number.to_be_bytes()].concat(),
+        first.to_be_bytes().to_vec(),
+    )
+}
+
+/// The first heights of the epochs that follow epoch 0, in their order.
+pub(crate) fn epochs(store: &dyn Store) -> Result<Vec<u64>, MachineError> {
+    let rows = store.scan(Space::Headers, &KeyRange::prefix(b"e"), u64::MAX, usize::MAX)?;
+    let first = |(_, row): (Vec<u8>, Vec<u8>)| {
+        let row = row.try_into().map_err(|_| MachineError::damaged("epochs"))?;
+        Ok(u64::from_be_bytes(row))
+    };
+    rows.into_iter().map(first).collect()
 }
 
 /// The row of a certificate of finality.

@@ -55,7 +55,7 @@ pub enum Event {
         /// The action or stream, likewise.
         action: Option<Name>,
     } = 1,
-    /// A member is in the consortium.
+    /// A member is in the consortium, or what is recorded of it has changed.
     Member {
         /// The transaction that did it.
         transaction: Option<Digest>,
@@ -138,7 +138,7 @@ pub enum Event {
         proposal: Digest,
         /// What it asks for.
         kind: ProposalKind,
-        /// The contract it is about.
+        /// The contract it is about, or the member.
         contract: Name,
         /// Who proposed it.
         proposer: Name,
@@ -253,5 +253,7 @@ kind! {
         Grant(Proposal::Grant { .. }) = 1 "grant",
         /// To take a role.
         Withdraw(Proposal::Withdraw { .. }) = 2 "withdraw",
+        /// To take a member in, or to replace what is recorded of one.
+        Member(Proposal::Member { .. }) = 3 "member",
     }
 }

@@ -2,11 +2,23 @@
 //! looked at. Sizes as a whole are checked by the caller.
 
 use hufu_contract::sources::MAX_PACKAGE;
+use hufu_proof::genesis::Member;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{Outcome, Payload, Value};
 
 /// Most parameters of an action.
 const MAX_PARAMETERS: usize = 256;
+
+/// Most languages in which a member has a title.
+const MAX_TITLES: usize = 16;
+/// Longest code of a language in bytes.
+const MAX_LANGUAGE: usize = 16;
+/// Longest title of a member in bytes.
+const MAX_TITLE: usize = 256;
+/// Most kinds of a member.
+const MAX_KINDS: usize = 16;
+/// Most jurisdictions of a member.
+const MAX_JURISDICTIONS: usize = 256;
 
 /// Checks sizes and form.
 pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
@@ -27,6 +39,7 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         // Rows are checked against the stream's schema.
         Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
         Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
+        Payload::Propose(Proposal::Member { member: one }) => member(one),
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }
@@ -40,6 +53,16 @@ fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
         return Err(Outcome::Malformed);
     }
     Ok(())
+}
+
+fn member(member: &Member) -> Result<(), Outcome> {
+    size(member.title.len(), 1, MAX_TITLES)?;
+    for (language, title) in &member.title {
+        text(language, MAX_LANGUAGE)?;
+        text(title, MAX_TITLE)?;
+    }
+    size(member.kinds.len(), 0, MAX_KINDS)?;
+    size(member.jurisdictions.len(), 0, MAX_JURISDICTIONS)
 }
 
 fn text(text: &str, limit: usize) -> Result<(), Outcome> {

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `constitution` | [`hufu_proof::genesis::Constitution`] |
 //! | `authority` | [`hufu_proof::genesis::Authority`] |
+//! | `membership` | [`hufu_proof::Membership`], once it is not that of the founders |
 //! | `member/NAME` | [`crate::record::MemberRecord`] |
+//! | `vote-key/` + 32 octets | the name of the member whose vote key this is or was; founders' first ones have none |
 //! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
 //! | `certificate/` + serial number's octets | [`crate::record::CertificateRecord`] |
 //! | `contract/NAME` | [`crate::record::ContractRecord`] |
@@ -18,13 +20,16 @@
 //! Names have no `/`, so no two keys run into one another. A key that was
 //! written once stays; what ends (a role, a certificate) is a new value.
 
-use hufu_proof::{Digest, IdentityId, Name, Serial};
+use hufu_proof::{Digest, IdentityId, Name, PublicKey, Serial};
 
 /// Of the constitution.
 pub const CONSTITUTION: &[u8] = b"constitution";
 
 /// Of the certification authority.
 pub const AUTHORITY: &[u8] = b"authority";
+
+/// Of the members and the keys that their proofs are verified with.
+pub const MEMBERSHIP: &[u8] = hufu_proof::membership::STATE_KEY;
 
 fn joined(parts: &[&[u8]]) -> Vec<u8> {
     parts.join(&b'/')
@@ -33,6 +38,11 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
 /// Of a member.
 pub fn member(name: &Name) -> Vec<u8> {
     joined(&[b"member", name.as_str().as_bytes()])
+}
+
+/// Of a vote key that came after the founding.
+pub fn vote_key(key: &PublicKey) -> Vec<u8> {
+    joined(&[b"vote-key", key.identity().0.as_bytes()])
 }
 
 /// Of an identity.

@@ -17,6 +17,8 @@
 //! - Every node computes the same bytes: what is staged in the store for a
 //!   height follows from the block alone.
 //! - A refused transaction changes nothing but the log.
+//! - Which epoch a block is in follows from the headers and the state they
+//!   commit to ([`epoch`]).
 //! - What is wrong with a transaction is an [`hufu_proof::Outcome`]; what is
 //!   wrong with the machine is a [`MachineError`], and stops it. A header that
 //!   commits to another result than this machine's stops it too.
@@ -33,6 +35,7 @@ pub mod bench;
 mod chain;
 mod contracts;
 mod encoded;
+pub mod epoch;
 mod error;
 pub mod event;
 mod execute;
@@ -48,6 +51,7 @@ mod state;
 pub mod system;
 mod tree;
 
+pub use epoch::Epoch;
 pub use error::MachineError;
 pub use event::Event;
 pub use execute::MAX_WRITTEN;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{Block, Commitment, Digest, Genesis, Header, LogEntry, codec};
 use hufu_store::{Applied, Space, Store, Write};
 
@@ -14,7 +13,7 @@ use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
 use crate::log::Log;
 use crate::reader::{Reader, Shared};
-use crate::record::{IdentityRecord, IdentityStatus, MemberRecord};
+use crate::system::{identity_record, member_record};
 use crate::tree::{self, NodeCache, node_cache};
 use crate::{chain, key};
 
@@ -154,13 +153,23 @@ impl Machine {
         if encoded.transactions_root != block.header.transactions_root {
             return Err(invalid("transactions_root is the Merkle root of the transactions"));
         }
-        let executed = self.compute(block, &encoded, signed)?;
+        let mut computed = self.compute(block, &encoded, signed)?;
+        let next = self.reader.next_epoch(&block.header)?;
+        if let Some(next) = &next {
+            computed.writes.push(chain::epoch_write(next.number, next.first));
+        }
         // From here on memory may be ahead of the store.
         self.poisoned = true;
-        let Computed { executed, changes, log, tree, writes } = executed;
+        let Computed { executed, changes, log, tree, writes } = computed;
         let store = &*self.reader.shared().store;
         store.stage(height, writes)?;
         store.flip(applied(&executed))?;
+        if let Some(membership) = changes.state.get(key::MEMBERSHIP) {
+            self.reader.shared().epochs.changed(membership)?;
+        }
+        if let Some(next) = next {
+            self.reader.shared().epochs.begin(next);
+        }
         let mut cache = self.cache.borrow_mut();
         for (key, value) in changes.state {
             cache.insert(key, Some(value));
@@ -349,26 +358,11 @@ fn genesis_state(genesis: &Genesis) -> (BTreeMap<Vec<u8>, Vec<u8>>, Vec<Event>) 
     state.insert(key::CONSTITUTION.to_vec(), codec::encode(&genesis.constitution));
     state.insert(key::AUTHORITY.to_vec(), codec::encode(&genesis.authority));
     for member in &genesis.members {
-        let record = MemberRecord {
-            title: member.title.clone(),
-            kinds: member.kinds.clone(),
-            vote_key: member.vote_key.clone(),
-            statement_key: member.statement_key.clone(),
-            jurisdictions: member.jurisdictions.clone(),
-        };
+        let record = member_record(member);
         state.insert(key::member(&member.name), codec::encode(&record));
         events.push(Event::Member { transaction: None, name: member.name.clone(), record });
         let identity = member.statement_key.identity();
-        let record = IdentityRecord {
-            key: member.statement_key.clone(),
-            kind: IdentityKind::Member,
-            owner: member.name.clone(),
-            subject: member.name.as_str().to_owned(),
-            status: IdentityStatus::Active,
-            serial: None,
-            not_before: 0,
-            not_after: u64::MAX,
-        };
+        let record = identity_record(member);
         state.insert(key::identity(&identity), codec::encode(&record));
         events.push(Event::Identity { transaction: None, identity, record });
     }

@@ -14,6 +14,7 @@ use hufu_store::{Space, Store};
 
 use crate::chain;
 use crate::contracts::Contracts;
+use crate::epoch::Epochs;
 use crate::error::MachineError;
 use crate::event::Event;
 use crate::index;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) contracts: Arc<Contracts>,
     pub(crate) genesis: Arc<Genesis>,
     pub(crate) chain: Digest,
+    pub(crate) epochs: Epochs,
     /// The newest height with a certificate of finality.
     certified: AtomicU64,
 }
@@ -73,11 +75,13 @@ impl Reader {
     ) -> Result<Self, MachineError> {
         let certified = chain::last_certified(&*store, applied, CERTIFIED_WITHIN)?;
         let chain = genesis.digest();
+        let epochs = Epochs::load(&*store, &genesis, applied)?;
         let shared = Shared {
             store,
             contracts: Arc::default(),
             genesis,
             chain,
+            epochs,
             certified: AtomicU64::new(certified.unwrap_or(NONE)),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -87,7 +91,7 @@ impl Reader {
         &self.shared
     }
 
-    fn store(&self) -> &dyn Store {
+    pub(crate) fn store(&self) -> &dyn Store {
         &*self.shared.store
     }
 
@@ -357,7 +361,8 @@ impl Reader {
             return Ok(None);
         }
         let descendants = chain::headers(self.store(), header.height + 1, height + 1)?;
-        Ok(Some(FinalityProof { descendants, certificate }))
+        let Some(handovers) = self.handovers(certificate.epoch)? else { return Ok(None) };
+        Ok(Some(FinalityProof { descendants, certificate, handovers }))
     }
 
     /// The receipt of a transaction, once a final header covers it.

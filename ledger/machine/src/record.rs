@@ -19,7 +19,8 @@ pub enum IdentityStatus {
     Active = 0,
     /// Its certificate is on hold; it may again when the hold is lifted.
     Suspended = 1,
-    /// Its certificate is revoked; it may never again.
+    /// Its certificate is revoked, or its member has another key; it may never
+    /// again.
     Revoked = 2,
 }
 
@@ -37,7 +38,7 @@ pub struct IdentityRecord {
     pub subject: String,
     /// Whether it may sign.
     pub status: IdentityStatus,
-    /// Its current certificate; members from the genesis file have none.
+    /// Its current certificate; members have none.
     pub serial: Option<Serial>,
     /// Begin of validity, milliseconds since 1970.
     pub not_before: u64,

@@ -22,21 +22,31 @@
 //! that is active, and what was recorded under that must keep its meaning
 //! ([`hufu_contract::compare::incompatibilities`]). A grant or withdrawal that
 //! was enacted can be proposed again.
+//!
+//! # Members
+//!
+//! Who the members are is changed by proposals, too ([`Proposal::Member`]). A
+//! key is used once: by one member, for votes or for statements, and not again
+//! when it has been replaced. With a new statement key the old one is revoked at
+//! once; votes change hands with the next epoch ([`crate::epoch`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::Contract;
 use hufu_contract::compare::incompatibilities;
+use hufu_proof::genesis::{MAX_MEMBERS, Member};
+use hufu_proof::membership::Seat;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
-use hufu_proof::{Digest, IdentityId, Name, Outcome};
+use hufu_proof::{Digest, IdentityId, Membership, Name, Outcome, PublicKey};
 
 use crate::contracts;
+use crate::error::MachineError;
 use crate::event::{Event, ProposalKind};
 use crate::execute::{Execution, Signer, Stop};
 use crate::key;
 use crate::record::{
     CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, IdentityStatus,
-    ProposalRecord, VersionRecord,
+    MemberRecord, ProposalRecord, VersionRecord,
 };
 use crate::state::State as _;
 
@@ -169,7 +179,7 @@ impl Execution<'_> {
         if earlier.is_some_and(|earlier| earlier.enacted.is_none()) {
             return Err(Outcome::Conflict.into());
         }
-        let contract = self.check_proposal(proposal)?;
+        let subject = self.check_proposal(proposal)?;
         let proposer = signer.record.owner.clone();
         let record = ProposalRecord {
             approvals: BTreeSet::from([proposer.clone()]),
@@ -179,7 +189,7 @@ impl Execution<'_> {
         };
         self.put_rows(contracts::proposal_writes(&digest, proposal)?);
         self.keep_proposal(digest, proposal.clone());
-        self.decide(id, digest, proposal, contract, record)
+        self.decide(id, digest, proposal, subject, record)
     }
 
     pub(crate) fn approve(
@@ -196,13 +206,14 @@ impl Execution<'_> {
             return Err(Outcome::Conflict.into());
         }
         let proposal = self.proposal(digest)?.ok_or(Outcome::NotFound)?;
-        let contract = match &proposal {
+        let subject = match &proposal {
             Proposal::Grant { contract, .. } | Proposal::Withdraw { contract, .. } => {
                 contract.clone()
             }
             Proposal::Deploy { package } => contracts::name(package).ok_or(Outcome::Package)?,
+            Proposal::Member { member } => member.name.clone(),
         };
-        self.decide(id, *digest, &proposal, contract, record)
+        self.decide(id, *digest, &proposal, subject, record)
     }
 
     /// Enacts the proposal if it has the approvals it needs, and records it.
@@ -211,7 +222,7 @@ impl Execution<'_> {
         id: Digest,
         digest: Digest,
         proposal: &Proposal,
-        contract: Name,
+        subject: Name,
         mut record: ProposalRecord,
     ) -> Result<(), Stop> {
         let enacted =
@@ -224,7 +235,7 @@ impl Execution<'_> {
             transaction: id,
             proposal: digest,
             kind: ProposalKind::of(proposal),
-            contract,
+            contract: subject,
             proposer: record.proposer,
             approvals: record.approvals,
             enacted,
@@ -240,10 +251,12 @@ impl Execution<'_> {
             Proposal::Withdraw { contract, role, member } => {
                 self.change_role(id, contract, role, member, false)
             }
+            Proposal::Member { member } => self.change_member(id, member),
         }
     }
 
-    /// Whether the proposal could take effect now; the contract it is about.
+    /// Whether the proposal could take effect now; the contract or the member it
+    /// is about.
     fn check_proposal(&self, proposal: &Proposal) -> Result<Name, Stop> {
         match proposal {
             Proposal::Deploy { package } => Ok(self.check_package(package)?.name().clone()),
@@ -256,7 +269,87 @@ impl Execution<'_> {
                 }
                 Ok(name.clone())
             }
+            Proposal::Member { member } => {
+                self.check_member(member)?;
+                Ok(member.name.clone())
+            }
         }
+    }
+
+    /// Whether the member can come, or be changed into this, now; the members
+    /// before it.
+    fn check_member(&self, member: &Member) -> Result<Membership, Stop> {
+        member.check(&self.ground.genesis.constitution).map_err(|_| Outcome::Malformed)?;
+        for key in [&member.vote_key, &member.statement_key] {
+            key.check().map_err(|_| Outcome::Malformed)?;
+        }
+        let membership = self.membership()?;
+        let seat = membership.seat(&member.name);
+        if seat.is_none() && membership.seats.len() >= MAX_MEMBERS {
+            return Err(Outcome::Limit.into());
+        }
+        let recorded: Option<MemberRecord> = self.record("member", &key::member(&member.name))?;
+        if recorded.is_some_and(|recorded| recorded == member_record(member)) {
+            return Err(Outcome::Conflict.into());
+        }
+        let votes_now = seat.is_some_and(|seat| seat.vote_key == member.vote_key);
+        let states_now = seat.is_some_and(|seat| seat.statement_key == member.statement_key);
+        if member.vote_key == member.statement_key
+            || (!votes_now && self.is_used(&member.vote_key)?)
+            || (!states_now && self.is_used(&member.statement_key)?)
+        {
+            return Err(Outcome::Conflict.into());
+        }
+        Ok(membership)
+    }
+
+    /// The members as of this transaction.
+    fn membership(&self) -> Result<Membership, Stop> {
+        let changed = self.record("membership", key::MEMBERSHIP)?;
+        Ok(changed.unwrap_or_else(|| Membership::founders(self.ground.genesis)))
+    }
+
+    /// Whether anybody ever had the key, for whatever.
+    fn is_used(&self, one: &PublicKey) -> Result<bool, Stop> {
+        let founders = &self.ground.genesis.members;
+        Ok(founders.iter().any(|founder| founder.vote_key == *one)
+            || self.value(&key::vote_key(one))?.is_some()
+            || self.value(&key::identity(&one.identity()))?.is_some())
+    }
+
+    /// Takes a member in, or replaces what is recorded of it.
+    fn change_member(&mut self, id: Digest, member: &Member) -> Result<(), Stop> {
+        let membership = self.check_member(member)?;
+        let name = &member.name;
+        let earlier = membership.seat(name);
+        if earlier.is_none_or(|seat| seat.vote_key != member.vote_key) {
+            self.put(key::vote_key(&member.vote_key), name);
+        }
+        if earlier.is_none_or(|seat| seat.statement_key != member.statement_key) {
+            if let Some(seat) = earlier {
+                let identity = seat.statement_key.identity();
+                let record = self.record("identity", &key::identity(&identity))?;
+                let mut record: IdentityRecord =
+                    record.ok_or_else(|| MachineError::damaged("identity of a member"))?;
+                record.status = IdentityStatus::Revoked;
+                self.change_identity(id, identity, record);
+            }
+            let identity = member.statement_key.identity();
+            self.change_identity(id, identity, identity_record(member));
+        }
+        let record = member_record(member);
+        self.put(key::member(name), &record);
+        self.tell(Event::Member { transaction: Some(id), name: name.clone(), record });
+        let seat = Seat {
+            name: name.clone(),
+            vote_key: member.vote_key.clone(),
+            statement_key: member.statement_key.clone(),
+        };
+        // A new title is no reason for a new epoch.
+        if earlier != Some(&seat) {
+            self.put(key::MEMBERSHIP.to_vec(), &membership.with(seat));
+        }
+        Ok(())
     }
 
     /// Checks a package against the contracts that are active now.
@@ -346,6 +439,31 @@ impl Execution<'_> {
         } else {
             Err(Outcome::Forbidden)
         }
+    }
+}
+
+/// What is recorded of a member.
+pub(crate) fn member_record(member: &Member) -> MemberRecord {
+    MemberRecord {
+        title: member.title.clone(),
+        kinds: member.kinds.clone(),
+        vote_key: member.vote_key.clone(),
+        statement_key: member.statement_key.clone(),
+        jurisdictions: member.jurisdictions.clone(),
+    }
+}
+
+/// What is recorded of the identity of a member.
+pub(crate) fn identity_record(member: &Member) -> IdentityRecord {
+    IdentityRecord {
+        key: member.statement_key.clone(),
+        kind: IdentityKind::Member,
+        owner: member.name.clone(),
+        subject: member.name.as_str().to_owned(),
+        status: IdentityStatus::Active,
+        serial: None,
+        not_before: 0,
+        not_after: u64::MAX,
     }
 }
 

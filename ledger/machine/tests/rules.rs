@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hufu_machine::signatures::verify_batch_on;
 use hufu_machine::{Executed, Machine, MachineError};
+use hufu_proof::genesis::Member;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
 use hufu_proof::{Block, Commitment, Digest, Genesis, Outcome, Payload, Transaction, Value};
 use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
@@ -322,6 +324,16 @@ fn payload() -> impl Strategy<Value = Payload> {
             } else {
                 Proposal::Withdraw { contract, role, member }
             }
+        }),
+        (a_name(), signer(), signer()).prop_map(|(member, votes, states)| Proposal::Member {
+            member: Member {
+                name: name(member),
+                title: BTreeMap::from([("en".into(), "Somebody".into())]),
+                kinds: BTreeSet::new(),
+                jurisdictions: BTreeSet::new(),
+                vote_key: vote_public(votes),
+                statement_key: key(states).public(),
+            },
         }),
     ];
     let approved =

@@ -10,7 +10,9 @@ pub const MAX_TRANSACTION: usize = 512 * 1024;
 pub const MAX_BLOCK: usize = 2 * 1024 * 1024;
 
 /// Largest receipt or state proof, in bytes, apart from the transaction in it.
-pub const MAX_PROOF: usize = 64 * 1024;
+/// Each epoch before the proof's adds a handover to it: about 2 kB with four
+/// members, 15 kB with a hundred.
+pub const MAX_PROOF: usize = 4 * 1024 * 1024;
 
 /// Largest genesis file, in bytes.
 pub const MAX_GENESIS: usize = 1024 * 1024;

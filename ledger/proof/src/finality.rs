@@ -21,7 +21,7 @@
 //! # Who signs, and how many
 //!
 //! Validators are counted from 0 in ascending order of their compressed SEC 1
-//! public keys ([`crate::Genesis::validators`]). With `n` validators, up to
+//! public keys ([`Membership::validators`]). With `n` validators, up to
 //! `f = (n - 1) / 3` (rounded down) may be faulty, and a quorum is `n - f`
 //! (which is `2f + 1` for `n = 3f + 1`). Signatures are low-S, so that nobody
 //! can make a second certificate out of a first without a validator's key.
@@ -30,8 +30,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use p256::ecdsa::signature::Verifier as _;
 use serde::{Deserialize, Serialize};
 
-use crate::genesis::{Genesis, MAX_MEMBERS};
+use crate::genesis::MAX_MEMBERS;
 use crate::identifier::Digest;
+use crate::membership::Membership;
 
 /// Length of a vote key: a compressed SEC 1 point of P-256.
 pub const VOTE_KEY_LENGTH: usize = 33;
@@ -106,6 +107,39 @@ pub enum FinalityError {
         /// How many validators there are.
         validators: usize,
     },
+    /// It is of another epoch.
+    #[error("it is of epoch {found}, not {expected}")]
+    OtherEpoch {
+        /// The epoch it names.
+        found: u64,
+        /// The epoch it was checked against.
+        expected: u64,
+    },
+    /// Each epoch before the certificate's has one handover, and there are not
+    /// more than [`crate::ancestry::MAX_HANDOVERS`].
+    #[error("{found} handovers, but the certificate is of epoch {epoch}")]
+    Handovers {
+        /// The certificate's epoch.
+        epoch: u64,
+        /// How many there are.
+        found: usize,
+    },
+    /// A handover does not lead from its epoch to the next.
+    #[error("the handover of epoch {epoch} does not hold: its {link} does not fit")]
+    Handover {
+        /// The epoch that ended.
+        epoch: u64,
+        /// What does not fit.
+        link: &'static str,
+    },
+    /// The last header of an epoch is not final.
+    #[error("the last header of epoch {epoch} is not final: {error}")]
+    Ended {
+        /// The epoch that ended.
+        epoch: u64,
+        /// Why not.
+        error: Box<FinalityError>,
+    },
     /// The headers up to the one voted on are too many or do not follow from
     /// one another.
     #[error("the headers up to the one voted on do not follow from one another")]
@@ -130,24 +164,34 @@ pub enum FinalityError {
 }
 
 impl FinalityCertificate {
-    /// Verifies that a quorum of `genesis`' validators finalized `block`.
+    /// Verifies that a quorum of the members of `epoch` finalized `block` of
+    /// the consortium `chain`.
     ///
     /// # Errors
     /// [`FinalityError`].
-    pub fn verify(&self, genesis: &Genesis, block: &Digest) -> Result<(), FinalityError> {
+    pub fn verify(
+        &self,
+        chain: &Digest,
+        epoch: u64,
+        membership: &Membership,
+        block: &Digest,
+    ) -> Result<(), FinalityError> {
         if self.block != *block {
             return Err(FinalityError::OtherBlock { found: self.block, expected: *block });
         }
+        if self.epoch != epoch {
+            return Err(FinalityError::OtherEpoch { found: self.epoch, expected: epoch });
+        }
         let validators: Vec<&[u8]> =
-            genesis.validators().iter().map(|member| member.vote_key.as_bytes()).collect();
-        self.verify_votes(&validators, &vote_namespace(&genesis.digest()))
+            membership.validators().iter().map(|seat| seat.vote_key.as_bytes()).collect();
+        self.verify_votes(&validators, &vote_namespace(chain))
     }
 
     /// Verifies the votes against the validators' keys (compressed SEC 1
     /// points in ascending order) and the consortium's [`vote_namespace`].
     ///
     /// # Errors
-    /// [`FinalityError`], but never [`FinalityError::OtherBlock`].
+    /// [`FinalityError`], of those about votes.
     pub fn verify_votes(
         &self,
         validators: &[impl AsRef<[u8]>],

@@ -17,7 +17,7 @@ use crate::key::{Algorithm, PublicKey};
 /// The format version written now.
 pub const GENESIS_VERSION: u8 = 1;
 
-/// Most members a consortium can be founded with.
+/// Most members of a consortium.
 pub const MAX_MEMBERS: usize = 100;
 
 /// What the founders agree on.
@@ -38,7 +38,8 @@ pub struct Genesis {
     pub constitution: Constitution,
 }
 
-/// A founding member; each runs one validator.
+/// A member, as the founders agree on it or as it comes later; each runs one
+/// validator.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
@@ -155,24 +156,7 @@ impl Genesis {
         }
         let mut keys = BTreeSet::new();
         for member in &self.members {
-            if !member.jurisdictions.is_empty() && !member.kinds.contains("regulator") {
-                return invalid(
-                    "jurisdictions",
-                    format!(
-                        "of `{}` are a regulator's; leave them out, or add the kind `regulator`",
-                        member.name
-                    ),
-                );
-            }
-            if member.vote_key.algorithm() != Algorithm::EcdsaP256 {
-                return invalid("vote_key", format!("of `{}` must be ecdsa-p256", member.name));
-            }
-            if !self.constitution.algorithms.contains(&member.statement_key.algorithm()) {
-                return invalid(
-                    "statement_key",
-                    format!("of `{}` is of an algorithm the constitution lacks", member.name),
-                );
-            }
+            member.check(&self.constitution)?;
             for key in [&member.vote_key, &member.statement_key] {
                 if !keys.insert(key.clone()) {
                     return invalid("members", format!("use a key twice: {key}"));
@@ -193,12 +177,33 @@ impl Genesis {
     pub fn member(&self, name: &Name) -> Option<&Member> {
         self.members.iter().find(|member| member.name == *name)
     }
+}
 
-    /// The validators in the order that votes and certificates count them: by
-    /// vote key.
-    pub fn validators(&self) -> Vec<&Member> {
-        let mut validators: Vec<&Member> = self.members.iter().collect();
-        validators.sort_by(|one, other| one.vote_key.as_bytes().cmp(other.vote_key.as_bytes()));
-        validators
+impl Member {
+    /// Checks what a member must be, apart from the others.
+    ///
+    /// # Errors
+    /// [`GenesisError::Invalid`].
+    pub fn check(&self, constitution: &Constitution) -> Result<(), GenesisError> {
+        let invalid = |field, problem: String| Err(GenesisError::Invalid { field, problem });
+        if !self.jurisdictions.is_empty() && !self.kinds.contains("regulator") {
+            return invalid(
+                "jurisdictions",
+                format!(
+                    "of `{}` are a regulator's; leave them out, or add the kind `regulator`",
+                    self.name
+                ),
+            );
+        }
+        if self.vote_key.algorithm() != Algorithm::EcdsaP256 {
+            return invalid("vote_key", format!("of `{}` must be ecdsa-p256", self.name));
+        }
+        if !constitution.algorithms.contains(&self.statement_key.algorithm()) {
+            return invalid(
+                "statement_key",
+                format!("of `{}` is of an algorithm the constitution lacks", self.name),
+            );
+        }
+        Ok(())
     }
 }

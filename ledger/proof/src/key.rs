@@ -202,6 +202,27 @@ impl PublicKey {
         IdentityId(Digest::of_parts(&[&[self.algorithm as u8], &self.bytes]))
     }
 
+    /// Checks that it is a point of its curve in the encoding that
+    /// [`Algorithm`] describes, which no signature has shown yet.
+    ///
+    /// # Errors
+    /// [`KeyError::Point`].
+    pub fn check(&self) -> Result<(), KeyError> {
+        let compressed = matches!(self.bytes.first(), Some(2 | 3));
+        let is_point = match self.algorithm {
+            Algorithm::Ed25519 => {
+                ed25519_zebra::VerificationKey::try_from(self.bytes.as_slice()).is_ok()
+            }
+            Algorithm::EcdsaP256 => {
+                compressed && p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).is_ok()
+            }
+            Algorithm::EcdsaP384 => {
+                compressed && p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).is_ok()
+            }
+        };
+        if is_point { Ok(()) } else { Err(KeyError::Point(self.algorithm)) }
+    }
+
     /// Verifies `signature` over `message` in portable Rust.
     ///
     /// # Errors

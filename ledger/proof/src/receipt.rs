@@ -10,6 +10,7 @@ use crate::finality::FinalityError;
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
 use crate::key::KeyError;
+use crate::membership::Membership;
 use crate::merkle;
 use crate::transaction::{Outcome, Transaction};
 
@@ -142,7 +143,8 @@ impl Receipt {
     }
 }
 
-/// Checks that `header` is of this consortium and final.
+/// Checks that `header` is of this consortium and final; the members of the
+/// epoch in which it became so.
 ///
 /// # Errors
 /// [`ReceiptError`].
@@ -150,7 +152,7 @@ pub fn check_header(
     genesis: &Genesis,
     header: &Header,
     finality: &FinalityProof,
-) -> Result<(), ReceiptError> {
+) -> Result<Membership, ReceiptError> {
     let chain = genesis.digest();
     if header.chain != chain {
         return Err(ReceiptError::WrongChain { found: header.chain, expected: chain });
@@ -158,6 +160,5 @@ pub fn check_header(
     if header.version != HEADER_VERSION {
         return Err(ReceiptError::Version(header.version));
     }
-    finality.verify(genesis, header)?;
-    Ok(())
+    Ok(finality.verify(genesis, header)?)
 }

@@ -7,6 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::genesis::Member;
 use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::value::Value;
@@ -202,6 +203,13 @@ pub enum Proposal {
         /// The member.
         member: Name,
     } = 2,
+    /// Take a member in; or, when there is one of this name, replace all that
+    /// is recorded of it, as after the loss of its token. The next epoch begins
+    /// with it.
+    Member {
+        /// The member.
+        member: Member,
+    } = 3,
 }
 
 impl Proposal {

@@ -11,12 +11,12 @@ use hufu_contract::Sources;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Executed, Machine, MachineError, Reader};
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::finality::{Vote, finalize_message, vote_namespace};
+use hufu_proof::finality::{Vote, finalize_message, quorum, vote_namespace};
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{Batch, Body, IdentityKind, Invocation, Issuance, Proposal};
 use hufu_proof::{
-    Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, IdentityId, Name, Outcome,
-    Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
+    Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, IdentityId, Membership, Name,
+    Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
 };
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::signature::Signer as _;
@@ -25,6 +25,9 @@ use tempfile::TempDir;
 pub const START: u64 = 1_800_000_000_000;
 pub const YEAR: u64 = 365 * 86_400_000;
 pub const MEMBERS: [&str; 4] = ["authority", "maker", "operator", "regulator"];
+
+/// What vote keys are made of: the founders', and those that come later.
+const SEEDS: [&str; 6] = ["authority", "maker", "operator", "regulator", "maker 2", "auditor"];
 
 /// A simulated signer: its key belongs to the test, not to the product.
 #[derive(Clone)]
@@ -63,7 +66,7 @@ fn vote_key(member: &str) -> p256::ecdsa::SigningKey {
     p256::ecdsa::SigningKey::from_slice(&seed.0).unwrap()
 }
 
-fn vote_public(member: &str) -> PublicKey {
+pub fn vote_public(member: &str) -> PublicKey {
     let key = p256::ecdsa::VerifyingKey::from(&vote_key(member));
     PublicKey::new(Algorithm::EcdsaP256, key.to_sec1_point(true).as_bytes()).unwrap()
 }
@@ -183,7 +186,9 @@ impl Node {
     /// Attaches a certificate of finality to `height`.
     pub fn certify(&self, height: u64) -> FinalityCertificate {
         let digest = self.reader().header(height).unwrap().unwrap().digest();
-        let certificate = certificate(height, digest);
+        let epochs = self.reader().epochs();
+        let epoch = epochs.iter().rfind(|epoch| epoch.first <= height).unwrap();
+        let certificate = certificate_in(epoch.number, &epoch.membership, height, digest);
         self.reader().put_finality(height, &certificate).unwrap();
         certificate
     }
@@ -228,15 +233,27 @@ pub fn next_block(machine: &Machine, transactions: Vec<Transaction>) -> Block {
 
 /// A certificate by three of the four validators.
 pub fn certificate(height: u64, block: Digest) -> FinalityCertificate {
-    let genesis = genesis();
-    let namespace = vote_namespace(&genesis.digest());
+    certificate_in(0, &Membership::founders(&genesis()), height, block)
+}
+
+/// A certificate by a quorum of these members.
+pub fn certificate_in(
+    epoch: u64,
+    membership: &Membership,
+    height: u64,
+    block: Digest,
+) -> FinalityCertificate {
+    let namespace = vote_namespace(&genesis().digest());
     let (view, parent_view) = (height + 1, height);
-    let message = finalize_message(&namespace, 0, view, parent_view, &block);
-    let votes = genesis.validators().into_iter().enumerate().take(3).map(|(number, member)| {
-        let signature: p256::ecdsa::Signature = vote_key(member.name.as_str()).sign(&message);
+    let message = finalize_message(&namespace, epoch, view, parent_view, &block);
+    let validators = membership.validators();
+    let votes = validators.iter().enumerate().take(quorum(validators.len()));
+    let votes = votes.map(|(number, seat)| {
+        let seed = SEEDS.iter().find(|seed| vote_public(seed) == seat.vote_key).unwrap();
+        let signature: p256::ecdsa::Signature = vote_key(seed).sign(&message);
         Vote { validator: number as u16, signature: signature.normalize_s().to_bytes().into() }
     });
-    FinalityCertificate { epoch: 0, view, parent_view, block, votes: votes.collect() }
+    FinalityCertificate { epoch, view, parent_view, block, votes: votes.collect() }
 }
 
 pub fn sign(

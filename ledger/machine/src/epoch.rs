@@ -1,0 +1,186 @@
+//! Epochs: which validators vote for which heights.
+//!
+//! A block is the last of its epoch when the state that its header commits to
+//! has a membership of a later version than the epoch's own; the members of
+//! that state are the validators of the next epoch, which begins with the next
+//! height. Validators have waited for that state before they voted for the
+//! block, so all of them see the end of an epoch in the same block, and a
+//! stranger can be shown it ([`hufu_proof::Handover`]).
+//!
+//! What changes after that state and before the end is for the epoch after the
+//! next.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hufu_proof::{Genesis, Handover, Header, Membership, codec};
+use hufu_store::limits::MAX_VALUE;
+use hufu_store::{Space, Store};
+
+use crate::error::MachineError;
+use crate::reader::Reader;
+use crate::{chain, key, tree};
+
+/// A period in which one set of validators votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Its first height; of epoch 0 that of the genesis block.
+    pub first: u64,
+    /// Who votes.
+    pub membership: Membership,
+}
+
+/// The epochs as far as they are executed.
+pub(crate) struct Epochs {
+    /// By their numbers; there is always one.
+    begun: RwLock<Vec<Arc<Epoch>>>,
+    /// The newest membership's version.
+    version: AtomicU64,
+    /// How the epochs that are over ended, as far as somebody asked.
+    handovers: RwLock<Vec<Handover>>,
+}
+
+impl Epochs {
+    /// Those that a store knows of, whose applied height this is.
+    pub(crate) fn load(
+        store: &dyn Store,
+        genesis: &Genesis,
+        applied: u64,
+    ) -> Result<Self, MachineError> {
+        let founders = Membership::founders(genesis);
+        let mut begun = vec![Arc::new(Epoch { number: 0, first: 0, membership: founders })];
+        for (number, first) in (1..).zip(chain::epochs(store)?) {
+            // What was staged and not applied is executed again.
+            if first > applied + 1 {
+                break;
+            }
+            let last = chain::header(store, first - 1)?;
+            let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
+            let membership = membership_at(store, last.executed.height)?;
+            let membership = membership.ok_or_else(|| MachineError::damaged("epochs"))?;
+            begun.push(Arc::new(Epoch { number, first, membership }));
+        }
+        let version = membership_at(store, applied)?.map_or(0, |newest| newest.version);
+        Ok(Self {
+            begun: RwLock::new(begun),
+            version: AtomicU64::new(version),
+            handovers: RwLock::default(),
+        })
+    }
+
+    /// Records that the membership has changed.
+    pub(crate) fn changed(&self, membership: &[u8]) -> Result<(), MachineError> {
+        self.version.store(decode(membership)?.version, Ordering::Release);
+        Ok(())
+    }
+
+    /// Records that an epoch begins.
+    pub(crate) fn begin(&self, epoch: Epoch) {
+        self.begun.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(epoch));
+    }
+
+    fn begun(&self) -> Vec<Arc<Epoch>> {
+        self.begun.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The membership as of `height`, once it is not that of the founders.
+fn membership_at(store: &dyn Store, height: u64) -> Result<Option<Membership>, MachineError> {
+    store.read(Space::State, key::MEMBERSHIP, height)?.map(|value| decode(&value)).transpose()
+}
+
+fn decode(value: &[u8]) -> Result<Membership, MachineError> {
+    codec::decode("membership", value, MAX_VALUE)
+        .map_err(|error| MachineError::undecodable("record of the membership", error))
+}
+
+impl Reader {
+    /// The epochs that have begun, by their numbers. The last one is that of
+    /// the next height.
+    pub fn epochs(&self) -> Vec<Arc<Epoch>> {
+        self.shared().epochs.begun()
+    }
+
+    /// The epoch of the next height.
+    pub fn epoch(&self) -> Arc<Epoch> {
+        let begun = self.shared().epochs.begun.read().unwrap_or_else(PoisonError::into_inner);
+        // There is always epoch 0.
+        Arc::clone(&begun[begun.len() - 1])
+    }
+
+    /// The members as of the last executed height: those who vote, or will with
+    /// the next epoch.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn membership(&self) -> Result<Membership, MachineError> {
+        let changed = membership_at(self.store(), self.height()?)?;
+        Ok(changed.unwrap_or_else(|| Membership::founders(self.genesis())))
+    }
+
+    /// Whether a block of `epoch` with this header is the last of the epoch. The
+    /// height that the header commits to must be executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn is_last(&self, header: &Header, epoch: &Epoch) -> Result<bool, MachineError> {
+        let version = epoch.membership.version;
+        // As good as always: nobody has changed since the epoch began.
+        if self.shared().epochs.version.load(Ordering::Acquire) == version {
+            return Ok(false);
+        }
+        let then = membership_at(self.store(), header.executed.height)?;
+        Ok(then.is_some_and(|then| then.version > version))
+    }
+
+    /// The epoch that begins after a block with this header, if it is the last
+    /// of the present one.
+    pub(crate) fn next_epoch(&self, header: &Header) -> Result<Option<Epoch>, MachineError> {
+        let epoch = self.epoch();
+        if !self.is_last(header, &epoch)? {
+            return Ok(None);
+        }
+        let membership = membership_at(self.store(), header.executed.height)?;
+        let membership = membership.ok_or_else(|| MachineError::damaged("membership"))?;
+        Ok(Some(Epoch { number: epoch.number + 1, first: header.height + 1, membership }))
+    }
+
+    /// How the epochs before `epoch` ended; `None` while the certificate of a
+    /// last header is missing, or when there was no such epoch.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn handovers(&self, epoch: u64) -> Result<Option<Vec<Handover>>, MachineError> {
+        let Ok(count) = usize::try_from(epoch) else { return Ok(None) };
+        let epochs = &self.shared().epochs;
+        let mut known = epochs.handovers.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.len() < count {
+            for next in self.epochs().iter().skip(known.len() + 1).take(count - known.len()) {
+                let Some(handover) = self.handover(next)? else { return Ok(None) };
+                known.push(handover);
+            }
+            let mut kept = epochs.handovers.write().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < known.len() {
+                kept.clone_from(&known);
+            }
+        }
+        if known.len() < count {
+            return Ok(None);
+        }
+        known.truncate(count);
+        Ok(Some(known))
+    }
+
+    /// How the epoch before `next` ended.
+    fn handover(&self, next: &Epoch) -> Result<Option<Handover>, MachineError> {
+        let last = next.first - 1;
+        let header = self.header(last)?.ok_or_else(|| MachineError::damaged("header"))?;
+        let Some(certificate) = self.finality(last)? else { return Ok(None) };
+        let membership = next.membership.clone();
+        let value = codec::encode(&membership);
+        let path = tree::path(self.store(), header.executed.height, key::MEMBERSHIP, Some(&value))?;
+        Ok(Some(Handover { header, certificate, membership, path }))
+    }
+}
