@@ -109,6 +109,13 @@ pub trait Application: Send + Sync + 'static {
         proposal: Proposal<Self::Block>,
     ) -> impl Future<Output = Option<Self::Block>> + Send;
 
+    /// Whether a block is the last of the present epoch, on which nothing is
+    /// built before the next one begins. All honest validators must say the
+    /// same; while in doubt, wait.
+    ///
+    /// When it has become final, the node is to be started for the next epoch.
+    fn is_last(&self, block: &Self::Block) -> impl Future<Output = bool> + Send;
+
     /// Judges another validator's block. `false` only when no waiting can make
     /// it valid, and all honest validators must then say the same; while in
     /// doubt, wait.

@@ -21,6 +21,17 @@ pub struct Validator {
     pub key: hufu_proof::PublicKey,
 }
 
+/// An epoch that is over.
+#[derive(Clone, Debug)]
+pub struct PastEpoch {
+    /// Who voted, in any order.
+    pub validators: Vec<Validator>,
+    /// Its last height.
+    pub last: u64,
+    /// The digest of its last block, on which the next epoch builds.
+    pub block: Digest,
+}
+
 /// How long to wait. All validators should have the same; a shorter one gives
 /// views up that others still work on.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +75,10 @@ pub struct Config {
     pub partition: String,
     /// The consortium: digest of its genesis.
     pub chain: Digest,
-    /// The epoch. One set of validators votes in an epoch; the next begins
-    /// with a new engine.
-    pub epoch: u64,
-    /// The validators of the epoch, in any order.
+    /// The epochs that are over, from epoch 0. One set of validators votes in
+    /// an epoch; the next begins with a new engine.
+    pub past: Vec<PastEpoch>,
+    /// The validators of the present epoch, in any order.
     pub validators: Vec<Validator>,
     /// Largest encoded block in bytes. The same on every node, and never less
     /// than that of a block that was ever stored.
@@ -88,13 +99,18 @@ impl Config {
             directory,
             partition: "ordering".to_owned(),
             chain,
-            epoch: 0,
+            past: Vec::new(),
             validators,
             max_block: hufu_proof::codec::MAX_BLOCK,
             max_gossip: 1024 * 1024,
             timing: Timing::default(),
             floor: None,
         }
+    }
+
+    /// The present epoch.
+    pub fn epoch(&self) -> u64 {
+        self.past.len() as u64
     }
 
     /// What this consortium's votes are signed under.
@@ -105,12 +121,6 @@ impl Config {
     /// Checks everything the engine would panic on, and returns the validators'
     /// keys in the order of votes with their names.
     pub(crate) fn check(&self) -> Result<(Set<PublicKey>, Vec<String>), Error> {
-        let invalid =
-            |field, problem: &str| Err(Error::Config { field, problem: problem.to_owned() });
-        let safe = |text: &str, extra: &[u8]| {
-            !text.is_empty()
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
-        };
         if !safe(&self.partition, b"-_") {
             return invalid("partition", "use letters, digits, `-` and `_`");
         }
@@ -130,12 +140,27 @@ impl Config {
         if timing.skip <= timing.notarization || timing.skip <= timing.retry {
             return invalid("timing.skip", "must be longer than the other waits");
         }
-        if self.validators.is_empty() || self.validators.len() > hufu_proof::genesis::MAX_MEMBERS {
+        if !self.past.windows(2).all(|pair| pair[0].last < pair[1].last) {
+            return invalid("past", "each epoch ends after the one before it");
+        }
+        in_order(&self.validators)
+    }
+
+    /// The validators of the epochs that are over, as [`Self::check`] returns
+    /// the present ones.
+    pub(crate) fn past_validators(&self) -> Result<Vec<Set<PublicKey>>, Error> {
+        self.past.iter().map(|epoch| Ok(in_order(&epoch.validators)?.0)).collect()
+    }
+}
+
+/// The validators' keys in the order of votes, with their names.
+fn in_order(validators: &[Validator]) -> Result<(Set<PublicKey>, Vec<String>), Error> {
+        if validators.is_empty() || validators.len() > hufu_proof::genesis::MAX_MEMBERS {
             return invalid("validators", "must be between 1 and 100");
         }
-        let mut pairs = Vec::with_capacity(self.validators.len());
+        let mut pairs = Vec::with_capacity(validators.len());
         let mut names = BTreeSet::new();
-        for validator in &self.validators {
+        for validator in validators {
             if !safe(&validator.name, b"-_.") || !names.insert(&validator.name) {
                 return invalid(
                     "validators",
@@ -150,5 +175,14 @@ impl Config {
             Ok(keys) => Ok((keys, names)),
             Err(_) => invalid("validators", "two have the same key"),
         }
-    }
+}
+
+fn invalid<T>(field: &'static str, problem: &str) -> Result<T, Error> {
+    Err(Error::Config { field, problem: problem.to_owned() })
+}
+
+/// Whether a text is of letters, digits and `extra`.
+fn safe(text: &str, extra: &[u8]) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
 }

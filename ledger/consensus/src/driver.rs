@@ -7,6 +7,8 @@
 //! - This node votes to finalize a block only once the block is on its own
 //!   disk ([`CertifiableAutomaton::certify`] waits for the sync), so a quorum
 //!   of finalize votes is a quorum of copies.
+//! - Nothing is built on the last block of an epoch: until it is final, every
+//!   leader proposes it again, and verifies as its own child.
 //! - A notarized block was verified by the application of at least one honest
 //!   validator (f + 1 of the quorum), so certifying it needs the block but not
 //!   another verification.
@@ -116,9 +118,15 @@ impl<E: Clock + Spawner + Metrics, A: Application> Driver<E, A> {
         self.marshal.subscribe_by_commitment(digest, CommitmentFallback::FetchByRound { round })
     }
 
-    /// Builds a block and stages it; `None` when there is nothing to propose.
+    /// Builds a block, or takes the last one of the epoch again; `None` when
+    /// there is nothing to propose.
     async fn build(&self, context: &Context<sha256::Digest, PublicKey>) -> Option<Shared<A>> {
         let parent = self.parent_of(context).await.ok()?;
+        if self.application.is_last(parent.inner().block()).await {
+            // The others vote for it at once; views need not race.
+            self.context.sleep(self.patience / 20).await;
+            return Some(parent);
+        }
         let proposal = Proposal {
             round: round(context.round),
             parent: parent.inner().block().clone(),
@@ -221,6 +229,10 @@ impl<E: Clock + Spawner + Metrics, A: Application> Automaton for Driver<E, A> {
                 let verdict = select! {
                     _ = sender.closed() => None,
                     verdict = async {
+                        if digest == context.parent.1 {
+                            // It was judged in the view that first had it.
+                            return Some(driver.application.is_last(block.inner().block()).await);
+                        }
                         let parent = parent.await.ok()?;
                         if block.parent() != parent.digest()
                             || block.height() != parent.height().next()
@@ -228,6 +240,9 @@ impl<E: Clock + Spawner + Metrics, A: Application> Automaton for Driver<E, A> {
                             return Some(false);
                         }
                         let (block, parent) = (block.inner(), parent.inner());
+                        if driver.application.is_last(parent.block()).await {
+                            return Some(false);
+                        }
                         Some(driver
                             .application
                             .verify(

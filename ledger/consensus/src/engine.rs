@@ -5,7 +5,9 @@
 //! - The ledger's applied height is the truth about the ledger
 //!   ([`crate::delivery`]).
 //! - The **latest stored finalization** is where voting resumes if the voter's
-//!   journal is older or gone, and the guard's floor is raised to it.
+//!   journal is older or gone, and the guard's floor is raised to it. At the
+//!   beginning of an epoch there is none; voting begins on the last block of
+//!   the epoch before.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -20,9 +22,8 @@ use commonware_consensus::simplex;
 use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::types::Finalization;
-use commonware_consensus::types::{Epoch, EpochInfo, Epocher, Height, ViewDelta};
+use commonware_consensus::types::{Epoch, ViewDelta};
 use commonware_consensus::{Epochable as _, Viewable as _};
-use commonware_cryptography::certificate::ConstantProvider;
 use commonware_cryptography::certificate::Verifier as _;
 use commonware_cryptography::{Digested, Digestible as _, Sha256, sha256};
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
@@ -41,6 +42,7 @@ use crate::block::Carried;
 use crate::config::Config;
 use crate::delivery::{Delivery, deliver};
 use crate::driver::{Body, Driver, Marshal};
+use crate::epochs::{Epochs, Schemes, only};
 use crate::error::Error;
 use crate::evidence::Witness;
 use crate::gossip::{self, GossipReceiver};
@@ -151,6 +153,8 @@ where
     P: Provider<PublicKey = PublicKey> + Sync,
 {
     let (validators, names) = config.check()?;
+    let past = config.past_validators()?;
+    let epoch = config.epoch();
     let namespace = config.namespace();
     let me = identity.public_key().clone();
     let guard = Guard::open(&config.directory, &me, &namespace)?;
@@ -194,7 +198,9 @@ where
         .floor
         .as_ref()
         .map(|floor| {
-            scheme::import(floor, validators.len()).ok_or_else(|| Error::Config {
+            let voted = usize::try_from(floor.epoch).ok().and_then(|epoch| past.get(epoch));
+            let voted = voted.unwrap_or(&validators);
+            scheme::import(floor, voted.len()).ok_or_else(|| Error::Config {
                 field: "floor",
                 problem: "the certificate names validators that do not exist".to_owned(),
             })
@@ -203,7 +209,7 @@ where
     let floor = latest
         .into_iter()
         .chain(configured.clone())
-        .filter(|finalization| finalization.epoch().get() == config.epoch)
+        .filter(|finalization| finalization.epoch().get() == epoch)
         .max_by_key(|finalization| finalization.view());
     if let Some(floor) = &floor {
         guard.raise_floor(floor.epoch().get(), floor.view().get())?;
@@ -213,7 +219,13 @@ where
 
     let genesis = Carried::new(genesis);
     let genesis_digest = genesis.digest();
-    let provider = ConstantProvider::<_, Epoch>::new(scheme.clone());
+    let begin = match config.past.last() {
+        Some(before) => sha256::Digest(before.block.0),
+        None => genesis_digest,
+    };
+    let past = past.into_iter().map(|validators| VoteScheme::verifier(&namespace, validators));
+    let provider = Schemes::new(past, scheme.clone());
+    let epochs = Epochs::new(config.past.iter().map(|epoch| epoch.last));
     let fetch_timeout = NonZeroDuration::new(config.timing.fetch)
         .ok_or(Error::Config { field: "timing.fetch", problem: "may not be zero".to_owned() })?;
     let (marshal_actor, mailbox, _): (_, Marshal<A>, _) = MarshalActor::init(
@@ -222,7 +234,7 @@ where
         blocks,
         marshal::Config {
             provider,
-            epocher: OneEpoch(Epoch::new(config.epoch)),
+            epocher: epochs.clone(),
             start: match configured {
                 Some(floor) => Start::Floor(floor),
                 None => Start::Genesis(Digested::precomputed(genesis, genesis_digest)),
@@ -244,7 +256,7 @@ where
     .await;
 
     let board = Arc::new(Board::new(
-        config.epoch,
+        epoch,
         application.applied(),
         &names,
         context.current(),
@@ -305,12 +317,12 @@ where
             // Kept, so that a contradiction that comes late is evidence too.
             track_historical_votes: true,
             strategy: Sequential,
-            partition: format!("{}-votes-{}", config.partition, config.epoch),
+            partition: format!("{}-votes-{}", config.partition, epoch),
             mailbox_size: MAILBOX,
-            epoch: Epoch::new(config.epoch),
+            epoch: Epoch::new(epoch),
             floor: match floor {
                 Some(finalization) => Floor::Finalized(finalization),
-                None => Floor::Genesis(genesis_digest),
+                None => Floor::Genesis(begin),
             },
             replay_buffer: BUFFER,
             write_buffer: BUFFER,
@@ -329,8 +341,19 @@ where
         },
     );
 
-    let (gossip, gossip_receiver, gossip_handles) =
-        gossip::start(context, validators, config.max_gossip, board.clone(), links.gossip);
+    let ground: gossip::Ground<A> = gossip::Ground {
+        validators,
+        epochs,
+        limit: config.max_gossip,
+        board: board.clone(),
+        marshal: mailbox.clone(),
+    };
+    let (gossip, gossip_receiver, gossip_handles) = gossip::start(context, ground, links.gossip);
+    let (votes, votes_mux) = only(context.child("votes"), epoch, links.votes).await?;
+    let (certificates, certificates_mux) =
+        only(context.child("vote_certificates"), epoch, links.certificates).await?;
+    let (certificate_fetch, fetch_mux) =
+        only(context.child("certificate_fetch"), epoch, links.certificate_fetch).await?;
     let (delivery_sender, deliveries) = mpsc::unbounded_channel();
     let delivery = Delivery { sender: delivery_sender, board: board.clone() };
     let mut handles = vec![
@@ -340,7 +363,10 @@ where
             let (mailbox, board) = (mailbox.clone(), board.clone());
             move |_| async move { deliver(application, mailbox, board, voter, deliveries).await }
         }),
-        engine.start(links.votes, links.certificates, links.certificate_fetch),
+        engine.start(votes, certificates, certificate_fetch),
+        votes_mux,
+        certificates_mux,
+        fetch_mux,
     ];
     handles.extend(gossip_handles);
     let ordering = Simplex { marshal: mailbox, board };
@@ -372,23 +398,5 @@ async fn latest_finalization<E: Environment>(
     match certificates.last_index() {
         Some(index) => certificates.get(Identifier::Index(index)).await,
         None => Ok(None),
-    }
-}
-
-/// Every height belongs to the one epoch the engine was started for.
-#[derive(Clone, Debug)]
-struct OneEpoch(Epoch);
-
-impl Epocher for OneEpoch {
-    fn containing(&self, height: Height) -> Option<EpochInfo> {
-        Some(EpochInfo::new(self.0, height, Height::zero(), Height::new(u64::MAX)))
-    }
-
-    fn first(&self, epoch: Epoch) -> Option<Height> {
-        (epoch == self.0).then_some(Height::zero())
-    }
-
-    fn last(&self, epoch: Epoch) -> Option<Height> {
-        (epoch == self.0).then_some(Height::new(u64::MAX))
     }
 }

@@ -1,28 +1,49 @@
 //! Messages between the nodes outside consensus, such as transactions.
 //!
-//! An empty message says no more than that its sender is there. Every node
-//! sends everyone one when it has had nothing for everyone for
-//! [`SIGN_OF_LIFE`]; it is not passed on.
+//! The first byte says what a message is:
+//!
+//! ```text
+//! 0 ‖ bytes                               for the application
+//! 1 ‖ epoch (8)                           its sender is there, in this epoch
+//! 2 ‖ epoch (8) ‖ height (8)              the epoch ended with this height
+//! ```
+//!
+//! Every node says that it is there at least once in [`SIGN_OF_LIFE`]. One that
+//! is in an epoch that is over is told where that ended, and fetches the
+//! certificate of the last block from whoever said so. Integers are big-endian.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use commonware_consensus::types::Height;
 use commonware_macros::select;
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, Handle, IoBuf, Spawner};
 use commonware_utils::channel::mpsc;
 use commonware_utils::ordered::{Quorum as _, Set};
+use commonware_utils::vec::NonEmptyVec;
 
+use crate::application::Application;
+use crate::driver::Marshal;
+use crate::epochs::Epochs;
 use crate::error::Error;
 use crate::keys::PublicKey;
 use crate::status::Board;
 
-/// Longest time between two messages to everyone.
+/// Longest time between two messages to everyone that say where a node is.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// Messages that wait to be sent or to be read. More are dropped.
 const WAITING: usize = 1024;
+
+/// Ends of the present epoch that one peer is believed to know of; it has one,
+/// and each costs a fetch.
+const BELIEVED: usize = 4;
+
+/// What a message of the application is longer by on its way.
+pub(crate) const OVERHEAD: usize = 1;
 
 /// Who gets a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +58,18 @@ pub enum Recipient {
 /// or overrun misses some.
 #[derive(Clone, Debug)]
 pub struct Gossip {
-    sender: mpsc::Sender<(Recipient, Bytes)>,
+    sender: mpsc::Sender<Outgoing>,
     limit: usize,
 }
 
+#[derive(Debug)]
+enum Outgoing {
+    Message(Recipient, Bytes),
+    Ended { to: PublicKey, epoch: u64, last: u64 },
+}
+
 impl Gossip {
-    /// Queues a message; an empty one reaches nobody. `Ok(false)` when too many
-    /// wait and it is dropped.
+    /// Queues a message. `Ok(false)` when too many wait and it is dropped.
     ///
     /// # Errors
     /// [`Error::Config`] when it is larger than [`crate::Config::max_gossip`],
@@ -55,7 +81,7 @@ impl Gossip {
                 problem: format!("a message of {} bytes is over {}", message.len(), self.limit),
             });
         }
-        match self.sender.try_send((recipient, message)) {
+        match self.sender.try_send(Outgoing::Message(recipient, message)) {
             Ok(()) => Ok(true),
             Err(mpsc::error::TrySendError::Full(_)) => Ok(false),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::Stopped),
@@ -75,50 +101,116 @@ impl GossipReceiver {
     }
 }
 
-pub(crate) fn start<E: Spawner + Clock>(
+/// What one node says to another.
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    Application(Bytes),
+    Alive { epoch: u64 },
+    Ended { epoch: u64, last: u64 },
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Application(content) => [&[0], &content[..]].concat(),
+            Self::Alive { epoch } => [&[1][..], &epoch.to_be_bytes()].concat(),
+            Self::Ended { epoch, last } => {
+                [&[2][..], &epoch.to_be_bytes(), &last.to_be_bytes()].concat()
+            }
+        }
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        let number = |at: usize| {
+            let bytes = bytes.get(at..at + 8)?;
+            bytes.try_into().ok().map(u64::from_be_bytes)
+        };
+        match (bytes.first()?, bytes.len()) {
+            (0, _) => Some(Self::Application(bytes.slice(1..))),
+            (1, 9) => Some(Self::Alive { epoch: number(1)? }),
+            (2, 17) => Some(Self::Ended { epoch: number(1)?, last: number(9)? }),
+            _ => None,
+        }
+    }
+}
+
+/// What messages are sent and understood by.
+pub(crate) struct Ground<A: Application> {
+    pub(crate) validators: Set<PublicKey>,
+    pub(crate) epochs: Epochs,
+    /// Largest message of the application.
+    pub(crate) limit: usize,
+    pub(crate) board: Arc<Board>,
+    /// Fetches the end of an epoch.
+    pub(crate) marshal: Marshal<A>,
+}
+
+pub(crate) fn start<E: Spawner + Clock, A: Application>(
     context: &E,
-    validators: Set<PublicKey>,
-    limit: usize,
-    board: Arc<Board>,
+    ground: Ground<A>,
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
+    let Ground { validators, epochs, limit, board, marshal } = ground;
     let (mut link_sender, mut link_receiver) = link;
-    let (outbound_sender, mut outbound) = mpsc::channel::<(Recipient, Bytes)>(WAITING);
+    let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
-    let members = validators.clone();
+    let (members, present) = (validators.clone(), epochs.present());
     let sending = context.child("gossip_out").spawn(move |context| async move {
         let mut due = context.current() + SIGN_OF_LIFE;
         loop {
-            let (recipient, message) = select! {
-                message = outbound.recv() => match message {
-                    Some(message) => message,
+            let outgoing = select! {
+                outgoing = outbound.recv() => match outgoing {
+                    Some(outgoing) => Some(outgoing),
                     None => return,
                 },
-                _ = context.sleep_until(due) => (Recipient::All, Bytes::new()),
+                _ = context.sleep_until(due) => None,
             };
-            let recipients = match recipient {
-                Recipient::All => {
+            let (recipients, message) = match outgoing {
+                None => {
                     due = context.current() + SIGN_OF_LIFE;
-                    Recipients::All
+                    (Recipients::All, Message::Alive { epoch: present })
                 }
-                Recipient::Validator(number) => match members.iter().nth(usize::from(number)) {
-                    Some(key) => Recipients::One(key.clone()),
-                    None => continue,
-                },
+                Some(Outgoing::Message(Recipient::All, content)) => {
+                    (Recipients::All, Message::Application(content))
+                }
+                Some(Outgoing::Message(Recipient::Validator(number), content)) => {
+                    let Some(key) = members.iter().nth(usize::from(number)) else { continue };
+                    (Recipients::One(key.clone()), Message::Application(content))
+                }
+                Some(Outgoing::Ended { to, epoch, last }) => {
+                    (Recipients::One(to), Message::Ended { epoch, last })
+                }
             };
-            link_sender.send(recipients, IoBuf::from(message), false);
+            link_sender.send(recipients, IoBuf::from(message.encode()), false);
         }
     });
+    let answers = outbound_sender.clone();
     let receiving = context.child("gossip_in").spawn(move |context| async move {
+        let mut believed: BTreeMap<PublicKey, BTreeSet<u64>> = BTreeMap::new();
         while let Ok((key, message)) = link_receiver.recv().await {
             let number = validators.index(&key).and_then(|index| u16::try_from(index.get()).ok());
-            let Some(number) = number else { continue };
-            board.heard(usize::from(number), context.current());
-            if message.is_empty() {
-                continue;
+            if let Some(number) = number {
+                board.heard(usize::from(number), context.current());
             }
-            // A message that finds the queue full is lost, as on the way.
-            let _ = inbound.try_send((number, Bytes::from(message)));
+            match (Message::decode(&Bytes::from(message)), number) {
+                // A message that finds the queue full is lost, as on the way.
+                (Some(Message::Application(content)), Some(number)) => {
+                    let _ = inbound.try_send((number, content));
+                }
+                (Some(Message::Alive { epoch }), _) => {
+                    if let Some(last) = epochs.end(epoch) {
+                        let _ = answers.try_send(Outgoing::Ended { to: key, epoch, last });
+                    }
+                }
+                (Some(Message::Ended { epoch, last }), _) if epoch == present => {
+                    let ends = believed.entry(key.clone()).or_default();
+                    if ends.contains(&last) || ends.len() < BELIEVED {
+                        ends.insert(last);
+                        marshal.hint_finalized(Height::new(last), NonEmptyVec::new(key));
+                    }
+                }
+                _ => {}
+            }
         }
     });
     (
@@ -126,4 +218,37 @@ pub(crate) fn start<E: Spawner + Clock>(
         GossipReceiver(inbound_receiver),
         [sending, receiving],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_are_pinned() {
+        let cases = [
+            (Message::Application(Bytes::from_static(b"ab")), "006162"),
+            (Message::Application(Bytes::new()), "00"),
+            (Message::Alive { epoch: 3 }, "010000000000000003"),
+            (Message::Ended { epoch: 3, last: 258 }, "0200000000000000030000000000000102"),
+        ];
+        for (message, hexadecimal) in cases {
+            assert_eq!(crate::hexadecimal(&message.encode()), hexadecimal);
+            assert_eq!(Message::decode(&Bytes::from(message.encode())), Some(message));
+        }
+        for malformed in [&[][..], &[1], &[1; 8], &[1; 10], &[2; 16], &[3]] {
+            assert_eq!(Message::decode(&Bytes::copy_from_slice(malformed)), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_messages_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let bytes = Bytes::from(bytes);
+            if let Some(message) = Message::decode(&bytes) {
+                prop_assert_eq!(Bytes::from(message.encode()), bytes);
+            }
+        }
+    }
 }

@@ -18,7 +18,9 @@
 //! - **No forgotten past.** Records older than [`WINDOW`] views may be dropped;
 //!   then votes in those views are refused for ever.
 //! - **Fenced.** A lock on a file beside it, held for life; a second process
-//!   is refused. The file is bound to one key and one consortium.
+//!   is refused. The file is bound to one key and one consortium; where there is
+//!   one of another key, a member's former one, that of this key is in a
+//!   directory beside it, named by the key.
 //! - **Held after a restore.** Nothing is signed until the ledger has moved on
 //!   from where the machine before may have voted ([`hold`]).
 //! - **A failed write poisons.** After one, nothing is signed until the guard
@@ -74,8 +76,8 @@ pub enum GuardError {
         /// The lock file.
         path: PathBuf,
     },
-    /// It belongs to another key or consortium.
-    #[error("{path} belongs to another vote key or consortium; each needs its own data directory")]
+    /// It belongs to another consortium.
+    #[error("{path} belongs to another consortium; each needs its own data directory")]
     Foreign {
         /// The guard file.
         path: PathBuf,
@@ -191,6 +193,8 @@ struct Inner {
     floor: (u64, u64),
     /// When this validator was restored, until the ledger has moved on.
     restored_ms: Option<u64>,
+    /// Where that is recorded.
+    held: PathBuf,
     poisoned: bool,
     /// Held, not used: dropping it releases the fence.
     _lock: File,
@@ -202,6 +206,9 @@ impl Guard {
     /// # Errors
     /// [`GuardError`] when it is held, foreign, damaged or not usable.
     pub fn open(directory: &Path, key: &PublicKey, namespace: &[u8]) -> Result<Self, GuardError> {
+        // A hold is of the validator, whatever its key.
+        let held = directory;
+        let directory = &place(directory, key)?;
         std::fs::create_dir_all(directory).map_err(io(directory))?;
         let lock_path = directory.join("votes.lock");
         let lock = OpenOptions::new()
@@ -237,7 +244,8 @@ impl Guard {
             size: 0,
             votes: BTreeMap::new(),
             floor: (0, 0),
-            restored_ms: hold::read(directory)?,
+            restored_ms: hold::read(held)?,
+            held: held.to_owned(),
             poisoned: false,
             _lock: lock,
         };
@@ -305,7 +313,7 @@ impl Guard {
         // The floor first: without it, what was signed before is not known.
         self.raise_floor(epoch, view.saturating_add(1))?;
         let mut inner = self.lock();
-        hold::remove(inner.path.parent().unwrap_or(Path::new(".")))?;
+        hold::remove(&inner.held)?;
         inner.restored_ms = None;
         tracing::info!(
             epoch,
@@ -449,6 +457,27 @@ impl Inner {
         self.poisoned = synced.is_err();
         synced
     }
+}
+
+/// Where the guard of `key` is: in `directory`, or in one of its own in there
+/// when `directory` has that of another key.
+fn place(directory: &Path, key: &PublicKey) -> Result<PathBuf, GuardError> {
+    let path = directory.join("votes");
+    let mut begin = Vec::new();
+    match File::open(&path) {
+        Ok(file) => {
+            file.take(HEADER as u64).read_to_end(&mut begin).map_err(io(&path))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(&path)(error)),
+    }
+    // A damaged header may be that of this key's guard.
+    let whole = begin.len() == HEADER
+        && begin.starts_with(MAGIC)
+        && begin[HEADER - CHECK..] == check(&begin[..HEADER - CHECK]);
+    let of_another = whole && begin[8..41] != key.as_bytes()[..];
+    let own = crate::hexadecimal(key.as_bytes());
+    Ok(if of_another { directory.join(own) } else { directory.to_owned() })
 }
 
 enum Decoded {

@@ -21,6 +21,9 @@
 //! It is *not* a mempool, a state machine or a clock, and does not look into
 //! blocks beyond their links.
 //!
+//! The validators change with the epoch; each has an engine of its own
+//! (`epochs.rs`).
+//!
 //! Where to start reading: [`Application`], then `engine.rs`, then `driver.rs`.
 
 mod application;
@@ -29,6 +32,7 @@ mod config;
 mod delivery;
 mod driver;
 mod engine;
+mod epochs;
 mod error;
 mod evidence;
 mod gossip;
@@ -47,7 +51,7 @@ pub use application::{
     Application, ApplicationFault, Evidence, Finalized, Offence, Proposal, Round,
 };
 pub use block::OrderedBlock;
-pub use config::{Config, Timing, Validator};
+pub use config::{Config, PastEpoch, Timing, Validator};
 pub use engine::{Environment, Links, start};
 pub use error::Error;
 pub use gossip::{Gossip, GossipReceiver, Recipient};

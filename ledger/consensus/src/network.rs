@@ -4,7 +4,7 @@
 //! A peer proves with a signature of its vote key that it is who it says; who
 //! is not a peer is not heard. Limits are per peer.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use commonware_consensus::marshal::standard::Standard;
 use commonware_consensus::{marshal, simplex};
 use commonware_cryptography::{ChaCha20Poly1305, sha256};
 use commonware_p2p::authenticated::{self, lookup};
+use commonware_p2p::utils::mux;
 use commonware_p2p::{Address, AddressableManager as _};
 use commonware_runtime::{Network, Quota, Resolver};
 use commonware_stream::{cups, sake};
@@ -24,18 +25,22 @@ use crate::config::Config;
 use crate::driver::Body;
 use crate::engine::{Environment, Links, run};
 use crate::error::Error;
-use crate::gossip::GossipReceiver;
+use crate::gossip::{self, GossipReceiver};
 use crate::keys::{Identity, PublicKey};
 use crate::node::{Node, supervise};
 use crate::scheme::VoteScheme;
+
+/// The address of a peer that has none: nobody answers there, so the peer has to
+/// come by itself.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// Where a validator is reached.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its vote key.
     pub key: hufu_proof::PublicKey,
-    /// Its address.
-    pub address: SocketAddr,
+    /// Its address; without one it is waited for.
+    pub address: Option<SocketAddr>,
 }
 
 /// How a node is connected.
@@ -43,11 +48,11 @@ pub struct Peer {
 pub struct NetworkConfig {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// The validators' addresses, this node's included.
+    /// The validators, this node included.
     pub peers: Vec<Peer>,
     /// Whether to accept a peer only from the address it is configured with.
     /// Keys authenticate peers; this only keeps strangers from trying. It must
-    /// be off where peers are behind address translation.
+    /// be off where peers are behind address translation or have no address here.
     pub only_known_addresses: bool,
 }
 
@@ -74,7 +79,10 @@ where
         let peers = network
             .peers
             .iter()
-            .map(|peer| Ok((PublicKey::try_from(&peer.key)?, Address::from(peer.address))))
+            .map(|peer| {
+                let address = peer.address.unwrap_or(NOWHERE);
+                Ok((PublicKey::try_from(&peer.key)?, Address::from(address)))
+            })
             .collect::<Result<Vec<_>, Error>>()?;
         let peers = Map::try_from_iter(peers).map_err(|_| Error::Config {
             field: "peers",
@@ -83,14 +91,15 @@ where
         if let Some(missing) = validators.iter().find(|key| peers.get_value(key).is_none()) {
             return Err(Error::Config {
                 field: "peers",
-                problem: format!("the validator with key {missing} has no address"),
+                problem: format!("the validator with key {missing} is not among them"),
             });
         }
-        let count = u32::try_from(validators.len()).unwrap_or(u32::MAX);
+        // Nodes in different epochs must agree on the largest message.
+        let count = hufu_proof::genesis::MAX_MEMBERS as u32;
         let max_message_size = commonware_p2p::max_message_size(&[
-            simplex::max_payload_size::<VoteScheme, sha256::Digest>(count),
+            mux::prefixed(simplex::max_payload_size::<VoteScheme, sha256::Digest>(count)),
             marshal::max_payload_size::<Standard<Body<A>>, VoteScheme>(count, &config.max_block),
-            config.max_gossip,
+            config.max_gossip + gossip::OVERHEAD,
         ]);
         let handshake = cups::Cups::<_, ChaCha20Poly1305>::new(
             sake::Sake {
@@ -116,7 +125,7 @@ where
         settings.tracked_peer_sets = NZUsize!(1);
         settings.block_duration = Duration::from_secs(600);
         let (mut transport, mut oracle) = lookup::Network::new(context.child("network"), settings);
-        oracle.track(config.epoch, peers);
+        oracle.track(config.epoch(), peers);
         let links = Links {
             votes: transport.register(0, Quota::per_second(NZU32!(2048))),
             certificates: transport.register(1, Quota::per_second(NZU32!(2048))),

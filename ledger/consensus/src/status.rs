@@ -22,7 +22,7 @@ pub struct Participation {
 }
 
 /// A snapshot of the ordering layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The epoch.
     pub epoch: u64,

@@ -36,7 +36,7 @@ fn run(
         peers: validators(COUNT)
             .into_iter()
             .zip(addresses)
-            .map(|(validator, &address)| Peer { key: validator.key, address })
+            .map(|(validator, &address)| Peer { key: validator.key, address: Some(address) })
             .collect(),
         only_known_addresses: true,
     };

@@ -67,6 +67,7 @@ fn a_member_gets_new_keys_and_the_next_epoch_has_them() {
     assert_eq!(keys(0), (vote_public("maker"), key("maker").public()));
     assert_eq!(keys(1), (vote_public("maker 2"), key("maker 2").public()));
 
+    drop((reader, state));
     let node = node.restart();
     assert_eq!(node.reader().epochs(), epochs);
 }

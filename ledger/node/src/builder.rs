@@ -9,6 +9,9 @@
 //! - its commitment is its parent's, or of a later executed height below its
 //!   own, and equal to ours at that height (which is waited for).
 //!
+//! A block whose commitment has a membership of a later epoch is the last of its
+//! own ([`hufu_machine::epoch`]).
+//!
 //! Everything else about a transaction is decided when it is executed, in the
 //! same way everywhere, and recorded as its outcome.
 
@@ -19,7 +22,7 @@ use commonware_runtime::Clock;
 use futures::future::{Either, select};
 use futures::pin_mut;
 use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
-use hufu_machine::{MachineError, check_child};
+use hufu_machine::{Epoch, MachineError, check_child};
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::{Block, Header};
 
@@ -55,12 +58,13 @@ pub struct Builder<E> {
     context: E,
     core: Arc<Core>,
     limits: Limits,
+    epoch: Arc<Epoch>,
 }
 
 impl<E: Clock> Builder<E> {
-    /// A builder with the runtime's clock.
-    pub fn new(context: E, core: Arc<Core>, limits: Limits) -> Self {
-        Self { context, core, limits }
+    /// A builder of blocks of one epoch, with the runtime's clock.
+    pub fn new(context: E, core: Arc<Core>, limits: Limits, epoch: Arc<Epoch>) -> Self {
+        Self { context, core, limits, epoch }
     }
 
     fn now_ms(&self) -> u64 {
@@ -150,6 +154,19 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         };
         self.core.judged(Verified { block: Arc::new(block.clone()), ids });
         Some(block)
+    }
+
+    async fn is_last(&self, block: &Block) -> bool {
+        let executed = block.header.executed.height;
+        let mut applied = self.core.applied.subscribe();
+        let known = applied.wait_for(|applied| *applied >= executed).await.is_ok();
+        match self.core.reader.is_last(&block.header, &self.epoch) {
+            Ok(last) if known => return last,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "cannot read the membership"),
+        }
+        // Neither answer is safe; the node is stopping or broken.
+        std::future::pending().await
     }
 
     async fn verify(&self, round: Round, block: Arc<Block>, parent: Arc<Block>) -> bool {

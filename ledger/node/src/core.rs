@@ -44,6 +44,8 @@ pub struct Core {
     pub arrived: Notify,
     /// The applied height.
     pub applied: watch::Sender<u64>,
+    /// The epoch of the next height.
+    pub epoch: watch::Sender<u64>,
 }
 
 /// A block whose signatures have been verified.
@@ -109,6 +111,7 @@ impl Core {
     pub fn new(machine: Machine) -> Self {
         let committed = machine.applied();
         let reader = machine.reader();
+        let epoch = reader.epoch().number;
         Self {
             machine: Mutex::new(machine),
             committed: Mutex::new(committed),
@@ -120,6 +123,7 @@ impl Core {
             recent: Mutex::default(),
             arrived: Notify::new(),
             applied: watch::Sender::new(committed.height),
+            epoch: watch::Sender::new(epoch),
         }
     }
 
@@ -154,6 +158,8 @@ impl Core {
             recent.push_front(Arc::new(Replay { block: Arc::clone(block), events }));
         }
         self.executed(commitment.height, &entries);
+        let epoch = self.reader.epoch().number;
+        self.epoch.send_if_modified(|known| std::mem::replace(known, epoch) != epoch);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The handle through which the rest of the appliance uses its ledger.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use borsh::BorshDeserialize as _;
@@ -20,10 +20,19 @@ const MAX_MESSAGE: usize = 768 * 1024;
 /// A member's ledger. Cheap to clone; works under any async runtime.
 #[derive(Clone)]
 pub struct Ledger {
-    core: Arc<Core>,
-    outbox: Arc<Outbox>,
-    ordering: Arc<dyn Fn() -> Status + Send + Sync>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) outbox: Arc<Outbox>,
+    present: Arc<Mutex<Present>>,
     closed: Arc<AtomicBool>,
+}
+
+/// Of the present epoch.
+#[derive(Default)]
+struct Present {
+    /// Asks the ordering layer, once there was one.
+    ordering: Option<Arc<dyn Fn() -> Status + Send + Sync>>,
+    /// Members whose address this node was not told.
+    unreachable: Vec<String>,
 }
 
 /// Transactions on their way to the other validators.
@@ -38,6 +47,8 @@ pub(crate) struct Outbox {
 pub struct NodeStatus {
     /// The ordering layer.
     pub ordering: Status,
+    /// Members of the present epoch whose address this node was not told.
+    pub unreachable: Vec<String>,
     /// Transactions that wait for a block.
     pub waiting: usize,
     /// Bytes of them.
@@ -45,12 +56,23 @@ pub struct NodeStatus {
 }
 
 impl Ledger {
-    pub(crate) fn new(
-        core: Arc<Core>,
-        outbox: Arc<Outbox>,
-        ordering: Arc<dyn Fn() -> Status + Send + Sync>,
-    ) -> Self {
-        Self { core, outbox, ordering, closed: Arc::default() }
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, outbox: Arc::default(), present: Arc::default(), closed: Arc::default() }
+    }
+
+    /// Turns to the ordering layer of an epoch that begins.
+    pub(crate) fn follow(&self, ordering: Arc<dyn Fn() -> Status + Send + Sync>) {
+        self.present().ordering = Some(ordering);
+    }
+
+    /// Notes whose address is missing.
+    pub(crate) fn unreachable(&self, members: Vec<String>) {
+        self.present().unreachable = members;
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        // Every critical section is a single assignment or copy.
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Submits transactions and waits until each is final and executed, or
@@ -134,7 +156,13 @@ impl Ledger {
     /// How the node is.
     pub fn status(&self) -> NodeStatus {
         let (waiting, waiting_bytes) = self.core.waiting();
-        NodeStatus { ordering: (self.ordering)(), waiting, waiting_bytes }
+        let (ordering, unreachable) = {
+            let present = self.present();
+            (present.ordering.clone(), present.unreachable.clone())
+        };
+        // Handed out only after the first epoch has begun.
+        let ordering = ordering.map_or_else(Status::default, |status| status());
+        NodeStatus { ordering, unreachable, waiting, waiting_bytes }
     }
 }
 

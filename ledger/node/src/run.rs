@@ -1,25 +1,36 @@
 //! Starting and stopping a node.
+//!
+//! The machine, the mempool and the handle live as long as the node; ordering
+//! lives for one epoch. When the last block of an epoch is executed, everything
+//! of ordering ends, its runtime too, and begins again for the next epoch as
+//! after a restart of the process: there is one way to begin, which every crash
+//! tests. Who uses the [`Ledger`] notices a pause.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use commonware_runtime::{Clock, Runner as _, Spawner, Supervisor as _, tokio as runtime};
 use hufu_consensus::{
-    Config as OrderingConfig, GossipReceiver, NetworkConfig, Node, Ordering as _, Peer, Timing,
+    Config as OrderingConfig, GossipReceiver, NetworkConfig, Node, Ordering as _, PastEpoch, Peer,
     Validator, start_tcp,
 };
-use hufu_machine::Machine;
-use hufu_proof::{Genesis, Name, Signer};
+use hufu_machine::{Epoch, Machine, MachineError, Reader};
+use hufu_proof::{Block, Membership, Name, Signer};
+use tokio::sync::watch;
 
 use crate::builder::{Builder, Limits};
 use crate::core::Core;
 use crate::error::Error;
-use crate::ledger::{Ledger, Outbox, pass_on, received};
+use crate::ledger::{Ledger, pass_on, received};
 
 /// How long transactions are collected before they are passed on.
 const COLLECT: Duration = Duration::from_millis(5);
+
+/// How long a node stays in an epoch that is over, so that the certificate of
+/// the last block is on its way to those who have not seen it.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// What a node must be told.
 pub struct Config {
@@ -27,7 +38,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// Where to listen for validators.
     pub listen: SocketAddr,
-    /// Every member's address, by member.
+    /// The members' addresses, by member. A member without one has to come by
+    /// itself.
     pub peers: Vec<(Name, SocketAddr)>,
     /// How blocks are made.
     pub limits: Limits,
@@ -39,9 +51,46 @@ pub struct Running {
     pub ledger: Ledger,
     /// Encodes the engine's metrics as Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
-    ended: tokio::sync::watch::Receiver<bool>,
+    ended: watch::Receiver<bool>,
+}
+
+/// What every epoch begins with.
+struct Ground {
+    config: Config,
+    core: Arc<Core>,
+    ledger: Ledger,
+    genesis: Block,
+    signer: Arc<dyn Signer>,
+    metrics: Arc<Mutex<Meter>>,
+}
+
+/// The metrics of the present epoch; between two, the last ones of the former.
+#[derive(Default)]
+struct Meter {
+    context: Option<runtime::Context>,
+    last: String,
+}
+
+impl Meter {
+    fn read(&self) -> String {
+        self.context.as_ref().map_or_else(|| self.last.clone(), commonware_runtime::Metrics::encode)
+    }
+
+    /// Lets go of the runtime.
+    fn rest(&mut self) {
+        self.last = self.read();
+        self.context = None;
+    }
+}
+
+/// Why ordering ended.
+enum Ended {
+    /// It was told to, or failed by itself.
+    Stopped,
+    /// The epoch is over.
+    Over,
 }
 
 /// Starts a node over TCP on a thread and a runtime of its own, so that nothing
@@ -51,93 +100,192 @@ pub struct Running {
 /// [`Error`] when the configuration, the journal or the guard does not allow it.
 pub fn start(
     config: Config,
-    genesis: &Genesis,
     machine: Machine,
     vote_signer: Arc<dyn Signer>,
 ) -> Result<Running, Error> {
-    let chain = genesis.digest();
-    let validators = genesis
-        .members
-        .iter()
-        .map(|member| Validator { name: member.name.to_string(), key: member.vote_key.clone() })
-        .collect();
-    let mut peers = Vec::new();
-    for member in &genesis.members {
-        let address = config.peers.iter().find(|(name, _)| *name == member.name);
-        let (_, address) = address.ok_or_else(|| {
-            Error::Runtime(format!("network.peers lacks the address of member `{}`", member.name))
-        })?;
-        peers.push(Peer { key: member.vote_key.clone(), address: *address });
-    }
-    let mut ordering = OrderingConfig::new(config.directory.join("guard"), chain, validators);
-    ordering.timing = Timing::default();
-    let network = NetworkConfig { listen: config.listen, peers, only_known_addresses: false };
-    let genesis_block = machine.genesis_block().clone();
+    let genesis = machine.genesis_block().clone();
     let core = Arc::new(Core::new(machine));
-    let limits = config.limits;
+    let ledger = Ledger::new(core.clone());
+    let metrics: Arc<Mutex<Meter>> = Arc::default();
+    let ground = Ground {
+        config,
+        core,
+        ledger: ledger.clone(),
+        genesis,
+        signer: vote_signer,
+        metrics: metrics.clone(),
+    };
     let (started_sender, started) = std::sync::mpsc::channel();
-    let (stop, stopping) = tokio::sync::oneshot::channel();
-    let (ended_sender, ended) = tokio::sync::watch::channel(false);
-    let journal = config.directory.join("journal");
+    let (stop, stopping) = watch::channel(false);
+    let (ended_sender, ended) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("ledger".to_owned())
         .spawn(move || {
-            let settings = runtime::Config::new()
-                .with_storage_directory(journal)
-                .with_worker_threads(4)
-                .with_catch_panics(false);
-            runtime::Runner::new(settings).start(|context| async move {
-                let builder = Arc::new(Builder::new(context.child("clock"), core.clone(), limits));
-                let node = start_tcp(
-                    context.child("ordering"),
-                    ordering,
-                    network,
-                    vote_signer,
-                    builder,
-                    genesis_block,
-                )
-                .await;
-                let (node, gossip) = match node {
-                    Ok(started) => started,
-                    Err(error) => {
-                        let _ = started_sender.send(Err(Error::from(error)));
-                        return;
+            let mut announce = Some(started_sender);
+            loop {
+                let settings = runtime::Config::new()
+                    .with_storage_directory(ground.config.directory.join("journal"))
+                    .with_worker_threads(4)
+                    .with_catch_panics(false);
+                let epoch = runtime::Runner::new(settings)
+                    .start(|context| epoch(context, &ground, &mut announce, stopping.clone()));
+                match (epoch, announce.take()) {
+                    (Ok(Ended::Over), _) => {}
+                    (Ok(Ended::Stopped), _) => break,
+                    (Err(error), Some(announce)) => {
+                        let _ = announce.send(Err(error));
+                        break;
                     }
-                };
-                let ledger = connect(&context, core, &node, gossip);
-                let encoder = context.child("metrics");
-                let metrics: Arc<dyn Fn() -> String + Send + Sync> =
-                    Arc::new(move || commonware_runtime::Metrics::encode(&encoder));
-                let _ = started_sender.send(Ok((ledger, metrics)));
-                tokio::select! {
-                    _ = stopping => {}
-                    () = node.stopped() => tracing::error!("ordering ended by itself"),
+                    (Err(error), None) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::error!(%error, cause, "the next epoch does not begin");
+                        break;
+                    }
                 }
-            });
+            }
             ended_sender.send_replace(true);
         })
         .map_err(|error| Error::Runtime(error.to_string()))?;
     match started.recv() {
-        Ok(Ok((ledger, metrics))) => {
-            Ok(Running { ledger, metrics, stop: Some(stop), thread: Some(thread), ended })
+        Ok(Ok(())) => {
+            let metrics = Arc::new(move || lock(&metrics).read());
+            Ok(Running { ledger, metrics, stop, thread: Some(thread), ended })
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(Error::Runtime("it ended while starting; the log says why".to_owned())),
     }
 }
 
+/// Runs ordering until the epoch is over or the node is told to stop.
+async fn epoch(
+    context: runtime::Context,
+    ground: &Ground,
+    announce: &mut Option<std::sync::mpsc::Sender<Result<(), Error>>>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<Ended, Error> {
+    let Ground { config, core, ledger, genesis, signer, metrics } = ground;
+    let mut epochs = core.epoch.subscribe();
+    let (ordering, epoch) = ordering(config.directory.join("guard"), &core.reader)?;
+    let peers = peers(&config.peers, &epoch.membership);
+    ledger.unreachable(
+        peers
+            .iter()
+            .filter(|(_, peer)| peer.address.is_none())
+            .map(|(name, _)| name.to_string())
+            .collect(),
+    );
+    let network = NetworkConfig {
+        listen: config.listen,
+        peers: peers.into_iter().map(|(_, peer)| peer).collect(),
+        only_known_addresses: false,
+    };
+    let number = epoch.number;
+    tracing::info!(
+        epoch = number,
+        first = epoch.first,
+        validators = epoch.membership.seats.len(),
+        votes = epoch.membership.seats.iter().any(|seat| seat.vote_key == signer.public_key()),
+        "an epoch begins"
+    );
+    let builder = Builder::new(context.child("clock"), core.clone(), config.limits, epoch);
+    let (node, gossip) = start_tcp(
+        context.child("ordering"),
+        ordering,
+        network,
+        signer.clone(),
+        Arc::new(builder),
+        genesis.clone(),
+    )
+    .await?;
+    connect(&context, ledger, &node, gossip);
+    keep_end(&core.reader, &node).await?;
+    lock(metrics).context = Some(context.child("metrics"));
+    if let Some(announce) = announce.take() {
+        let _ = announce.send(Ok(()));
+    }
+    let ended = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => Ended::Stopped,
+        () = node.stopped() => {
+            tracing::error!("ordering ended by itself");
+            Ended::Stopped
+        }
+        _ = epochs.wait_for(|begun| *begun > number) => Ended::Over,
+    };
+    if matches!(ended, Ended::Over) {
+        context.sleep(LINGER).await;
+    }
+    lock(metrics).rest();
+    Ok(ended)
+}
+
+/// What ordering is told of the present epoch and those before it.
+pub(crate) fn ordering(
+    guard: PathBuf,
+    reader: &Reader,
+) -> Result<(OrderingConfig, Arc<Epoch>), Error> {
+    let epochs = reader.epochs();
+    let mut past = Vec::with_capacity(epochs.len());
+    for pair in epochs.windows(2) {
+        let last = pair[1].first - 1;
+        let header = reader.header(last)?.ok_or(Error::Stopped)?;
+        let validators = validators(&pair[0].membership);
+        past.push(PastEpoch { validators, last, block: header.digest() });
+    }
+    let present = reader.epoch();
+    let mut config = OrderingConfig::new(guard, reader.chain(), validators(&present.membership));
+    config.past = past;
+    Ok((config, present))
+}
+
+fn validators(membership: &Membership) -> Vec<Validator> {
+    let validator = |seat: &hufu_proof::membership::Seat| Validator {
+        name: seat.name.to_string(),
+        key: seat.vote_key.clone(),
+    };
+    membership.seats.iter().map(validator).collect()
+}
+
+/// The members of an epoch, with the addresses that this node was told.
+fn peers(known: &[(Name, SocketAddr)], membership: &Membership) -> Vec<(Name, Peer)> {
+    let peer = |seat: &hufu_proof::membership::Seat| {
+        let address = known.iter().find(|(name, _)| *name == seat.name).map(|(_, at)| *at);
+        if address.is_none() {
+            tracing::warn!(
+                member = %seat.name,
+                "network.peers lacks the address of a member; it can only come by itself"
+            );
+        }
+        (seat.name.clone(), Peer { key: seat.vote_key.clone(), address })
+    };
+    membership.seats.iter().map(peer).collect()
+}
+
+/// Keeps the certificate of the last block of the epoch before, which every
+/// later proof needs, should the process have died between the block and its
+/// certificate.
+pub(crate) async fn keep_end<E>(reader: &Reader, node: &Node<Builder<E>>) -> Result<(), MachineError>
+where
+    E: Clock + Send + Sync + 'static,
+{
+    let Some(last) = reader.epoch().first.checked_sub(1) else { return Ok(()) };
+    if reader.finality(last)?.is_none()
+        && let Some(certificate) = node.ordering.certificate(last).await
+    {
+        reader.put_finality(last, &certificate)?;
+    }
+    Ok(())
+}
+
 /// Joins a started ordering layer to the rest: gossip in and out, the handle.
 pub(crate) fn connect<E>(
     context: &E,
-    core: Arc<Core>,
+    ledger: &Ledger,
     node: &Node<Builder<E>>,
     mut incoming: GossipReceiver,
-) -> Ledger
-where
+) where
     E: Spawner + Clock + Send + Sync + 'static,
 {
-    let outbox = Arc::new(Outbox::default());
-    let (sending, gossip) = (outbox.clone(), node.gossip.clone());
+    let (sending, gossip) = (ledger.outbox.clone(), node.gossip.clone());
     context.child("pass_on").spawn(move |context| async move {
         loop {
             let mut transactions = sending.next().await;
@@ -146,22 +294,25 @@ where
             pass_on(&gossip, &transactions);
         }
     });
-    let receiving = core.clone();
+    let receiving = ledger.core.clone();
     context.child("receive").spawn(move |_| async move {
         while let Some((_, message)) = incoming.next().await {
             receiving.admit(received(&message));
         }
     });
     let ordering = node.ordering.clone();
-    Ledger::new(core, outbox, Arc::new(move || ordering.status()))
+    ledger.follow(Arc::new(move || ordering.status()));
+}
+
+fn lock(meter: &Mutex<Meter>) -> MutexGuard<'_, Meter> {
+    // Reading fails for nobody, and a panic in it leaves the meter whole.
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Running {
     /// Stops the node. Everything acknowledged is on disk.
     pub fn stop(mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
+        self.stop.send_replace(true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -170,7 +321,7 @@ impl Running {
     }
 
     /// Becomes true when the node has ended, told to or not.
-    pub fn ended(&self) -> tokio::sync::watch::Receiver<bool> {
+    pub fn ended(&self) -> watch::Receiver<bool> {
         self.ended.clone()
     }
 }

@@ -57,20 +57,38 @@ fn contradictions_are_refused_and_repetitions_answered_alike() {
 }
 
 #[test]
-fn a_second_holder_and_a_foreign_key_are_refused() {
+fn a_second_holder_and_another_consortium_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let guard = open(directory.path()).unwrap();
     assert!(matches!(open(directory.path()), Err(GuardError::Held { .. })));
     drop(guard);
     assert!(matches!(
-        Guard::open(directory.path(), &key(2), NAMESPACE),
-        Err(GuardError::Foreign { .. })
-    ));
-    assert!(matches!(
         Guard::open(directory.path(), &key(1), b"other"),
         Err(GuardError::Foreign { .. })
     ));
     open(directory.path()).unwrap();
+}
+
+#[test]
+fn each_key_has_a_guard_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let counter = Cell::new(0);
+    let (block, other) = (vote(0, 5, Phase::Notarize, 1), vote(0, 5, Phase::Notarize, 2));
+    ask(&open(directory.path()).unwrap(), &block, &counter).unwrap();
+    // The member's next key has signed nothing yet.
+    let second = || Guard::open(directory.path(), &key(2), NAMESPACE).unwrap();
+    ask(&second(), &other, &counter).unwrap();
+    assert!(ask(&second(), &block, &counter).is_err());
+    assert!(ask(&open(directory.path()).unwrap(), &other, &counter).is_err());
+    // Whose guard it is must be certain.
+    let path = directory.path().join("votes");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    for key in [key(1), key(2)] {
+        let opened = Guard::open(directory.path(), &key, NAMESPACE);
+        assert!(matches!(opened, Err(GuardError::Corrupt { offset: 0, .. })));
+    }
 }
 
 #[test]

@@ -100,6 +100,10 @@ impl<E: commonware_runtime::Clock> Application for ToyLedger<E> {
         Some(Toy { parent: parent.digest(), height: parent.height + 1, content, time_ms })
     }
 
+    async fn is_last(&self, _: &Toy) -> bool {
+        false
+    }
+
     async fn verify(&self, round: Round, block: Arc<Toy>, parent: Arc<Toy>) -> bool {
         assert_eq!(block.parent, parent.digest());
         assert_eq!(block.height, parent.height + 1);
