@@ -191,6 +191,26 @@ pub enum Org {
     /// The members as the running node sees them.
     #[command(after_help = examples::ORG_MEMBERS)]
     Members,
+    /// Propose to take a member in, or to give one its new keys after the loss
+    /// of its token; this approves it for this member.
+    #[command(after_help = examples::ORG_ADMIT)]
+    Admit {
+        /// The member's join request, made by `hufu init`.
+        request: PathBuf,
+    },
+    /// Show what a proposal would do. Compare the fingerprints with the member
+    /// before you approve.
+    #[command(after_help = examples::ORG_REVIEW)]
+    Review {
+        /// The proposal's digest.
+        proposal: Digest,
+    },
+    /// Approve a proposal, and show what it does.
+    #[command(after_help = examples::ORG_APPROVE)]
+    Approve {
+        /// The proposal's digest.
+        proposal: Digest,
+    },
 }
 
 /// `hufu cert`.

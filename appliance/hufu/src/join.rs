@@ -1,5 +1,5 @@
-//! Join requests: what a founding member says of itself, signed by every key it
-//! brings.
+//! Join requests: what a member says of itself when it founds a consortium, joins
+//! one, or has new keys; signed by every key it brings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ const DOMAIN: &str = "hufu join v1";
 /// Largest join request file, in bytes.
 pub const MAX_JOIN: usize = 256 * 1024;
 
-/// What a founding member says of itself.
+/// What a member says of itself.
 #[derive(Clone, Debug, BorshSerialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -66,6 +66,18 @@ pub struct JoinRequest {
 }
 
 impl Request {
+    /// The member that it asks to be.
+    pub fn member(&self) -> Member {
+        Member {
+            name: self.name.clone(),
+            title: self.title.clone(),
+            kinds: self.kinds.clone(),
+            jurisdictions: self.jurisdictions.clone(),
+            vote_key: self.vote_key.clone(),
+            statement_key: self.statement_key.clone(),
+        }
+    }
+
     /// What the signatures cover.
     pub fn message(&self) -> Vec<u8> {
         [DOMAIN.as_bytes(), &[0], &codec::encode(self)].concat()
@@ -80,17 +92,26 @@ impl JoinRequest {
     pub fn from_json(bytes: &[u8]) -> anyhow::Result<Self> {
         anyhow::ensure!(bytes.len() <= MAX_JOIN, "a join request is at most {MAX_JOIN} bytes");
         let join: Self = serde_json::from_slice(bytes).context("not a join request")?;
-        let message = join.request.message();
+        join.verify()?;
+        Ok(join)
+    }
+
+    /// Verifies its three signatures: that whoever asks has the keys.
+    ///
+    /// # Errors
+    /// A sentence that names what does not fit.
+    pub fn verify(&self) -> anyhow::Result<()> {
+        let message = self.request.message();
         for (what, key, signature) in [
-            ("vote_signature", &join.request.vote_key, &join.vote_signature),
-            ("statement_signature", &join.request.statement_key, &join.statement_signature),
-            ("tls_signature", &join.request.tls_key, &join.tls_signature),
+            ("vote_signature", &self.request.vote_key, &self.vote_signature),
+            ("statement_signature", &self.request.statement_key, &self.statement_signature),
+            ("tls_signature", &self.request.tls_key, &self.tls_signature),
         ] {
             key.verify(&message, signature).with_context(|| {
-                format!("{what} of `{}`: ask the member for a new join.json", join.request.name)
+                format!("{what} of `{}`: ask the member for a new join.json", self.request.name)
             })?;
         }
-        Ok(join)
+        Ok(())
     }
 }
 
@@ -121,14 +142,7 @@ pub fn found(
                 issuing_certificate: decode(&certificates.issuing)?,
             });
         }
-        members.push(Member {
-            name: request.name.clone(),
-            title: request.title.clone(),
-            kinds: request.kinds.clone(),
-            jurisdictions: request.jurisdictions.clone(),
-            vote_key: request.vote_key.clone(),
-            statement_key: request.statement_key.clone(),
-        });
+        members.push(request.member());
     }
     members.sort_by(|one, other| one.name.cmp(&other.name));
     let newest = joins.iter().map(|join| join.request.made_ms).max();

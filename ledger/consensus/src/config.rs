@@ -155,26 +155,26 @@ impl Config {
 
 /// The validators' keys in the order of votes, with their names.
 fn in_order(validators: &[Validator]) -> Result<(Set<PublicKey>, Vec<String>), Error> {
-        if validators.is_empty() || validators.len() > hufu_proof::genesis::MAX_MEMBERS {
-            return invalid("validators", "must be between 1 and 100");
+    if validators.is_empty() || validators.len() > hufu_proof::genesis::MAX_MEMBERS {
+        return invalid("validators", "must be between 1 and 100");
+    }
+    let mut pairs = Vec::with_capacity(validators.len());
+    let mut names = BTreeSet::new();
+    for validator in validators {
+        if !safe(&validator.name, b"-_.") || !names.insert(&validator.name) {
+            return invalid(
+                "validators",
+                "each needs a name of its own of letters, digits, `-`, `_` and `.`",
+            );
         }
-        let mut pairs = Vec::with_capacity(validators.len());
-        let mut names = BTreeSet::new();
-        for validator in validators {
-            if !safe(&validator.name, b"-_.") || !names.insert(&validator.name) {
-                return invalid(
-                    "validators",
-                    "each needs a name of its own of letters, digits, `-`, `_` and `.`",
-                );
-            }
-            pairs.push((PublicKey::try_from(&validator.key)?, validator.name.clone()));
-        }
-        pairs.sort_by(|one, other| one.0.cmp(&other.0));
-        let (keys, names): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        match Set::try_from_iter(keys) {
-            Ok(keys) => Ok((keys, names)),
-            Err(_) => invalid("validators", "two have the same key"),
-        }
+        pairs.push((PublicKey::try_from(&validator.key)?, validator.name.clone()));
+    }
+    pairs.sort_by(|one, other| one.0.cmp(&other.0));
+    let (keys, names): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    match Set::try_from_iter(keys) {
+        Ok(keys) => Ok((keys, names)),
+        Err(_) => invalid("validators", "two have the same key"),
+    }
 }
 
 fn invalid<T>(field: &'static str, problem: &str) -> Result<T, Error> {

@@ -263,7 +263,10 @@ fn peers(known: &[(Name, SocketAddr)], membership: &Membership) -> Vec<(Name, Pe
 /// Keeps the certificate of the last block of the epoch before, which every
 /// later proof needs, should the process have died between the block and its
 /// certificate.
-pub(crate) async fn keep_end<E>(reader: &Reader, node: &Node<Builder<E>>) -> Result<(), MachineError>
+pub(crate) async fn keep_end<E>(
+    reader: &Reader,
+    node: &Node<Builder<E>>,
+) -> Result<(), MachineError>
 where
     E: Clock + Send + Sync + 'static,
 {

@@ -31,6 +31,7 @@
 
 mod cluster;
 mod disk;
+mod epochs;
 mod traffic;
 
 use std::time::Duration;

@@ -102,15 +102,8 @@ impl FinalityProof {
         if found > MAX_HANDOVERS || found as u64 != epoch {
             return Err(FinalityError::Handovers { epoch, found });
         }
-        let mut membership = Membership::founders(genesis);
-        let mut ended = None;
-        for (epoch, handover) in (0..).zip(&self.handovers) {
-            if ended.is_some_and(|ended| handover.header.height <= ended) {
-                return Err(FinalityError::Handover { epoch, link: "height" });
-            }
-            ended = Some(handover.header.height);
-            membership = handover.verify(&chain, epoch, &membership)?;
-        }
+        let founders = Membership::founders(genesis);
+        let membership = follow(&chain, 0, founders, &self.handovers)?;
         if self.descendants.len() > MAX_DESCENDANTS {
             return Err(FinalityError::Descendants);
         }
@@ -123,12 +116,42 @@ impl FinalityProof {
             digest = next.digest();
             height = next.height;
         }
-        if ended.is_some_and(|ended| height <= ended) {
+        if self.handovers.last().is_some_and(|last| height <= last.header.height) {
             return Err(FinalityError::Handover { epoch, link: "height" });
         }
         self.certificate.verify(&chain, epoch, &membership, &digest)?;
         Ok(membership)
     }
+
+    /// The members of the epoch in which the header became final, as far as the
+    /// proof holds.
+    pub fn membership(&self, genesis: &Genesis) -> Membership {
+        let last = self.handovers.last();
+        last.map_or_else(|| Membership::founders(genesis), |last| last.membership.clone())
+    }
+}
+
+/// Verifies how the epochs from `epoch` on, in which `membership` votes, gave way
+/// each to the next; the members after the last of `handovers`.
+///
+/// # Errors
+/// [`FinalityError`] names the epoch whose end does not hold.
+pub fn follow(
+    chain: &Digest,
+    epoch: u64,
+    membership: Membership,
+    handovers: &[Handover],
+) -> Result<Membership, FinalityError> {
+    let mut membership = membership;
+    let mut ended = None;
+    for (epoch, handover) in (epoch..).zip(handovers) {
+        if ended.is_some_and(|ended| handover.header.height <= ended) {
+            return Err(FinalityError::Handover { epoch, link: "height" });
+        }
+        ended = Some(handover.header.height);
+        membership = handover.verify(chain, epoch, &membership)?;
+    }
+    Ok(membership)
 }
 
 impl Handover {

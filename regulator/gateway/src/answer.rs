@@ -175,16 +175,24 @@ pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<M
 /// Signs a report.
 pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
     let Made { report, finality, format, language, .. } = made;
-    seal_report(&report, format, language, &gateway.member, &*gateway.signer, finality).map_err(
-        |error| match error {
+    let then = finality.membership(&gateway.genesis);
+    let key = gateway.signer.public_key();
+    // Where this member had another key, or was none, it shows that it is one now.
+    let later = match then.seat(&gateway.member) {
+        Some(seat) if seat.statement_key == key => Vec::new(),
+        _ => gateway.ledger.handovers(finality.certificate.epoch)?,
+    };
+    let (member, signer) = (&gateway.member, &*gateway.signer);
+    seal_report(&report, format, language, member, signer, finality, later).map_err(|error| {
+        match error {
             hufu_report::ReportError::Signer(cause) => {
                 tracing::error!(%cause, "a report could not be signed");
                 ApiProblem::new("unavailable", "the signing token does not answer")
                     .retry_after(std::time::Duration::from_secs(5))
             }
             other => RunError::from(other).into(),
-        },
-    )
+        }
+    })
 }
 
 /// What the ledger records of a query: who asked what.

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use hufu_contract::{Asset, Contract};
 use hufu_proof::transaction::Look;
 use hufu_proof::{
-    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Transaction, Value,
+    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt,
+    Transaction, Value,
 };
 use serde::Serialize;
 
@@ -167,6 +168,12 @@ pub trait LedgerAccess: Send + Sync + 'static {
     /// # Errors
     /// [`LedgerFault::NotFound`] when no final header commits to it yet.
     fn anchor(&self, height: u64) -> Result<(Header, FinalityProof), LedgerFault>;
+
+    /// How the epochs from `epoch` on gave way each to the next.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when there was no such epoch.
+    fn handovers(&self, epoch: u64) -> Result<Vec<Handover>, LedgerFault>;
 
     /// Inclusion path of an entry in the log of the first `log_size` entries
     /// (RFC 9162 §2.1.3).

@@ -13,9 +13,13 @@
 //! zero byte, and the SHA-256 of the body. ECDSA signatures are low-S, so that
 //! nobody makes a second good file out of a first.
 
-use hufu_proof::genesis::Member;
+use hufu_proof::ancestry::{MAX_HANDOVERS, follow};
+use hufu_proof::finality::FinalityError;
+use hufu_proof::membership::Seat;
 use hufu_proof::receipt::{ReceiptError, check_header};
-use hufu_proof::{Algorithm, Digest, FinalityProof, Genesis, Name, Signature, Signer, SignerFault};
+use hufu_proof::{
+    Algorithm, Digest, FinalityProof, Genesis, Handover, Name, Signature, Signer, SignerFault,
+};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -80,6 +84,10 @@ pub struct SignatureBlock {
     pub signature: Signature,
     /// Proof that the anchor is final.
     pub finality: FinalityProof,
+    /// How the epochs from the anchor's on gave way to that in which the member
+    /// has the key, where it has had another one in the anchor's epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Handover>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,7 +102,7 @@ struct SignedReport {
 pub struct Checked {
     /// The file's form.
     pub format: Format,
-    /// Who signed it, with the statement key in the genesis file.
+    /// Who signed it, with its statement key.
     pub signer: Name,
     /// SHA-256 of the body: equal for every member that computed this report.
     pub body: Digest,
@@ -231,11 +239,12 @@ pub fn seal(
     member: &Name,
     signer: &dyn Signer,
     finality: FinalityProof,
+    later: Vec<Handover>,
 ) -> Result<Vec<u8>, ReportError> {
     let body = body(report, format, language)?;
     let signature = low_s(signer.sign(&message(&body))?)
         .ok_or_else(|| ReportError::Signature(member.clone()))?;
-    let block = SignatureBlock { member: member.clone(), signature, finality };
+    let block = SignatureBlock { member: member.clone(), signature, finality, later };
     let file = join(&body, format, &block)?;
     if file.len() > MAX_REPORT { Err(ReportError::TooLarge(file.len())) } else { Ok(file) }
 }
@@ -255,12 +264,25 @@ pub fn verify_report(bytes: &[u8], genesis: &Genesis) -> Result<Checked, ReportE
             digest: report.genesis,
         });
     }
-    let member = genesis
-        .member(&block.member)
+    // Who is said to be the members now, of which the proof is verified below.
+    let members = match block.later.last() {
+        Some(last) => last.membership.clone(),
+        None => block.finality.membership(genesis),
+    };
+    let member = members
+        .seat(&block.member)
         .ok_or_else(|| ReportError::UnknownSigner(block.member.clone()))?;
     check_signature(member, body, &block.signature)?;
     report.check().map_err(ReportError::Content)?;
-    check_header(genesis, &report.anchor.header, &block.finality).map_err(ReportError::Anchor)?;
+    let then = check_header(genesis, &report.anchor.header, &block.finality)
+        .map_err(ReportError::Anchor)?;
+    if block.later.len() > MAX_HANDOVERS {
+        let (epoch, found) = (block.finality.certificate.epoch, block.later.len());
+        let error = FinalityError::Handovers { epoch, found };
+        return Err(ReportError::Anchor(ReceiptError::Finality(error)));
+    }
+    follow(&digest, block.finality.certificate.epoch, then, &block.later)
+        .map_err(|error| ReportError::Anchor(ReceiptError::Finality(error)))?;
     let executed = &report.anchor.header.executed;
     Ok(Checked {
         format: *format,
@@ -357,7 +379,7 @@ fn split<'a>(
     Ok((body.as_bytes(), canonical::decode(&block)?))
 }
 
-fn check_signature(member: &Member, body: &[u8], signature: &Signature) -> Result<(), ReportError> {
+fn check_signature(member: &Seat, body: &[u8], signature: &Signature) -> Result<(), ReportError> {
     let refused = || ReportError::Signature(member.name.clone());
     if low_s(signature.clone()).as_ref() != Some(signature) {
         return Err(refused());

@@ -19,7 +19,7 @@ const FORMS: [(Format, Language, &str); 4] = [
 
 fn sealed(report: &Report, genesis: &Genesis, format: Format, language: Language) -> Vec<u8> {
     let proof = finality(genesis, &report.anchor.header, 9);
-    seal(report, format, language, &name("b"), &SeedSigner::new(12), proof).unwrap()
+    seal(report, format, language, &name("b"), &SeedSigner::new(12), proof, Vec::new()).unwrap()
 }
 
 #[test]
@@ -119,7 +119,8 @@ fn the_bodies_of_two_members_are_equal_and_their_files_are_not() {
         let one = sealed(&report, &genesis, format, language);
         let proof = finality(&genesis, &report.anchor.header, 21);
         let other =
-            seal(&report, format, language, &name("c"), &SeedSigner::new(13), proof).unwrap();
+            seal(&report, format, language, &name("c"), &SeedSigner::new(13), proof, Vec::new())
+                .unwrap();
         assert_ne!(one, other);
         assert_eq!(open(&one).unwrap().body, open(&other).unwrap().body);
         verify_report(&other, &genesis).unwrap();
@@ -135,7 +136,8 @@ fn a_member_cannot_sign_what_does_not_hold() {
         change(&mut bad);
         let proof = finality(&genesis, &good.anchor.header, 9);
         let signer = SeedSigner::new(12);
-        let file = seal(&bad, Format::Json, Language::En, &name("b"), &signer, proof).unwrap();
+        let file =
+            seal(&bad, Format::Json, Language::En, &name("b"), &signer, proof, Vec::new()).unwrap();
         verify_report(&file, &genesis).unwrap_err()
     };
     let content: [&dyn Fn(&mut Report); 9] = [
@@ -171,8 +173,16 @@ fn other_signers_and_high_s_are_refused() {
     let forged = |member: &str, seed: u8| {
         let signer = SeedSigner::new(seed);
         let language = Language::En;
-        let file =
-            seal(&report, Format::Json, language, &name(member), &signer, proof.clone()).unwrap();
+        let file = seal(
+            &report,
+            Format::Json,
+            language,
+            &name(member),
+            &signer,
+            proof.clone(),
+            Vec::new(),
+        )
+        .unwrap();
         verify_report(&file, &genesis).unwrap_err()
     };
     assert_eq!(forged("stranger", 12), ReportError::UnknownSigner(name("stranger")));

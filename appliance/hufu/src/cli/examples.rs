@@ -153,6 +153,22 @@ pub const ORG_MEMBERS: &str = "\
 Examples:
   hufu --config node.toml org members";
 
+/// `hufu org admit`.
+pub const ORG_ADMIT: &str = "\
+Examples:
+  hufu --config node.toml org admit maker/join.json
+  hufu --json --config node.toml org admit maker/join.json | jq -r .proposal";
+
+/// `hufu org review`.
+pub const ORG_REVIEW: &str = "\
+Examples:
+  hufu --config node.toml org review 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
+
+/// `hufu org approve`.
+pub const ORG_APPROVE: &str = "\
+Examples:
+  hufu --config node.toml org approve 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
+
 /// `hufu device enroll`.
 pub const DEVICE_ENROLL: &str = "\
 Examples:

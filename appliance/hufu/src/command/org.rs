@@ -1,13 +1,15 @@
-//! `hufu org`: found a consortium, look at its members.
+//! `hufu org`: found a consortium, look at its members, change them.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use hufu_proof::Genesis;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::access::Access;
 use crate::cli::Org;
+use crate::command::node::{members, submitted};
 use crate::config;
 use crate::files;
 use crate::join::{self, JoinRequest};
@@ -41,6 +43,22 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
             show(json, &genesis, Some(&out))
         }
         Org::Show { genesis } => show(json, &config::read_genesis(&genesis)?, None),
+        Org::Admit { request } => {
+            let bytes = files::read(&request, join::MAX_JOIN as u64)?;
+            let join = JoinRequest::from_json(&bytes)
+                .with_context(|| format!("in {}", request.display()))?;
+            let member = json!({ "member": join });
+            submitted(json, &access.connect()?.post("/proposals", &member).await?)
+        }
+        Org::Review { proposal } => {
+            let path = format!("/proposals/{proposal}");
+            let shown: serde_json::Value = access.connect()?.get(&path).await?;
+            output::print(json, &shown, members)
+        }
+        Org::Approve { proposal } => {
+            let path = format!("/proposals/{proposal}/approve");
+            submitted(json, &access.connect()?.post(&path, &json!({})).await?)
+        }
         Org::Members => {
             let members: serde_json::Value = access.connect()?.get("/members").await?;
             output::print(json, &members, |members| {

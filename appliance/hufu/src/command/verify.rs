@@ -82,11 +82,19 @@ fn check_receipt(
         receipt.header.executed.log_root, receipt.header.height
     ));
     checked.push(format!(
-        "finalized by {} of {} validators in view {}",
+        "finalized by {} of {} validators in view {} of epoch {}",
         receipt.finality.certificate.votes.len(),
-        genesis.members.len(),
-        receipt.finality.certificate.view
+        receipt.finality.membership(genesis).seats.len(),
+        receipt.finality.certificate.view,
+        receipt.finality.certificate.epoch
     ));
+    if let Some(last) = receipt.finality.handovers.last() {
+        checked.push(format!(
+            "the validators follow from the founders by {} handovers, the last in block {}",
+            receipt.finality.handovers.len(),
+            last.header.height
+        ));
+    }
     Ok(())
 }
 
@@ -113,9 +121,10 @@ fn check_certificate(
         "the ledger did not accept the issuance: {}",
         receipt.entry.outcome
     );
-    let member = genesis
-        .member(&authority.member)
-        .context("the genesis file does not name the authority's member")?;
+    let members = receipt.finality.membership(genesis);
+    let member = members
+        .seat(&authority.member)
+        .context("the authority's member is not one of the consortium")?;
     anyhow::ensure!(
         receipt.transaction.body.signer == member.statement_key,
         "the issuance was not signed by the authority `{}`",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -18,10 +19,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bundle;
+use crate::join::JoinRequest;
 use crate::readings;
 use crate::service::authority::{IssueRequest, TokenRequest};
 use crate::service::machine;
 use crate::service::node::Node;
+use crate::service::review;
 
 /// Largest request, in bytes: a contract package in base64.
 const MAX_REQUEST: usize = 2 * 1024 * 1024;
@@ -37,6 +40,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/query", post(query))
         .route("/contracts", get(contracts))
         .route("/proposals", post(propose))
+        .route("/proposals/{digest}", get(proposal))
         .route("/proposals/{digest}/approve", post(approve))
         .route("/certificates", get(certificates).post(issue))
         .route("/certificates/{serial}", get(certificate))
@@ -92,24 +96,27 @@ async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
     Json(node.status())
 }
 
-async fn members(State(node): State<Arc<Node>>) -> Json<Value> {
-    let validators = node.genesis.validators();
-    let members: Vec<Value> = node
-        .genesis
-        .members
-        .iter()
-        .map(|member| {
-            json!({
-                "name": member.name,
-                "title": member.title,
-                "kinds": member.kinds,
-                "jurisdictions": member.jurisdictions,
-                "validator": validators.iter().position(|one| one.name == member.name),
-                "identity": member.statement_key.identity(),
-            })
-        })
-        .collect();
-    Json(Value::Array(members))
+/// The members as the ledger has them, with their numbers among the validators
+/// of the present epoch; a member that has come since votes from the next on.
+async fn members(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+    let reader = node.ledger.reader();
+    let (state, epoch) = (reader.state()?, reader.epoch());
+    let validators = epoch.membership.validators();
+    let mut members = Vec::new();
+    for seat in reader.membership()?.seats {
+        let record = state.member_record(&seat.name)?;
+        let record = record.ok_or_else(|| not_found(format!("record of `{}`", seat.name)))?;
+        members.push(json!({
+            "name": seat.name,
+            "title": record.title,
+            "kinds": record.kinds,
+            "jurisdictions": record.jurisdictions,
+            "validator": validators.iter().position(|one| one.vote_key == seat.vote_key),
+            "vote_key": seat.vote_key,
+            "identity": seat.statement_key.identity(),
+        }));
+    }
+    Ok(Json(Value::Array(members)))
 }
 
 #[derive(Deserialize)]
@@ -195,6 +202,7 @@ async fn contracts(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
 enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
+    Member(JoinRequest),
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -205,22 +213,54 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             Proposal::Deploy { package }
         }
         Propose::Grant { contract, role, member } => Proposal::Grant { contract, role, member },
+        Propose::Member(join) => {
+            join.verify()?;
+            let member = join.request.member();
+            let problem = member.check(&node.genesis.constitution);
+            problem.context("the join request")?;
+            Proposal::Member { member }
+        }
     };
+    let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();
     let entry = node.submitter.submit_any(Payload::Propose(proposal)).await?;
     let mut answer = outcome(&entry);
     if let Value::Object(members) = &mut answer {
         members.insert("proposal".to_owned(), json!(digest));
+        members.insert("proposed".to_owned(), shown);
         members.insert("approvals_needed".to_owned(), json!(node.genesis.constitution.approvals));
     }
     Ok(Json(answer))
 }
 
+async fn proposal(
+    State(node): State<Arc<Node>>,
+    Path(digest): Path<Digest>,
+) -> Answer<Json<Value>> {
+    let reader = node.ledger.reader();
+    let proposal = reader.proposal(&digest)?;
+    let proposal = proposal.ok_or_else(|| not_found(format!("proposal {digest}")))?;
+    let record = reader.state()?.proposal(&digest)?;
+    Ok(Json(json!({
+        "proposal": digest,
+        "proposed": review::of(&node, &proposal)?,
+        "record": record,
+        "approvals_needed": node.genesis.constitution.approvals,
+    })))
+}
+
 async fn approve(State(node): State<Arc<Node>>, Path(digest): Path<Digest>) -> Answer<Json<Value>> {
-    if let Some(Proposal::Deploy { package }) = node.ledger.reader().proposal(&digest)? {
-        node.check_package(package).await?;
+    let proposal = node.ledger.reader().proposal(&digest)?;
+    if let Some(Proposal::Deploy { package }) = &proposal {
+        node.check_package(package.clone()).await?;
     }
-    Ok(Json(outcome(&node.submitter.submit_any(Payload::Approve(digest)).await?)))
+    let shown = proposal.map(|proposal| review::of(&node, &proposal)).transpose()?;
+    let entry = node.submitter.submit_any(Payload::Approve(digest)).await?;
+    let mut answer = outcome(&entry);
+    if let (Some(shown), Value::Object(members)) = (shown, &mut answer) {
+        members.insert("approved".to_owned(), shown);
+    }
+    Ok(Json(answer))
 }
 
 #[derive(Deserialize)]

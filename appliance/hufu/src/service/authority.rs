@@ -12,6 +12,8 @@ use hufu_ca::{
     ocsp::Responder,
 };
 use hufu_keys::Custody;
+use hufu_machine::record::MemberRecord;
+use hufu_node::Ledger;
 use hufu_proof::{Genesis, Name};
 use hufu_tpm::attest::ManufacturerRoots;
 use serde::Deserialize;
@@ -53,7 +55,7 @@ pub struct TokenRequest {
 /// The running authority.
 pub struct Authority {
     issuance: Issuance,
-    genesis: Genesis,
+    ledger: Ledger,
     /// EST and attestation, for the TLS listener.
     pub enrolment: Router,
     /// CRL, OCSP and CA certificates, for the plain listener.
@@ -91,6 +93,7 @@ impl Authority {
             (None, Some(address)) => StatusAddresses::under(&format!("http://{address}"))?,
             (None, None) => StatusAddresses::default(),
         };
+        let members = submitter.ledger().clone();
         let ledger = LedgerIssuance::new(submitter, profiles.clone());
         let store = Arc::new(Store::open(&config.data("ca.sqlite"))?);
         let issuance = Issuance::start(Parts {
@@ -116,7 +119,13 @@ impl Authority {
         crl.keep_current();
         let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
         let status = hufu_ca::status::router(issuance.clone(), crl, ocsp);
-        Ok(Self { issuance, genesis: genesis.clone(), enrolment, status })
+        Ok(Self { issuance, ledger: members, enrolment, status })
+    }
+
+    /// What the ledger has of a member.
+    fn member(&self, name: &Name) -> anyhow::Result<MemberRecord> {
+        let record = self.ledger.reader().state()?.member_record(name)?;
+        record.with_context(|| format!("there is no member `{name}`"))
     }
 
     /// Issues for a member on the operator's word: the serial number, and the
@@ -132,10 +141,7 @@ impl Authority {
             "a PEM block `{label}` instead of a certificate request"
         );
         let csr = CertificationRequest::from_der(&der)?;
-        let member = self
-            .genesis
-            .member(&request.member)
-            .with_context(|| format!("there is no member `{}`", request.member))?;
+        let member = self.member(&request.member)?;
         // A member's node has the roles that go with what the member is.
         let asked = match request.roles.is_empty() && request.profile.as_str() == "member-node" {
             true => member.kinds.iter().filter_map(role_of_kind).collect(),
@@ -184,7 +190,7 @@ impl Authority {
                 others.join(", ")
             );
         }
-        self.genesis.member(&member).with_context(|| format!("there is no member `{member}`"))?;
+        self.member(&member)?;
         let life = Duration::from_secs(seconds);
         let tokens = self.issuance.tokens();
         let token = tokens

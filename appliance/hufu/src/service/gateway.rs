@@ -18,8 +18,8 @@ use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus};
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
 use hufu_proof::{
-    Digest, FinalityProof, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Serial, Signer,
-    Transaction,
+    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Serial,
+    Signer, Transaction,
 };
 
 use crate::service::admin;
@@ -223,6 +223,12 @@ impl LedgerAccess for NodeLedger {
 
     fn anchor(&self, height: u64) -> Result<(Header, FinalityProof), LedgerFault> {
         self.reader().anchor(height).map_err(broken)?.ok_or(LedgerFault::NotFound("final header"))
+    }
+
+    fn handovers(&self, epoch: u64) -> Result<Vec<Handover>, LedgerFault> {
+        let all = self.reader().handovers(self.reader().epoch().number).map_err(broken)?;
+        let all = all.ok_or(LedgerFault::NotFound("end of an epoch"))?;
+        Ok(all.into_iter().skip(usize::try_from(epoch).unwrap_or(usize::MAX)).collect())
     }
 
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault> {

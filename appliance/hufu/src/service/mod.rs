@@ -13,6 +13,7 @@ pub mod listen;
 pub mod machine;
 pub mod monitor;
 pub mod node;
+pub mod review;
 pub mod submit;
 pub mod supervision;
 
@@ -31,6 +32,8 @@ use tokio::task::JoinSet;
 
 use crate::appliance;
 use crate::config::Config;
+use crate::files;
+use crate::join::{self, JoinRequest};
 use crate::keyring::{self, TokenSigner, label};
 use crate::output;
 use crate::pin;
@@ -96,9 +99,10 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let store = hufu_store::EmbeddedStore::open(config.data("state"))
         .context("the store in the data directory")?;
     let machine = Machine::open(Arc::new(store), genesis.clone()).context("the state")?;
+    check_peers(&config, &genesis, &machine)?;
     let supervision = Supervision::open(&config, machine.reader())?;
     let running = {
-        let (config, genesis) = (config.clone(), genesis.clone());
+        let config = config.clone();
         tokio::task::spawn_blocking(move || {
             hufu_node::start(
                 hufu_node::Config {
@@ -107,7 +111,6 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
                     peers: config.network.peers.into_iter().collect(),
                     limits: Limits::default(),
                 },
-                &genesis,
                 machine,
                 vote,
             )
@@ -236,24 +239,55 @@ async fn spawn_tls_services(
     Ok(())
 }
 
-/// The token must be the one that joined the consortium.
+/// The founders' addresses belong in the configuration. That of a member that
+/// came later may be missing: its coming must not stop this node.
+fn check_peers(config: &Config, genesis: &Genesis, machine: &Machine) -> anyhow::Result<()> {
+    let membership = machine.reader().membership()?;
+    let founders = genesis.members.iter().map(|member| &member.name);
+    let mut here = founders.filter(|name| membership.seat(name).is_some());
+    match here.find(|name| !config.network.peers.contains_key(*name)) {
+        Some(name) => anyhow::bail!("network.peers lacks the address of member `{name}`"),
+        None => Ok(()),
+    }
+}
+
+/// The token must be the one of the last ceremony here, or, where its join
+/// request is not kept, the one that founded the consortium. Whether its keys are
+/// those of a member yet is for the ledger to say; until they are, the node
+/// follows and does not vote.
 fn check_keys(config: &Config, genesis: &Genesis, custody: &Custody) -> anyhow::Result<()> {
-    let member = genesis.member(&config.member.name).with_context(|| {
-        format!(
-            "member `{}` is not in the genesis file {}",
-            config.member.name,
-            config.paths.genesis.display()
-        )
-    })?;
+    let path = config.data("join.json");
+    let join = match path.exists() {
+        true => {
+            let bytes = files::read(&path, join::MAX_JOIN as u64)?;
+            let join = JoinRequest::from_json(&bytes);
+            Some(join.with_context(|| format!("in {}", path.display()))?.request.member())
+        }
+        false => None,
+    };
+    let (member, from) = match join.filter(|join| join.name == config.member.name) {
+        Some(join) => (join, &path),
+        None => {
+            let founder = genesis.member(&config.member.name).with_context(|| {
+                format!(
+                    "member `{}` is not in the genesis file {}",
+                    config.member.name,
+                    config.paths.genesis.display()
+                )
+            })?;
+            (founder.clone(), &config.paths.genesis)
+        }
+    };
     for (label, expected) in
         [(label::VOTE, &member.vote_key), (label::STATEMENT, &member.statement_key)]
     {
         let found = keyring::public(&keyring::key(custody, label)?)?;
         anyhow::ensure!(
             found == *expected,
-            "key `{label}` of token `{}` is {found}, but the genesis file has {expected}; \
+            "key `{label}` of token `{}` is {found}, but {} has {expected}; \
              is this the token of the ceremony?",
-            config.token.label
+            config.token.label,
+            from.display()
         );
     }
     Ok(())

@@ -65,7 +65,8 @@ pub fn look(node: &Node) {
     }
     let missing = node.missing();
     if !missing.is_empty() {
-        let tolerated = node.genesis.members.len().saturating_sub(1) / 3;
+        let validators = node.ledger.status().ordering.members.len();
+        let tolerated = validators.saturating_sub(1) / 3;
         let consequence = if missing.len() > tolerated {
             "no progress until enough of them return"
         } else {

@@ -85,10 +85,12 @@ impl Node {
                 "state_root": applied.state_root,
                 "log_size": applied.log_size,
                 "log_root": applied.log_root,
+                "epoch": ledger.ordering.epoch,
                 "view": view,
                 "waiting": ledger.waiting,
             },
             "validators": members,
+            "without_address": ledger.unreachable,
             "token": {
                 "state": self.custody.status().name(),
                 "signatures": counters.signatures,

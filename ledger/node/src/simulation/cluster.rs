@@ -9,10 +9,11 @@ use commonware_runtime::{
     Clock as _, Handle, Spawner as _, Supervisor as _, deterministic::Context,
 };
 use hufu_consensus::testing::{Link, Random, Simulation, SoftwareSigner};
-use hufu_consensus::{Config, Identity, Node, PublicKey as VoteKey, Validator};
+use hufu_consensus::{Config, Identity, PublicKey as VoteKey};
 use hufu_machine::Machine;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
-use hufu_proof::{Algorithm, Digest, Genesis};
+use hufu_proof::transaction::Proposal;
+use hufu_proof::{Algorithm, Digest, Genesis, Payload};
 use tokio::sync::oneshot;
 
 use super::disk::Disk;
@@ -20,13 +21,27 @@ use super::traffic::{Traffic, member, name, statement_public};
 use crate::builder::{Builder, Limits};
 use crate::core::Core;
 use crate::ledger::Ledger;
-use crate::run::connect;
+use crate::run::{connect, keep_end, ordering};
 
+/// Founders.
 pub const COUNT: u8 = 4;
+
+/// Nodes there may be.
+pub const MOST: u8 = 5;
+
+/// Vote keys there may be: of [`MOST`] nodes, and their next ones.
+const SEEDS: u8 = 2 * MOST;
+
+/// The seed of a node's next vote key.
+pub fn next_seed(number: u8) -> u8 {
+    MOST + number
+}
 
 /// How long anything may take that must come, in simulated time.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
+/// Until the runtime has dropped what a task held.
+const DROPPED: Duration = Duration::from_millis(100);
 
 fn genesis() -> Genesis {
     let members = (0..COUNT)
@@ -64,15 +79,17 @@ pub fn vote_key(number: u8) -> VoteKey {
 
 /// What runs of a node.
 struct Running {
-    node: Node<Builder<Context>>,
     ledger: Ledger,
-    rest: Handle<()>,
+    /// The parent of everything else.
+    task: Handle<()>,
 }
 
 /// What is left when the power fails everywhere: disks, and what people know.
 pub struct Remains {
     directory: PathBuf,
     pub disks: Vec<Arc<Disk>>,
+    /// Of the nodes' vote keys.
+    pub seeds: Vec<u8>,
     pub traffic: Traffic,
 }
 
@@ -82,13 +99,14 @@ impl Remains {
         let disk = |number| Disk::new(directory.join(member(number)).join("state"));
         Self {
             directory: directory.to_owned(),
-            disks: (0..COUNT).map(disk).collect(),
+            disks: (0..MOST).map(disk).collect(),
+            seeds: (0..MOST).collect(),
             traffic: Traffic::default(),
         }
     }
 }
 
-/// Four validators.
+/// Validators.
 pub struct Cluster {
     pub context: Context,
     pub network: Simulation,
@@ -100,9 +118,9 @@ pub struct Cluster {
 impl Cluster {
     /// Starts all nodes on what is left of them.
     pub async fn start(context: Context, seed: u64, remains: Remains) -> Self {
-        let keys = (0..COUNT).map(vote_key);
+        let keys = (0..SEEDS).map(vote_key);
         let network = Simulation::new(context.child("net"), seed, keys, Link::default());
-        let nodes = (0..COUNT).map(|_| None).collect();
+        let nodes = (0..MOST).map(|_| None).collect();
         let mut cluster = Self { context, network, remains, genesis: genesis(), nodes };
         for number in 0..COUNT {
             cluster.start_one(number).await;
@@ -118,50 +136,60 @@ impl Cluster {
         self.remains.traffic.check_kept(number, &machine.reader());
         let genesis_block = machine.genesis_block().clone();
         let core = Arc::new(Core::new(machine));
-        let limits = Limits { interval: Duration::from_millis(100), ..Limits::default() };
+        let ledger = Ledger::new(core.clone());
+        let (directory, network) = (self.guard(number), self.network.clone());
+        let seed = self.remains.seeds[usize::from(number)];
         let context = self.context.child("node").with_attribute("number", number);
-        let builder = Builder::new(context.child("clock"), core.clone(), limits);
-        let validators = (0..COUNT)
-            .map(|number| Validator {
-                name: member(number),
-                key: hufu_proof::Signer::public_key(&SoftwareSigner::new(number)),
-            })
-            .collect();
-        let directory = self.guard(number);
-        let config = Config {
-            partition: format!("n{number}"),
-            ..Config::new(directory, self.genesis.digest(), validators)
-        };
-        let (node, gossip) = hufu_consensus::start(
-            context.child("ordering"),
-            config,
-            // Signs alike, so that runs of one seed can be compared.
-            SoftwareSigner::repeatable(number),
-            Arc::new(builder),
-            genesis_block,
-            self.network.links(&vote_key(number)),
-        )
-        .await
-        .unwrap();
-        let (sender, receiver) = oneshot::channel();
-        let rest = context.spawn(move |context| async move {
-            let ledger = connect(&context, core, &node, gossip);
-            let _ = sender.send((ledger, node));
-            // Lives for the tasks that it is the parent of.
-            std::future::pending::<()>().await;
+        let running = ledger.clone();
+        let task = context.spawn(move |context| async move {
+            // Each pass is an epoch, as in `crate::run`.
+            loop {
+                let mut epochs = core.epoch.subscribe();
+                let (config, epoch) = ordering(directory.clone(), &core.reader).unwrap();
+                let config = Config { partition: format!("n{number}"), ..config };
+                let now = epoch.number;
+                let context = context.child("epoch").with_attribute("epoch", now);
+                let limits = Limits { interval: Duration::from_millis(100), ..Limits::default() };
+                let builder = Builder::new(context.child("clock"), core.clone(), limits, epoch);
+                let (node, gossip) = hufu_consensus::start(
+                    context.child("ordering"),
+                    config,
+                    // Signs alike, so that runs of one seed can be compared.
+                    SoftwareSigner::repeatable(seed),
+                    Arc::new(builder),
+                    genesis_block.clone(),
+                    network.links(&vote_key(seed)),
+                )
+                .await
+                .unwrap();
+                keep_end(&core.reader, &node).await.unwrap();
+                let (sender, receiver) = oneshot::channel();
+                let ledger = running.clone();
+                let rest = context.child("rest").spawn(move |context| async move {
+                    connect(&context, &ledger, &node, gossip);
+                    let _ = sender.send(node);
+                    // Lives for the tasks that it is the parent of.
+                    std::future::pending::<()>().await;
+                });
+                let node = receiver.await.unwrap();
+                let _ = epochs.wait_for(|begun| *begun > now).await;
+                context.sleep(Duration::from_millis(200)).await;
+                rest.abort();
+                node.stop();
+                context.sleep(DROPPED).await;
+            }
         });
-        let (ledger, node) = receiver.await.ok().unwrap();
-        self.nodes[usize::from(number)] = Some(Running { node, ledger, rest });
+        self.nodes[usize::from(number)] = Some(Running { ledger, task });
     }
 
     /// Ends a node as `kill -9` does.
     pub async fn kill(&mut self, number: u8) {
-        if let Some(Running { node, ledger, rest }) = self.nodes[usize::from(number)].take() {
-            rest.abort();
-            node.stop();
+        if let Some(Running { ledger, task }) = self.nodes[usize::from(number)].take() {
+            task.abort();
             drop(ledger);
             // The runtime drops what the node held, its store among it.
-            self.sleep(100).await;
+            self.context.sleep(DROPPED).await;
+            self.remains.traffic.collect();
         }
     }
 
@@ -197,8 +225,50 @@ impl Cluster {
         self.remains.traffic.submit(self.genesis.digest(), &running, random, count);
     }
 
+    /// Changes a member, with the approvals of three others. Answers to what was
+    /// sent before may come meanwhile.
+    pub async fn change(&mut self, changed: Member, approving: [u8; 3]) {
+        let [proposer, approvers @ ..] = approving;
+        let proposal = Proposal::Member { member: changed };
+        let digest = proposal.digest();
+        self.govern(proposer, Payload::Propose(proposal)).await;
+        for approver in approvers {
+            self.govern(approver, Payload::Approve(digest)).await;
+        }
+    }
+
+    /// Sends a member's transaction to its own node until it is answered.
+    async fn govern(&mut self, number: u8, payload: Payload) {
+        let chain = self.genesis.digest();
+        let id = self.remains.traffic.govern(chain, number, payload);
+        let deadline = self.context.current() + PATIENCE;
+        while !self.remains.traffic.has_answer(&id) {
+            assert!(self.context.current() < deadline, "no answer: {:?}", self.heights());
+            let running = running(&self.nodes);
+            if let Some(node) = running.iter().find(|(node, _)| *node == number) {
+                self.remains.traffic.send_governance(*node);
+            }
+            self.sleep(200).await;
+        }
+    }
+
+    /// Waits until all nodes that run are in this epoch.
+    pub async fn enter(&mut self, epoch: u64) {
+        self.enter_without(epoch, None).await;
+    }
+
+    /// Waits until all nodes that run, but for one, are in this epoch.
+    pub async fn enter_without(&mut self, epoch: u64, but: Option<u8>) {
+        let there = move |cluster: &Self| {
+            running(&cluster.nodes)
+                .iter()
+                .all(|(number, one)| Some(*number) == but || one.reader().epoch().number >= epoch)
+        };
+        self.wait("the epoch", there).await;
+    }
+
     pub fn heights(&self) -> Vec<Option<u64>> {
-        (0..COUNT).map(|number| Some(self.ledger(number)?.committed().height)).collect()
+        (0..MOST).map(|number| Some(self.ledger(number)?.committed().height)).collect()
     }
 
     pub async fn sleep(&mut self, milliseconds: u64) {
@@ -235,7 +305,9 @@ impl Cluster {
         // So that a header commits to everything.
         let goal = self.grow(4).await;
 
-        let readers: Vec<_> = (0..COUNT).map(|one| self.ledger(one).unwrap().reader()).collect();
+        let numbered = running(&self.nodes);
+        assert!(numbered.len() >= usize::from(COUNT), "a founder is down");
+        let readers: Vec<_> = numbered.iter().map(|(_, ledger)| ledger.reader()).collect();
         for height in 0..=goal {
             let header = readers[0].header(height).unwrap().unwrap();
             let result = readers[0].commitment(height).unwrap();
@@ -244,10 +316,10 @@ impl Cluster {
                 assert_eq!(reader.commitment(height).unwrap(), result, "states differ");
             }
         }
-        for (number, reader) in (0..).zip(&readers) {
+        for ((number, _), reader) in numbered.iter().zip(&readers) {
             self.remains.traffic.check_all(reader);
-            self.remains.traffic.check_receipts(number, reader);
-            let evidence = std::fs::read(self.guard(number).join("evidence.jsonl"));
+            self.remains.traffic.check_receipts(*number, reader);
+            let evidence = std::fs::read(self.guard(*number).join("evidence.jsonl"));
             assert!(evidence.unwrap_or_default().is_empty(), "an honest node is accused");
         }
         readers[0].header(goal).unwrap().unwrap().digest()

@@ -36,12 +36,11 @@ pub fn statement_public(member: &str) -> PublicKey {
 /// The issuance of certificate number `serial` to `device`, by the authority.
 pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
     let authority = member(0);
-    let body = Body {
+    sign(
         chain,
-        signer: statement_public(&authority),
-        nonce: serial,
-        expires: 10_000,
-        payload: Payload::Issue(vec![Issuance {
+        &authority,
+        serial,
+        Payload::Issue(vec![Issuance {
             // Of four bytes, the first of which is not zero.
             serial: Serial::new(&(serial | 1 << 24).to_be_bytes()[4..]).unwrap(),
             profile: name("device"),
@@ -54,8 +53,13 @@ pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
             not_after: 4_000_000_000_000,
             attestation: None,
         }]),
-    };
-    let signature = statement_key(&authority).sign(&body.message()).to_bytes();
+    )
+}
+
+/// A transaction of a member.
+fn sign(chain: Digest, member: &str, nonce: u64, payload: Payload) -> Transaction {
+    let body = Body { chain, signer: statement_public(member), nonce, expires: 10_000, payload };
+    let signature = statement_key(member).sign(&body.message()).to_bytes();
     Transaction { signature: Signature::new(Algorithm::Ed25519, &signature).unwrap(), body }
 }
 
@@ -70,6 +74,8 @@ struct Waiting {
 pub struct Traffic {
     /// By certificate number; of several for one number, one is to succeed.
     sent: BTreeMap<u64, Vec<Transaction>>,
+    /// What changes the members, by the member that signed; each is to succeed.
+    governance: Vec<(u8, Transaction)>,
     waiting: Vec<Waiting>,
     answered: BTreeMap<Digest, LogEntry>,
     /// Which node acknowledged what.
@@ -99,6 +105,31 @@ impl Traffic {
         }
     }
 
+    /// Makes a transaction of a member; [`Self::send_governance`] sends it.
+    pub fn govern(&mut self, chain: Digest, number: u8, payload: Payload) -> Digest {
+        let nonce = self.governance.len() as u64;
+        let transaction = sign(chain, &member(number), nonce, payload);
+        let id = transaction.id();
+        self.governance.push((number, transaction));
+        id
+    }
+
+    /// Sends to a member's node what the member has signed and nobody answered.
+    pub fn send_governance(&mut self, (number, ledger): (u8, &Ledger)) {
+        let open = self
+            .governance
+            .iter()
+            .filter(|(signer, one)| *signer == number && !self.answered.contains_key(&one.id()));
+        for (_, transaction) in open.cloned().collect::<Vec<_>>() {
+            self.send_to(number, ledger, &transaction);
+        }
+    }
+
+    /// Whether a transaction was answered.
+    pub fn has_answer(&self, id: &Digest) -> bool {
+        self.answered.contains_key(id)
+    }
+
     /// Sends again what has had no answer, as a client does whose node died.
     pub fn send_again(&mut self, nodes: &[(u8, &Ledger)], random: &mut Random) {
         for transaction in self.sent.values().flatten().cloned().collect::<Vec<_>>() {
@@ -110,6 +141,10 @@ impl Traffic {
 
     fn send(&mut self, nodes: &[(u8, &Ledger)], random: &mut Random, transaction: &Transaction) {
         let (node, ledger) = nodes[random.below(nodes.len() as u64) as usize];
+        self.send_to(node, ledger, transaction);
+    }
+
+    fn send_to(&mut self, node: u8, ledger: &Ledger, transaction: &Transaction) {
         let id = transaction.id();
         match ledger.enqueue(vec![transaction.clone()]).remove(0) {
             Ok(Admission::Waiting(answer)) => self.waiting.push(Waiting { id, node, answer }),
@@ -166,6 +201,9 @@ impl Traffic {
             }
         }
         assert_eq!(first, self.answered, "the log and the acknowledgements differ");
+        for (_, transaction) in &self.governance {
+            assert_eq!(self.answered[&transaction.id()].outcome, Outcome::Accepted);
+        }
         for (serial, rivals) in &self.sent {
             let outcomes: Vec<Outcome> =
                 rivals.iter().map(|one| self.answered[&one.id()].outcome).collect();

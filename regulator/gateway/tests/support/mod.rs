@@ -294,6 +294,10 @@ impl LedgerAccess for Node {
         found(self.ledger().anchor(height).unwrap(), "final header")
     }
 
+    fn handovers(&self, _: u64) -> Result<Vec<hufu_proof::Handover>, LedgerFault> {
+        Ok(Vec::new())
+    }
+
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault> {
         found(self.ledger().log_path(log_index, log_size).unwrap(), "log entry")
     }
