@@ -158,6 +158,12 @@ where
     let namespace = config.namespace();
     let me = identity.public_key().clone();
     let guard = Guard::open(&config.directory, &me, &namespace)?;
+    // It has this key's own votes, and another key's would not be understood. A
+    // founder's first one has the name that it had before keys changed.
+    let journal = match (epoch, validators.position(&me)) {
+        (0, Some(_)) => "votes-0".to_owned(),
+        _ => format!("votes-{epoch}-{}", &crate::hexadecimal(&crate::sha256(me.as_bytes()))[..16]),
+    };
     let verifier = VoteScheme::verifier(&namespace, validators.clone());
     let pages = CacheRef::new(PAGE, PAGES);
 
@@ -317,7 +323,7 @@ where
             // Kept, so that a contradiction that comes late is evidence too.
             track_historical_votes: true,
             strategy: Sequential,
-            partition: format!("{}-votes-{}", config.partition, epoch),
+            partition: format!("{}-{journal}", config.partition),
             mailbox_size: MAILBOX,
             epoch: Epoch::new(epoch),
             floor: match floor {
