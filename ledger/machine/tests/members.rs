@@ -269,6 +269,46 @@ fn receipts_of_every_epoch_verify_with_the_genesis_file_alone() {
     assert_eq!(node.reader().receipt(&id).unwrap().as_ref(), Some(&receipts[2]));
 }
 
+/// Pinned: `tests/vectors/machine/epochs.json`, written anew as
+/// `tests/vectors.rs` says.
+#[test]
+fn receipts_of_three_epochs_are_the_pinned_bytes() {
+    let (_node, receipts) = receipts();
+    let hexadecimal = receipts.map(|receipt| {
+        let bytes = codec::encode(&receipt);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    });
+    let file = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/vectors/machine/epochs.json");
+    if std::env::var_os("HUFU_WRITE_VECTORS").is_some() {
+        let text = serde_json::to_string_pretty(&hexadecimal).unwrap() + "\n";
+        std::fs::write(&file, text).unwrap();
+    }
+    let pinned: [String; 3] = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(hexadecimal, pinned);
+}
+
+#[test]
+fn one_changed_byte_convinces_nobody() {
+    let (_node, receipts) = receipts();
+    let genesis = genesis();
+    let bytes = codec::encode(&receipts[2]);
+    for position in (0..bytes.len()).step_by(29) {
+        let mut changed = bytes.clone();
+        changed[position] ^= 1 << (position % 8);
+        let holds = Receipt::decode(&changed).is_ok_and(|one| one.verify(&genesis).is_ok());
+        assert!(!holds, "byte {position} of {}", bytes.len());
+    }
+    for length in (0..bytes.len()).step_by(97) {
+        assert!(Receipt::decode(&bytes[..length]).is_err());
+    }
+    // A number of handovers that nobody sent costs nothing.
+    let mut vast = receipts[0].finality.clone();
+    vast.certificate.epoch = u64::MAX;
+    let read = codec::decode::<hufu_proof::FinalityProof>("proof", &codec::encode(&vast), 1 << 20);
+    assert!(read.is_err());
+}
+
 #[test]
 fn a_handover_that_does_not_hold_convinces_nobody() {
     let (node, receipts) = receipts();
