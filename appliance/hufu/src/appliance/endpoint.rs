@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, Request, State};
+use axum::extract::{Path as UrlPath, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -290,10 +290,22 @@ async fn ceremony(State(shared): State<Shared>, headers: HeaderMap, from: Body) 
     shared.machine.ceremony(Ceremony { config, witnesses, pin }).await.map(Answer)
 }
 
-async fn genesis(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+async fn genesis(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    from: Body,
+) -> Answered {
     media_type(&headers, "application/json")?;
+    let admitted = match query.as_deref() {
+        None => false,
+        Some("admitted") => true,
+        Some(other) => {
+            return Err(malformed(format!("the query is `admitted` or none, not `{other}`")));
+        }
+    };
     let bytes = body(from, MAX_GENESIS).await?;
-    shared.machine.genesis(&bytes).await.map(Answer)
+    shared.machine.genesis(&bytes, admitted).await.map(Answer)
 }
 
 async fn administrator(

@@ -267,11 +267,12 @@ impl Provisioner {
         Err(Problem::new("ceremony-failed", format!("{error:#}")))
     }
 
-    /// Takes the genesis file.
+    /// Takes the genesis file. With `admitted` the consortium has taken the keys
+    /// of this machine's ceremony in since it was founded, or will.
     ///
     /// # Errors
     /// [`Problem`]; then nothing was kept.
-    pub async fn genesis(&self, bytes: &[u8]) -> Result<Progress, Problem> {
+    pub async fn genesis(&self, bytes: &[u8], admitted: bool) -> Result<Progress, Problem> {
         let _turn = self.turn.lock().await;
         let internal = |error: anyhow::Error| Problem::internal(&error);
         if !self.site.ceremony_held() {
@@ -295,7 +296,10 @@ impl Provisioner {
         let join = files::read(&self.site.data("join.json"), MAX_JOIN as u64).map_err(internal)?;
         let join = JoinRequest::from_json(&join).map_err(internal)?;
         let config = Config::load(&self.site.config()).map_err(internal)?;
-        check_genesis(&genesis, &join, &config)?;
+        if !admitted {
+            check_founder(&genesis, &join)?;
+        }
+        check_addresses(&genesis, &config)?;
         self.site.write(&path, bytes).map_err(internal)?;
         tracing::info!(genesis = %genesis.digest(), consortium = %genesis.consortium, "provisioned");
         self.done.notify_one();
@@ -476,17 +480,14 @@ fn check_witnesses(witnesses: &[String]) -> Done {
     Ok(())
 }
 
-/// The genesis file must have this member, with the keys of the ceremony, and
-/// the configuration must know where the others are.
-///
-/// # Errors
-/// [`Problem`] with the field.
-pub fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> Done {
+/// The genesis file must have this member, with the keys of the ceremony.
+fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
     let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
     let request = &join.request;
     let Some(member) = genesis.member(&request.name) else {
         return refuse(format!(
-            "member `{}` is not in the genesis file of consortium {}",
+            "member `{}` is not in the genesis file of consortium {}; if that has admitted it \
+             since, say so (`--admitted`)",
             request.name, genesis.consortium
         ));
     };
@@ -497,7 +498,8 @@ pub fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> 
         if found != made {
             return refuse(format!(
                 "{what} of member `{}` is {found}, and this machine's ceremony made {made}; found \
-                 the consortium with the join request of this machine",
+                 the consortium with the join request of this machine, or have it admitted and \
+                 say so (`--admitted`)",
                 request.name
             ));
         }
@@ -508,6 +510,15 @@ pub fn check_genesis(genesis: &Genesis, join: &JoinRequest, config: &Config) -> 
             request.name
         ));
     }
+    Ok(())
+}
+
+/// The configuration must know where the founders are.
+///
+/// # Errors
+/// [`Problem`] with the member.
+pub fn check_addresses(genesis: &Genesis, config: &Config) -> Done {
+    let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
     match peer_without_address(genesis, config) {
         Some(other) => refuse(format!(
             "network.peers of the configuration has no address of member `{other}`; send the \
@@ -593,7 +604,7 @@ mod tests {
         let vault = Vault::new(Seal::Null, site.credentials());
         let machine = Provisioner::new(site.clone(), vault).unwrap();
         assert_eq!(machine.progress().unwrap().missing.len(), 3);
-        assert_eq!(machine.genesis(b"{}").await.unwrap_err().code(), "too-early");
+        assert_eq!(machine.genesis(b"{}", false).await.unwrap_err().code(), "too-early");
         assert_eq!(machine.certificate("").await.unwrap_err().code(), "too-early");
         let ceremony = Ceremony {
             config: config(&site),

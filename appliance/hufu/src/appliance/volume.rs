@@ -59,7 +59,7 @@ impl Volume {
         self.refused = None;
         let outcome = match given {
             Given::Ceremony(ceremony) => machine.ceremony(ceremony).await,
-            Given::Genesis(genesis) => machine.genesis(&genesis).await,
+            Given::Genesis(genesis) => machine.genesis(&genesis, false).await,
             Given::Chain(chain) => machine.certificate(&chain).await,
         };
         let written = match &outcome {

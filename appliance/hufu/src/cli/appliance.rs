@@ -229,6 +229,10 @@ pub struct Setup {
     /// The genesis file.
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
+    /// The consortium was founded without the keys of this machine's ceremony:
+    /// it takes them in, or has, with `hufu org admit`.
+    #[arg(long, requires = "genesis")]
+    pub admitted: bool,
     /// The chain of the node's TLS certificate: certificate, then issuer (PEM).
     #[arg(long, value_name = "FILE")]
     pub chain: Option<PathBuf>,

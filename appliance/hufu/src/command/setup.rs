@@ -106,7 +106,8 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
         done.push("ceremony");
     }
     if let Some(genesis) = genesis {
-        progress = endpoint.ask(Method::POST, "/genesis", "application/json", genesis).await?;
+        let path = if arguments.admitted { "/genesis?admitted" } else { "/genesis" };
+        progress = endpoint.ask(Method::POST, path, "application/json", genesis).await?;
         done.push("genesis");
     }
     let mut files = write(&progress, &arguments.out)?;
