@@ -323,7 +323,7 @@ fn a_handover_that_does_not_hold_convinces_nobody() {
     };
     let link = |epoch, link| FinalityError::Handover { epoch, link };
     assert_eq!(
-        refused(&|lie| drop(lie.finality.handovers.pop())),
+        refused(&|lie| lie.finality.handovers.truncate(1)),
         FinalityError::Handovers { epoch: 2, found: 1 }
     );
     assert_eq!(refused(&|lie| lie.finality.handovers[1].membership.version = 9), link(1, "path"));
@@ -342,7 +342,7 @@ fn a_handover_that_does_not_hold_convinces_nobody() {
         FinalityError::Ended { epoch: 1, .. }
     ));
     assert!(matches!(
-        refused(&|lie| drop(lie.finality.handovers[1].certificate.votes.pop())),
+        refused(&|lie| lie.finality.handovers[1].certificate.votes.truncate(2)),
         FinalityError::Ended { epoch: 1, .. }
     ));
     // The retired key with two others, in the new epoch.

@@ -202,7 +202,7 @@ async fn contracts(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
 enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
-    Member(JoinRequest),
+    Member(Box<JoinRequest>),
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {

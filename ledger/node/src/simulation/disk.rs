@@ -59,6 +59,10 @@ impl Disk {
     ///
     /// The store must be closed.
     pub fn tear(&self, random: &mut Random) -> bool {
+        // The node has never run.
+        if !self.directory.exists() {
+            return false;
+        }
         let (journal, synced) = self.state().synced.clone();
         assert_eq!(journal, newest_journal(&self.directory), "a test writes less than a journal");
         let end = end_of_journal(&journal, synced);

@@ -175,7 +175,7 @@ fn power_fails_everywhere_about_when_an_epoch_ends() {
                 cluster.into_remains()
             });
             remains = left;
-            for disk in &remains.disks[..4] {
+            for disk in &remains.disks {
                 if pass < 2 {
                     disk.tear(&mut random);
                 }
