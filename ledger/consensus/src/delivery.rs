@@ -42,7 +42,8 @@ impl<B: OrderedBlock> Reporter for Delivery<B> {
     fn report(&mut self, update: Self::Activity) -> Feedback {
         match update {
             Update::Tip(round, height, _) => {
-                self.board.saw_final(round.view().get(), height.get());
+                let (epoch, view) = (round.epoch().get(), round.view().get());
+                self.board.saw_final(epoch, view, height.get());
                 Feedback::Ok
             }
             Update::Block(block, acknowledgement) => {

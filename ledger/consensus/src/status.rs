@@ -26,7 +26,7 @@ pub struct Participation {
 pub struct Status {
     /// The epoch.
     pub epoch: u64,
-    /// The latest view that is known to be finalized.
+    /// The latest view of the epoch that is known to be finalized.
     pub view: u64,
     /// The latest height that is known to be final.
     pub final_height: u64,
@@ -75,9 +75,12 @@ impl Board {
         }
     }
 
-    pub(crate) fn saw_final(&self, view: u64, height: u64) {
+    pub(crate) fn saw_final(&self, epoch: u64, view: u64, height: u64) {
         let mut status = self.lock();
-        status.view = status.view.max(view);
+        // At the beginning of an epoch the last block is of the one before.
+        if epoch == status.epoch {
+            status.view = status.view.max(view);
+        }
         status.final_height = status.final_height.max(height);
     }
 

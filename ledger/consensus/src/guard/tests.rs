@@ -80,6 +80,12 @@ fn each_key_has_a_guard_of_its_own() {
     ask(&second(), &other, &counter).unwrap();
     assert!(ask(&second(), &block, &counter).is_err());
     assert!(ask(&open(directory.path()).unwrap(), &other, &counter).is_err());
+    // What holds the validator holds each of its keys.
+    hold(directory.path(), 1_000_000).unwrap();
+    let later = 1_000_001 + MARGIN.as_millis() as u64;
+    assert!(ask(&second(), &vote(0, 6, Phase::Notarize, 1), &counter).is_err());
+    assert!(second().saw_final(0, 20, later).unwrap());
+    assert_eq!(open(directory.path()).unwrap().restored_ms(), None);
     // Whose guard it is must be certain.
     let path = directory.path().join("votes");
     let mut bytes = std::fs::read(&path).unwrap();
