@@ -101,3 +101,18 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_of_another_epoch_do_not_count() {
+        let board = Board::new(1, 100, &["one".to_owned()], SystemTime::UNIX_EPOCH, None);
+        // The last block of the epoch before, when this one begins.
+        board.saw_final(0, 300, 100);
+        assert_eq!((board.snapshot().view, board.snapshot().final_height), (0, 100));
+        board.saw_final(1, 2, 101);
+        assert_eq!((board.snapshot().view, board.snapshot().final_height), (2, 101));
+    }
+}
