@@ -22,7 +22,7 @@
 //!   one of another key, a member's former one, that of this key is in a
 //!   directory beside it, named by the key.
 //! - **Held after a restore.** Nothing is signed until the ledger has moved on
-//!   from where the machine before may have voted ([`mod@hold`]).
+//!   from where the machine before may have voted (`guard/hold.rs`).
 //! - **A failed write poisons.** After one, nothing is signed until the guard
 //!   is opened again, because what the disk holds is then unknown.
 //!
