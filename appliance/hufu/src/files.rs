@@ -68,6 +68,28 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
+/// Removes a directory with all that is in it, if it is there.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn remove_tree(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot empty {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that are free where `path` is, for who is not root.
+///
+/// # Errors
+/// What the operating system says.
+pub fn free(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// What is left of `file`, in pieces.
 pub fn pieces(
     file: impl io::Read + Send + 'static,

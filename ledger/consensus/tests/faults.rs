@@ -196,17 +196,8 @@ fn a_ledger_ahead_of_a_lost_journal_goes_on() {
         // The journal and the archive are gone; the ledger and the guard are not.
         let mut config = cluster.config(1);
         config.partition = "fresh".into();
-        let (node, _gossip) = start(
-            cluster.context.child("fresh"),
-            config,
-            SoftwareSigner::shared(1),
-            cluster.ledger(1),
-            Toy::genesis(),
-            cluster.network.links(&key(1)),
-        )
-        .await
-        .unwrap();
-        cluster.nodes[1] = Some(node);
+        let context = cluster.context.child("fresh");
+        cluster.start_with(1, context, config).await;
         let goal = cluster.heights().into_iter().max().unwrap() + 10;
         cluster.reach(&ALL, goal, seconds(60), "after the loss").await;
         cluster.check();
@@ -237,17 +228,8 @@ fn a_ledger_from_a_snapshot_starts_at_a_certificate() {
         };
         let mut config = cluster.config(3);
         config.floor = Some(floor);
-        let (node, _gossip) = start(
-            cluster.context.child("late"),
-            config,
-            SoftwareSigner::shared(3),
-            cluster.ledger(3),
-            Toy::genesis(),
-            cluster.network.links(&key(3)),
-        )
-        .await
-        .unwrap();
-        cluster.nodes[3] = Some(node);
+        let context = cluster.context.child("late");
+        cluster.start_with(3, context, config).await;
         let goal = cluster.heights().into_iter().max().unwrap() + 10;
         cluster.reach(&ALL, goal, seconds(60), "with the fourth").await;
         cluster.check();
@@ -278,17 +260,8 @@ fn a_restored_validator_does_not_contradict_what_it_voted_before() {
             config.directory = directory.path().join("restored");
             let now = cluster.context.current().duration_since(SystemTime::UNIX_EPOCH).unwrap();
             guard::hold(&config.directory, now.as_millis() as u64).unwrap();
-            let (node, _gossip) = start(
-                cluster.context.child("restored"),
-                config,
-                SoftwareSigner::shared(3),
-                cluster.ledger(3),
-                Toy::genesis(),
-                cluster.network.links(&key(3)),
-            )
-            .await
-            .unwrap();
-            cluster.nodes[3] = Some(node);
+            let context = cluster.context.child("restored");
+            cluster.start_with(3, context, config).await;
             let goal = cluster.heights().into_iter().max().unwrap() + 10;
             cluster.reach(&ALL, goal, seconds(20), "while it is held").await;
             let waits = |cluster: &Cluster| {

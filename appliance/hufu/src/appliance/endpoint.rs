@@ -23,6 +23,7 @@ use hufu_proof::Digest;
 use hufu_proof::codec::MAX_GENESIS;
 use hyper::body::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -67,12 +68,7 @@ pub fn token_settings(site: &Site) -> std::path::PathBuf {
 /// A sentence with the path.
 pub fn prepare_token(site: &Site) -> anyhow::Result<()> {
     let place = site.setup_token();
-    match fs::remove_dir_all(&place) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot empty {}", place.display()));
-        }
-        _ => {}
-    }
+    crate::files::remove_tree(&place)?;
     directory(&place, 0o700, None)?;
     directory(&place.join("tokens"), 0o700, None)?;
     crate::files::write(&token_settings(site), softhsm(&place.join("tokens")).as_bytes())
@@ -278,14 +274,7 @@ struct CeremonyRequest {
 
 async fn ceremony(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
     media_type(&headers, "application/json")?;
-    let bytes = body(from, MAX_CEREMONY).await?;
-    let parsed = serde_json::from_slice::<CeremonyRequest>(&bytes);
-    // It may hold a PIN.
-    if let Ok(mut bytes) = bytes.try_into_mut() {
-        bytes.zeroize();
-    }
-    let CeremonyRequest { config, witnesses, pin } =
-        parsed.map_err(|error| malformed(format!("the body: {error}")))?;
+    let CeremonyRequest { config, witnesses, pin } = secret_json(from, MAX_CEREMONY).await?;
     let pin = pin.map(Zeroizing::new);
     shared.machine.ceremony(Ceremony { config, witnesses, pin }).await.map(Answer)
 }
@@ -368,18 +357,23 @@ async fn shares(
     from: Body,
 ) -> Result<axum::Json<serde_json::Value>, Problem> {
     media_type(&headers, "application/json")?;
-    let bytes = body(from, MAX_BODY).await?;
-    let parsed = serde_json::from_slice::<ShareRequest>(&bytes);
-    if let Ok(mut bytes) = bytes.try_into_mut() {
-        bytes.zeroize();
-    }
-    let request = parsed.map_err(|error| malformed(format!("the body: {error}")))?;
+    let request: ShareRequest = secret_json(from, MAX_BODY).await?;
     shared.restores.shares(request).await.map(axum::Json)
 }
 
 async fn restore(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
     media_type(&headers, "application/octet-stream")?;
     shared.restores.backup(from).await.map(Answer)
+}
+
+/// A body of JSON that may hold a PIN or a share: its bytes do not stay.
+async fn secret_json<T: DeserializeOwned>(from: Body, limit: usize) -> Result<T, Problem> {
+    let bytes = body(from, limit).await?;
+    let parsed = serde_json::from_slice(&bytes);
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
+    parsed.map_err(|error| malformed(format!("the body: {error}")))
 }
 
 /// A body of PEM.

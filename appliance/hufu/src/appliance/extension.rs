@@ -6,13 +6,11 @@
 //! comes in, and leaves nothing.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use axum::body::Body;
 use futures::StreamExt as _;
-use rustix::fs::statvfs;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
@@ -21,6 +19,7 @@ use crate::appliance::problem::Problem;
 use crate::appliance::site::{self, Site};
 use crate::appliance::unit::systemctl;
 use crate::appliance::upgrade::Running;
+use crate::files;
 
 /// Largest extension, in bytes.
 const MAX: u64 = 256 * 1024 * 1024;
@@ -103,11 +102,7 @@ impl Extensions {
         let mut file = tokio::fs::File::create(part)
             .await
             .with_context(|| format!("cannot write {}", part.display()))?;
-        let room = || -> io::Result<u64> {
-            let found = statvfs(part)?;
-            Ok(found.f_bavail.saturating_mul(found.f_frsize))
-        };
-        let mut left = room()?.saturating_sub(SPARE).min(MAX);
+        let mut left = files::free(part)?.saturating_sub(SPARE).min(MAX);
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.context("it stopped coming in; send it again")?;

@@ -156,7 +156,6 @@ struct Machine {
     site: Site,
     provisioner: Arc<Provisioner>,
     settings: Arc<Settings>,
-    backups: Option<Backups>,
     resets: Arc<Resets>,
     firewall: Firewall,
     unit: Box<dyn NodeUnit>,
@@ -192,7 +191,6 @@ impl Machine {
         let trial = options.trial_ms.map_or(TRIAL, Duration::from_millis);
         Ok(Self {
             settings: Arc::new(Settings::new(site.clone(), trial, provisioner.done.clone())),
-            backups: Some(Backups::new(site.clone(), vault.clone())?),
             resets: Arc::new(Resets::new(site.clone(), vault, done)?),
             provisioner,
             firewall: Firewall::new(program, site.run("nftables.conf")),
@@ -220,7 +218,7 @@ impl Machine {
         endpoint::prepare_token(&self.site)?;
         let (stop, stopping) = watch::channel(false);
         let listener = socket::bind(&self.site)?;
-        let backups = self.backups.take().context("backups are served once")?;
+        let backups = Backups::new(self.site.clone(), self.provisioner.vault.clone())?;
         let asked = tokio::spawn(listen::socket(
             listener,
             socket::router(

@@ -191,7 +191,7 @@ impl Site {
 
     /// Everything that the machine keeps.
     pub fn kept(&self) -> PathBuf {
-        self.root.join("var/lib/hufu")
+        self.state("")
     }
 
     /// Makes the directories and the configuration of SoftHSM2.

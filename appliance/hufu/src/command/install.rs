@@ -43,7 +43,8 @@ pub async fn run(arguments: Install, access: &Access, json: bool) -> anyhow::Res
     let path = "/installation";
     let Some(disk) = arguments.to else {
         let told: Value = endpoint.ask(Method::GET, path, "", Vec::new()).await?;
-        return output::print(json, &told, list);
+        let disks = Told::deserialize(&told).context("the list of disks")?.disks;
+        return output::print(json, &told, |_| list(&disks));
     };
     let order = json!({ "disk": disk, "erase": arguments.erase });
     let mut told: Told =
@@ -71,10 +72,7 @@ pub async fn run(arguments: Install, access: &Access, json: bool) -> anyhow::Res
 }
 
 /// A line for each disk.
-fn list(told: &Value) -> String {
-    let told: anyhow::Result<Told> =
-        serde_json::from_value(told.clone()).context("the list of disks");
-    let disks = told.map(|told| told.disks).unwrap_or_default();
+fn list(disks: &[Disk]) -> String {
     let lines = disks.iter().map(|disk| {
         let Disk { name, model, .. } = disk;
         let size = disk.size / 1_000_000_000;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::files;
+
 /// With less room than this, in bytes, the node takes no transactions in. What
 /// is left is for blocks: they come as long as the others go on, and a node
 /// that cannot write one stops.
@@ -10,18 +12,15 @@ const RESERVE: u64 = 64 * 1024 * 1024;
 /// Why nothing may be taken in, if there is too little room in `data`.
 pub fn shortage(data: &Path) -> Option<String> {
     let mebibytes = |bytes: u64| bytes / (1024 * 1024);
-    match rustix::fs::statvfs(data) {
-        Ok(found) => {
-            let free = found.f_bavail.saturating_mul(found.f_frsize);
-            (free < RESERVE).then(|| {
-                format!(
-                    "disk: {} MiB are free for {}; nothing is taken in until {} MiB are",
-                    mebibytes(free),
-                    data.display(),
-                    mebibytes(RESERVE)
-                )
-            })
-        }
+    match files::free(data) {
+        Ok(free) => (free < RESERVE).then(|| {
+            format!(
+                "disk: {} MiB are free for {}; nothing is taken in until {} MiB are",
+                mebibytes(free),
+                data.display(),
+                mebibytes(RESERVE)
+            )
+        }),
         Err(error) => Some(format!("disk: {}: {error}; nothing is taken in", data.display())),
     }
 }

@@ -57,7 +57,8 @@ pub fn look(node: &Node) {
             node.custody.status().name()
         ));
     }
-    if let Some(restored_ms) = node.ledger.status().ordering.restored_ms {
+    let ordering = node.ledger.status().ordering;
+    if let Some(restored_ms) = ordering.restored_ms {
         reasons.push(format!(
             "restored from a backup at {}: waits for the ledger to move on before it votes again",
             crate::appliance::utc(restored_ms)
@@ -65,8 +66,7 @@ pub fn look(node: &Node) {
     }
     let missing = node.missing();
     if !missing.is_empty() {
-        let validators = node.ledger.status().ordering.members.len();
-        let tolerated = validators.saturating_sub(1) / 3;
+        let tolerated = ordering.members.len().saturating_sub(1) / 3;
         let consequence = if missing.len() > tolerated {
             "no progress until enough of them return"
         } else {

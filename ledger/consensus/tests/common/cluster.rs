@@ -70,9 +70,20 @@ impl Cluster {
     }
 
     pub async fn start(&mut self, number: u8) {
+        let context = self.context.child("node").with_attribute("number", number);
+        self.start_with(number, context, self.config(number)).await;
+    }
+
+    /// Starts a node with another configuration than its own.
+    pub async fn start_with(
+        &mut self,
+        number: u8,
+        context: deterministic::Context,
+        config: Config,
+    ) {
         let (node, gossip) = start(
-            self.context.child("node").with_attribute("number", number),
-            self.config(number),
+            context,
+            config,
             SoftwareSigner::shared(number),
             self.ledger(number),
             Toy::genesis(),

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hufu_backup::{Entry, Manifest, Sink};
-use rustix::fs::{statvfs, syncfs};
+use rustix::fs::syncfs;
 use zeroize::Zeroizing;
 
 use crate::appliance::backup::contents::EVIDENCE;
 use crate::appliance::site::{Site, directory, give};
 use crate::appliance::vault;
+use crate::files;
 
 /// Room that is left free, in bytes: the node needs some.
 const RESERVE: u64 = 128 * 1024 * 1024;
@@ -104,8 +105,7 @@ impl Sink for Staging {
             }
         }
         let size = manifest.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
-        let found = statvfs(&self.place)?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let free = files::free(&self.place)?;
         let needed = size.saturating_add(RESERVE);
         if free < needed {
             let mebibytes = |bytes: u64| bytes / (1024 * 1024);
@@ -165,13 +165,7 @@ impl Staging {
 /// # Errors
 /// A sentence with the path.
 pub fn clear(site: &Site) -> anyhow::Result<()> {
-    let place = site.restoring();
-    match fs::remove_dir_all(&place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot empty {}", place.display()))
-        }
-        _ => Ok(()),
-    }
+    files::remove_tree(&site.restoring())
 }
 
 /// Lets a restore that was decided take its place, and throws away one that was

@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use hufu_release::{Manifest, Part, PartName, Sink};
-use rustix::fs::statvfs;
 
 use super::release::{self, Running};
 use crate::appliance::site;
+use crate::files;
 
 /// Room in `/var` that an update leaves to the node, in bytes.
 const SPARE: u64 = 64 * 1024 * 1024;
@@ -40,17 +39,11 @@ impl Staging {
     /// # Errors
     /// A sentence with the path.
     pub(super) fn clear(directory: &Path) -> anyhow::Result<()> {
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot empty {}", directory.display()))
-            }
-            _ => Ok(()),
-        }
+        files::remove_tree(directory)
     }
 
     fn room(&self, manifest: &Manifest) -> io::Result<()> {
-        let found = statvfs(&self.directory)?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let free = files::free(&self.directory)?;
         let needed = manifest.parts.iter().map(|part| part.size).sum::<u64>().saturating_add(SPARE);
         if free < needed {
             let megabytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
