@@ -149,7 +149,7 @@ impl Upgrades {
         let pending =
             Pending { version: manifest.version.clone(), from: running.version.clone(), state };
         let installed = self.install(&pending).await;
-        Staging::clear(&self.site.upgrade())?;
+        files::remove_tree(&self.site.upgrade())?;
         installed.context("the idle slot was not written; the machine stays as it is")?;
         tracing::info!(version = manifest.version, "update installed; the machine boots it");
         // The answer is to reach whoever asked; nothing is taken in any more.
@@ -187,7 +187,7 @@ impl Upgrades {
         drop(pieces);
         let unpacked = unpacking.await.map_err(anyhow::Error::from)?;
         if broken.is_err() || unpacked.is_err() {
-            Staging::clear(&directory)?;
+            files::remove_tree(&directory)?;
         }
         // What is wrong with the release says more than that its sender ended.
         match (unpacked, broken) {

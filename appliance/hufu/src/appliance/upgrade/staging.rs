@@ -29,17 +29,9 @@ impl Staging {
     /// # Errors
     /// A sentence with the path.
     pub(super) fn new(directory: &Path, running: Running, floor: u32) -> anyhow::Result<Self> {
-        Self::clear(directory)?;
+        files::remove_tree(directory)?;
         site::directory(directory, 0o700, None)?;
         Ok(Self { directory: directory.to_owned(), running, floor, open: None })
-    }
-
-    /// Throws away what is there.
-    ///
-    /// # Errors
-    /// A sentence with the path.
-    pub(super) fn clear(directory: &Path) -> anyhow::Result<()> {
-        files::remove_tree(directory)
     }
 
     fn room(&self, manifest: &Manifest) -> io::Result<()> {
