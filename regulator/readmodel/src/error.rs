@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use hufu_proof::{Digest, Name};
+use rusqlite::ErrorCode;
 
 /// A fault of the read model itself: of this machine, not of a caller.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadModelError {
-    /// SQLite did not do it. The handle is poisoned: reopen it.
+    /// SQLite did not do it.
     #[error("the read model could not {action}")]
     Storage {
         /// What it was doing.
@@ -63,6 +64,17 @@ pub enum ReadModelError {
         /// The package.
         digest: Digest,
     },
+}
+
+impl ReadModelError {
+    /// Whether it may pass by itself, as when the disk has no room. The height was
+    /// rolled back, and may be given again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)
+        ))
+    }
 }
 
 /// Why a query or control gets no answer: the caller's to mend.

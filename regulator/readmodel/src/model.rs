@@ -6,8 +6,9 @@
 //!   from there. Heights follow one another; one that was applied is ignored.
 //! - Nothing is ever rewritten but the end of a version's validity, so a query
 //!   as of a height gives the same for ever.
-//! - A failed write poisons the handle. The file is a projection: when it is
-//!   damaged, it is removed and built again from the ledger.
+//! - A failed write is rolled back, and may be tried again; where it cannot be,
+//!   the handle is poisoned. The file is a projection: when it is damaged, it is
+//!   removed and built again from the ledger.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ impl ReadModel {
     ///
     /// # Errors
     /// [`ReadModelError::Gap`] when heights are missing before it; other faults
-    /// leave the handle poisoned where they may have left the file unsure.
+    /// leave the handle poisoned where SQLite could not roll the height back.
     pub fn apply(
         &mut self,
         block: &Block,
@@ -139,8 +140,9 @@ impl ReadModel {
                 self.applied = Some(height);
                 self.connection = Some(connection);
             }
-            // Rolled back, and nothing was written.
-            Err(ReadModelError::Events { .. } | ReadModelError::NoPackage { .. }) => {
+            // Rolled back, so that nothing was written and the height may be given
+            // again: what a full disk needs, where nothing could be opened either.
+            Err(_) if connection.is_autocommit() => {
                 let tables = load_tables(&connection, u64::MAX).map_err(|source| {
                     ReadModelError::Storage { action: "read its tables", source }
                 })?;

@@ -375,7 +375,11 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
         ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
         maker.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
         consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
-        count_rows(consortium, "maker", &fleet.simulated[0].id)?;
+        let status = consortium.member("maker")?.json(&["status"])?;
+        let height = status["read_model"]["height"].to_string();
+        let sql = "SELECT count(*) FROM operation_supervision.reading";
+        let answer = consortium.member("maker")?.json(&["query", "--as-of", &height, sql])?;
+        assert_eq!(answer["as_of"], status["read_model"]["height"]);
 
         // With room again it goes on from where it was.
         for free in [0, 32] {

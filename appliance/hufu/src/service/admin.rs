@@ -25,6 +25,7 @@ use crate::service::authority::{IssueRequest, TokenRequest};
 use crate::service::machine;
 use crate::service::node::Node;
 use crate::service::review;
+use crate::service::supervision::Behind;
 
 /// Largest request, in bytes: a contract package in base64.
 const MAX_REQUEST: usize = 2 * 1024 * 1024;
@@ -60,6 +61,7 @@ impl<E: Into<anyhow::Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         let error = error.into();
         let status = match error.downcast_ref::<hufu_node::Error>() {
+            _ if error.is::<Behind>() => StatusCode::SERVICE_UNAVAILABLE,
             Some(
                 hufu_node::Error::Busy { .. }
                 | hufu_node::Error::Pending

@@ -75,7 +75,7 @@ pub fn look(node: &Node) {
         reasons.push(format!("validators missing: {}; {consequence}", missing.join(", ")));
     }
     if let Some(error) = node.supervision.fault() {
-        reasons.push(format!("read model: {error}; delete it to have it rebuilt"));
+        reasons.push(format!("read model: {error}"));
     }
     let services = &node.config.services;
     if (services.gateway.is_some() || services.est.is_some())

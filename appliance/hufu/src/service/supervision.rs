@@ -1,6 +1,7 @@
 //! The read model of a running node: follows the ledger, answers queries.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,13 +11,40 @@ use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
 use hufu_readmodel::model::Packages;
-use hufu_readmodel::{Limits, ReadModel, Reader, TableSpec, contract_tables};
+use hufu_readmodel::{Limits, ReadModel, ReadModelError, Reader, TableSpec, contract_tables};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 
 /// How long a query waits for the read model to reach the ledger's height.
 const CATCH_UP: Duration = Duration::from_secs(10);
+
+/// How often a height is tried again that could not be written.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The read model is not at the height that was asked for.
+#[derive(Debug)]
+pub struct Behind {
+    /// Where it is.
+    pub at: u64,
+    /// Where it should be.
+    pub asked: u64,
+    /// What holds it up.
+    pub why: String,
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, asked, why } = self;
+        write!(
+            formatter,
+            "the read model is at height {at}, not {asked}: {why}; ask again later, or with \
+             `--as-of {at}`"
+        )
+    }
+}
+
+impl std::error::Error for Behind {}
 
 /// The read model.
 pub struct Supervision {
@@ -86,17 +114,18 @@ impl Supervision {
     /// Waits until the read model has reached `height`.
     ///
     /// # Errors
-    /// When it does not in time.
-    pub async fn reach(&self, height: u64) -> anyhow::Result<()> {
-        let reached = async {
-            while self.height() < height {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    /// When it does not in time, or something holds it up.
+    pub async fn reach(&self, height: u64) -> Result<(), Behind> {
+        let deadline = tokio::time::Instant::now() + CATCH_UP;
+        while self.height() < height {
+            let fault = self.fault();
+            if fault.is_some() || tokio::time::Instant::now() >= deadline {
+                let why = fault.unwrap_or_else(|| "it is catching up".to_owned());
+                return Err(Behind { at: self.height(), asked: height, why });
             }
-        };
-        tokio::time::timeout(CATCH_UP, reached).await.map_err(|_| {
-            let why = self.fault().unwrap_or_else(|| "it is catching up".to_owned());
-            anyhow::anyhow!("the read model is at height {}: {why}", self.height())
-        })
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Runs a query of the member's own operator, who may see everything that
@@ -138,20 +167,33 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
         let newest = *applied.borrow_and_update();
         while model.next_height() <= newest && !shared.stop.load(Ordering::Acquire) {
             let height = model.next_height();
-            let step = || -> anyhow::Result<()> {
+            let mut step = || -> anyhow::Result<()> {
                 let replay = ledger
                     .replay(height)?
                     .with_context(|| format!("height {height} is not in the store"))?;
                 model.apply(&replay.block, &replay.events, &packages)?;
                 Ok(())
             };
-            let mut step = step;
-            if let Err(error) = step() {
-                tracing::error!(height, error = format!("{error:#}"), "the read model stopped");
-                *lock(&shared.fault) = Some(format!("{error:#}"));
-                return;
+            match step() {
+                Ok(()) => {
+                    shared.height.store(height, Ordering::Release);
+                    if lock(&shared.fault).take().is_some() {
+                        tracing::info!(height, "the read model goes on");
+                    }
+                }
+                Err(error) if may_pass(&error) => {
+                    if lock(&shared.fault).replace(format!("{error:#}")).is_none() {
+                        tracing::error!(height, error = format!("{error:#}"), "the read model waits");
+                    }
+                    std::thread::sleep(RETRY);
+                }
+                Err(error) => {
+                    tracing::error!(height, error = format!("{error:#}"), "the read model stopped");
+                    let fault = format!("{error:#}; delete it to have it rebuilt");
+                    *lock(&shared.fault) = Some(fault);
+                    return;
+                }
             }
-            shared.height.store(height, Ordering::Release);
         }
         // A sleep rather than a wait, because this thread has no runtime; the
         // read model may lag by this much.
@@ -159,6 +201,11 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Whether a height could not be written now, and may be later.
+fn may_pass(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ReadModelError>().is_some_and(ReadModelError::may_pass)
 }
 
 /// The tables of deployed packages, read from the ledger.
