@@ -3,8 +3,9 @@
 //! This is the only place that reads it. Nothing secret is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use hufu_proof::codec::MAX_GENESIS;
@@ -15,6 +16,9 @@ use crate::files;
 
 /// Largest configuration file, in bytes.
 const MAX_CONFIG: u64 = 256 * 1024;
+
+/// Most time servers.
+const MAX_TIME_SERVERS: usize = 8;
 
 /// A node's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +41,9 @@ pub struct Config {
     /// The certification authority; only an authority uses it.
     #[serde(default)]
     pub ca: Ca,
+    /// Who tells the appliance the time; the servers of its image, where it is left
+    /// out.
+    pub time: Option<Time>,
     /// Who opens backups of the machine; whom an administrator names, where it
     /// is left out.
     pub backup: Option<Operators>,
@@ -126,6 +133,57 @@ pub struct Operators {
     pub threshold: u8,
 }
 
+/// Who tells the time, authenticated (NTS, RFC 8915).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// Servers: `HOST` or `HOST:PORT`, with the port of their key establishment.
+    pub servers: Vec<TimeServer>,
+    /// Certificates (PEM) of who certifies them. Default: the authorities that the
+    /// image knows.
+    pub authorities: Option<String>,
+}
+
+/// Where keys for the time are had.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TimeServer {
+    /// A name or an IP address.
+    pub host: String,
+    /// Its port, where it is not 4460.
+    pub port: Option<u16>,
+}
+
+impl FromStr for TimeServer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let wrong = || format!("`{text}` is no HOST or HOST:PORT of a time server");
+        let (host, port) = match text.parse::<SocketAddr>() {
+            Ok(address) => (address.ip().to_string(), Some(address.port())),
+            Err(_) if text.parse::<IpAddr>().is_ok() => (text.to_owned(), None),
+            Err(_) => match text.split_once(':') {
+                Some((host, port)) => {
+                    (host.to_owned(), Some(port.parse().ok().with_context(wrong)?))
+                }
+                None => (text.to_owned(), None),
+            },
+        };
+        let is_ip = host.parse::<IpAddr>().is_ok();
+        let named = hufu_ca::AlternativeName::dns(&host).is_ok();
+        anyhow::ensure!((is_ip || named) && port != Some(0), wrong());
+        Ok(Self { host, port })
+    }
+}
+
+impl TryFrom<String> for TimeServer {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
+}
+
 /// Attestation of devices.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,6 +241,16 @@ impl Config {
                 "backup: name 1 to {} operators, and a threshold that is not above their number",
                 hufu_backup::MAX_OPERATORS
             );
+        }
+        if let Some(Time { servers, authorities }) = &self.time {
+            anyhow::ensure!(
+                (1..=MAX_TIME_SERVERS).contains(&servers.len()),
+                "time.servers: name 1 to {MAX_TIME_SERVERS}"
+            );
+            if let Some(pem) = authorities {
+                let found = crate::tls::certificates_in(pem.as_bytes());
+                found.context("time.authorities")?;
+            }
         }
         if !self.is_authority() {
             anyhow::ensure!(
@@ -298,10 +366,41 @@ peers = { maker = "127.0.0.1:7000" }
                 "[backup]\noperators = []\nthreshold = 1\n[network]",
                 "1 to 16 operators",
             ),
+            (
+                "[network]",
+                "[time]\nservers = [\"a b\"]\n[network]",
+                "`a b` is no HOST or HOST:PORT",
+            ),
+            ("[network]", "[time]\nservers = []\n[network]", "time.servers: name 1 to 8"),
+            (
+                "[network]",
+                "[time]\nservers = [\"a\"]\nauthorities = \"x\"\n[network]",
+                "time.authorities: no certificate",
+            ),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_time_server_is_a_host_and_perhaps_a_port() {
+        for (text, host, port) in [
+            ("time.example.org", "time.example.org", None),
+            ("time.example.org:4461", "time.example.org", Some(4461)),
+            ("192.0.2.1", "192.0.2.1", None),
+            ("192.0.2.1:1", "192.0.2.1", Some(1)),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("[2001:db8::1]:4460", "2001:db8::1", Some(4460)),
+        ] {
+            let server = TimeServer { host: host.to_owned(), port };
+            assert_eq!(text.parse::<TimeServer>().unwrap(), server);
+        }
+        for wrong in
+            ["", ":1", "a:", "a:0", "a:65536", "a\nserver b", "a b", "a nts", "-a", "1.2.3"]
+        {
+            assert!(wrong.parse::<TimeServer>().is_err(), "{wrong:?}");
         }
     }
 

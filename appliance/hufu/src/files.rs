@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -30,6 +30,18 @@ pub fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// A sentence with the path.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_as(path, bytes, 0o640)
+}
+
+/// Writes a file durably that everybody on this machine may read.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn write_public(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_as(path, bytes, 0o644)
+}
+
+fn write_as(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let what = || format!("cannot write {}", path.display());
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -42,8 +54,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o640)
+            .mode(mode)
             .open(&temporary)?;
+        // Whatever the process's mask takes away.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

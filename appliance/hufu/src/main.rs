@@ -66,7 +66,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     let Cli { config: file, json, pin_fd, appliance, root, command } = arguments;
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
-        Command::Appliance(Appliance::Run(options)) => appliance::run(options, &root),
+        Command::Appliance(Appliance::Run(options)) => appliance::run(*options, &root),
         Command::Appliance(Appliance::Trial { within, steady }) => {
             appliance::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))
         }

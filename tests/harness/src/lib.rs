@@ -25,6 +25,7 @@ pub mod http;
 pub mod inspect;
 pub mod job;
 pub mod member;
+pub mod operators;
 pub mod ports;
 pub mod process;
 pub mod readings;

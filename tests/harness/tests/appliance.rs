@@ -16,7 +16,7 @@ use hufu_harness::http::Http;
 use hufu_harness::inspect::text;
 use hufu_harness::job::{enrol, record};
 use hufu_harness::process::{self, Answer, wait_for};
-use hufu_harness::{Consortium, Member, ports, readings};
+use hufu_harness::{Consortium, Member, operators as backup_operators, ports, readings};
 use rustix::process::{Pid, Signal, kill_process};
 
 const WITNESSES: [&str; 4] = ["--witness", "Li Wei", "--witness", "Ana Silva"];
@@ -749,17 +749,12 @@ fn with_one_appliance() -> anyhow::Result<(Consortium, Appliance)> {
     Ok((consortium, machine))
 }
 
-/// Operators' keys, as `age-keygen` writes them, and their recipients.
+/// Operators' keys, and their recipients.
 fn operators(consortium: &Consortium, count: usize) -> anyhow::Result<Vec<(PathBuf, String)>> {
-    use age::secrecy::ExposeSecret as _;
     (0..count)
         .map(|number| {
-            let key = age::x25519::Identity::generate();
-            let path = consortium.path(&format!("operator-{number}.txt"));
-            let (public, secret) = (key.to_public(), key.to_string());
-            let file = format!("# public key: {public}\n{}\n", secret.expose_secret());
-            fs::write(&path, file)?;
-            Ok((path, public.to_string()))
+            let one = backup_operators::make(&consortium.path(&format!("operator-{number}.txt")))?;
+            Ok((one.identity, one.recipient))
         })
         .collect()
 }
@@ -898,6 +893,62 @@ fn a_lost_machine_is_restored_by_two_of_three_operators_and_reset() -> anyhow::R
     assert!(!machine.log()?.contains(good.trim()), "a share in the log");
 
     reset(&consortium, &mut machine, &administrator, &config)
+}
+
+#[test]
+fn a_machine_whose_keys_are_gone_comes_back_with_new_ones() -> anyhow::Result<()> {
+    let (mut consortium, mut machine) = with_one_appliance()?;
+    machine.type_line("factory reset operator")?;
+    machine.wait_for("Unprovisioned", "configuration and key ceremony")?;
+    // Another appliance of the member's, from a volume, would do as well.
+    let shown = machine.shown()?;
+    let config = configuration(consortium.operator(), &machine)?;
+    let _ = fs::remove_dir_all(machine.out(""));
+    let arguments = [&["--config", text(&config)?], &WITNESSES[..]].concat();
+    machine.set_up(&shown, &arguments)?.success()?;
+    let genesis = text(&consortium.genesis_path())?.to_owned();
+    let answer = machine.set_up(&shown, &["--genesis", &genesis])?;
+    refused("keys that the genesis file has not", &answer, 1, &["--admitted"]);
+
+    let join = machine.out("join.json");
+    let answer = consortium.authority().json(&["org", "admit", text(&join)?])?;
+    let proposal = answer["proposal"].as_str().with_context(|| format!("{answer}"))?.to_owned();
+    for name in ["regulator", "maker"] {
+        let approver = consortium.member(name)?;
+        wait_for("the approval", PATIENCE, || approver.run(&["org", "approve", &proposal]))?;
+    }
+    wait_for("the next epoch", PATIENCE, || {
+        let status = consortium.authority().json(&["status"])?;
+        ensure!(status["ledger"]["epoch"] == 1, "{status}");
+        Ok(())
+    })?;
+    machine.set_up(&shown, &["--genesis", &genesis, "--admitted"])?.success()?;
+    // It finds its member's keys on the ledger before it has a certificate.
+    let operator = consortium.operator();
+    let chain = operator.directory.join("tls.pem");
+    let _ = fs::remove_file(&chain);
+    wait_for("a certificate", PATIENCE, || {
+        consortium.certify("operator", &operator.data("tls.csr"), &chain)
+    })?;
+    machine.set_up(&shown, &["--chain", text(&chain)?])?.success()?;
+    operational(&mut machine)?;
+    wait_for("the fourth validator", PATIENCE, || {
+        let status = consortium.authority().json(&["status"])?;
+        ensure!(status["validators"].to_string().contains("operator votes"), "{status}");
+        Ok(())
+    })?;
+    // Its vote is one that the others need.
+    consortium.kill("maker")?;
+    let height = || -> anyhow::Result<u64> {
+        let status = consortium.authority().json(&["status"])?;
+        status["ledger"]["height"].as_u64().with_context(|| format!("{status}"))
+    };
+    let before = height()?;
+    wait_for("the ledger without another member", PATIENCE, || {
+        let now = height()?;
+        ensure!(now > before + 3, "{now}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod extension;
 mod firewall;
 mod install;
 mod keeper;
+mod network;
 mod problem;
 mod provision;
 mod reset;
@@ -26,6 +27,7 @@ mod site;
 mod socket;
 mod spawn;
 mod state;
+mod time;
 mod unit;
 pub mod upgrade;
 mod vault;
@@ -50,10 +52,12 @@ use crate::appliance::configuration::{Settings, TRIAL};
 use crate::appliance::endpoint::Endpoint;
 use crate::appliance::firewall::Firewall;
 use crate::appliance::keeper::{Keeper, Step};
+use crate::appliance::network::Addresses;
 use crate::appliance::provision::Provisioner;
 use crate::appliance::reset::{Note, Resets, Typed, wipe};
 use crate::appliance::site::{Account, Site, Stage};
 use crate::appliance::state::{Condition, Report, SetupEndpoint, State};
+use crate::appliance::time::Clock;
 use crate::appliance::unit::{NodeUnit, Own, Systemd};
 use crate::appliance::upgrade::{Running, Upgrades};
 use crate::appliance::vault::Vault;
@@ -158,6 +162,8 @@ struct Machine {
     settings: Arc<Settings>,
     resets: Arc<Resets>,
     firewall: Firewall,
+    addresses: Addresses,
+    clock: Clock,
     unit: Box<dyn NodeUnit>,
     keeper: Keeper,
     endpoint: Option<Endpoint>,
@@ -194,6 +200,8 @@ impl Machine {
             resets: Arc::new(Resets::new(site.clone(), vault, done)?),
             provisioner,
             firewall: Firewall::new(program, site.run("nftables.conf")),
+            addresses: Addresses::new(site.network(), options.networkd.clone()),
+            clock: Clock::new(options.chrony.clone()),
             unit,
             keeper: Keeper::new(
                 options.back_off_ms.map_or(keeper::BACK_OFF, |ms| [Duration::from_millis(ms); 3]),
@@ -276,13 +284,18 @@ impl Machine {
             && !site::is_mounted(volume).unwrap_or(false)
         {
             self.firewall.open(&BTreeSet::new()).await?;
-            let reason = format!("{} is not open: its seal does not match", volume.display());
-            let remedy = "boot the image and settings it was sealed to, or restore a backup";
+            let reason = format!(
+                "{} is not open: its seal does not match, or the TPM did not answer in time",
+                volume.display()
+            );
+            let remedy = "start the machine again; if that does not help, boot the image and \
+                          settings it was sealed to, or restore a backup";
             return Ok((Condition::because(State::Locked, reason, remedy), Vec::new()));
         }
         if !self.prepared {
             self.site.prepare()?;
             backup::finish(&self.site)?;
+            self.addresses.restore().await?;
             self.prepared = true;
         }
         if let Some(note) = self.resets.wanted()? {
@@ -313,6 +326,7 @@ impl Machine {
         condition.reasons.extend(refused);
         condition.reasons.extend(self.settings.notice());
         condition.reasons.extend(self.resets.notice());
+        condition.reasons.extend(self.clock.notice().await);
         Ok((condition, missing))
     }
 
@@ -350,12 +364,17 @@ impl Machine {
         unit::systemctl(&["reboot"]).await.map(drop).context("the machine does not boot again")
     }
 
-    /// Whether a line was about a factory reset.
-    async fn typed_reset(&mut self, line: &str) -> bool {
-        let open = match &self.options.sealed_volume {
+    /// Whether the machine's state can be read and written.
+    fn is_open(&self) -> bool {
+        match &self.options.sealed_volume {
             Some(volume) => site::is_mounted(volume).unwrap_or(false),
             None => true,
-        };
+        }
+    }
+
+    /// Whether a line was about a factory reset.
+    async fn typed_reset(&mut self, line: &str) -> bool {
+        let open = self.is_open();
         let done = match self.resets.typed(line) {
             Typed::Other => return false,
             Typed::Nearly(words) => {
@@ -373,16 +392,21 @@ impl Machine {
         true
     }
 
-    /// Sets the firewall before anything listens.
+    /// Sets the firewall before anything listens, and the time servers.
     async fn let_in(&mut self, missing: &[Stage]) -> anyhow::Result<()> {
         let mut open = BTreeSet::new();
         if !missing.is_empty() {
             open.insert(self.options.listen);
         }
-        if !missing.contains(&Stage::Ceremony) && !missing.contains(&Stage::Genesis) {
-            open.extend(firewall::listeners(&Config::load(&self.site.config())?));
+        let held = !missing.contains(&Stage::Ceremony);
+        let config = held.then(|| Config::load(&self.site.config())).transpose()?;
+        if let Some(config) = &config
+            && !missing.contains(&Stage::Genesis)
+        {
+            open.extend(firewall::listeners(config));
         }
-        self.firewall.open(&open).await
+        self.firewall.open(&open).await?;
+        self.clock.follow(config.as_ref()).await
     }
 
     async fn open_or_close(&mut self, missing: &[Stage]) -> anyhow::Result<()> {
@@ -469,6 +493,10 @@ impl Machine {
         if self.boots || self.typed_reset(line).await {
             return;
         }
+        if let Some(said) = self.addresses.typed(line, self.is_open()).await {
+            self.console.show(said);
+            return;
+        }
         if let Some(endpoint) = &self.endpoint
             && endpoint.gate.is_closed()
         {
@@ -523,7 +551,11 @@ impl Machine {
 
     fn show(&self, report: &Report) {
         let code = self.endpoint.as_ref().map(|endpoint| endpoint.gate.shown());
-        self.console.show(report.console(code.as_ref().map(|code| code.as_str())));
+        let mut block = report.console(code.as_ref().map(|code| code.as_str()));
+        if report.setup.as_ref().is_some_and(|setup| setup.addresses.is_empty()) {
+            block += &self.addresses.show();
+        }
+        self.console.show(block);
     }
 }
 

@@ -139,6 +139,11 @@ impl Site {
         self.root.join("var/lib/extensions")
     }
 
+    /// Addresses of the machine's network cards.
+    pub fn network(&self) -> PathBuf {
+        self.state("network")
+    }
+
     /// Where the TPM's counter began.
     pub fn floor(&self) -> PathBuf {
         self.state("floor")

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `hufu.toml`, `witnesses.txt` (a name a line) | the ceremony |
 //! | `genesis.json` | the genesis file |
+//! | `genesis.admitted.json` | the same, where the consortium has admitted the machine's keys since (`--admitted`) |
 //! | `tls.pem` | the TLS certificate chain |
 //!
 //! The volume gets `join.json`, `tls.csr` and the transcript, and `refused.txt`
@@ -22,6 +23,9 @@ use crate::appliance::problem::Problem;
 use crate::appliance::provision::{Ceremony, Progress, Provisioner};
 use crate::appliance::site::Stage;
 use crate::files;
+
+/// The genesis file, where the machine's member founded the consortium.
+const GENESIS: &str = "genesis.json";
 
 /// Largest other file that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -59,7 +63,7 @@ impl Volume {
         self.refused = None;
         let outcome = match given {
             Given::Ceremony(ceremony) => machine.ceremony(ceremony).await,
-            Given::Genesis(genesis) => machine.genesis(&genesis, false).await,
+            Given::Genesis { bytes, admitted } => machine.genesis(&bytes, admitted).await,
             Given::Chain(chain) => machine.certificate(&chain).await,
         };
         let written = match &outcome {
@@ -79,9 +83,11 @@ impl Volume {
     }
 
     fn read(&self, stage: &Stage) -> anyhow::Result<Option<(Digest, Given)>> {
+        let admitted = *stage == Stage::Genesis && !self.directory.join(GENESIS).exists();
         let name = match stage {
             Stage::Ceremony => "hufu.toml",
-            Stage::Genesis => "genesis.json",
+            Stage::Genesis if admitted => "genesis.admitted.json",
+            Stage::Genesis => GENESIS,
             Stage::Certificate => "tls.pem",
         };
         let limit = if *stage == Stage::Genesis { MAX_GENESIS as u64 } else { MAX_FILE };
@@ -99,7 +105,10 @@ impl Volume {
                 let witnesses = names.map(str::to_owned).collect();
                 (digest, Given::Ceremony(Ceremony { config: text(bytes)?, witnesses, pin: None }))
             }
-            Stage::Genesis => (Digest::of(&bytes), Given::Genesis(bytes)),
+            Stage::Genesis => (
+                Digest::of(&[name.as_bytes(), &bytes].concat()),
+                Given::Genesis { bytes, admitted },
+            ),
             Stage::Certificate => (Digest::of(&bytes), Given::Chain(text(bytes)?)),
         }))
     }
@@ -125,7 +134,7 @@ impl Volume {
 
 enum Given {
     Ceremony(Ceremony),
-    Genesis(Vec<u8>),
+    Genesis { bytes: Vec<u8>, admitted: bool },
     Chain(String),
 }
 

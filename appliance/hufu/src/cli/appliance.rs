@@ -14,7 +14,7 @@ pub enum Appliance {
     /// Own the machine: decide and show its state, serve setup, keep the PINs
     /// sealed, set the firewall, run the node.
     #[command(after_help = examples::APPLIANCE_RUN)]
-    Run(ApplianceRun),
+    Run(Box<ApplianceRun>),
     /// Wait until a release on trial has shown that it is good; fails when it
     /// does not, and the machine goes back. Units of the image run this.
     #[command(after_help = examples::APPLIANCE_TRIAL)]
@@ -154,6 +154,13 @@ pub struct ApplianceRun {
     /// plugs it in: hufu.toml and witnesses.txt, genesis.json, tls.pem.
     #[arg(long, value_name = "DIR")]
     pub setup_volume: Option<PathBuf>,
+    /// Where systemd-networkd reads the addresses of network cards that were typed
+    /// at the console.
+    #[arg(long, value_name = "DIR")]
+    pub networkd: Option<PathBuf>,
+    /// Where chronyd reads the time servers of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub chrony: Option<PathBuf>,
     /// The PKCS#11 module of the setup endpoint's token in memory.
     #[arg(long, value_name = "FILE", default_value = hufu_keys::SOFTHSM2_MODULE)]
     pub soft_module: PathBuf,

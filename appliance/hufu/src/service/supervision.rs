@@ -183,7 +183,11 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
                 }
                 Err(error) if may_pass(&error) => {
                     if lock(&shared.fault).replace(format!("{error:#}")).is_none() {
-                        tracing::error!(height, error = format!("{error:#}"), "the read model waits");
+                        tracing::error!(
+                            height,
+                            error = format!("{error:#}"),
+                            "the read model waits"
+                        );
                     }
                     std::thread::sleep(RETRY);
                 }

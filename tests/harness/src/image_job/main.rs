@@ -2,10 +2,12 @@
 //!
 //! `cargo xtask image test` boots the image and gives this program its console
 //! and where its ports are. Three members run on this machine; the plant
-//! operator is the image. With `--update`, it is updated while readings come in.
+//! operator is the image. With `--restore` it is backed up, reset and restored, with
+//! `--update` it is updated while readings come in.
 
 mod console;
 mod fill;
+mod restore;
 mod steps;
 mod update;
 
@@ -39,6 +41,12 @@ struct Arguments {
     /// Where the image reaches this machine.
     #[arg(long, value_name = "IP", default_value = "10.0.2.2")]
     host: std::net::IpAddr,
+    /// A time server for the image, and a file with its certificate.
+    #[arg(long, num_args = 2, value_names = ["HOST:PORT", "FILE"])]
+    time: Vec<String>,
+    /// Back the image up, reset it and restore it, before it is updated.
+    #[arg(long)]
+    restore: bool,
     /// An update to install under load, and its version.
     #[arg(long, num_args = 2, value_names = ["FILE", "VERSION"])]
     update: Vec<String>,
@@ -63,6 +71,9 @@ fn main() -> anyhow::Result<()> {
         return site.consortium.stop_all();
     }
     let mut fleet = steps::work(&mut site)?;
+    if arguments.restore {
+        restore::from_backup(&site, &arguments)?;
+    }
     if let [file, version] = &arguments.update[..] {
         update::under_load(&mut site, &mut fleet, file.as_ref(), version)?;
         if let Some(file) = &arguments.refused {

@@ -1,7 +1,7 @@
 //! Setup and work, as operators and devices go through them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ pub struct Site {
     pub consortium: Consortium,
     /// At the plant operator's workstation, as its administrator.
     pub administrator: Member,
-    hufu: PathBuf,
+    /// The program of a workstation.
+    pub hufu: PathBuf,
 }
 
 impl Site {
@@ -66,13 +67,7 @@ pub fn set_up(arguments: &Arguments) -> anyhow::Result<Site> {
     fs::write(&config, image_configuration(&operator, arguments)?)?;
     let out = operator.data("");
     fs::create_dir_all(&out)?;
-    let setup = |more: &[&str]| -> anyhow::Result<Answer> {
-        let mut command = Command::new(&hufu);
-        command.args(["--json", "setup", "--appliance", &arguments.setup.to_string()]);
-        command.args(["--fingerprint", &console::last(&arguments.console, "Fingerprint:")?]);
-        command.args(["--code", &console::last(&arguments.console, "Code:")?]);
-        process::run(command.args(["--out", text(&out)?]).args(more))?.success()
-    };
+    let setup = |more: &[&str]| setup(&hufu, arguments, &[&["--out", text(&out)?], more].concat());
     let witnesses = ["--witness", "Li Wei", "--witness", "Ana Silva"];
     setup(&[&["--config", text(&config)?], &witnesses[..]].concat())?;
     println!("the image has held its ceremony");
@@ -114,7 +109,24 @@ pub fn set_up(arguments: &Arguments) -> anyhow::Result<Site> {
         agrees(&site).map(drop)
     })?;
     println!("the image is operational, as the fourth validator");
+    if !arguments.time.is_empty() {
+        wait_for("the image to have the time", PATIENCE, || {
+            let status = site.status()?;
+            ensure!(!status["reasons"].to_string().contains("no time server"), "{status}");
+            Ok(())
+        })?;
+        println!("the image's clock is set by the time server here");
+    }
     Ok(site)
+}
+
+/// `hufu setup`, with what the image's console shows.
+pub fn setup(hufu: &Path, arguments: &Arguments, more: &[&str]) -> anyhow::Result<Answer> {
+    let mut command = Command::new(hufu);
+    command.args(["--json", "setup", "--appliance", &arguments.setup.to_string()]);
+    command.args(["--fingerprint", &console::last(&arguments.console, "Fingerprint:")?]);
+    command.args(["--code", &console::last(&arguments.console, "Code:")?]);
+    process::run(command.args(more))?.success()
 }
 
 /// Free ports for those on this machine, the image's own for the operator.
@@ -153,6 +165,12 @@ fn image_configuration(operator: &Member, arguments: &Arguments) -> anyhow::Resu
         };
         moved += &line;
         moved.push('\n');
+    }
+    if let [server, certificate] = &arguments.time[..] {
+        let certificate = fs::read_to_string(certificate).context("the time server's")?;
+        moved += &format!(
+            "[time]\nservers = [\"{server}\"]\nauthorities = \"\"\"\n{certificate}\"\"\"\n"
+        );
     }
     Ok(moved)
 }

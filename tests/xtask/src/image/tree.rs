@@ -42,6 +42,7 @@ const PACKAGES: &[&str] = &[
     "systemd-ukify",
     "zstd",
     // Boots.
+    "chrony",
     "ovmf",
     "qemu-system-x86",
     "swtpm",

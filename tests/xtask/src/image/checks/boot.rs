@@ -14,6 +14,11 @@ use crate::image::vm::{self, Settings, Vm};
 /// The version of the image for servers, so that the other one stays.
 const METAL: &str = "96";
 
+/// For how long a TPM stands still that is slow, and one that is slower than the
+/// kernel's patience (750 ms for what is short).
+const SLOW: Duration = Duration::from_millis(200);
+const TOO_SLOW: Duration = Duration::from_secs(2);
+
 /// A machine from the factory comes up sealed, says how to set it up, and
 /// answers at one port.
 pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
@@ -24,17 +29,19 @@ pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
     let started = vm.started;
     let console = vm.console()?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
-    println!("the kernel starts after {}", command::seconds(started.elapsed()));
+    say!("the kernel starts after {}", command::seconds(started.elapsed()));
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
     for name in ["Fingerprint:", "Code:"] {
         let line = console.wait_for(&[name], Duration::from_secs(60))?;
-        println!("  {line}");
+        say!("{line}");
     }
     let answers = vm.segment()?.scan(Duration::from_secs(120))?;
-    println!(
+    say!(
         "of 65535 TCP and UDP ports: open {:?}, refusing {:?}, answering UDP {:?}",
-        answers.open, answers.refused, answers.talking
+        answers.open,
+        answers.refused,
+        answers.talking
     );
     ensure!(
         answers.open == BTreeSet::from([endpoint::PORT]),
@@ -56,7 +63,7 @@ pub fn again(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let started = vm.started;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
     vm.reset()?;
     vm.console()?.wait_for(&["Secure Boot is enabled"], BOOT)?;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
@@ -70,29 +77,40 @@ pub fn metal(bench: &Bench) -> anyhow::Result<()> {
         Options { cloud: false, version: Some(METAL.to_owned()), ..bench.options.clone() };
     let image = build::image(&options)?;
     let size = std::fs::metadata(&image.root)?.len() / 1_000_000;
-    println!(
-        "root {size} MB, boot program {} MB",
-        std::fs::metadata(&image.uki)?.len() / 1_000_000
-    );
+    say!("root {size} MB, boot program {} MB", std::fs::metadata(&image.uki)?.len() / 1_000_000);
     let hardware = Hardware::with_image(&bench.tree, &vm::directory("metal")?, &image.disk)?;
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let started = vm.started;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 
-/// A TPM that takes its time costs time, and nothing else.
+/// A TPM that takes its time costs time and nothing else. Of one that takes longer
+/// than the kernel waits for it nothing is had: the machine is Locked, and as
+/// before once the TPM is.
 pub fn patient(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("slow-tpm")?;
-    let settings = Settings { slow_tpm: true, ..Settings::default() };
+    let settings = Settings { slow_tpm: Some(SLOW), ..Settings::default() };
     let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
     let started = vm.started;
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], 2 * BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    say!("with a slow one Unprovisioned after {}", command::seconds(started.elapsed()));
     ensure!(!console.has_said(&says("Locked")), "it was locked in between");
     ensure!(!console.has_said(&says("Failed")), "it failed in between");
+
+    vm.slow_down_tpm(Some(TOO_SLOW));
+    vm.reset()?;
+    let console = vm.console()?;
+    console.wait_for(&[&says("Locked")], 2 * BOOT)?;
+    let line = console.wait_for(&["To do:"], Duration::from_secs(60))?;
+    say!("with one that is too slow Locked: {line}");
+    ensure!(line.contains("start the machine again"), "it does not say so: {line}");
+
+    vm.slow_down_tpm(None);
+    vm.reset()?;
+    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
     Ok(())
 }
 
@@ -106,7 +124,7 @@ pub fn alone(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
     let line = console.wait_for(&["Address:"], Duration::from_secs(30))?;
-    println!("  {line}");
+    say!("{line}");
     ensure!(line.contains("connect the network"), "it has an address without a cable: {line}");
     ensure!(console.has_said("2031-01-31"), "it is set to another time");
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::image::checks::endpoint::{self, Endpoint};
-use crate::image::checks::{BOOT, Bench, says};
+use crate::image::checks::{BOOT, Bench, configuration, says};
 use crate::image::extension::{self, Extension};
 use crate::image::keys::{Given, Key};
 use crate::image::vm::{Settings, Vm};
@@ -53,13 +53,13 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let right = refused.status.code() == Some(1) && said.contains("not signed by the maker");
     ensure!(right, "it was to be refused: {said}");
-    println!("refused: {}", said.trim());
+    say!("refused: {}", said.trim());
     let taken = extend("good")?;
     let said = String::from_utf8_lossy(&taken.stdout).into_owned();
     let module = "/usr/lib/hufu/modules/maker/libsofthsm2.so";
     let why = String::from_utf8_lossy(&taken.stderr);
     ensure!(taken.status.success() && said.contains(module), "not taken: {said}{why}");
-    println!("taken: {module}");
+    say!("taken: {module}");
 
     let config = hardware.directory.join("hufu.toml");
     fs::write(&config, configuration(module))?;
@@ -75,16 +75,4 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let line = console.wait_for(&["Why:"], Duration::from_secs(60))?;
     ensure!(line.ends_with("missing: genesis file, TLS certificate"), "after a restart: {line}");
     Ok(())
-}
-
-/// A node's, as docs/appliance.md has it.
-fn configuration(module: &str) -> String {
-    format!(
-        "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n\
-         title = {{ en = \"Pump works\", zh = \"水泵厂\" }}\n\
-         [paths]\ndata = \"/var/lib/hufu/data\"\ngenesis = \"/var/lib/hufu/genesis.json\"\n\
-         [token]\nmodule = \"{module}\"\nlabel = \"maker\"\n\
-         [network]\nlisten = \"0.0.0.0:7000\"\npeers = {{ maker = \"192.0.2.3:7000\" }}\n\
-         [services]\nnames = [\"node.maker.example\"]\ngateway = \"0.0.0.0:8444\"\n"
-    )
 }

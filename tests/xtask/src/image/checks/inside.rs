@@ -58,7 +58,7 @@ pub fn look(bench: &Bench) -> anyhow::Result<()> {
         .map(|(path, _)| relative(path))
         .collect();
     ensure!(privileged.is_empty(), "files run with their owner's rights: {privileged:?}");
-    println!("{} files, none setuid or setgid", files.len());
+    say!("{} files, none setuid or setgid", files.len());
 
     let interpreters: Vec<String> = files
         .iter()
@@ -75,11 +75,11 @@ pub fn look(bench: &Bench) -> anyhow::Result<()> {
         .collect();
     ensure!(interpreters.is_empty(), "these can be used as a shell: {interpreters:?}");
     accounts(&root)?;
-    println!("no shell, interpreter, compiler or log-in program; all accounts are locked");
+    say!("no shell, interpreter, compiler or log-in program; all accounts are locked");
 
     for (unit, bar) in UNITS {
         let score = exposure(bench, &place, &root, unit)?;
-        println!("{unit:<24} exposure {score} of 10, at most {bar}");
+        say!("{unit:<24} exposure {score} of 10, at most {bar}");
         ensure!(score <= *bar, "{unit} is exposed {score}, more than {bar}");
     }
     hardening(bench, &place, &root)?;
@@ -180,12 +180,12 @@ fn hardening(bench: &Bench, place: &Path, root: &Path) -> anyhow::Result<()> {
         }
     }
     for (kind, (passed, rest)) in &counts {
-        println!("kernel-hardening-checker, {kind:<8} {passed} ok, {rest} not");
+        say!("kernel-hardening-checker, {kind:<8} {passed} ok, {rest} not");
     }
     for (name, wanted, found) in &failed {
         match EXCEPTIONS.iter().find(|(exception, _)| exception == name) {
-            Some((_, reason)) => println!("  {name} (wanted: {wanted}): {reason}"),
-            None => println!("  {name} (wanted: {wanted}): {found}"),
+            Some((_, reason)) => say!("{name} (wanted: {wanted}): {reason}"),
+            None => say!("{name} (wanted: {wanted}): {found}"),
         }
     }
     let unexplained: Vec<&String> = failed
@@ -258,7 +258,7 @@ fn bill(
         }
     }
     ensure!(strays.is_empty(), "programs of no package: {strays:?}");
-    println!(
+    say!(
         "{} packages and {} crates on the bill; of {counted} programs and libraries all are a \
          package's, or hufu",
         listed.len(),

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::command;
 use crate::image::build::{self, Image, Options, Order};
+use crate::image::checks::time::TimeServer;
 use crate::image::checks::{BOOT, Bench, endpoint, runs, says};
 use crate::image::release;
 use crate::image::vm::hardware::Hardware;
@@ -44,19 +45,22 @@ pub fn job(bench: &Bench, hardware: &Hardware, vm: &Vm) -> anyhow::Result<Comman
     Ok(job)
 }
 
-/// A machine is set up over the network, works, and is updated under load.
+/// A machine is set up over the network, works, is backed up, reset and restored,
+/// and is updated under load.
 pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     let next = next(bench)?;
     let hardware = bench.victim("member")?;
+    let time = TimeServer::start(&bench.tree, &hardware.directory.join("time"))?;
     let settings = Settings { ports: PORTS.to_vec(), ..Settings::default() };
     let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
     let started = vm.started;
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
     console.wait_for(&["Code:"], BOOT)?;
-    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
 
     let mut job = job(bench, &hardware, &vm)?;
+    job.arg("--time").arg(time.name()).arg(time.certificate()).arg("--restore");
     job.arg("--update").arg(release::update_path(&next)).arg(NEXT);
     job.arg("--refused").arg(release::update_path(&bench.image));
     let status = job.status().context("hufu-image-job does not start")?;
@@ -71,7 +75,7 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
     console.choose_second_entry()?;
     let line = console.wait_for(&["is below the floor of this machine"], BOOT)?;
-    println!("chosen at the boot menu: {line}");
+    say!("chosen at the boot menu: {line}");
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
     let line = console.wait_for(&[&runs(NEXT), &runs(&bench.image.version)], BOOT)?;
     ensure!(line == runs(NEXT).trim_end(), "after that it runs {line}");

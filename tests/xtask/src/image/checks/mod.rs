@@ -1,5 +1,15 @@
 //! `cargo xtask image test`: the image is built, booted, scanned and attacked.
 
+/// Prints a line of a check, behind its name: others run at the same time. The
+/// thread has it.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let thread = std::thread::current();
+        println!("{:<12} {}", thread.name().unwrap_or_default(), format_args!($($words)*));
+    }};
+}
+
+mod address;
 mod boot;
 mod cuts;
 mod endpoint;
@@ -11,11 +21,15 @@ mod install;
 mod member;
 mod reset;
 mod tamper;
+mod time;
 mod token;
 mod twice;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -26,6 +40,9 @@ use crate::image::tree::{self, Tree};
 use crate::image::value;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{self, Settings, Vm};
+
+/// Checks that run at a time: a machine that starts keeps one core busy, mostly.
+const AT_ONCE: usize = 2;
 
 /// How long a boot may take under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(300);
@@ -40,6 +57,18 @@ fn says(state: &str) -> String {
 /// menu has more behind the name.
 fn runs(version: &str) -> String {
     format!("Hufu {version}\n")
+}
+
+/// A node's configuration, as docs/appliance.md has it.
+fn configuration(module: &str) -> String {
+    format!(
+        "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n\
+         title = {{ en = \"Pump works\", zh = \"水泵厂\" }}\n\
+         [paths]\ndata = \"/var/lib/hufu/data\"\ngenesis = \"/var/lib/hufu/genesis.json\"\n\
+         [token]\nmodule = \"{module}\"\nlabel = \"maker\"\n\
+         [network]\nlisten = \"0.0.0.0:7000\"\npeers = {{ maker = \"192.0.2.3:7000\" }}\n\
+         [services]\nnames = [\"node.maker.example\"]\ngateway = \"0.0.0.0:8444\"\n"
+    )
 }
 
 /// What the tests share.
@@ -70,7 +99,8 @@ struct Check {
     run: fn(&Bench) -> anyhow::Result<()>,
 }
 
-/// In the order of their running: `boot` leaves the machine that others copy.
+/// In the order of their running: `boot` leaves the machine that others copy, and
+/// what takes longest comes first of what runs beside others.
 const CHECKS: &[Check] = &[
     Check {
         name: "inside",
@@ -83,6 +113,18 @@ const CHECKS: &[Check] = &[
         does: "boots to Unprovisioned; only the setup port answers",
         lane: Lane::Smoke,
         run: boot::unprovisioned,
+    },
+    Check {
+        name: "member",
+        does: "set up over the network, it records, reports, is restored, updated under load",
+        lane: Lane::Usual,
+        run: member::works_and_is_updated,
+    },
+    Check {
+        name: "address",
+        does: "an address is typed at the console: it has it, also after a restart",
+        lane: Lane::Usual,
+        run: address::typed,
     },
     Check {
         name: "again",
@@ -98,7 +140,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "slow-tpm",
-        does: "the TPM takes 0.4 s for each answer: it comes up, later",
+        does: "a slow TPM: it comes up, later; one that is too slow: Locked, until it is not",
         lane: Lane::Usual,
         run: boot::patient,
     },
@@ -151,6 +193,12 @@ const CHECKS: &[Check] = &[
         run: install::onto_another_disk,
     },
     Check {
+        name: "volume",
+        does: "set up from a volume that is plugged in: it gets the join request",
+        lane: Lane::Usual,
+        run: volume::plugged_in,
+    },
+    Check {
         name: "extension",
         does: "a PKCS#11 module in a signed extension holds the ceremony; another's is refused",
         lane: Lane::Usual,
@@ -161,12 +209,6 @@ const CHECKS: &[Check] = &[
         does: "an update that starts but never gets ready: the version before is back",
         lane: Lane::Usual,
         run: fallback::never_ready,
-    },
-    Check {
-        name: "member",
-        does: "set up over the network, it validates, records, reports; updated under load",
-        lane: Lane::Usual,
-        run: member::works_and_is_updated,
     },
     Check {
         name: "metal",
@@ -248,23 +290,27 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
     let image = build::image(&options)?;
     let mut times = vec![("build", started.elapsed(), true)];
     let bench = Bench { tree: Tree::ready()?, image, options, program };
-    for check in chosen {
-        println!("\n--- {}: {}", check.name, check.does);
-        let started = Instant::now();
-        let outcome = (check.run)(&bench);
-        let took = started.elapsed();
-        match &outcome {
-            Ok(()) => {
-                println!("--- {}: ok, {}", check.name, command::seconds(took));
-                // One that failed is kept to be looked at.
-                tree::remove(&vm::directory(check.name)?)?;
-            }
-            Err(error) => {
-                println!("--- {}: FAILED, {}: {error:#}", check.name, command::seconds(took));
-            }
-        }
-        times.push((check.name, took, outcome.is_ok()));
+    let (alone, beside): (Vec<&Check>, Vec<&Check>) =
+        chosen.iter().partition(|check| check.lane == Lane::Smoke);
+    for check in alone {
+        times.push(perform_one(check, &bench));
     }
+    if !beside.is_empty() {
+        bench.booted()?;
+    }
+    let (queue, done) = (Mutex::new(beside.into_iter()), Mutex::new(&mut times));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                // Not in the loop's head, where the lock would last as long as its body.
+                let next = || lock(&queue).next();
+                while let Some(check) = next() {
+                    let time = perform_one(check, &bench);
+                    lock(&done).push(time);
+                }
+            });
+        }
+    });
     println!("\nimage {}, root hash {}:", bench.image.version, bench.image.root_hash);
     for (name, took, passed) in &times {
         let verdict = if *passed { "ok" } else { "FAILED" };
@@ -272,6 +318,35 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
     }
     println!("  {:<12} {:>9}", "all", command::seconds(started.elapsed()));
     Ok(times.iter().all(|(_, _, passed)| *passed))
+}
+
+/// Runs a check on a thread that has its name: how long it took, and whether it
+/// passed.
+fn perform_one(check: &Check, bench: &Bench) -> (&'static str, Duration, bool) {
+    let started = Instant::now();
+    let outcome = thread::scope(|scope| {
+        let run = || {
+            say!("--- {}", check.does);
+            (check.run)(bench)
+        };
+        let named = thread::Builder::new().name(check.name.to_owned());
+        let ended = named.spawn_scoped(scope, run).map(|running| running.join());
+        ended.context("no thread")?.unwrap_or_else(|_| bail!("it panicked"))
+    });
+    let took = started.elapsed();
+    let name = check.name;
+    // One that failed is kept to be looked at.
+    let outcome = outcome.and_then(|()| tree::remove(&vm::directory(name)?));
+    match &outcome {
+        Ok(()) => println!("{name:<12} --- ok, {}", command::seconds(took)),
+        Err(error) => println!("{name:<12} --- FAILED, {}: {error:#}", command::seconds(took)),
+    }
+    (name, took, outcome.is_ok())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A check that panics does so elsewhere.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bench {

@@ -25,7 +25,7 @@ pub fn at_the_console(bench: &Bench) -> anyhow::Result<()> {
     reset(&mut vm)?;
     drop(vm);
     let second = identity(&hardware)?;
-    println!("  /var had the key {first}, and has {second}");
+    say!("/var had the key {first}, and has {second}");
     ensure!(first != second, "/var is the one before");
 
     let disk = hardware.disk()?;
@@ -35,7 +35,7 @@ pub fn at_the_console(bench: &Bench) -> anyhow::Result<()> {
     reset(&mut vm)?;
     drop(vm);
     let third = identity(&hardware)?;
-    println!("  and then {third}");
+    say!("and then {third}");
     ensure!(second != third, "/var is the one before");
     // What was made anew opens again.
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
@@ -52,7 +52,7 @@ fn reset(vm: &mut Vm) -> anyhow::Result<()> {
     console.wait_for(&["is reset and boots again"], Duration::from_secs(60))?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    println!("Unprovisioned again after {}", command::seconds(started.elapsed()));
+    say!("Unprovisioned again after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 

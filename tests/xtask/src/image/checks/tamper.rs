@@ -26,7 +26,7 @@ pub fn kernel_image(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     let line = console.wait_for(&["Access denied", "Access Denied", "Security Violation"], BOOT)?;
     // The boot menu is on the same line.
-    println!("  {}", line.get(line.find("Error").unwrap_or(0)..).unwrap_or(&line));
+    say!("{}", line.get(line.find("Error").unwrap_or(0)..).unwrap_or(&line));
     let started = console.wait_for(&["Linux version", says("").trim_end()], WATCHED);
     ensure!(started.is_err(), "it started: {}", started.unwrap_or_default());
     Ok(())
@@ -43,10 +43,10 @@ pub fn root_slot(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let console = vm.console()?;
     let line = console.wait_for(&["is corrupted"], BOOT)?;
-    println!("  {line}");
+    say!("{line}");
     // The firmware again, not a shell.
     let line = console.wait_for(&["BdsDxe: starting"], BOOT)?;
-    println!("  {line}");
+    say!("{line}");
     ensure!(!console.has_said(says("").trim_end()), "the appliance ran");
     Ok(())
 }
@@ -88,7 +88,7 @@ fn locked(bench: &Bench, hardware: &Hardware) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&[&says("Locked")], BOOT)?;
     let line = console.wait_for(&["Why:"], Duration::from_secs(30))?;
-    println!("  {line}");
+    say!("{line}");
     ensure!(line.contains("/var"), "it does not name what is locked: {line}");
     ensure!(!console.has_said(&says("Unprovisioned")), "it can be set up anew");
     Ok(())

@@ -48,8 +48,10 @@ pub struct Settings {
     pub clock: Option<String>,
     /// Every write to the disk is recorded here.
     pub writes: Option<PathBuf>,
-    /// The TPM takes its time for every answer.
-    pub slow_tpm: bool,
+    /// The TPM stands still for so long, again and again.
+    pub slow_tpm: Option<Duration>,
+    /// Ports are forwarded to this address, instead of the one that it is given.
+    pub own_address: Option<Ipv4Addr>,
     /// A second disk.
     pub second_disk: Option<PathBuf>,
     /// It switches itself off instead of starting again.
@@ -65,7 +67,7 @@ pub struct Vm {
     console: Option<Console>,
     forwarded: BTreeMap<u16, SocketAddr>,
     segment: Option<Segment>,
-    _slow: Option<Slow>,
+    slow: Option<Slow>,
     /// When it was switched on.
     pub started: Instant,
 }
@@ -86,7 +88,7 @@ impl Vm {
         let tpm = Killed(Some(start(&mut swtpm, &path("swtpm.log"))?));
         wait_for_file(&path("tpm.sock"))?;
         let number = tpm.0.as_ref().map(Child::id);
-        let slow = number.filter(|_| settings.slow_tpm).map(Slow::down);
+        let slow = number.zip(settings.slow_tpm).map(|(number, still)| Slow::down(number, still));
 
         // Listens before QEMU connects.
         let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
@@ -140,7 +142,7 @@ impl Vm {
             console,
             forwarded,
             segment,
-            _slow: slow,
+            slow,
             started,
         })
     }
@@ -168,6 +170,13 @@ impl Vm {
     /// Presses the reset button.
     pub fn reset(&mut self) -> anyhow::Result<()> {
         self.monitor.as_mut().context("no monitor")?.execute("system_reset")
+    }
+
+    /// From now on the TPM stands still for so long, again and again.
+    pub fn slow_down_tpm(&mut self, still: Option<Duration>) {
+        // The one before ends first.
+        self.slow = None;
+        self.slow = still.map(|still| Slow::down(self.tpm.id(), still));
     }
 
     /// Waits until QEMU ends.
@@ -236,8 +245,9 @@ fn arguments(
 ) {
     let path = |name: &str| hardware.directory.join(name).display().to_string();
     let mut network = "user,id=net0".to_owned();
+    let to = settings.own_address.map(|ip| ip.to_string()).unwrap_or_default();
     for (inside, outside) in forwarded {
-        network += &format!(",hostfwd=tcp:{outside}-:{inside}");
+        network += &format!(",hostfwd=tcp:{outside}-{to}:{inside}");
     }
     let variables = hardware.variables_path();
     qemu.args(["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max"])

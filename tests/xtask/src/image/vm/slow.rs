@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long it stands still, and how long it runs in between.
-const STILL: Duration = Duration::from_millis(400);
-const RUNS: Duration = Duration::from_millis(10);
+/// How long it runs in between.
+const RUNS: Duration = Duration::from_millis(20);
 
 /// Holds a process up until it is dropped.
 pub struct Slow {
@@ -16,8 +15,9 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// Holds up what the process with this number has started, or itself.
-    pub fn down(process: u32) -> Self {
+    /// Holds up what the process with this number has started, or itself, for so
+    /// long at a time.
+    pub fn down(process: u32, still: Duration) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let told = ends.clone();
         thread::spawn(move || {
@@ -25,7 +25,7 @@ impl Slow {
                 let process = last_child(process);
                 // One that has ended is not there to be held up.
                 signal("STOP", process);
-                thread::sleep(STILL);
+                thread::sleep(still);
                 signal("CONT", process);
                 thread::sleep(RUNS);
             }
@@ -72,11 +72,12 @@ mod tests {
                 state().contains(letter)
             })
         };
-        let slow = Slow::down(child.id());
+        let still = Duration::from_millis(400);
+        let slow = Slow::down(child.id(), still);
         assert!(seen("T (stopped)"));
         drop(slow);
         assert!(seen("S (sleeping)"));
-        thread::sleep(STILL + RUNS);
+        thread::sleep(still + RUNS);
         assert!(seen("S (sleeping)"));
         signal("KILL", last_child(child.id()));
         let _ = child.wait();
