@@ -74,20 +74,21 @@ impl Extensions {
             let _ = fs::remove_file(&part);
             return Err(refused(format!("{error:#}")));
         }
-        let swap = |from: &PathBuf, to: &PathBuf| {
-            fs::rename(from, to).with_context(|| format!("cannot rename {}", from.display()))
+        let named = |done: std::io::Result<()>, path: &PathBuf| {
+            done.with_context(|| format!("cannot give {} its name", path.display()))
         };
         let had = path.exists();
         if had {
-            swap(&path, &old).map_err(internal)?;
+            // What a power failure left.
+            let _ = fs::remove_file(&old);
+            named(fs::hard_link(&path, &old), &old).map_err(internal)?;
         }
-        swap(&part, &path).map_err(internal)?;
+        // One or the other is always in its place.
+        named(fs::rename(&part, &path), &path).map_err(internal)?;
         let merged = self.merge(name).await;
         if let Err(error) = merged {
-            fs::remove_file(&path).map_err(|error| internal(error.into()))?;
-            if had {
-                swap(&old, &path).map_err(internal)?;
-            }
+            let back = if had { fs::rename(&old, &path) } else { fs::remove_file(&path) };
+            named(back, &path).map_err(internal)?;
             systemctl(&["restart", MERGE]).await.map_err(internal)?;
             return Err(refused(format!(
                 "it is damaged, or not signed by the maker of this image: {error:#}"

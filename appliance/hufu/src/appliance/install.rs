@@ -133,9 +133,7 @@ impl Installer {
                 target.name
             ));
         }
-        let definitions =
-            self.define(&running.version).map_err(|error| Problem::internal(&error))?;
-        let disk = target.name.clone();
+        let (disk, version) = (target.name.clone(), running.version);
         {
             let mut progress = self.lock();
             if let Progress::Writing { disk } = &*progress {
@@ -145,7 +143,8 @@ impl Installer {
         }
         let installer = self.clone();
         tokio::spawn(async move {
-            let written = write(&definitions, &disk).await;
+            let written = async { write(&installer.define(&version)?, &disk).await };
+            let written = written.await;
             *installer.lock() = match written {
                 Ok(()) => {
                     tracing::info!(disk, "the image is installed");

@@ -11,6 +11,7 @@
 
 mod addresses;
 pub mod backup;
+mod button;
 mod code;
 mod configuration;
 mod disk;
@@ -239,6 +240,10 @@ impl Machine {
             stopping,
         ));
         let mut keys = typed_lines();
+        let mut button = match self.options.power_button {
+            true => button::pressed(),
+            false => mpsc::channel(1).1,
+        };
         let done = self.provisioner.done.clone();
         let mut ready = false;
         loop {
@@ -253,6 +258,7 @@ impl Machine {
                 _ = interrupt.recv() => break,
                 () = done.notified() => {}
                 Some(line) = keys.recv() => self.typed(&line).await,
+                Some(()) = button.recv() => self.power_off().await,
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -362,6 +368,15 @@ impl Machine {
         self.boots = true;
         self.tell(booting(), Vec::new());
         unit::systemctl(&["reboot"]).await.map(drop).context("the machine does not boot again")
+    }
+
+    /// The power button was pressed.
+    async fn power_off(&self) {
+        tracing::warn!("the power button was pressed; the machine shuts down");
+        self.console.show("The power button was pressed; the machine shuts down.\n\n".to_owned());
+        if let Err(error) = unit::systemctl(&["poweroff"]).await {
+            tracing::error!(error = format!("{error:#}"), "the machine does not shut down");
+        }
     }
 
     /// Whether the machine's state can be read and written.

@@ -161,6 +161,9 @@ pub struct ApplianceRun {
     /// Where chronyd reads the time servers of the configuration.
     #[arg(long, value_name = "DIR")]
     pub chrony: Option<PathBuf>,
+    /// Shut the machine down when its power button is pressed.
+    #[arg(long)]
+    pub power_button: bool,
     /// The PKCS#11 module of the setup endpoint's token in memory.
     #[arg(long, value_name = "FILE", default_value = hufu_keys::SOFTHSM2_MODULE)]
     pub soft_module: PathBuf,

@@ -57,7 +57,7 @@ pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
 }
 
 /// A second start finds what the first one has made, and opens it; so does one
-/// after the reset button.
+/// after the reset button. The power button shuts it down.
 pub fn again(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("again")?;
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
@@ -68,6 +68,8 @@ pub fn again(bench: &Bench) -> anyhow::Result<()> {
     vm.console()?.wait_for(&["Secure Boot is enabled"], BOOT)?;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
     ensure!(!vm.console()?.has_said(&says("Locked")), "it was locked in between");
+    let took = vm.power_button(Duration::from_secs(120))?;
+    say!("off {} after the power button was pressed", command::seconds(took));
     Ok(())
 }
 

@@ -128,7 +128,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "again",
-        does: "boots again, and after a reset: /var opens",
+        does: "boots again, and after a reset: /var opens; off by its power button",
         lane: Lane::Usual,
         run: boot::again,
     },

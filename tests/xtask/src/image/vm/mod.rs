@@ -172,6 +172,19 @@ impl Vm {
         self.monitor.as_mut().context("no monitor")?.execute("system_reset")
     }
 
+    /// Presses the power button; how long it took to be off.
+    pub fn power_button(&mut self, patience: Duration) -> anyhow::Result<Duration> {
+        self.monitor.as_mut().context("no monitor")?.execute("system_powerdown")?;
+        let pressed = Instant::now();
+        while self.process.try_wait()?.is_none() {
+            if pressed.elapsed() > patience {
+                bail!("the machine is still on {} s after the power button", patience.as_secs());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(pressed.elapsed())
+    }
+
     /// From now on the TPM stands still for so long, again and again.
     pub fn slow_down_tpm(&mut self, still: Option<Duration>) {
         // The one before ends first.
