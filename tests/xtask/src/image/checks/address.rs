@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 
+use crate::command;
 use crate::image::checks::{BOOT, Bench, endpoint, says};
 use crate::image::vm::{Settings, Vm};
 
@@ -17,8 +18,8 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// How long the network may take for what was typed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A machine has the address that somebody typed, and again after a restart; with
-/// `dhcp` it asks for one.
+/// A machine has the address that somebody typed, and again after its reset button
+/// was pressed; with `dhcp` it asks for one. The power button shuts it down.
 pub fn typed(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("address")?;
     let settings =
@@ -30,10 +31,10 @@ pub fn typed(bench: &Bench) -> anyhow::Result<()> {
     ensure!(!given.contains(&OURS.to_string()), "it has it already: {given}");
     console.type_line("address")?;
     let card = console.wait_for(&["Card:"], PATIENCE)?;
-    say!("{card}");
+    println!("{card}");
     let name = card.split([' ', ',']).filter(|word| !word.is_empty()).nth(1).unwrap_or_default();
     console.type_line(&format!("address {name} {OURS}/24 via 192.0.2.1"))?;
-    say!("refused: {}", console.wait_for(&["in no network of"], PATIENCE)?);
+    println!("refused: {}", console.wait_for(&["in no network of"], PATIENCE)?);
     console.type_line(&format!("address {name} {OURS}/24 via {ROUTER}"))?;
     console.wait_for(&["addresses from this console"], PATIENCE)?;
     has(&mut vm, "typed")?;
@@ -44,13 +45,16 @@ pub fn typed(bench: &Bench) -> anyhow::Result<()> {
     console.type_line(&format!("address {name} dhcp"))?;
     console.wait_for(&["addresses from DHCP"], PATIENCE)?;
     console.wait_for(&[given.trim_end()], PATIENCE)?;
+    ensure!(!console.has_said(&says("Locked")), "it was locked in between");
+    let took = vm.power_button(PATIENCE)?;
+    println!("off {} after the power button was pressed", command::seconds(took));
     Ok(())
 }
 
 /// The console shows the address, and the machine answers there.
 fn has(vm: &mut Vm, when: &str) -> anyhow::Result<()> {
     let line = format!("{:<12} {OURS}:", "Address:");
-    say!("{when}: {}", vm.console()?.wait_for(&[&line], PATIENCE)?);
+    println!("{when}: {}", vm.console()?.wait_for(&[&line], PATIENCE)?);
     answers(vm)
 }
 

@@ -29,19 +29,17 @@ pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
     let started = vm.started;
     let console = vm.console()?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
-    say!("the kernel starts after {}", command::seconds(started.elapsed()));
+    println!("the kernel starts after {}", command::seconds(started.elapsed()));
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
     for name in ["Fingerprint:", "Code:"] {
         let line = console.wait_for(&[name], Duration::from_secs(60))?;
-        say!("{line}");
+        println!("{line}");
     }
     let answers = vm.segment()?.scan(Duration::from_secs(120))?;
-    say!(
+    println!(
         "of 65535 TCP and UDP ports: open {:?}, refusing {:?}, answering UDP {:?}",
-        answers.open,
-        answers.refused,
-        answers.talking
+        answers.open, answers.refused, answers.talking
     );
     ensure!(
         answers.open == BTreeSet::from([endpoint::PORT]),
@@ -56,35 +54,21 @@ pub fn unprovisioned(bench: &Bench) -> anyhow::Result<()> {
     bench.switch_off(vm, &hardware)
 }
 
-/// A second start finds what the first one has made, and opens it; so does one
-/// after the reset button. The power button shuts it down.
-pub fn again(bench: &Bench) -> anyhow::Result<()> {
-    let hardware = bench.victim("again")?;
-    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
-    let started = vm.started;
-    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
-    vm.reset()?;
-    vm.console()?.wait_for(&["Secure Boot is enabled"], BOOT)?;
-    vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    ensure!(!vm.console()?.has_said(&says("Locked")), "it was locked in between");
-    let took = vm.power_button(Duration::from_secs(120))?;
-    say!("off {} after the power button was pressed", command::seconds(took));
-    Ok(())
-}
-
 /// The image for servers has more drivers and firmware, and starts as well.
 pub fn metal(bench: &Bench) -> anyhow::Result<()> {
     let options =
         Options { cloud: false, version: Some(METAL.to_owned()), ..bench.options.clone() };
     let image = build::image(&options)?;
     let size = std::fs::metadata(&image.root)?.len() / 1_000_000;
-    say!("root {size} MB, boot program {} MB", std::fs::metadata(&image.uki)?.len() / 1_000_000);
+    println!(
+        "root {size} MB, boot program {} MB",
+        std::fs::metadata(&image.uki)?.len() / 1_000_000
+    );
     let hardware = Hardware::with_image(&bench.tree, &vm::directory("metal")?, &image.disk)?;
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let started = vm.started;
     vm.console()?.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 
@@ -98,7 +82,7 @@ pub fn patient(bench: &Bench) -> anyhow::Result<()> {
     let started = vm.started;
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], 2 * BOOT)?;
-    say!("with a slow one Unprovisioned after {}", command::seconds(started.elapsed()));
+    println!("with a slow one Unprovisioned after {}", command::seconds(started.elapsed()));
     ensure!(!console.has_said(&says("Locked")), "it was locked in between");
     ensure!(!console.has_said(&says("Failed")), "it failed in between");
 
@@ -107,7 +91,7 @@ pub fn patient(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&[&says("Locked")], 2 * BOOT)?;
     let line = console.wait_for(&["To do:"], Duration::from_secs(60))?;
-    say!("with one that is too slow Locked: {line}");
+    println!("with one that is too slow Locked: {line}");
     ensure!(line.contains("start the machine again"), "it does not say so: {line}");
 
     vm.slow_down_tpm(None);
@@ -126,7 +110,7 @@ pub fn alone(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
     let line = console.wait_for(&["Address:"], Duration::from_secs(30))?;
-    say!("{line}");
+    println!("{line}");
     ensure!(line.contains("connect the network"), "it has an address without a cable: {line}");
     ensure!(console.has_said("2031-01-31"), "it is set to another time");
     Ok(())

@@ -69,7 +69,7 @@ pub fn any_moment(bench: &Bench) -> anyhow::Result<()> {
     let mut random = Random::seeded()?;
     let cuts: Vec<(usize, usize, u64)> =
         (1..=CUTS).map(|cut| (cut, random.between(first, writes.count()), random.next())).collect();
-    say!("{} writes, of which {} are the update's", writes.count(), writes.count() - first);
+    println!("{} writes, of which {} are the update's", writes.count(), writes.count() - first);
     let (queue, failed) = (Mutex::new(cuts.into_iter()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -80,9 +80,9 @@ pub fn any_moment(bench: &Bench) -> anyhow::Result<()> {
                     let survived = machine.survives(&directory, &writes, count, seed);
                     let told = format!("cut {cut}, after write {} of the update", count - first);
                     match survived {
-                        Ok(told_by) => say!("{told}: {told_by}"),
+                        Ok(told_by) => println!("{told}: {told_by}"),
                         Err(error) => {
-                            say!("{told}: FAILED: {error:#}");
+                            println!("{told}: FAILED: {error:#}");
                             push(&failed, cut);
                         }
                     }
@@ -152,7 +152,7 @@ impl Random {
             Ok(text) => text.parse().with_context(|| format!("{SEED} is not a number: {text}"))?,
             Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         };
-        say!("{SEED}={seed} chooses these moments again");
+        println!("{SEED}={seed} chooses these moments again");
         // None of its numbers is 0.
         Ok(Self(seed.max(1)))
     }

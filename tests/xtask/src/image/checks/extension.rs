@@ -53,13 +53,13 @@ pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let right = refused.status.code() == Some(1) && said.contains("not signed by the maker");
     ensure!(right, "it was to be refused: {said}");
-    say!("refused: {}", said.trim());
+    println!("refused: {}", said.trim());
     let taken = extend("good")?;
     let said = String::from_utf8_lossy(&taken.stdout).into_owned();
     let module = "/usr/lib/hufu/modules/maker/libsofthsm2.so";
     let why = String::from_utf8_lossy(&taken.stderr);
     ensure!(taken.status.success() && said.contains(module), "not taken: {said}{why}");
-    say!("taken: {module}");
+    println!("taken: {module}");
 
     let config = hardware.directory.join("hufu.toml");
     fs::write(&config, configuration(module))?;

@@ -50,11 +50,11 @@ pub fn never_ready(bench: &Bench) -> anyhow::Result<()> {
     let started = vm.started;
     let console = vm.console()?;
     let line = console.wait_for(&["the update did not get ready"], BOOT)?;
-    say!("after {}: {line}", command::seconds(started.elapsed()));
+    println!("after {}: {line}", command::seconds(started.elapsed()));
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
     console.wait_for(&[&runs(&bench.image.version)], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("the version before is back after {}", command::seconds(started.elapsed()));
+    println!("the version before is back after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
     let started = vm.started;
     vm.console()?.wait_for(&[&runs(NEXT)], BOOT)?;
     let line = vm.console()?.wait_for(&[says("").trim_end()], BOOT)?;
-    say!("{NEXT} says after {}: {line}", command::seconds(started.elapsed()));
+    println!("{NEXT} says after {}: {line}", command::seconds(started.elapsed()));
     ensure!(line == says("Unprovisioned"), "the second version does not open /var: {line}");
     drop(vm);
 
@@ -88,10 +88,10 @@ pub fn second_slot(bench: &Bench) -> anyhow::Result<()> {
     for attempt in 1..=ATTEMPTS {
         console.wait_for(&["is corrupted"], BOOT)?;
         console.wait_for(&["BdsDxe: starting"], BOOT)?;
-        say!("attempt {attempt} failed after {}", command::seconds(started.elapsed()));
+        println!("attempt {attempt} failed after {}", command::seconds(started.elapsed()));
     }
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("the first version runs after {}", command::seconds(started.elapsed()));
+    println!("the first version runs after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 

@@ -42,7 +42,7 @@ pub fn fills_up(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
     let started = vm.started;
     vm.console()?.wait_for(&[&says("Operational")], BOOT)?;
-    say!("Operational with the larger disk after {}", command::seconds(started.elapsed()));
+    println!("Operational with the larger disk after {}", command::seconds(started.elapsed()));
     let status = job.wait()?;
     ensure!(status.success(), "the image did not go on: {status}");
     Ok(())

@@ -28,6 +28,7 @@ const INTERPRETERS: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("bdev_allow_write_mounted", "systemd-repart fills /var while it has its device open"),
     ("nosmt", "mitigations=auto,nosmt takes a processor's second threads where it leaks by them"),
+    ("pti", "mitigations=auto has it where the processor needs it (docs/decisions/0013)"),
     ("kernel.modules_disabled", "drivers load as needed, and lockdown lets in signed ones only"),
 ];
 
@@ -58,7 +59,7 @@ pub fn look(bench: &Bench) -> anyhow::Result<()> {
         .map(|(path, _)| relative(path))
         .collect();
     ensure!(privileged.is_empty(), "files run with their owner's rights: {privileged:?}");
-    say!("{} files, none setuid or setgid", files.len());
+    println!("{} files, none setuid or setgid", files.len());
 
     let interpreters: Vec<String> = files
         .iter()
@@ -75,11 +76,11 @@ pub fn look(bench: &Bench) -> anyhow::Result<()> {
         .collect();
     ensure!(interpreters.is_empty(), "these can be used as a shell: {interpreters:?}");
     accounts(&root)?;
-    say!("no shell, interpreter, compiler or log-in program; all accounts are locked");
+    println!("no shell, interpreter, compiler or log-in program; all accounts are locked");
 
     for (unit, bar) in UNITS {
         let score = exposure(bench, &place, &root, unit)?;
-        say!("{unit:<24} exposure {score} of 10, at most {bar}");
+        println!("{unit:<24} exposure {score} of 10, at most {bar}");
         ensure!(score <= *bar, "{unit} is exposed {score}, more than {bar}");
     }
     hardening(bench, &place, &root)?;
@@ -180,12 +181,12 @@ fn hardening(bench: &Bench, place: &Path, root: &Path) -> anyhow::Result<()> {
         }
     }
     for (kind, (passed, rest)) in &counts {
-        say!("kernel-hardening-checker, {kind:<8} {passed} ok, {rest} not");
+        println!("kernel-hardening-checker, {kind:<8} {passed} ok, {rest} not");
     }
     for (name, wanted, found) in &failed {
         match EXCEPTIONS.iter().find(|(exception, _)| exception == name) {
-            Some((_, reason)) => say!("{name} (wanted: {wanted}): {reason}"),
-            None => say!("{name} (wanted: {wanted}): {found}"),
+            Some((_, reason)) => println!("{name} (wanted: {wanted}): {reason}"),
+            None => println!("{name} (wanted: {wanted}): {found}"),
         }
     }
     let unexplained: Vec<&String> = failed
@@ -258,7 +259,7 @@ fn bill(
         }
     }
     ensure!(strays.is_empty(), "programs of no package: {strays:?}");
-    say!(
+    println!(
         "{} packages and {} crates on the bill; of {counted} programs and libraries all are a \
          package's, or hufu",
         listed.len(),

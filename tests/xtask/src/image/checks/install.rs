@@ -50,6 +50,6 @@ pub fn onto_another_disk(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT).context("the installed disk")?;
-    say!("the installed disk is Unprovisioned after {}", command::seconds(started.elapsed()));
+    println!("the installed disk is Unprovisioned after {}", command::seconds(started.elapsed()));
     Ok(())
 }

@@ -57,7 +57,7 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
     console.wait_for(&["Code:"], BOOT)?;
-    say!("Unprovisioned after {}", command::seconds(started.elapsed()));
+    println!("Unprovisioned after {}", command::seconds(started.elapsed()));
 
     let mut job = job(bench, &hardware, &vm)?;
     job.arg("--time").arg(time.name()).arg(time.certificate()).arg("--restore");
@@ -75,7 +75,7 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
     console.choose_second_entry()?;
     let line = console.wait_for(&["is below the floor of this machine"], BOOT)?;
-    say!("chosen at the boot menu: {line}");
+    println!("chosen at the boot menu: {line}");
     console.wait_for(&["BdsDxe: starting"], BOOT)?;
     let line = console.wait_for(&[&runs(NEXT), &runs(&bench.image.version)], BOOT)?;
     ensure!(line == runs(NEXT).trim_end(), "after that it runs {line}");

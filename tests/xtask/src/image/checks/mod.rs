@@ -1,14 +1,5 @@
 //! `cargo xtask image test`: the image is built, booted, scanned and attacked.
 
-/// Prints a line of a check, behind its name: others run at the same time. The
-/// thread has it.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        let thread = std::thread::current();
-        println!("{:<12} {}", thread.name().unwrap_or_default(), format_args!($($words)*));
-    }};
-}
-
 mod address;
 mod boot;
 mod cuts;
@@ -28,8 +19,6 @@ mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -40,9 +29,6 @@ use crate::image::tree::{self, Tree};
 use crate::image::value;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{self, Settings, Vm};
-
-/// Checks that run at a time: a machine that starts keeps one core busy, mostly.
-const AT_ONCE: usize = 2;
 
 /// How long a boot may take under emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(300);
@@ -99,8 +85,7 @@ struct Check {
     run: fn(&Bench) -> anyhow::Result<()>,
 }
 
-/// In the order of their running: `boot` leaves the machine that others copy, and
-/// what takes longest comes first of what runs beside others.
+/// In the order of their running: `boot` leaves the machine that others copy.
 const CHECKS: &[Check] = &[
     Check {
         name: "inside",
@@ -122,26 +107,20 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "address",
-        does: "an address is typed at the console: it has it, also after a restart",
-        lane: Lane::Usual,
+        does: "an address is typed at the console; it boots again with it; off by its button",
+        lane: Lane::Long,
         run: address::typed,
-    },
-    Check {
-        name: "again",
-        does: "boots again, and after a reset: /var opens; off by its power button",
-        lane: Lane::Usual,
-        run: boot::again,
     },
     Check {
         name: "alone",
         does: "without network and with the clock years off: comes up, and says so",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: boot::alone,
     },
     Check {
         name: "slow-tpm",
         does: "a slow TPM: it comes up, later; one that is too slow: Locked, until it is not",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: boot::patient,
     },
     Check {
@@ -169,45 +148,39 @@ const CHECKS: &[Check] = &[
         run: tamper::secure_boot_off,
     },
     Check {
-        name: "var",
-        does: "the header of /var is changed: Locked",
-        lane: Lane::Usual,
-        run: tamper::var_header,
-    },
-    Check {
         name: "reset",
-        does: "a factory reset at the console, also of a machine that is Locked: a new /var",
-        lane: Lane::Usual,
+        does: "the header of /var is changed: Locked; a reset at the console makes a new /var",
+        lane: Lane::Long,
         run: reset::at_the_console,
     },
     Check {
         name: "fallback",
         does: "another version in the second slot starts; spoilt, the first one is back",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: fallback::second_slot,
     },
     Check {
         name: "install",
         does: "written to another disk over the network: that disk starts",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: install::onto_another_disk,
     },
     Check {
         name: "volume",
         does: "set up from a volume that is plugged in: it gets the join request",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: volume::plugged_in,
     },
     Check {
         name: "extension",
         does: "a PKCS#11 module in a signed extension holds the ceremony; another's is refused",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: extension::module,
     },
     Check {
         name: "trial",
         does: "an update that starts but never gets ready: the version before is back",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: fallback::never_ready,
     },
     Check {
@@ -231,13 +204,13 @@ const CHECKS: &[Check] = &[
     Check {
         name: "token",
         does: "built with all keys in a PKCS#11 token",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: token::signs,
     },
     Check {
         name: "twice",
         does: "built again, the root hash is the same",
-        lane: Lane::Usual,
+        lane: Lane::Long,
         run: twice::same_root_hash,
     },
 ];
@@ -290,27 +263,23 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
     let image = build::image(&options)?;
     let mut times = vec![("build", started.elapsed(), true)];
     let bench = Bench { tree: Tree::ready()?, image, options, program };
-    let (alone, beside): (Vec<&Check>, Vec<&Check>) =
-        chosen.iter().partition(|check| check.lane == Lane::Smoke);
-    for check in alone {
-        times.push(perform_one(check, &bench));
-    }
-    if !beside.is_empty() {
-        bench.booted()?;
-    }
-    let (queue, done) = (Mutex::new(beside.into_iter()), Mutex::new(&mut times));
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                // Not in the loop's head, where the lock would last as long as its body.
-                let next = || lock(&queue).next();
-                while let Some(check) = next() {
-                    let time = perform_one(check, &bench);
-                    lock(&done).push(time);
-                }
-            });
+    for check in chosen {
+        println!("\n--- {}: {}", check.name, check.does);
+        let started = Instant::now();
+        let outcome = (check.run)(&bench);
+        let took = started.elapsed();
+        match &outcome {
+            Ok(()) => {
+                println!("--- {}: ok, {}", check.name, command::seconds(took));
+                // One that failed is kept to be looked at.
+                tree::remove(&vm::directory(check.name)?)?;
+            }
+            Err(error) => {
+                println!("--- {}: FAILED, {}: {error:#}", check.name, command::seconds(took));
+            }
         }
-    });
+        times.push((check.name, took, outcome.is_ok()));
+    }
     println!("\nimage {}, root hash {}:", bench.image.version, bench.image.root_hash);
     for (name, took, passed) in &times {
         let verdict = if *passed { "ok" } else { "FAILED" };
@@ -318,35 +287,6 @@ fn perform(chosen: &[&Check], program: Option<PathBuf>) -> anyhow::Result<bool> 
     }
     println!("  {:<12} {:>9}", "all", command::seconds(started.elapsed()));
     Ok(times.iter().all(|(_, _, passed)| *passed))
-}
-
-/// Runs a check on a thread that has its name: how long it took, and whether it
-/// passed.
-fn perform_one(check: &Check, bench: &Bench) -> (&'static str, Duration, bool) {
-    let started = Instant::now();
-    let outcome = thread::scope(|scope| {
-        let run = || {
-            say!("--- {}", check.does);
-            (check.run)(bench)
-        };
-        let named = thread::Builder::new().name(check.name.to_owned());
-        let ended = named.spawn_scoped(scope, run).map(|running| running.join());
-        ended.context("no thread")?.unwrap_or_else(|_| bail!("it panicked"))
-    });
-    let took = started.elapsed();
-    let name = check.name;
-    // One that failed is kept to be looked at.
-    let outcome = outcome.and_then(|()| tree::remove(&vm::directory(name)?));
-    match &outcome {
-        Ok(()) => println!("{name:<12} --- ok, {}", command::seconds(took)),
-        Err(error) => println!("{name:<12} --- FAILED, {}: {error:#}", command::seconds(took)),
-    }
-    (name, took, outcome.is_ok())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A check that panics does so elsewhere.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bench {

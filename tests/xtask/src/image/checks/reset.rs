@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::command;
-use crate::image::checks::{BOOT, Bench, says};
+use crate::image::checks::{BOOT, Bench, says, tamper};
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::{Settings, Vm};
 
@@ -16,7 +16,7 @@ use crate::image::vm::{Settings, Vm};
 const JSON: (u64, usize) = (4096, 12 * 1024);
 
 /// Two words at the console make a new `/var`: on a machine that runs, and on one
-/// whose `/var` does not open any more.
+/// that is Locked, because the header of its `/var` was changed.
 pub fn at_the_console(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("reset")?;
     let first = identity(&hardware)?;
@@ -25,17 +25,17 @@ pub fn at_the_console(bench: &Bench) -> anyhow::Result<()> {
     reset(&mut vm)?;
     drop(vm);
     let second = identity(&hardware)?;
-    say!("/var had the key {first}, and has {second}");
+    println!("/var had the key {first}, and has {second}");
     ensure!(first != second, "/var is the one before");
 
     let disk = hardware.disk()?;
+    // Both copies of the header, behind their first sectors; key slots too.
     disk.spoil(&disk.partition("hufu_var")?, 4096, 1024 * 1024)?;
-    let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
-    vm.console()?.wait_for(&[&says("Locked")], BOOT)?;
+    let mut vm = tamper::locked(bench, &hardware)?;
     reset(&mut vm)?;
     drop(vm);
     let third = identity(&hardware)?;
-    say!("and then {third}");
+    println!("and then {third}");
     ensure!(second != third, "/var is the one before");
     // What was made anew opens again.
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
@@ -52,7 +52,7 @@ fn reset(vm: &mut Vm) -> anyhow::Result<()> {
     console.wait_for(&["is reset and boots again"], Duration::from_secs(60))?;
     console.wait_for(&["Secure Boot is enabled"], BOOT)?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("Unprovisioned again after {}", command::seconds(started.elapsed()));
+    println!("Unprovisioned again after {}", command::seconds(started.elapsed()));
     Ok(())
 }
 

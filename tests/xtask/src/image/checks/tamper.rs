@@ -26,7 +26,7 @@ pub fn kernel_image(bench: &Bench) -> anyhow::Result<()> {
     let console = vm.console()?;
     let line = console.wait_for(&["Access denied", "Access Denied", "Security Violation"], BOOT)?;
     // The boot menu is on the same line.
-    say!("{}", line.get(line.find("Error").unwrap_or(0)..).unwrap_or(&line));
+    println!("{}", line.get(line.find("Error").unwrap_or(0)..).unwrap_or(&line));
     let started = console.wait_for(&["Linux version", says("").trim_end()], WATCHED);
     ensure!(started.is_err(), "it started: {}", started.unwrap_or_default());
     Ok(())
@@ -43,10 +43,10 @@ pub fn root_slot(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &Settings::default())?;
     let console = vm.console()?;
     let line = console.wait_for(&["is corrupted"], BOOT)?;
-    say!("{line}");
+    println!("{line}");
     // The firmware again, not a shell.
     let line = console.wait_for(&["BdsDxe: starting"], BOOT)?;
-    say!("{line}");
+    println!("{line}");
     ensure!(!console.has_said(says("").trim_end()), "the appliance ran");
     Ok(())
 }
@@ -55,7 +55,7 @@ pub fn root_slot(bench: &Bench) -> anyhow::Result<()> {
 pub fn other_tpm(bench: &Bench) -> anyhow::Result<()> {
     let hardware = bench.victim("tpm")?;
     hardware.replace_tpm(&bench.tree)?;
-    locked(bench, &hardware)
+    locked(bench, &hardware).map(drop)
 }
 
 /// Without Secure Boot nobody knows what was started: PCR 7 differs.
@@ -69,27 +69,17 @@ pub fn secure_boot_off(bench: &Bench) -> anyhow::Result<()> {
     delete.args(["-i", &volume]);
     delete.args(["PK", "KEK", "db"].map(|name| format!("::/loader/keys/auto/{name}.auth")));
     tree::output(&mut delete).context("taking the keys off the boot partition")?;
-    locked(bench, &hardware)
-}
-
-/// A changed LUKS header does not open.
-pub fn var_header(bench: &Bench) -> anyhow::Result<()> {
-    let hardware = bench.victim("var")?;
-    let disk = hardware.disk()?;
-    let var = disk.partition("hufu_var")?;
-    // Both copies of the header, behind their first sectors; key slots too.
-    disk.spoil(&var, 4096, 1024 * 1024)?;
-    locked(bench, &hardware)
+    locked(bench, &hardware).map(drop)
 }
 
 /// The machine comes up, says that it is locked, and why.
-fn locked(bench: &Bench, hardware: &Hardware) -> anyhow::Result<()> {
+pub fn locked(bench: &Bench, hardware: &Hardware) -> anyhow::Result<Vm> {
     let mut vm = Vm::start(&bench.tree, hardware, &Settings::default())?;
     let console = vm.console()?;
     console.wait_for(&[&says("Locked")], BOOT)?;
     let line = console.wait_for(&["Why:"], Duration::from_secs(30))?;
-    say!("{line}");
+    println!("{line}");
     ensure!(line.contains("/var"), "it does not name what is locked: {line}");
     ensure!(!console.has_said(&says("Unprovisioned")), "it can be set up anew");
-    Ok(())
+    Ok(vm)
 }

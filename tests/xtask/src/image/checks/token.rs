@@ -106,7 +106,7 @@ pub fn signs(bench: &Bench) -> anyhow::Result<()> {
     let mut verify = bench.tree.command(&[place, from], "sbverify");
     verify.arg("--cert").arg(place.join("secure-boot.crt")).arg(&image.uki);
     let said = tree::output(&mut verify).context("the kernel image's signature")?;
-    say!("sbverify: {}", String::from_utf8_lossy(&said).trim());
+    println!("sbverify: {}", String::from_utf8_lossy(&said).trim());
     tree::remove(place)
 }
 

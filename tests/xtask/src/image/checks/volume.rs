@@ -35,7 +35,7 @@ pub fn plugged_in(bench: &Bench) -> anyhow::Result<()> {
     let mut vm = Vm::start(&bench.tree, &hardware, &settings)?;
     let console = vm.console()?;
     console.wait_for(&[&says("Unprovisioned")], BOOT)?;
-    say!("{}", console.wait_for(&["missing: genesis file, TLS certificate"], BOOT)?);
+    println!("{}", console.wait_for(&["missing: genesis file, TLS certificate"], BOOT)?);
     drop(vm);
     for name in ["join.json", "tls.csr", "transcript.txt"] {
         let file = directory.join(name);
