@@ -1,4 +1,4 @@
-//! The disk is full, and then a larger one.
+//! A member's machine is lost and restored; its disk is full, and then a larger one.
 
 use std::fs::File;
 use std::time::Duration;
@@ -17,7 +17,8 @@ const SMALL: u64 = 2616 * 1024 * 1024;
 /// Between two looks at what the job does.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A member whose disk is full says so and takes nothing in; with a larger disk
+/// A member that is reset by its administrator is itself again with its backup.
+/// One whose disk is full says so and takes nothing in; with a larger disk
 /// it goes on.
 pub fn fills_up(bench: &Bench) -> anyhow::Result<()> {
     let directory = vm::directory("full")?;
@@ -28,7 +29,12 @@ pub fn fills_up(bench: &Bench) -> anyhow::Result<()> {
     vm.console()?.wait_for(&["Code:"], BOOT)?;
     let full = directory.join("full");
     let mut job = member::job(bench, &hardware, &vm)?;
-    let mut job = job.arg("--fill").arg(&full).spawn().context("hufu-image-job does not start")?;
+    let mut job = job
+        .arg("--restore")
+        .arg("--fill")
+        .arg(&full)
+        .spawn()
+        .context("hufu-image-job does not start")?;
     while !full.exists() {
         if let Some(status) = job.try_wait()? {
             anyhow::bail!("the disk was not filled: {status}");

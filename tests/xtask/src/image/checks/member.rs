@@ -45,8 +45,7 @@ pub fn job(bench: &Bench, hardware: &Hardware, vm: &Vm) -> anyhow::Result<Comman
     Ok(job)
 }
 
-/// A machine is set up over the network, works, is backed up, reset and restored,
-/// and is updated under load.
+/// A machine is set up over the network, works, and is updated under load.
 pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     let next = next(bench)?;
     let hardware = bench.victim("member")?;
@@ -60,7 +59,7 @@ pub fn works_and_is_updated(bench: &Bench) -> anyhow::Result<()> {
     println!("Unprovisioned after {}", command::seconds(started.elapsed()));
 
     let mut job = job(bench, &hardware, &vm)?;
-    job.arg("--time").arg(time.name()).arg(time.certificate()).arg("--restore");
+    job.arg("--time").arg(time.name()).arg(time.certificate());
     job.arg("--update").arg(release::update_path(&next)).arg(NEXT);
     job.arg("--refused").arg(release::update_path(&bench.image));
     let status = job.status().context("hufu-image-job does not start")?;

@@ -101,7 +101,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "member",
-        does: "set up over the network, it records, reports, is restored, updated under load",
+        does: "set up over the network, it validates, records, reports; updated under load",
         lane: Lane::Usual,
         run: member::works_and_is_updated,
     },
@@ -191,7 +191,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "full",
-        does: "its disk is full: it says so, and goes on with a larger one",
+        does: "reset and restored by its administrator; its disk is full, then a larger one",
         lane: Lane::Long,
         run: full::fills_up,
     },
