@@ -119,7 +119,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "slow-tpm",
-        does: "a slow TPM: it comes up, later; one that is too slow: Locked, until it is not",
+        does: "a slow TPM: it comes up, later; slower than the kernel waits: Locked, for a while",
         lane: Lane::Long,
         run: boot::patient,
     },

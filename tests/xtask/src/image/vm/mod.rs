@@ -5,7 +5,7 @@ pub mod console;
 pub mod disk;
 pub mod hardware;
 pub mod segment;
-mod slow;
+pub mod slow;
 pub mod writes;
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::image::tree::Tree;
 use crate::image::vm::console::Console;
 use crate::image::vm::hardware::Hardware;
 use crate::image::vm::segment::Segment;
-use crate::image::vm::slow::Slow;
+use crate::image::vm::slow::{Pace, Slow};
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 
@@ -48,8 +48,8 @@ pub struct Settings {
     pub clock: Option<String>,
     /// Every write to the disk is recorded here.
     pub writes: Option<PathBuf>,
-    /// The TPM stands still for so long, again and again.
-    pub slow_tpm: Option<Duration>,
+    /// The TPM is held up.
+    pub slow_tpm: Option<Pace>,
     /// Ports are forwarded to this address, instead of the one that it is given.
     pub own_address: Option<Ipv4Addr>,
     /// A second disk.
@@ -88,7 +88,7 @@ impl Vm {
         let tpm = Killed(Some(start(&mut swtpm, &path("swtpm.log"))?));
         wait_for_file(&path("tpm.sock"))?;
         let number = tpm.0.as_ref().map(Child::id);
-        let slow = number.zip(settings.slow_tpm).map(|(number, still)| Slow::down(number, still));
+        let slow = number.zip(settings.slow_tpm).map(|(number, pace)| Slow::down(number, pace));
 
         // Listens before QEMU connects.
         let listener = settings.segment.then(|| UnixListener::bind(path("segment.sock")));
@@ -185,11 +185,11 @@ impl Vm {
         Ok(pressed.elapsed())
     }
 
-    /// From now on the TPM stands still for so long, again and again.
-    pub fn slow_down_tpm(&mut self, still: Option<Duration>) {
+    /// From now on the TPM is held up like this, or no more.
+    pub fn slow_down_tpm(&mut self, pace: Option<Pace>) {
         // The one before ends first.
         self.slow = None;
-        self.slow = still.map(|still| Slow::down(self.tpm.id(), still));
+        self.slow = pace.map(|pace| Slow::down(self.tpm.id(), pace));
     }
 
     /// Waits until QEMU ends.

@@ -6,8 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long it runs in between.
-const RUNS: Duration = Duration::from_millis(20);
+/// For how long a process stands still, and then runs, again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Stands still.
+    pub still: Duration,
+    /// Runs.
+    pub runs: Duration,
+}
 
 /// Holds a process up until it is dropped.
 pub struct Slow {
@@ -15,9 +21,8 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// Holds up what the process with this number has started, or itself, for so
-    /// long at a time.
-    pub fn down(process: u32, still: Duration) -> Self {
+    /// Holds up what the process with this number has started, or itself.
+    pub fn down(process: u32, pace: Pace) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let told = ends.clone();
         thread::spawn(move || {
@@ -25,9 +30,9 @@ impl Slow {
                 let process = last_child(process);
                 // One that has ended is not there to be held up.
                 signal("STOP", process);
-                thread::sleep(still);
+                thread::sleep(pace.still);
                 signal("CONT", process);
-                thread::sleep(RUNS);
+                thread::sleep(pace.runs);
             }
         });
         Self { ends }
@@ -72,12 +77,12 @@ mod tests {
                 state().contains(letter)
             })
         };
-        let still = Duration::from_millis(400);
-        let slow = Slow::down(child.id(), still);
+        let pace = Pace { still: Duration::from_millis(400), runs: Duration::from_millis(20) };
+        let slow = Slow::down(child.id(), pace);
         assert!(seen("T (stopped)"));
         drop(slow);
         assert!(seen("S (sleeping)"));
-        thread::sleep(still + RUNS);
+        thread::sleep(pace.still + pace.runs);
         assert!(seen("S (sleeping)"));
         signal("KILL", last_child(child.id()));
         let _ = child.wait();
