@@ -14,6 +14,9 @@ use super::steps::{PATIENCE, Site, agrees};
 /// Bytes in a transaction: near the largest that are taken.
 const SIZE: usize = 500_000;
 
+/// What becomes of them: no package is so large.
+const REFUSED: &str = "oversized";
+
 /// Most transactions that are sent.
 const MOST: usize = 4000;
 
@@ -25,7 +28,7 @@ const ROUND: usize = 8;
 pub fn until_room(site: &Site, fleet: &Fleet, full: &Path) -> anyhow::Result<()> {
     let elsewhere = site.consortium.gateway("maker", "maker", "operator")?;
     let image = site.gateway("maker", "operator")?;
-    // A device may not propose: it is refused, and kept in a block all the same.
+    // It is refused, and kept in a block all the same.
     let device = fleet.simulated.first().context("a device")?;
     let transaction = |filler: usize| -> anyhow::Result<Transaction> {
         let package = filler.to_le_bytes().repeat(SIZE / 8);
@@ -37,7 +40,7 @@ pub fn until_room(site: &Site, fleet: &Fleet, full: &Path) -> anyhow::Result<()>
         ensure!(sent < MOST, "the disk is not full after {sent} transactions of {SIZE} bytes");
         for _ in 0..ROUND {
             let submitted = elsewhere.submit(&transaction(sent)?)?;
-            ensure!(submitted.outcome == "forbidden", "a device proposed: {}", submitted.answer);
+            ensure!(submitted.outcome == REFUSED, "it was taken: {}", submitted.answer);
             sent += 1;
         }
         let status = site.status()?;
@@ -53,10 +56,7 @@ pub fn until_room(site: &Site, fleet: &Fleet, full: &Path) -> anyhow::Result<()>
         "the image takes in what it has no room for: {}",
         refused.status
     );
-    ensure!(
-        elsewhere.submit(&transaction(sent)?)?.outcome == "forbidden",
-        "the others stand still"
-    );
+    ensure!(elsewhere.submit(&transaction(sent)?)?.outcome == REFUSED, "the others stand still");
     agrees(site)?;
     std::fs::write(full, said)?;
 
@@ -64,7 +64,7 @@ pub fn until_room(site: &Site, fleet: &Fleet, full: &Path) -> anyhow::Result<()>
         let status = site.status()?;
         ensure!(shortage(&status).is_none(), "{status}");
         let submitted = image.submit(&transaction(sent + 1)?)?;
-        ensure!(submitted.outcome == "forbidden", "{}", submitted.answer);
+        ensure!(submitted.outcome == REFUSED, "{}", submitted.answer);
         Ok(())
     })?;
     agrees(site)?;
