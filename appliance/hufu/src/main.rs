@@ -134,7 +134,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
 fn logging(service: bool) {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_env("HUFU_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new(if service { "info" } else { "warn" })
+        tracing_subscriber::EnvFilter::new(if service { "info,tss_esapi=warn" } else { "warn" })
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if service && !std::io::stderr().is_terminal() {
