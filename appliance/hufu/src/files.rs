@@ -33,14 +33,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_as(path, bytes, 0o640)
 }
 
-/// Writes a file durably that everybody on this machine may read.
-///
-/// # Errors
-/// A sentence with the path.
-pub fn write_public(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    write_as(path, bytes, 0o644)
-}
-
 fn write_as(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let what = || format!("cannot write {}", path.display());
     let parent = match path.parent() {
@@ -79,6 +71,33 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(path, bytes),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Brings a file that everybody may read to these bytes, of at most `limit`; whether
+/// it had others.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn publish(path: &Path, bytes: &[u8], limit: u64) -> anyhow::Result<bool> {
+    if read(path, limit).is_ok_and(|present| present == bytes) {
+        return Ok(false);
+    }
+    write_as(path, bytes, 0o644)?;
+    Ok(true)
+}
+
+/// Removes a file; whether it was there.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn remove(path: &Path) -> anyhow::Result<bool> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => {
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+            Ok(true)
+        }
     }
 }
 

@@ -1,19 +1,25 @@
 //! Reads `contract.toml`.
 
+mod action;
+mod types;
+
 use std::collections::BTreeMap;
 
 use hufu_proof::Name;
 
+pub(crate) use self::types::read_type;
+
+use self::action::read_action;
+use self::types::{TYPE_HINTS, read_target};
 use crate::expression::parse;
 use crate::package::{
-    Action, AssetType, Field, Invariant, Package, Parameter, Requirement, Role, STREAM_COLUMNS,
-    Source, Start, Stream, Title, Version,
+    AssetType, Field, Invariant, Package, Requirement, Role, STREAM_COLUMNS, Source, Stream, Title,
+    Version,
 };
 use crate::problem::Problem;
 use crate::reader::{Document, Node, Section};
 use crate::sources::{CONTRACT, Sources};
-use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type, parse_decimal};
-use crate::unit::Unit;
+use crate::types::Type;
 
 /// Most asset types, actions, streams, roles or invariants.
 const MAX_DECLARATIONS: usize = 128;
@@ -299,153 +305,6 @@ fn read_field(node: &Node<'_, '_>, package: &Package) -> Option<Field> {
     Some(Field { ty: ty?, optional, initial, title })
 }
 
-const TYPE_HINTS: &[(&str, &str)] = &[
-    (
-        "private",
-        "private fields are not supported yet; remove the key, or keep the text off the ledger \
-         and record its digest",
-    ),
-    ("min", "bounds are for int and decimal"),
-    ("max", "bounds are for int, decimal, text, bytes, list and set"),
-    ("unit", "units are for int and decimal"),
-    ("scale", "a scale is for decimal"),
-    ("clock", "a clock is for time"),
-    ("of", "the type of items is for list and set"),
-    ("to", "the target is for ref"),
-    ("initial", "an initial value is for fields of assets"),
-    ("optional", "columns always have a value"),
-];
-
-/// Reads the keys of a type from the table it stands in.
-pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Type> {
-    let node = table.required("type")?;
-    let size = |default: u32, most: u32| {
-        table.optional("max").map_or(Some(default), |node| node.bounded(1, most))
-    };
-    let unit = || {
-        table.optional("unit").map_or(Some(Unit::count()), |node| {
-            Unit::parse(node.text()?).map_err(|message| node.problem(message)).ok()
-        })
-    };
-    let bound = |key: &'static str, scale: u8, default: i64| {
-        table.optional(key).map_or(Some(default), |node| {
-            let json = node.json()?;
-            let text = match &json {
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Number(number) => number.to_string(),
-                _ => return node.refuse("is not a number"),
-            };
-            parse_decimal(&text, scale).map_err(|message| node.problem(message)).ok()
-        })
-    };
-    let bounds = |scale: u8| {
-        let (min, max) = (bound("min", scale, i64::MIN), bound("max", scale, i64::MAX));
-        let (min, max) = (min?, max?);
-        if min > max {
-            table.problem("min", "is over max");
-            return None;
-        }
-        Some((min, max))
-    };
-    Some(match node.text()? {
-        "bool" => Type::Bool,
-        "int" => {
-            let (unit, bounds) = (unit(), bounds(0));
-            let (min, max) = bounds?;
-            Type::Int { unit: unit?, min, max }
-        }
-        "decimal" => {
-            let scale =
-                table.required("scale").and_then(|node| node.bounded(0, u32::from(MAX_SCALE)));
-            let unit = unit();
-            let scale = u8::try_from(scale?).ok()?;
-            let (min, max) = bounds(scale)?;
-            Type::Decimal { scale, unit: unit?, min, max }
-        }
-        "text" => Type::Text { max: size(1024, MAX_TEXT)? },
-        "symbol" => Type::Symbol,
-        "id" => Type::Id,
-        "bytes" => Type::Bytes { max: size(1024, MAX_TEXT)? },
-        "digest" => Type::Digest,
-        "time" => Type::Time {
-            clock: match table.optional("clock") {
-                None => Clock::Signer,
-                Some(node) => match node.text()? {
-                    "block" => Clock::Block,
-                    "signer" => Clock::Signer,
-                    _ => return node.refuse("is not a clock; there are \"block\" and \"signer\""),
-                },
-            },
-        },
-        "member" => Type::Member,
-        "identity" => Type::Identity,
-        "ref" => {
-            let (contract, asset) = read_target(&table.required("to")?, package)?;
-            Type::Ref { contract, asset }
-        }
-        kind @ ("list" | "set") => {
-            let max = size(16, MAX_ITEMS);
-            let of = table.required("of").and_then(|node| {
-                if node.is_table() {
-                    let inner = node.table()?;
-                    let of = read_type(&inner, package);
-                    inner.finish(TYPE_HINTS);
-                    return of;
-                }
-                plain_type(&node)
-            })?;
-            if !of.is_scalar() {
-                return node.refuse("items must be scalars, not lists or sets");
-            }
-            let (of, max) = (Box::new(of), max?);
-            if kind == "list" { Type::List { of, max } } else { Type::Set { of, max } }
-        }
-        "float" | "double" | "number" => {
-            return node
-                .refuse("is not exact; use \"int\" with a unit, or \"decimal\" with a scale");
-        }
-        _ => {
-            return node.refuse(
-                "is not a type; there are bool, int, decimal, text, symbol, id, bytes, digest, \
-                 time, member, identity, ref, list and set",
-            );
-        }
-    })
-}
-
-/// A type that needs no more than its name.
-fn plain_type(node: &Node<'_, '_>) -> Option<Type> {
-    Some(match node.text()? {
-        "bool" => Type::Bool,
-        "int" => Type::int(),
-        "symbol" => Type::Symbol,
-        "id" => Type::Id,
-        "digest" => Type::Digest,
-        "member" => Type::Member,
-        "identity" => Type::Identity,
-        _ => return node.refuse("write the type of items as a table: { type = ..., ... }"),
-    })
-}
-
-/// Reads `contract/asset` or `asset`.
-fn read_target(node: &Node<'_, '_>, package: &Package) -> Option<(Name, Name)> {
-    let text = node.text()?;
-    let (contract, asset) = match text.split_once('/') {
-        Some((contract, asset)) => (Name::new(contract), Name::new(asset)),
-        None => (Ok(package.name.clone()), Name::new(text)),
-    };
-    let (Ok(contract), Ok(asset)) = (contract, asset) else {
-        return node.refuse("is not an asset type; write \"CONTRACT/ASSET\"");
-    };
-    if contract != package.name && !package.requires.contains_key(&contract) {
-        return node.refuse(format!(
-            "is of a contract that this one does not require; add \"{contract}@MAJOR\" to \
-             package.requires"
-        ));
-    }
-    Some((contract, asset))
-}
-
 fn read_stream(node: &Node<'_, '_>, package: &Package) -> Option<Stream> {
     let (name, table) = (node.key_name()?, node.table()?);
     if package.assets.contains_key(&name) {
@@ -496,190 +355,6 @@ fn read_stream(node: &Node<'_, '_>, package: &Package) -> Option<Stream> {
         column_titles,
         max_rows: max_rows?,
     })
-}
-
-fn read_action(node: &Node<'_, '_>, package: &Package) -> Option<Action> {
-    let (name, table) = (node.key_name()?, node.table()?);
-    if matches!(name.as_str(), "read" | "append") {
-        node.problem("is an action that every contract has; choose another name");
-    }
-    let title = optional_title(&table);
-    let (creates, on) = (table.optional("creates"), table.optional("on"));
-    let (start, target) = match (&creates, &on) {
-        (Some(node), None) => (Start::Nothing, node),
-        (None, Some(node)) => (Start::Asset, node),
-        _ => {
-            table.problem("", "must have one of `creates` and `on`");
-            return None;
-        }
-    };
-    let asset_name = target.name()?;
-    let Some(asset) = package.assets.get(&asset_name) else {
-        return target
-            .refuse(format!("no valid asset type `{asset_name}`; declare [asset.{asset_name}]"));
-    };
-    let from = read_from(&table, start, asset);
-    let to = table.optional("to").and_then(|node| {
-        let to = node.name()?;
-        if start == Start::Nothing {
-            return node
-                .refuse(format!("a new asset is in its first state, `{}`", asset.states[0]));
-        }
-        known_state(&node, asset, &to).then_some(to)
-    });
-    let params = read_params(&table, start, asset, package);
-    let set = read_set(&table, asset, &params);
-    let emit = table.optional("emit").and_then(|node| node.name());
-    table.finish(&[(
-        "when",
-        "conditions of actions are written in policy.cedar: permit (...) when { ... }",
-    )]);
-    if start == Start::Nothing {
-        for (field, declared) in &asset.fields {
-            let given = declared.optional
-                || declared.initial.is_some()
-                || set.contains_key(field)
-                || params.get(field).is_some_and(|param| param.sets_field && !param.optional);
-            if !given {
-                table.problem(
-                    "",
-                    format!(
-                        "gives field `{field}` no value; make it a parameter, set it, or give \
-                         the field an initial value or `optional = true`"
-                    ),
-                );
-            }
-        }
-    }
-    Some(Action { name, title, asset: asset_name, start, from: from?, to, params, set, emit })
-}
-
-fn read_from(table: &Section<'_, '_>, start: Start, asset: &AssetType) -> Option<Vec<Name>> {
-    match start {
-        Start::Nothing => {
-            if let Some(node) = table.optional("from") {
-                node.problem("an action that creates starts from nothing; remove the key");
-            }
-            Some(Vec::new())
-        }
-        Start::Asset => {
-            let node = table.required("from")?;
-            let from = node.names()?;
-            if from.is_empty() {
-                return node.refuse("must name a state");
-            }
-            for state in &from {
-                known_state(&node, asset, state);
-            }
-            Some(from)
-        }
-    }
-}
-
-fn known_state(node: &Node<'_, '_>, asset: &AssetType, state: &Name) -> bool {
-    let known = asset.states.contains(state);
-    if !known {
-        let states: Vec<&str> = asset.states.iter().map(Name::as_str).collect();
-        node.problem(format!(
-            "{} has no state `{state}`; it has {}",
-            asset.name,
-            states.join(", ")
-        ));
-    }
-    known
-}
-
-fn read_params(
-    table: &Section<'_, '_>,
-    start: Start,
-    asset: &AssetType,
-    package: &Package,
-) -> BTreeMap<Name, Parameter> {
-    let mut params = BTreeMap::new();
-    let Some(node) = table.optional("params") else { return params };
-    let of_field = |node: &Node<'_, '_>, name: &Name, optional: Option<bool>| {
-        if *name == asset.key {
-            if start == Start::Asset {
-                node.problem("the key of an asset does not change");
-            }
-            // The key travels beside the parameters.
-            return None;
-        }
-        let Some(field) = asset.fields.get(name) else {
-            return node.refuse(format!(
-                "{} has no field `{name}`; declare the parameter's type: params.{name} = {{ type \
-                 = ... }}",
-                asset.name
-            ));
-        };
-        // An optional field's parameter may be left out, unless it says no.
-        let optional = optional.unwrap_or(field.optional);
-        let title = field.title.clone();
-        Some(Parameter { ty: field.ty.clone(), optional, sets_field: true, title })
-    };
-    if node.is_array() {
-        for item in node.items().unwrap_or_default() {
-            let Some(name) = item.name() else { continue };
-            if let Some(parameter) = of_field(&item, &name, None) {
-                params.insert(name, parameter);
-            }
-        }
-        return params;
-    }
-    let Some(section) = node.table() else { return params };
-    for node in section.entries() {
-        if params.len() >= MAX_FIELDS {
-            section.problem("", format!("more than {MAX_FIELDS} parameters"));
-            break;
-        }
-        let (Some(name), Some(inner)) = (node.key_word(), node.table()) else { continue };
-        let optional = inner.optional("optional").and_then(|node| node.boolean());
-        let title = optional_title(&inner);
-        let is_field = inner.optional("field").and_then(|node| node.boolean()).unwrap_or(false);
-        let parameter = if is_field {
-            of_field(&node, &name, optional)
-        } else {
-            let optional = optional.unwrap_or(false);
-            read_type(&inner, package).map(|ty| Parameter {
-                ty,
-                optional,
-                sets_field: false,
-                title,
-            })
-        };
-        inner.finish(TYPE_HINTS);
-        if let Some(parameter) = parameter {
-            if let Type::Time { clock: Clock::Block } = parameter.ty {
-                node.problem(
-                    "a parameter is declared by its signer; it cannot be the block's time",
-                );
-            }
-            params.insert(name, parameter);
-        }
-    }
-    params
-}
-
-fn read_set(
-    table: &Section<'_, '_>,
-    asset: &AssetType,
-    params: &BTreeMap<Name, Parameter>,
-) -> BTreeMap<Name, Source> {
-    let mut set = BTreeMap::new();
-    let Some(section) = table.optional("set").and_then(|node| node.table()) else { return set };
-    for node in section.entries() {
-        let Some(name) = node.key_name() else { continue };
-        if name == asset.key {
-            node.problem("the key of an asset does not change");
-        } else if !asset.fields.contains_key(&name) {
-            node.problem(format!("{} has no field `{name}`", asset.name));
-        } else if params.get(&name).is_some_and(|param| param.sets_field) {
-            node.problem("the parameter of the same name sets this field already");
-        } else if let Some(source) = read_expression(&node) {
-            set.insert(name, source);
-        }
-    }
-    set
 }
 
 fn read_invariant(node: &Node<'_, '_>, package: &Package) -> Option<Invariant> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,27 +50,26 @@ pub fn pressed() -> mpsc::Receiver<()> {
 /// Waits for presses on a thread of its own, because reading cannot be given up.
 fn listen(device: PathBuf, pressed: mpsc::Sender<()>) {
     let name = device.display().to_string();
-    let listens = move || {
-        let mut device = File::open(&device)?;
-        let mut event = [0; EVENT];
-        loop {
-            device.read_exact(&mut event)?;
-            if is_press(&event) && pressed.blocking_send(()).is_err() {
-                return Ok(());
-            }
+    let listens = std::thread::Builder::new().name("button".to_owned());
+    let spawned = listens.spawn(move || {
+        if let Err(error) = ring(&device, &pressed) {
+            tracing::warn!(%error, device = %device.display(), "a power button is not listened to");
         }
-    };
-    let ended = {
-        let name = name.clone();
-        move || {
-            let ended: std::io::Result<()> = listens();
-            if let Err(error) = ended {
-                tracing::warn!(%error, name, "a power button is not listened to");
-            }
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("button".to_owned()).spawn(ended) {
+    });
+    if let Err(error) = spawned {
         tracing::warn!(%error, name, "a power button is not listened to");
+    }
+}
+
+/// Tells of each press, until nobody hears it.
+fn ring(device: &Path, pressed: &mpsc::Sender<()>) -> io::Result<()> {
+    let mut device = File::open(device)?;
+    let mut event = [0; EVENT];
+    loop {
+        device.read_exact(&mut event)?;
+        if is_press(&event) && pressed.blocking_send(()).is_err() {
+            return Ok(());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use crate::appliance::site;
 use crate::appliance::unit::systemctl;
 use crate::files;
 
@@ -35,10 +36,8 @@ const MAX_FILE: u64 = 16 * 1024;
 enum Wish {
     /// To see the cards.
     Show,
-    /// A card is to ask for its address again.
-    Ask { card: String },
-    /// A card is to have these.
-    Fixed { card: String, plan: Plan },
+    /// A card is to have these, or to ask for its address again.
+    Set { card: String, plan: Option<Plan> },
 }
 
 /// The addresses of a card.
@@ -87,8 +86,7 @@ impl Addresses {
         let done = async {
             match wish? {
                 Wish::Show => Ok(()),
-                Wish::Ask { card } => self.set(runs, &card, None, open).await,
-                Wish::Fixed { card, plan } => self.set(runs, &card, Some(&plan), open).await,
+                Wish::Set { card, plan } => self.set(runs, &card, plan.as_ref(), open).await,
             }
         };
         let mut said = String::new();
@@ -111,12 +109,11 @@ impl Addresses {
             let path = directory.join(file_name(card));
             match plan {
                 Some(plan) => {
-                    fs::create_dir_all(directory)
-                        .with_context(|| format!("cannot make {}", directory.display()))?;
-                    files::write_public(&path, plan.file(card).as_bytes())?;
+                    site::directory(directory, 0o755, None)?;
+                    files::publish(&path, plan.file(card).as_bytes(), MAX_FILE)?
                 }
-                None => remove(&path)?,
-            }
+                None => files::remove(&path)?,
+            };
         }
         reload().await?;
         tracing::info!(card, ?plan, open, "addresses");
@@ -172,10 +169,8 @@ impl Wish {
             && card.bytes().all(|byte| byte.is_ascii_alphanumeric());
         ensure!(named && card != "lo", "`{card}` is no name of a card");
         let card = card.to_owned();
-        if words == ["dhcp"] {
-            return Ok(Self::Ask { card });
-        }
-        Ok(Self::Fixed { card, plan: Plan::parse(words)? })
+        let asks = words == ["dhcp"];
+        Ok(Self::Set { card, plan: if asks { None } else { Some(Plan::parse(words)?) } })
     }
 }
 
@@ -272,15 +267,6 @@ fn file_name(card: &str) -> String {
     format!("70-{card}.network")
 }
 
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Copies our files that are not the same there; whether there were any.
 fn copy_new(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let entries = match fs::read_dir(from) {
@@ -296,11 +282,7 @@ fn copy_new(from: &Path, to: &Path) -> anyhow::Result<bool> {
             continue;
         }
         let text = files::read(&entry.path(), MAX_FILE)?;
-        let there = to.join(&name);
-        if files::read(&there, MAX_FILE).ok().as_ref() != Some(&text) {
-            files::write_public(&there, &text)?;
-            copied = true;
-        }
+        copied |= files::publish(&to.join(&name), &text, MAX_FILE)?;
     }
     Ok(copied)
 }
@@ -317,7 +299,7 @@ mod tests {
 
     fn fixed(line: &str) -> Plan {
         match Wish::parse(line).unwrap().unwrap() {
-            Wish::Fixed { plan, .. } => plan,
+            Wish::Set { plan: Some(plan), .. } => plan,
             other => panic!("{other:?}"),
         }
     }
@@ -339,7 +321,7 @@ mod tests {
         );
         assert_eq!(Wish::parse(" address ").unwrap().unwrap(), Wish::Show);
         let ask = Wish::parse("address eth0 dhcp").unwrap().unwrap();
-        assert_eq!(ask, Wish::Ask { card: "eth0".to_owned() });
+        assert_eq!(ask, Wish::Set { card: "eth0".to_owned(), plan: None });
         for other in ["", "factory reset", "addresses", "again"] {
             assert!(Wish::parse(other).is_none(), "{other}");
         }
@@ -419,7 +401,7 @@ mod tests {
         fn no_line_is_too_strange_and_no_file_gets_another_line(
             line in "address [a-z0-9./ ]{0,20}( (via|dns|dhcp|[0-9./:a-f]{1,20})){0,6}"
         ) {
-            if let Some(Ok(Wish::Fixed { card, plan })) = Wish::parse(&line) {
+            if let Some(Ok(Wish::Set { card, plan: Some(plan) })) = Wish::parse(&line) {
                 let text = plan.file(&card);
                 let lines = 11 + plan.addresses.len() + plan.routers.len() + plan.name_servers.len();
                 prop_assert_eq!(text.lines().count(), lines);

@@ -3,13 +3,12 @@
 //! chronyd reads its servers from a file that is a function of the configuration;
 //! where there is none, it asks those of the image.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::appliance::site;
 use crate::appliance::unit::systemctl;
 use crate::config::{Config, Time};
 use crate::files;
@@ -34,6 +33,10 @@ const MAX_FILE: u64 = 512 * 1024;
 pub struct Clock {
     /// Where chronyd reads; nobody does where it is `None`.
     directory: Option<PathBuf>,
+    /// What chronyd was told last.
+    followed: Option<Option<Time>>,
+    /// Its files are others than those that it read.
+    stale: bool,
     asked: Option<Instant>,
     set: bool,
 }
@@ -41,19 +44,25 @@ pub struct Clock {
 impl Clock {
     /// Of a chronyd that reads in `directory`.
     pub const fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory, asked: None, set: false }
+        Self { directory, followed: None, stale: false, asked: None, set: false }
     }
 
     /// Has chronyd ask the servers of `config`.
     ///
     /// # Errors
     /// A sentence with the path, or what the service manager said.
-    pub async fn follow(&self, config: Option<&Config>) -> anyhow::Result<()> {
+    pub async fn follow(&mut self, config: Option<&Config>) -> anyhow::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let time = config.and_then(|config| config.time.as_ref());
-        if write(directory, time)? {
-            systemctl(&["restart", "chrony.service"]).await.context("time servers")?;
+        if self.followed.as_ref().is_some_and(|followed| followed.as_ref() == time) {
+            return Ok(());
         }
+        self.stale |= write(directory, time)?;
+        if self.stale {
+            systemctl(&["restart", "chrony.service"]).await.context("time servers")?;
+            self.stale = false;
+        }
+        self.followed = Some(time.cloned());
         Ok(())
     }
 
@@ -87,21 +96,13 @@ fn write(directory: &Path, time: Option<&Time>) -> anyhow::Result<bool> {
     ];
     let mut changed = false;
     for (path, text) in wanted {
-        match text {
+        changed |= match text {
             Some(text) => {
-                if files::read(&path, MAX_FILE).ok().as_deref() == Some(text.as_bytes()) {
-                    continue;
-                }
-                fs::create_dir_all(directory)
-                    .with_context(|| format!("cannot make {}", directory.display()))?;
-                files::write_public(&path, text.as_bytes())?;
+                site::directory(directory, 0o755, None)?;
+                files::publish(&path, text.as_bytes(), MAX_FILE)?
             }
-            None => match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                done => done.with_context(|| format!("cannot remove {}", path.display()))?,
-            },
-        }
-        changed = true;
+            None => files::remove(&path)?,
+        };
     }
     Ok(changed)
 }
@@ -127,6 +128,8 @@ fn servers(time: &Time, authorities: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn time(servers: &[&str], authorities: Option<&str>) -> Time {

@@ -114,11 +114,7 @@ impl Volume {
     }
 
     fn answer(&self, progress: &Progress) -> anyhow::Result<()> {
-        if let Err(error) = fs::remove_file(self.directory.join("refused.txt"))
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error).context("refused.txt");
-        }
+        files::remove(&self.directory.join("refused.txt"))?;
         let Some(documents) = &progress.documents else { return Ok(()) };
         for (name, content) in [
             ("join.json", &documents.join),

@@ -1,11 +1,10 @@
 //! What the owner of a machine has done by the node's user: the owner neither
 //! opens the node's token nor reads what the node wrote.
 
-use std::fs;
-
 use crate::appliance::backup::COPY;
 use crate::cli::Part;
 use crate::config::Config;
+use crate::files;
 use crate::keyring::label;
 use crate::output;
 use crate::pin;
@@ -19,12 +18,7 @@ pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<(
         Part::CopyStore => {
             let copy = config.data(COPY);
             // One that was left when the machine lost its power.
-            match fs::remove_file(&copy) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
+            files::remove(&copy)?;
             Ok(hufu_ca::Store::back_up(&config.data("ca.sqlite"), &copy)?)
         }
         Part::DestroyKeys => {

@@ -60,16 +60,20 @@ pub struct Refusal(pub StatusCode, pub anyhow::Error);
 impl<E: Into<anyhow::Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         let error = error.into();
-        let status = match error.downcast_ref::<hufu_node::Error>() {
-            _ if error.is::<Behind>() => StatusCode::SERVICE_UNAVAILABLE,
+        let node_may_later = matches!(
+            error.downcast_ref::<hufu_node::Error>(),
             Some(
                 hufu_node::Error::Busy { .. }
-                | hufu_node::Error::Pending
-                | hufu_node::Error::Closed
-                | hufu_node::Error::Token(_)
-                | hufu_node::Error::Stopped,
-            ) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_REQUEST,
+                    | hufu_node::Error::Pending
+                    | hufu_node::Error::Closed
+                    | hufu_node::Error::Token(_)
+                    | hufu_node::Error::Stopped,
+            )
+        );
+        let status = if node_may_later || error.is::<Behind>() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::BAD_REQUEST
         };
         Self(status, error)
     }

@@ -22,6 +22,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::files;
+
 /// Connections served at a time by one listener; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 2048;
 /// How long a client may take for the TLS handshake.
@@ -104,12 +106,7 @@ pub async fn plain(listener: TcpListener, router: Router, stop: Stop) {
 /// # Errors
 /// A sentence with the path.
 pub fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot replace {}", path.display()));
-        }
-        _ => {}
-    }
+    files::remove(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))

@@ -25,7 +25,9 @@
 //! Evaluation refuses on overflow, division by zero, and whatever is not there.
 
 pub mod ast;
+mod coerce;
 pub mod evaluate;
+mod kind;
 pub mod parse;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,8 @@ pub mod typing;
 
 pub use ast::Expression;
 pub use evaluate::{Fault, Scope};
-pub use typing::{Checked, Environment, Kind};
+pub use kind::Kind;
+pub use typing::{Checked, Environment};
 
 /// Longest expression in bytes.
 pub const MAX_SOURCE: usize = 4096;

@@ -9,17 +9,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Name, Value};
 
+use super::MAX_COST;
 use super::ast::{Binary, Expression, Node, Unary};
-use super::evaluate::{Code, Fault, Number, Part, Scope, rescale};
-use super::{ExpressionError, MAX_COST};
+use super::coerce::{coerce, coerce_items, coerce_kind, fold, times, unify, unify_kinds};
+use super::evaluate::{Code, Fault, Part, Scope};
+use super::kind::{
+    Kind, Result, Typed, fail, held, is_ordered, is_time, number_parts, number_type, product, show,
+};
 use crate::contract::Catalogue;
 use crate::package::{AssetType, Parameter};
 use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, Type};
-use crate::unit::Unit;
-use crate::world::{Asset, Context, Member, Principal, World};
 
 /// What a look-up through a reference costs beside a field.
 const LOOKUP: u64 = 50;
@@ -36,21 +37,6 @@ pub struct Environment<'a> {
     pub row: Option<&'a BTreeMap<Name, Type>>,
     /// Where references lead.
     pub catalogue: Catalogue<'a>,
-}
-
-/// What kind of value an expression has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A value of a declared type (its bounds do not matter).
-    Of(Type),
-    /// A number written out, with this many decimals; `None` for a whole one.
-    Number(Option<u8>),
-    /// A text written out.
-    Text,
-    /// A list written out, of this many items of one kind.
-    Items(Box<Kind>, u32),
-    /// `[]`
-    Nothing,
 }
 
 /// An expression that may be evaluated.
@@ -88,9 +74,6 @@ impl Checked {
         &self.source
     }
 }
-
-type Typed = (Code, Kind);
-type Result<T, E = ExpressionError> = std::result::Result<T, E>;
 
 impl Environment<'_> {
     /// Checks that `expression` gives a value of type `wanted`.
@@ -437,309 +420,9 @@ fn part_of(asset: &AssetType, field: &str, at: &Expression) -> Result<(Part, Kin
     }
 }
 
-fn fail<T>(expression: &Expression, message: impl Into<String>) -> Result<T> {
-    Err(ExpressionError { at: expression.at.0, message: message.into() })
-}
-
 fn list_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     let names: Vec<&str> = names.map(Name::as_str).collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
-}
-
-fn show(kind: &Kind) -> String {
-    match kind {
-        Kind::Of(ty) => ty.to_string(),
-        Kind::Number(None) => "a whole number".into(),
-        Kind::Number(Some(scale)) => format!("a number with {scale} decimals"),
-        Kind::Text => "text".into(),
-        Kind::Items(of, _) => format!("a list of {}", show(of)),
-        Kind::Nothing => "an empty list".into(),
-    }
-}
-
-fn is_time(kind: &Kind) -> bool {
-    matches!(kind, Kind::Of(Type::Time { .. }))
-}
-
-fn is_ordered(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Number(_) | Kind::Of(Type::Int { .. } | Type::Decimal { .. } | Type::Time { .. })
-    )
-}
-
-/// The scale (`None` for a whole number) and unit (`None` when written out).
-fn number_parts(kind: &Kind, at: &Expression) -> Result<(Option<u8>, Option<Unit>)> {
-    match kind {
-        Kind::Number(scale) => Ok((*scale, None)),
-        Kind::Of(Type::Int { unit, .. }) => Ok((None, Some(unit.clone()))),
-        Kind::Of(Type::Decimal { unit, scale, .. }) => Ok((Some(*scale), Some(unit.clone()))),
-        _ => fail(at, format!("is {}, not a number", show(kind))),
-    }
-}
-
-fn number_type(scale: Option<u8>, unit: Unit) -> Type {
-    match scale {
-        None => Type::Int { unit, min: i64::MIN, max: i64::MAX },
-        Some(scale) => Type::Decimal { scale, unit, min: i64::MIN, max: i64::MAX },
-    }
-}
-
-fn held(scale: Option<u8>) -> Number {
-    if scale.is_some() { Number::Decimal } else { Number::Int }
-}
-
-/// The kind of `left * right` or `left / right`.
-fn product(operator: Binary, left: &Kind, right: &Kind, at: &Expression) -> Result<Kind> {
-    let (left_scale, left_unit) = number_parts(left, at)?;
-    let (right_scale, right_unit) = number_parts(right, at)?;
-    let scale = match (operator, left_scale, right_scale) {
-        (Binary::Divide, _, Some(_)) => {
-            return fail(
-                at,
-                "division by a decimal is not exact; divide by a whole number, or cut the \
-                 divisor off with truncate(x, 0)",
-            );
-        }
-        (Binary::Divide, scale, None) => scale,
-        (_, None, None) => None,
-        (_, one, other) => {
-            let sum = one.unwrap_or(0) + other.unwrap_or(0);
-            if sum > MAX_SCALE {
-                return fail(at, format!("the product has {sum} decimals; at most {MAX_SCALE}"));
-            }
-            Some(sum)
-        }
-    };
-    let unit = match (&left_unit, &right_unit) {
-        (None, None) => return Ok(Kind::Number(scale)),
-        (left, right) => {
-            let count = Unit::count();
-            let (left, right) = (left.as_ref().unwrap_or(&count), right.as_ref().unwrap_or(&count));
-            let unit = if operator == Binary::Divide { left.per(right) } else { left.times(right) };
-            unit.or_else(|message| fail(at, message))?
-        }
-    };
-    Ok(Kind::Of(number_type(scale, unit)))
-}
-
-/// `time - time` is milliseconds; `time + milliseconds` is a time.
-fn times(
-    left: Typed,
-    right: Typed,
-    operator: Binary,
-    at: &Expression,
-) -> Result<(Code, Code, Kind, Number)> {
-    let milliseconds = number_type(None, Unit::milliseconds());
-    match (operator, is_time(&right.1)) {
-        (Binary::Subtract, true) => {
-            if left.1 != right.1 {
-                return fail(at, mixed_clocks());
-            }
-            Ok((left.0, right.0, Kind::Of(milliseconds), Number::Int))
-        }
-        (Binary::Add | Binary::Subtract, false) => {
-            let other = coerce(right, &milliseconds, at)?;
-            Ok((left.0, other, left.1, Number::Time))
-        }
-        _ => fail(at, "times are subtracted from each other, or moved by milliseconds"),
-    }
-}
-
-fn mixed_clocks() -> &'static str {
-    "mixes a time of the block with a time that a signer declared; they are different clocks"
-}
-
-/// Brings both sides to one kind.
-fn unify(left: Typed, right: Typed, at: &Expression) -> Result<(Code, Code, Kind)> {
-    let kind = unify_kinds(left.clone(), right.clone(), at)?;
-    Ok((coerce_kind(left, &kind, at)?, coerce_kind(right, &kind, at)?, kind))
-}
-
-/// The kind both sides can be brought to.
-fn unify_kinds(left: Typed, right: Typed, at: &Expression) -> Result<Kind> {
-    match (left.1, right.1) {
-        (Kind::Of(one), Kind::Of(other)) => {
-            if one.same_meaning(&other) {
-                return Ok(Kind::Of(one));
-            }
-            if matches!((&one, &other), (Type::Time { .. }, Type::Time { .. })) {
-                return fail(at, mixed_clocks());
-            }
-            if one.unit() != other.unit() && one.name() == other.name() {
-                return fail(
-                    at,
-                    format!("mixes {one} with {other}; both sides must have the same unit"),
-                );
-            }
-            fail(at, format!("mixes {one} with {other}"))
-        }
-        (Kind::Of(ty), _) | (_, Kind::Of(ty)) => Ok(Kind::Of(ty)),
-        (Kind::Number(one), Kind::Number(other)) => Ok(Kind::Number(match (one, other) {
-            (None, None) => None,
-            (one, other) => Some(one.unwrap_or(0).max(other.unwrap_or(0))),
-        })),
-        (Kind::Text, Kind::Text) => Ok(Kind::Text),
-        (Kind::Nothing, kind) | (kind, Kind::Nothing) => Ok(kind),
-        (Kind::Items(one, length), Kind::Items(other, other_length)) if one == other => {
-            Ok(Kind::Items(one, length.max(other_length)))
-        }
-        (one, other) => fail(at, format!("mixes {} with {}", show(&one), show(&other))),
-    }
-}
-
-/// Gives a number that was written out `scale` decimals.
-fn adopt_scale(code: Code, kind: &Kind, scale: Option<u8>, at: &Expression) -> Result<Code> {
-    let Kind::Number(own) = kind else { return Ok(code) };
-    if *own == scale {
-        return Ok(code);
-    }
-    each_constant(code, at, &|value| {
-        let digits = match value {
-            Value::Int(digits) | Value::Decimal(digits) => digits,
-            _ => return fail(at, "is not a number"),
-        };
-        let (from, to) = (own.unwrap_or(0), scale.unwrap_or(0));
-        if from > to {
-            return fail(at, format!("has {from} decimals where there are {to}"));
-        }
-        let digits =
-            rescale(i128::from(digits), from, to).and_then(|digits| i64::try_from(digits).ok());
-        match (digits, scale) {
-            (None, _) => fail(at, "the number does not fit into 64 bits"),
-            (Some(digits), None) => Ok(Value::Int(digits)),
-            (Some(digits), Some(_)) => Ok(Value::Decimal(digits)),
-        }
-    })
-}
-
-/// Brings a value to a declared type, or says why it cannot be.
-fn coerce(typed: Typed, wanted: &Type, at: &Expression) -> Result<Code> {
-    let (code, kind) = typed;
-    match (&kind, wanted) {
-        (Kind::Of(ty), _) if ty.same_meaning(wanted) => Ok(code),
-        (Kind::Of(_), _) => {
-            unify_kinds((code, kind), (Code::List(vec![]), Kind::Of(wanted.clone())), at)
-                .and_then(|_| fail(at, format!("is not {wanted}")))
-        }
-        (Kind::Number(_), Type::Int { .. }) => adopt_scale(code, &kind, None, at),
-        (Kind::Number(_), Type::Decimal { scale, .. }) => {
-            adopt_scale(code, &kind, Some(*scale), at)
-        }
-        (
-            Kind::Text,
-            Type::Text { .. }
-            | Type::Symbol
-            | Type::Id
-            | Type::Bytes { .. }
-            | Type::Digest
-            | Type::Member
-            | Type::Identity
-            | Type::Ref { .. },
-        ) => each_constant(code, at, &|value| match value {
-            Value::Text(text) => wanted.parse(&text).or_else(|message| fail(at, message)),
-            _ => fail(at, format!("is not {wanted}")),
-        }),
-        (Kind::Nothing, Type::List { .. }) => Ok(Code::List(Vec::new())),
-        (Kind::Nothing, Type::Set { .. }) => Ok(Code::Set(Vec::new())),
-        (Kind::Items(kind, _), Type::List { of, .. }) => {
-            coerce_items(code, kind, &Kind::Of((**of).clone()), at).map(Code::List)
-        }
-        (Kind::Items(kind, _), Type::Set { of, .. }) => {
-            coerce_items(code, kind, &Kind::Of((**of).clone()), at).map(Code::Set)
-        }
-        _ => fail(at, format!("is {}, not {wanted}", show(&kind))),
-    }
-}
-
-/// Brings a value to a kind that [`unify_kinds`] found for it.
-fn coerce_kind(typed: Typed, wanted: &Kind, at: &Expression) -> Result<Code> {
-    match wanted {
-        Kind::Of(ty) => coerce(typed, ty, at),
-        Kind::Number(scale) => adopt_scale(typed.0, &typed.1, *scale, at),
-        Kind::Text | Kind::Items(..) | Kind::Nothing => Ok(typed.0),
-    }
-}
-
-fn coerce_items(code: Code, kind: &Kind, wanted: &Kind, at: &Expression) -> Result<Vec<Code>> {
-    match code {
-        Code::List(items) => items
-            .into_iter()
-            .map(|item| coerce_kind((item, kind.clone()), wanted, at))
-            .collect::<Result<Vec<_>>>(),
-        _ => fail(at, "write the whole list out"),
-    }
-}
-
-/// Applies `change` to the constants that something written out consists of.
-fn each_constant(
-    code: Code,
-    at: &Expression,
-    change: &dyn Fn(Value) -> Result<Value>,
-) -> Result<Code> {
-    match code {
-        Code::Constant(value) => change(value).map(Code::Constant),
-        Code::Choice(condition, one, other) => Ok(Code::Choice(
-            condition,
-            Box::new(each_constant(*one, at, change)?),
-            Box::new(each_constant(*other, at, change)?),
-        )),
-        // Everything else of constants has been folded, but for a choice inside.
-        _ => fail(at, "has no type of its own; move the choice `?:` outwards"),
-    }
-}
-
-/// Computes what consists of constants only.
-fn fold(code: Code, at: &Expression) -> Result<Code> {
-    let constant = |code: &Code| matches!(code, Code::Constant(_));
-    let foldable = match &code {
-        Code::Not(of) | Code::Negate(of) | Code::Absolute(of) | Code::Truncate { of, .. } => {
-            constant(of)
-        }
-        Code::Arithmetic(_, one, other, _) | Code::Compare(_, one, other) => {
-            constant(one) && constant(other)
-        }
-        Code::Least(items) | Code::Greatest(items) => items.iter().all(constant),
-        _ => false,
-    };
-    let Ok(nobody) = Name::new("nobody") else { return Ok(code) };
-    if !foldable {
-        return Ok(code);
-    }
-    let context = Context {
-        principal: Principal {
-            identity: IdentityId(Digest::default()),
-            member: nobody,
-            kind: IdentityKind::Member,
-            subject: String::new(),
-        },
-        block_height: 0,
-        block_time_ms: 0,
-    };
-    let params = BTreeMap::new();
-    let scope =
-        Scope { asset: None, params: &params, row: &[], context: &context, world: &Nowhere };
-    match code.evaluate(&scope) {
-        Ok(value) => Ok(Code::Constant(value.into_owned())),
-        Err(fault) => fail(at, format!("always fails: {fault}")),
-    }
-}
-
-/// A world without anything, for constants.
-struct Nowhere;
-
-impl World for Nowhere {
-    fn asset(&self, _: &Name, _: &Name, _: &str) -> Option<Asset> {
-        None
-    }
-
-    fn member(&self, _: &Name, _: &Name) -> Option<Member> {
-        None
-    }
-
-    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-        0
-    }
 }
 
 /// Steps an expression takes at most: one for each operator and operand, more

@@ -7,20 +7,17 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::image::checks::endpoint::{self, Endpoint};
-use crate::image::checks::{BOOT, Bench, configuration, says};
+use crate::image::checks::{BOOT, Bench, SOFT_MODULE, configuration, says};
 use crate::image::extension::{self, Extension};
 use crate::image::keys::{Given, Key};
 use crate::image::vm::{Settings, Vm};
-
-/// It stands for a maker's module, under another name than the image's own.
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// What is signed by another key is refused; with a module that is signed by the
 /// image's, a ceremony is held, and the machine starts with it again.
 pub fn module(bench: &Bench) -> anyhow::Result<()> {
     let keys = super::super::cache()?.join("keys");
     let build = |given| {
-        let (name, files) = ("maker".to_owned(), vec![MODULE.into()]);
+        let (name, files) = ("maker".to_owned(), vec![SOFT_MODULE.into()]);
         extension::build(&Extension { name, files, given })
     };
     let hardware = bench.victim("extension")?;

@@ -45,6 +45,10 @@ fn runs(version: &str) -> String {
     format!("Hufu {version}\n")
 }
 
+/// SoftHSM2's module, in the image and on this machine; it also stands for an HSM
+/// maker's, under another name.
+const SOFT_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
 /// A node's configuration, as docs/appliance.md has it.
 fn configuration(module: &str) -> String {
     format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::image::checks::{BOOT, Bench, configuration, says};
+use crate::image::checks::{BOOT, Bench, SOFT_MODULE, configuration, says};
 use crate::image::tree;
 use crate::image::vm::{Settings, Vm};
 
@@ -13,8 +13,6 @@ const LABEL: &str = "HUFU-SETUP";
 
 /// Its size in KiB.
 const SIZE: &str = "32768";
-
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// A machine holds its ceremony with what is on the volume, and writes its join
 /// request to it.
@@ -24,9 +22,10 @@ pub fn plugged_in(bench: &Bench) -> anyhow::Result<()> {
     let volume = directory.join("volume.raw");
     let mut make = bench.tree.command(&[directory], "mkfs.vfat");
     tree::output(make.args(["-C", "-n", LABEL]).arg(&volume).arg(SIZE))?;
-    for (name, content) in
-        [("hufu.toml", configuration(MODULE)), ("witnesses.txt", "Li Wei\nAna Silva\n".to_owned())]
-    {
+    for (name, content) in [
+        ("hufu.toml", configuration(SOFT_MODULE)),
+        ("witnesses.txt", "Li Wei\nAna Silva\n".to_owned()),
+    ] {
         let file = directory.join(name);
         fs::write(&file, content)?;
         copy(bench, directory, &volume, &file.display().to_string(), &format!("::{name}"))?;

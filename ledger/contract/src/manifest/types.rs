@@ -1,0 +1,155 @@
+//! Reads the types of fields, parameters and columns.
+
+use hufu_proof::Name;
+
+use crate::package::Package;
+use crate::reader::{Node, Section};
+use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type, parse_decimal};
+use crate::unit::Unit;
+
+pub(super) const TYPE_HINTS: &[(&str, &str)] = &[
+    (
+        "private",
+        "private fields are not supported yet; remove the key, or keep the text off the ledger \
+         and record its digest",
+    ),
+    ("min", "bounds are for int and decimal"),
+    ("max", "bounds are for int, decimal, text, bytes, list and set"),
+    ("unit", "units are for int and decimal"),
+    ("scale", "a scale is for decimal"),
+    ("clock", "a clock is for time"),
+    ("of", "the type of items is for list and set"),
+    ("to", "the target is for ref"),
+    ("initial", "an initial value is for fields of assets"),
+    ("optional", "columns always have a value"),
+];
+
+/// Reads the keys of a type from the table it stands in.
+pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Type> {
+    let node = table.required("type")?;
+    let size = |default: u32, most: u32| {
+        table.optional("max").map_or(Some(default), |node| node.bounded(1, most))
+    };
+    let unit = || {
+        table.optional("unit").map_or(Some(Unit::count()), |node| {
+            Unit::parse(node.text()?).map_err(|message| node.problem(message)).ok()
+        })
+    };
+    let bound = |key: &'static str, scale: u8, default: i64| {
+        table.optional(key).map_or(Some(default), |node| {
+            let json = node.json()?;
+            let text = match &json {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Number(number) => number.to_string(),
+                _ => return node.refuse("is not a number"),
+            };
+            parse_decimal(&text, scale).map_err(|message| node.problem(message)).ok()
+        })
+    };
+    let bounds = |scale: u8| {
+        let (min, max) = (bound("min", scale, i64::MIN), bound("max", scale, i64::MAX));
+        let (min, max) = (min?, max?);
+        if min > max {
+            table.problem("min", "is over max");
+            return None;
+        }
+        Some((min, max))
+    };
+    Some(match node.text()? {
+        "bool" => Type::Bool,
+        "int" => {
+            let (unit, bounds) = (unit(), bounds(0));
+            let (min, max) = bounds?;
+            Type::Int { unit: unit?, min, max }
+        }
+        "decimal" => {
+            let scale =
+                table.required("scale").and_then(|node| node.bounded(0, u32::from(MAX_SCALE)));
+            let unit = unit();
+            let scale = u8::try_from(scale?).ok()?;
+            let (min, max) = bounds(scale)?;
+            Type::Decimal { scale, unit: unit?, min, max }
+        }
+        "text" => Type::Text { max: size(1024, MAX_TEXT)? },
+        "symbol" => Type::Symbol,
+        "id" => Type::Id,
+        "bytes" => Type::Bytes { max: size(1024, MAX_TEXT)? },
+        "digest" => Type::Digest,
+        "time" => Type::Time {
+            clock: match table.optional("clock") {
+                None => Clock::Signer,
+                Some(node) => match node.text()? {
+                    "block" => Clock::Block,
+                    "signer" => Clock::Signer,
+                    _ => return node.refuse("is not a clock; there are \"block\" and \"signer\""),
+                },
+            },
+        },
+        "member" => Type::Member,
+        "identity" => Type::Identity,
+        "ref" => {
+            let (contract, asset) = read_target(&table.required("to")?, package)?;
+            Type::Ref { contract, asset }
+        }
+        kind @ ("list" | "set") => {
+            let max = size(16, MAX_ITEMS);
+            let of = table.required("of").and_then(|node| {
+                if node.is_table() {
+                    let inner = node.table()?;
+                    let of = read_type(&inner, package);
+                    inner.finish(TYPE_HINTS);
+                    return of;
+                }
+                plain_type(&node)
+            })?;
+            if !of.is_scalar() {
+                return node.refuse("items must be scalars, not lists or sets");
+            }
+            let (of, max) = (Box::new(of), max?);
+            if kind == "list" { Type::List { of, max } } else { Type::Set { of, max } }
+        }
+        "float" | "double" | "number" => {
+            return node
+                .refuse("is not exact; use \"int\" with a unit, or \"decimal\" with a scale");
+        }
+        _ => {
+            return node.refuse(
+                "is not a type; there are bool, int, decimal, text, symbol, id, bytes, digest, \
+                 time, member, identity, ref, list and set",
+            );
+        }
+    })
+}
+
+/// A type that needs no more than its name.
+fn plain_type(node: &Node<'_, '_>) -> Option<Type> {
+    Some(match node.text()? {
+        "bool" => Type::Bool,
+        "int" => Type::int(),
+        "symbol" => Type::Symbol,
+        "id" => Type::Id,
+        "digest" => Type::Digest,
+        "member" => Type::Member,
+        "identity" => Type::Identity,
+        _ => return node.refuse("write the type of items as a table: { type = ..., ... }"),
+    })
+}
+
+/// Reads `contract/asset` or `asset`.
+pub(super) fn read_target(node: &Node<'_, '_>, package: &Package) -> Option<(Name, Name)> {
+    let text = node.text()?;
+    let (contract, asset) = match text.split_once('/') {
+        Some((contract, asset)) => (Name::new(contract), Name::new(asset)),
+        None => (Ok(package.name.clone()), Name::new(text)),
+    };
+    let (Ok(contract), Ok(asset)) = (contract, asset) else {
+        return node.refuse("is not an asset type; write \"CONTRACT/ASSET\"");
+    };
+    if contract != package.name && !package.requires.contains_key(&contract) {
+        return node.refuse(format!(
+            "is of a contract that this one does not require; add \"{contract}@MAJOR\" to \
+             package.requires"
+        ));
+    }
+    Some((contract, asset))
+}
