@@ -274,10 +274,13 @@ fn a_validator_that_stands_still_is_named_and_catches_up() -> anyhow::Result<()>
             let missing = "validators missing: regulator; the ledger goes on without them";
             says(consortium, "operator", "degraded", &[missing])
         })?;
-        resume(gateway, fleet, readings)
+        resume(gateway, fleet, readings)?;
+        // A certificate that it cannot know of yet.
+        consortium.gateway("regulator", "regulator", "registration-authority")
     })();
     consortium.node("regulator")?.signal(Signal::CONT)?;
-    outcome?;
+    // It looks at the ledger once more before it refuses anybody.
+    outcome?.status()?;
     for name in ["regulator", "operator"] {
         consortium.wait_until_ready(name)?;
     }

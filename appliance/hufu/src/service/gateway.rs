@@ -27,7 +27,8 @@ use crate::service::health::now_ms;
 use crate::service::listen::ShownCertificate;
 use crate::service::node::Node;
 
-/// How long a submission waits for finality.
+/// How long a submission waits for finality, and the holder of a certificate
+/// for this node to reach the block that has it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The gateway's routes.
@@ -100,7 +101,7 @@ pub fn with_peer_certificate(router: Router) -> Router {
 async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
     let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
     if let Some(der) = shown {
-        match caller(&node, &der) {
+        match caller(&node, &der).await {
             Ok((caller, roles)) => {
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(roles);
@@ -114,16 +115,22 @@ async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Nex
     next.run(request).await
 }
 
-fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
+async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
     let refused = |why: String| ApiProblem::new("certificate-refused", why);
     let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
     let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
     let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
-    let state = node.ledger.reader().state().map_err(broken)?;
-    let record: Option<CertificateRecord> = state.certificate(&serial).map_err(broken)?;
-    let record = record.ok_or_else(|| {
-        refused(format!("the ledger has no entry for client certificate {serial}"))
+    // TLS found that an authority signed it, and what an authority signs is on
+    // the ledger before: if it is not here, this node is a little behind.
+    let record = tokio::time::timeout(PATIENCE, recorded(node, &serial)).await;
+    let record: CertificateRecord = record.unwrap_or_else(|_| {
+        let height = node.ledger.committed().height;
+        Err(refused(format!(
+            "the ledger has no entry for client certificate {serial} up to height {height}, where \
+             this node is; ask later, or another node"
+        )))
     })?;
+    let state = node.ledger.reader().state().map_err(broken)?;
     let problem = if record.tbs != Digest::of(certificate.tbs()) {
         Some("is not the one on the ledger")
     } else if record.status != CertificateStatus::Good {
@@ -158,6 +165,21 @@ fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
         identity: Some(record.identity),
     };
     Ok((caller, Roles(roles)))
+}
+
+/// What the ledger says of a certificate, as soon as this node has it.
+async fn recorded(node: &Node, serial: &Serial) -> Result<CertificateRecord, ApiProblem> {
+    let mut applied = node.ledger.applied();
+    loop {
+        applied.mark_unchanged();
+        let state = node.ledger.reader().state().map_err(broken)?;
+        if let Some(record) = state.certificate(serial).map_err(broken)? {
+            return Ok(record);
+        }
+        if applied.changed().await.is_err() {
+            return Err(LedgerFault::Unavailable("the node stops".into()).into());
+        }
+    }
 }
 
 /// [`LedgerAccess`] over a node.
