@@ -118,7 +118,7 @@ const CHECKS: &[Check] = &[
     Check {
         name: "alone",
         does: "without network and with the clock years off: comes up, and says so",
-        lane: Lane::Long,
+        lane: Lane::Usual,
         run: boot::alone,
     },
     Check {
@@ -184,7 +184,7 @@ const CHECKS: &[Check] = &[
     Check {
         name: "trial",
         does: "an update that starts but never gets ready: the version before is back",
-        lane: Lane::Long,
+        lane: Lane::Usual,
         run: fallback::never_ready,
     },
     Check {

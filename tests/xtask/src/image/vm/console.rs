@@ -41,10 +41,8 @@ impl Said {
 }
 
 impl Console {
-    /// The console behind `socket`, kept in `log`.
-    pub fn open(socket: &Path, log: &Path) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .with_context(|| format!("cannot connect to the console {}", socket.display()))?;
+    /// The console that `stream` is connected to, kept in `log`.
+    pub fn open(stream: UnixStream, log: &Path) -> anyhow::Result<Self> {
         let mut output = stream.try_clone()?;
         let mut file = File::options()
             .create(true)
@@ -205,7 +203,8 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let socket = directory.join("socket");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let mut console = Console::open(&socket, &directory.join("log")).unwrap();
+        let mut console =
+            Console::open(UnixStream::connect(&socket).unwrap(), &directory.join("log")).unwrap();
         let (mut machine, _) = listener.accept().unwrap();
         machine.write_all(b"one 1\r\ntwo 2\r\none 3\r\nunfinished").unwrap();
         let second = Duration::from_secs(5);

@@ -116,10 +116,8 @@ impl Vm {
             if settings.interactive {
                 return Ok((None, None));
             }
-            wait_for_file(&path("console.sock"))?;
-            let console = Console::open(&path("console.sock"), &path("console.log"))?;
-            wait_for_file(&path("monitor.sock"))?;
-            Ok((Some(console), Some(Monitor::open(&path("monitor.sock"))?)))
+            let console = Console::open(connect(&path("console.sock"))?, &path("console.log"))?;
+            Ok((Some(console), Some(Monitor::open(connect(&path("monitor.sock"))?)?)))
         };
         let (console, monitor) = opened().with_context(|| {
             let log = std::fs::read_to_string(path("qemu.log")).unwrap_or_default();
@@ -250,6 +248,20 @@ fn wait_for_file(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Connects as soon as somebody listens: the file is there a little earlier.
+fn connect(path: &Path) -> anyhow::Result<UnixStream> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).with_context(|| format!("cannot connect to {}", path.display()));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 fn arguments(
     qemu: &mut Command,
     hardware: &Hardware,
@@ -336,9 +348,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn open(socket: &Path) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .with_context(|| format!("cannot connect to {}", socket.display()))?;
+    fn open(stream: UnixStream) -> anyhow::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut monitor = Self { stream: BufReader::new(stream) };
         monitor.line().context("QEMU's greeting")?;
