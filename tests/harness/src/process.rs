@@ -84,7 +84,8 @@ pub fn shown(command: &Command) -> String {
 #[derive(Debug)]
 pub struct Watchdog {
     directory: PathBuf,
-    _lifeline: ChildStdin,
+    /// Its standard input is the lifeline.
+    watcher: Child,
 }
 
 impl Watchdog {
@@ -106,7 +107,7 @@ impl Watchdog {
             exit 0";
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let mut watcher = Command::new("sh")
+        let watcher = Command::new("sh")
             .arg("-c")
             .arg(SCRIPT)
             .arg(directory)
@@ -117,8 +118,7 @@ impl Watchdog {
             .process_group(0)
             .spawn()
             .context("cannot start sh, which watches over the processes")?;
-        let lifeline = watcher.stdin.take().context("the watching shell has no input")?;
-        Ok(Self { directory: directory.to_owned(), _lifeline: lifeline })
+        Ok(Self { directory: directory.to_owned(), watcher })
     }
 
     /// Notes a process to be killed at the end.
@@ -133,6 +133,13 @@ impl Watchdog {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.pid"))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // Closes its standard input first. It leaves nothing behind, itself neither.
+        let _ = self.watcher.wait();
     }
 }
 

@@ -201,11 +201,8 @@ mod tests {
     fn lines_are_waited_for_in_order() {
         let directory = std::env::temp_dir().join(format!("hufu-console-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let socket = directory.join("socket");
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let mut console =
-            Console::open(UnixStream::connect(&socket).unwrap(), &directory.join("log")).unwrap();
-        let (mut machine, _) = listener.accept().unwrap();
+        let (mut machine, terminal) = UnixStream::pair().unwrap();
+        let mut console = Console::open(terminal, &directory.join("log")).unwrap();
         machine.write_all(b"one 1\r\ntwo 2\r\none 3\r\nunfinished").unwrap();
         let second = Duration::from_secs(5);
         assert_eq!(console.wait_for(&["one"], second).unwrap(), "one 1");
