@@ -14,8 +14,8 @@ use hufu_gateway::{
     ApiProblem, AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
     LedgerStatus, Metrics, Recorded, StreamState,
 };
-use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus};
+use hufu_machine::{MachineError, View};
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Serial,
@@ -123,14 +123,13 @@ async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> 
     // TLS found that an authority signed it, and what an authority signs is on
     // the ledger before: if it is not here, this node is a little behind.
     let record = tokio::time::timeout(PATIENCE, recorded(node, &serial)).await;
-    let record: CertificateRecord = record.unwrap_or_else(|_| {
+    let (state, record) = record.unwrap_or_else(|_| {
         let height = node.ledger.committed().height;
         Err(refused(format!(
             "the ledger has no entry for client certificate {serial} up to height {height}, where \
              this node is; ask later, or another node"
         )))
     })?;
-    let state = node.ledger.reader().state().map_err(broken)?;
     let problem = if record.tbs != Digest::of(certificate.tbs()) {
         Some("is not the one on the ledger")
     } else if record.status != CertificateStatus::Good {
@@ -167,14 +166,15 @@ async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> 
     Ok((caller, Roles(roles)))
 }
 
-/// What the ledger says of a certificate, as soon as this node has it.
-async fn recorded(node: &Node, serial: &Serial) -> Result<CertificateRecord, ApiProblem> {
+/// What the ledger says of a certificate as soon as this node has it, and the
+/// state that says so.
+async fn recorded(node: &Node, serial: &Serial) -> Result<(View, CertificateRecord), ApiProblem> {
     let mut applied = node.ledger.applied();
     loop {
         applied.mark_unchanged();
         let state = node.ledger.reader().state().map_err(broken)?;
         if let Some(record) = state.certificate(serial).map_err(broken)? {
-            return Ok(record);
+            return Ok((state, record));
         }
         if applied.changed().await.is_err() {
             return Err(LedgerFault::Unavailable("the node stops".into()).into());

@@ -9,7 +9,7 @@ pub mod slow;
 pub mod writes;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Vm {
         swtpm.arg(format!("dir={}", hardware.tpm_path().display()));
         swtpm.arg("--ctrl").arg(format!("type=unixio,path={}", path("tpm.sock").display()));
         let tpm = Killed(Some(start(&mut swtpm, &path("swtpm.log"))?));
-        wait_for_file(&path("tpm.sock"))?;
+        once_there(&path("tpm.sock"), |socket| socket.metadata())?;
         let number = tpm.0.as_ref().map(Child::id);
         let slow = number.zip(settings.slow_tpm).map(|(number, pace)| Slow::down(number, pace));
 
@@ -116,8 +116,9 @@ impl Vm {
             if settings.interactive {
                 return Ok((None, None));
             }
-            let console = Console::open(connect(&path("console.sock"))?, &path("console.log"))?;
-            Ok((Some(console), Some(Monitor::open(connect(&path("monitor.sock"))?)?)))
+            let connected = |name| once_there(&path(name), |socket| UnixStream::connect(socket));
+            let console = Console::open(connected("console.sock")?, &path("console.log"))?;
+            Ok((Some(console), Some(Monitor::open(connected("monitor.sock")?)?)))
         };
         let (console, monitor) = opened().with_context(|| {
             let log = std::fs::read_to_string(path("qemu.log")).unwrap_or_default();
@@ -237,25 +238,18 @@ fn start(command: &mut Command, log: &Path) -> anyhow::Result<Child> {
     command.spawn().with_context(|| format!("cannot start what writes {}", log.display()))
 }
 
-fn wait_for_file(path: &Path) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !path.exists() {
-        if Instant::now() > deadline {
-            bail!("{} was not there after {} s", path.display(), PATIENCE.as_secs());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// Connects as soon as somebody listens: the file is there a little earlier.
-fn connect(path: &Path) -> anyhow::Result<UnixStream> {
+/// What `open` makes of `path` once it can: a process that was started makes its
+/// files and listens on them a little later.
+fn once_there<T>(path: &Path, open: impl Fn(&Path) -> io::Result<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => return Ok(stream),
+        match open(path) {
+            Ok(opened) => return Ok(opened),
             Err(error) if Instant::now() > deadline => {
-                return Err(error).with_context(|| format!("cannot connect to {}", path.display()));
+                let seconds = PATIENCE.as_secs();
+                return Err(error).with_context(|| {
+                    format!("{} was not there after {seconds} s", path.display())
+                });
             }
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
