@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use borsh::BorshSerialize;
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
+use hufu_proof::genesis::{Authority, Constitution, Member, MemberV1};
 use hufu_proof::{Algorithm, Digest, Genesis, Name, PublicKey, Signature, codec};
 use serde::{Deserialize, Serialize};
 
@@ -67,8 +67,8 @@ pub struct JoinRequest {
 
 impl Request {
     /// The member that it asks to be.
-    pub fn member(&self) -> Member {
-        Member {
+    pub fn member(&self) -> MemberV1 {
+        MemberV1 {
             name: self.name.clone(),
             title: self.title.clone(),
             kinds: self.kinds.clone(),
@@ -142,12 +142,13 @@ pub fn found(
                 issuing_certificate: decode(&certificates.issuing)?,
             });
         }
-        members.push(request.member());
+        members.push(Member::from(request.member()));
     }
     members.sort_by(|one, other| one.name.cmp(&other.name));
     let newest = joins.iter().map(|join| join.request.made_ms).max();
     let genesis = Genesis {
-        version: GENESIS_VERSION,
+        // What a join request says is of this version.
+        version: 1,
         consortium,
         created_ms: created_ms
             .or(newest)

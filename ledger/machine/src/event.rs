@@ -11,7 +11,10 @@ use hufu_proof::transaction::Proposal;
 use hufu_proof::{Digest, IdentityId, Name, Outcome, Payload, Serial};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{CertificateRecord, IdentityRecord, MemberRecord};
+use crate::record::{
+    ApprovalRecord, CertificateRecord, CertificateRights, DelegationRecord, IdentityRecord,
+    MemberRecord,
+};
 
 /// Something that a read model records.
 ///
@@ -184,6 +187,44 @@ pub enum Event {
         /// Digest of the answer.
         answer: Digest,
     } = 11,
+    /// A certificate was recorded that gives its holder something.
+    Rights {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The certificate's serial number.
+        serial: Serial,
+        /// What it gives.
+        rights: CertificateRights,
+    } = 12,
+    /// A member approved a key, or withdrew what was approved of it.
+    Approval {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// The key.
+        key: IdentityId,
+        /// What is approved now.
+        record: ApprovalRecord,
+    } = 13,
+    /// A member let the authority approve keys in its name, or ended that.
+    Delegation {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// What is delegated now.
+        record: DelegationRecord,
+    } = 14,
+    /// A device's identifier was certified first, or was handed over.
+    Device {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The identifier.
+        device: String,
+        /// Whose it is now.
+        owner: Name,
+    } = 15,
 }
 
 macro_rules! kind {
@@ -241,6 +282,10 @@ kind! {
         Approve(Payload::Approve(_)) = 5 "approve",
         /// To record a regulator's look.
         Look(Payload::Look(_)) = 6 "look",
+        /// To record certificates and what they give.
+        Certify(Payload::Certify(_)) = 7 "certify",
+        /// To declare something of its own.
+        Declare(Payload::Declare(_)) = 8 "declare",
     }
 }
 
@@ -254,6 +299,6 @@ kind! {
         /// To take a role.
         Withdraw(Proposal::Withdraw { .. }) = 2 "withdraw",
         /// To take a member in, or to replace what is recorded of one.
-        Member(Proposal::Member { .. }) = 3 "member",
+        Member(Proposal::MemberV1 { .. } | Proposal::Member { .. }) = 3 "member",
     }
 }

@@ -309,6 +309,8 @@ impl<'a> Execution<'a> {
             Payload::Propose(proposal) => self.propose(id, signer, proposal),
             Payload::Approve(digest) => self.approve(id, signer, digest),
             Payload::Look(look) => self.look(id, signer, look),
+            Payload::Certify(certifications) => self.certify(id, signer, certifications),
+            Payload::Declare(declaration) => self.declare(id, signer, declaration),
         }
     }
 
@@ -383,7 +385,12 @@ impl<'a> Execution<'a> {
 
     /// Writes a record, if the transaction is accepted.
     pub(crate) fn put<T: BorshSerialize + ?Sized>(&mut self, key: Vec<u8>, record: &T) {
-        self.pending.state.insert(key, codec::encode(record).into());
+        self.put_bytes(key, codec::encode(record));
+    }
+
+    /// Writes an encoded record, if the transaction is accepted.
+    pub(crate) fn put_bytes(&mut self, key: Vec<u8>, record: Vec<u8>) {
+        self.pending.state.insert(key, record.into());
     }
 
     /// Writes plain rows, if the transaction is accepted.

@@ -1,10 +1,13 @@
 //! The form that each kind of transaction must have, before anything else is
 //! looked at. Sizes as a whole are checked by the caller.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hufu_contract::sources::MAX_PACKAGE;
-use hufu_proof::genesis::Member;
-use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
-use hufu_proof::{Outcome, Payload, Value};
+use hufu_proof::declaration::{Declaration, MAX_ROLES};
+use hufu_proof::member::{Jurisdictions, Member, MemberV1};
+use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
+use hufu_proof::{Name, Outcome, Payload, Value};
 
 /// Most parameters of an action.
 const MAX_PARAMETERS: usize = 256;
@@ -17,8 +20,6 @@ const MAX_LANGUAGE: usize = 16;
 const MAX_TITLE: usize = 256;
 /// Most kinds of a member.
 const MAX_KINDS: usize = 16;
-/// Most jurisdictions of a member.
-const MAX_JURISDICTIONS: usize = 256;
 
 /// Checks sizes and form.
 pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
@@ -27,6 +28,16 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
             size(issuances.len(), 1, Issuance::MAX_ENTRIES)?;
             issuances.iter().try_for_each(issuance)
         }
+        Payload::Certify(certifications) => {
+            size(certifications.len(), 1, Issuance::MAX_ENTRIES)?;
+            certifications.iter().try_for_each(certification)
+        }
+        Payload::Declare(declaration) => match declaration {
+            Declaration::Approve(approval) => size(approval.roles.len(), 1, MAX_ROLES),
+            Declaration::Withdraw { .. } => Ok(()),
+            Declaration::Delegate(delegation) => size(delegation.roles.len(), 0, MAX_ROLES),
+            Declaration::HandOver { device, .. } => text(device, Issuance::MAX_SUBJECT),
+        },
         Payload::Revoke(revocation) => match revocation.reason {
             // RFC 5280 §5.3.1: 7 is not used.
             0..=6 | 8..=10 => Ok(()),
@@ -39,7 +50,17 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         // Rows are checked against the stream's schema.
         Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
         Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
-        Payload::Propose(Proposal::Member { member: one }) => member(one),
+        Payload::Propose(Proposal::MemberV1 { member }) => {
+            let MemberV1 { title, kinds, jurisdictions, .. } = member;
+            described(title, kinds)?;
+            size(jurisdictions.len(), 0, Jurisdictions::MAX)
+        }
+        Payload::Propose(Proposal::Member { member }) => {
+            let Member { title, kinds, jurisdictions, names, .. } = member;
+            described(title, kinds)?;
+            size(jurisdictions.named().count(), 0, Jurisdictions::MAX)?;
+            size(names.len(), 0, Member::MAX_NAMES)
+        }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }
@@ -55,14 +76,25 @@ fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
     Ok(())
 }
 
-fn member(member: &Member) -> Result<(), Outcome> {
-    size(member.title.len(), 1, MAX_TITLES)?;
-    for (language, title) in &member.title {
+fn certification(certification: &Certification) -> Result<(), Outcome> {
+    let Certification { issuance: one, roles, hosts } = certification;
+    issuance(one)?;
+    size(roles.len(), 0, MAX_ROLES)?;
+    size(hosts.len(), 0, Certification::MAX_HOSTS)?;
+    // Nobody but a client acts for its owner.
+    if one.kind != IdentityKind::Client && !roles.is_empty() {
+        return Err(Outcome::Malformed);
+    }
+    Ok(())
+}
+
+fn described(titles: &BTreeMap<String, String>, kinds: &BTreeSet<Name>) -> Result<(), Outcome> {
+    size(titles.len(), 1, MAX_TITLES)?;
+    for (language, title) in titles {
         text(language, MAX_LANGUAGE)?;
         text(title, MAX_TITLE)?;
     }
-    size(member.kinds.len(), 0, MAX_KINDS)?;
-    size(member.jurisdictions.len(), 0, MAX_JURISDICTIONS)
+    size(kinds.len(), 0, MAX_KINDS)
 }
 
 fn text(text: &str, limit: usize) -> Result<(), Outcome> {

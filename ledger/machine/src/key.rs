@@ -10,6 +10,11 @@
 //! | `vote-key/` + 32 octets | the name of the member whose vote key this is or was; founders' first ones have none |
 //! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
 //! | `certificate/` + serial number's octets | [`crate::record::CertificateRecord`] |
+//! | `rights/` + serial number's octets | [`crate::record::CertificateRights`], of a certificate that gives any |
+//! | `approval/MEMBER/` + 32 octets of the key's identity | [`crate::record::ApprovalRecord`] |
+//! | `delegation/MEMBER` | [`crate::record::DelegationRecord`] |
+//! | `name/` + a name on the network, as text | the name of the member that owns it, or nothing when nobody does any more |
+//! | `device/` + a device's identifier | the name of the member whose it is |
 //! | `contract/NAME` | [`crate::record::ContractRecord`] |
 //! | `version/NAME/VERSION` | [`crate::record::VersionRecord`] |
 //! | `role/CONTRACT/MEMBER` | set of the names of granted roles |
@@ -17,10 +22,10 @@
 //! | `asset/CONTRACT/TYPE/KEY` | [`hufu_contract::Asset`] |
 //! | `sequence/CONTRACT/STREAM/` + 32 octets of the signer's identity | `u64` |
 //!
-//! Names have no `/`, so no two keys run into one another. A key that was
+//! Names of members and contracts have no `/`, so no two keys run into one another. A key that was
 //! written once stays; what ends (a role, a certificate) is a new value.
 
-use hufu_proof::{Digest, IdentityId, Name, PublicKey, Serial};
+use hufu_proof::{Digest, IdentityId, Name, NetworkName, PublicKey, Serial};
 
 /// Of the constitution.
 pub const CONSTITUTION: &[u8] = b"constitution";
@@ -53,6 +58,31 @@ pub fn identity(identity: &IdentityId) -> Vec<u8> {
 /// Of a certificate.
 pub fn certificate(serial: &Serial) -> Vec<u8> {
     joined(&[b"certificate", serial.as_bytes()])
+}
+
+/// Of what a certificate gives its holder.
+pub fn rights(serial: &Serial) -> Vec<u8> {
+    joined(&[b"rights", serial.as_bytes()])
+}
+
+/// Of what a member approved of a key.
+pub fn approval(member: &Name, key: &IdentityId) -> Vec<u8> {
+    joined(&[b"approval", member.as_str().as_bytes(), key.0.as_bytes()])
+}
+
+/// Of what the authority may approve in a member's name.
+pub fn delegation(member: &Name) -> Vec<u8> {
+    joined(&[b"delegation", member.as_str().as_bytes()])
+}
+
+/// Of a name on the network.
+pub fn network_name(name: &NetworkName) -> Vec<u8> {
+    joined(&[b"name", name.to_string().as_bytes()])
+}
+
+/// Of a device's identifier.
+pub fn device(identifier: &str) -> Vec<u8> {
+    joined(&[b"device", identifier.as_bytes()])
 }
 
 /// Of a contract's active version.

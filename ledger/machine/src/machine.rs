@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
 use crate::log::Log;
 use crate::reader::{Reader, Shared};
-use crate::system::{identity_record, member_record};
+use crate::system::{Form, identity_record, member_record};
 use crate::tree::{self, NodeCache, node_cache};
 use crate::{chain, key};
 
@@ -359,7 +359,12 @@ fn genesis_state(genesis: &Genesis) -> (BTreeMap<Vec<u8>, Vec<u8>>, Vec<Event>) 
     state.insert(key::AUTHORITY.to_vec(), codec::encode(&genesis.authority));
     for member in &genesis.members {
         let record = member_record(member);
-        state.insert(key::member(&member.name), codec::encode(&record));
+        let bytes = Form::of_genesis(genesis).bytes(&record);
+        state.insert(key::member(&member.name), bytes);
+        for name in &member.names {
+            let owner = Some(member.name.clone());
+            state.insert(key::network_name(name), codec::encode(&owner));
+        }
         events.push(Event::Member { transaction: None, name: member.name.clone(), record });
         let identity = member.statement_key.identity();
         let record = identity_record(member);

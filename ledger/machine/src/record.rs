@@ -1,10 +1,11 @@
 //! What the state holds under its keys. Each record is stored as borsh.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, PublicKey, Serial};
+use hufu_proof::{Digest, Host, IdentityId, Jurisdictions, Name, NetworkName, PublicKey, Serial};
 use serde::{Deserialize, Serialize};
 
 /// Whether an identity may sign.
@@ -109,7 +110,11 @@ pub struct CertificateRecord {
 }
 
 /// A member of the consortium. Under [`crate::key::member`].
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+///
+/// Written in one of two forms, which differ in their first octets: that of
+/// members of version 1 ([`MemberRecord::to_bytes_v1`]), or [`MEMBER_V2`] and all
+/// fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
     /// Its name for people, by language.
     pub title: BTreeMap<String, String>,
@@ -120,7 +125,122 @@ pub struct MemberRecord {
     /// Verifies its transactions, receipts and reports.
     pub statement_key: PublicKey,
     /// What it may see as a supervisor.
-    pub jurisdictions: BTreeSet<Name>,
+    pub jurisdictions: Jurisdictions,
+    /// The names on the network that are its own.
+    pub names: BTreeSet<NetworkName>,
+    /// The key of its node in TLS, which may act for it in all roles but
+    /// `administrator`.
+    pub node_key: Option<PublicKey>,
+}
+
+/// What a record of a member begins with in its second form. Read as the number
+/// of titles, with which the first form begins, it is more than fit into a
+/// store.
+const MEMBER_V2: u32 = u32::MAX;
+
+/// [`MemberRecord`] in the form of version 1.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct MemberRecordV1 {
+    title: BTreeMap<String, String>,
+    kinds: BTreeSet<Name>,
+    vote_key: PublicKey,
+    statement_key: PublicKey,
+    jurisdictions: BTreeSet<Name>,
+}
+
+impl MemberRecord {
+    /// The first form, in which members of version 1 are recorded; of another
+    /// member it leaves out what version 1 does not say.
+    pub(crate) fn to_bytes_v1(&self) -> Vec<u8> {
+        hufu_proof::codec::encode(&MemberRecordV1 {
+            title: self.title.clone(),
+            kinds: self.kinds.clone(),
+            vote_key: self.vote_key.clone(),
+            statement_key: self.statement_key.clone(),
+            jurisdictions: self.jurisdictions.named().cloned().collect(),
+        })
+    }
+}
+
+impl From<MemberRecordV1> for MemberRecord {
+    fn from(record: MemberRecordV1) -> Self {
+        let MemberRecordV1 { title, kinds, vote_key, statement_key, jurisdictions } = record;
+        let jurisdictions = Jurisdictions::from_v1(&kinds, jurisdictions);
+        let names = BTreeSet::new();
+        Self { title, kinds, vote_key, statement_key, jurisdictions, names, node_key: None }
+    }
+}
+
+impl BorshSerialize for MemberRecord {
+    fn serialize<W: Write>(&self, writer: &mut W) -> std::io::Result<()> {
+        let Self { title, kinds, vote_key, statement_key, jurisdictions, names, node_key } = self;
+        let fields = (title, kinds, vote_key, statement_key, jurisdictions, names, node_key);
+        BorshSerialize::serialize(&(MEMBER_V2, fields), writer)
+    }
+}
+
+impl BorshDeserialize for MemberRecord {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> std::io::Result<Self> {
+        let first = <[u8; 4]>::deserialize_reader(reader)?;
+        if u32::from_le_bytes(first) != MEMBER_V2 {
+            let mut whole = first.as_slice().chain(reader);
+            return MemberRecordV1::deserialize_reader(&mut whole).map(Self::from);
+        }
+        let (title, kinds, vote_key, statement_key, jurisdictions, names, node_key) =
+            BorshDeserialize::deserialize_reader(reader)?;
+        Ok(Self { title, kinds, vote_key, statement_key, jurisdictions, names, node_key })
+    }
+}
+
+/// What a certificate gives its holder. Under [`crate::key::rights`], where it
+/// gives anything.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct CertificateRights {
+    /// Roles in its owner's name; they count while its key is approved for them.
+    pub roles: BTreeSet<Name>,
+    /// The hosts that it speaks for.
+    pub hosts: BTreeSet<Host>,
+}
+
+/// What a member approved of a key. Under [`crate::key::approval`].
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ApprovalRecord {
+    /// Roles that the member approved itself.
+    pub roles: BTreeSet<Name>,
+    /// Until when those, inclusive, milliseconds since 1970.
+    pub until_ms: Option<u64>,
+    /// Roles that the authority approved in its name; they count while the
+    /// member's delegation has them.
+    pub delegated: BTreeSet<Name>,
+}
+
+/// What the authority may approve in a member's name. Under
+/// [`crate::key::delegation`].
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct DelegationRecord {
+    /// The roles; none when it was ended.
+    pub roles: BTreeSet<Name>,
+    /// Until when, inclusive, milliseconds since 1970.
+    pub until_ms: Option<u64>,
+}
+
+impl ApprovalRecord {
+    /// The roles that count at a time, under this delegation.
+    pub fn roles_at(&self, at_ms: u64, delegation: Option<&DelegationRecord>) -> BTreeSet<Name> {
+        let lasts = |until_ms: Option<u64>| until_ms.is_none_or(|until_ms| at_ms <= until_ms);
+        let mut roles = BTreeSet::new();
+        if lasts(self.until_ms) {
+            roles.extend(self.roles.iter().cloned());
+        }
+        if let Some(delegation) = delegation.filter(|delegation| lasts(delegation.until_ms)) {
+            roles.extend(self.delegated.intersection(&delegation.roles).cloned());
+        }
+        roles
+    }
 }
 
 /// The active version of a contract. Under [`crate::key::contract`].
@@ -157,4 +277,66 @@ pub struct ProposalRecord {
     pub approvals: BTreeSet<Name>,
     /// The height at which it took effect.
     pub enacted: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use hufu_proof::{Algorithm, codec};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn record() -> MemberRecord {
+        let key = |one: u8| PublicKey::new(Algorithm::Ed25519, &[one; 32]).unwrap();
+        MemberRecord {
+            title: BTreeMap::from([("en".into(), "One".into())]),
+            kinds: BTreeSet::from([name("regulator")]),
+            vote_key: key(1),
+            statement_key: key(2),
+            jurisdictions: Jurisdictions::Whole,
+            names: BTreeSet::new(),
+            node_key: None,
+        }
+    }
+
+    #[test]
+    fn a_member_is_read_in_both_forms() {
+        let first = record().to_bytes_v1();
+        let second = codec::encode(&record());
+        assert_ne!(first, second);
+        for bytes in [&first, &second] {
+            assert_eq!(codec::decode::<MemberRecord>("member", bytes, 1_000).unwrap(), record());
+            for length in 0..bytes.len() {
+                assert!(codec::decode::<MemberRecord>("member", &bytes[..length], 1_000).is_err());
+            }
+        }
+        // Nothing is allocated by a number of titles that nobody wrote.
+        let vast = [&(u32::MAX - 1).to_le_bytes()[..], &first[4..]].concat();
+        assert!(codec::decode::<MemberRecord>("member", &vast, 1_000).is_err());
+    }
+
+    #[test]
+    fn an_approval_counts_while_it_lasts_and_a_delegated_one_with_the_delegation() {
+        let roles = |names: &[&str]| names.iter().map(|one| name(one)).collect::<BTreeSet<Name>>();
+        let approval = ApprovalRecord {
+            roles: roles(&["administrator"]),
+            until_ms: Some(10),
+            delegated: roles(&["operator", "regulator"]),
+        };
+        let delegation =
+            |names: &[&str], until_ms| DelegationRecord { roles: roles(names), until_ms };
+        for (at_ms, delegation, expected) in [
+            (10, None, vec!["administrator"]),
+            (11, None, vec![]),
+            (10, Some(delegation(&["operator"], None)), vec!["administrator", "operator"]),
+            (11, Some(delegation(&["operator", "other"], Some(11))), vec!["operator"]),
+            (12, Some(delegation(&["operator"], Some(11))), vec![]),
+            (11, Some(delegation(&[], None)), vec![]),
+        ] {
+            assert_eq!(approval.roles_at(at_ms, delegation.as_ref()), roles(&expected), "{at_ms}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{IdentityId, Name, Serial, codec};
+use hufu_proof::{Host, IdentityId, Name, Serial, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -15,9 +15,10 @@ use crate::contracts::Contracts;
 use crate::error::MachineError;
 use crate::key;
 use crate::record::{
-    CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, MemberRecord,
-    ProposalRecord, VersionRecord,
+    ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus, ContractRecord,
+    DelegationRecord, IdentityRecord, MemberRecord, ProposalRecord, VersionRecord,
 };
+use crate::rights::{self, Approved};
 
 /// State as of some point, by key.
 pub(crate) trait State {
@@ -58,7 +59,9 @@ pub(crate) trait State {
             let declared = |kind: &&Name| contract.has_role(kind.as_str());
             roles.extend(member.kinds.iter().filter(declared).cloned());
         }
-        let jurisdictions = member.jurisdictions;
+        // A contract knows named jurisdictions alone: whoever sees the whole
+        // consortium has none that a policy could ask for.
+        let jurisdictions = member.jurisdictions.named().cloned().collect();
         Ok(Some(Member { kinds: member.kinds, roles, jurisdictions }))
     }
 }
@@ -160,6 +163,65 @@ impl View {
     /// [`MachineError`] when the store fails.
     pub fn member_record(&self, name: &Name) -> Result<Option<MemberRecord>, MachineError> {
         self.record("member", &key::member(name))
+    }
+
+    /// What a certificate gives its holder.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn rights(&self, serial: &Serial) -> Result<CertificateRights, MachineError> {
+        let rights = self.record("rights of a certificate", &key::rights(serial))?;
+        Ok(rights.unwrap_or_default())
+    }
+
+    /// What the holder of a key is approved for in `member`'s name at a time, by
+    /// this state: a role in a certificate counts for nothing else.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn approved(
+        &self,
+        member: &Name,
+        key: &IdentityId,
+        at_ms: u64,
+    ) -> Result<Approved, MachineError> {
+        rights::roles_approved(self, member, key, at_ms)
+    }
+
+    /// What a member approved of a key.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn approval(
+        &self,
+        member: &Name,
+        key: &IdentityId,
+    ) -> Result<Option<ApprovalRecord>, MachineError> {
+        self.record("approval", &key::approval(member, key))
+    }
+
+    /// What the authority may approve in a member's name.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn delegation(&self, member: &Name) -> Result<Option<DelegationRecord>, MachineError> {
+        self.record("delegation", &key::delegation(member))
+    }
+
+    /// The member that a host belongs to; loopback belongs to nobody.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn owner_of(&self, host: &Host) -> Result<Option<Name>, MachineError> {
+        rights::owner_of(self, host)
+    }
+
+    /// The member that a device's identifier belongs to, once it was certified.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn device_owner(&self, identifier: &str) -> Result<Option<Name>, MachineError> {
+        self.record("device", &key::device(identifier))
     }
 
     /// The active version of a contract.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hufu_machine::Event;
 use hufu_machine::record::IdentityStatus;
 use hufu_proof::finality::FinalityError;
-use hufu_proof::genesis::Member;
+use hufu_proof::genesis::MemberV1 as Member;
 use hufu_proof::receipt::ReceiptError;
 use hufu_proof::transaction::{Look, Proposal};
 use hufu_proof::{Algorithm, Digest, Outcome, Payload, PublicKey, Receipt, codec};
@@ -27,7 +27,7 @@ fn member(of: &str, seed: &str) -> Member {
 }
 
 fn change(of: &str, seed: &str) -> Proposal {
-    Proposal::Member { member: member(of, seed) }
+    Proposal::MemberV1 { member: member(of, seed) }
 }
 
 fn look(subject: &str) -> Payload {
@@ -92,7 +92,7 @@ fn a_new_title_begins_no_epoch() {
     let mut node = Node::new();
     let mut retitled = member("maker", "maker");
     retitled.title = BTreeMap::from([("en".into(), "Makers, Inc.".into())]);
-    node.enact(Proposal::Member { member: retitled.clone() });
+    node.enact(Proposal::MemberV1 { member: retitled.clone() });
     node.settle();
     let reader = node.reader();
     assert_eq!((reader.epoch().number, reader.membership().unwrap().version), (0, 0));
@@ -199,7 +199,7 @@ fn keys_are_used_once_and_members_are_well_formed() {
         ),
     ];
     for (what, member, outcome) in cases {
-        let payload = Payload::Propose(Proposal::Member { member });
+        let payload = Payload::Propose(Proposal::MemberV1 { member });
         assert_eq!(node.one(&key("authority"), payload), outcome, "{what}");
     }
     assert_eq!(
@@ -208,7 +208,7 @@ fn keys_are_used_once_and_members_are_well_formed() {
     );
 
     // Of two proposals that exclude each other, the second cannot be enacted.
-    let rival = Proposal::Member { member: member("observer", "auditor") };
+    let rival = Proposal::MemberV1 { member: member("observer", "auditor") };
     for proposal in [change("auditor", "auditor"), rival.clone()] {
         node.must(&key("authority"), Payload::Propose(proposal.clone()));
         node.must(&key("regulator"), Payload::Approve(proposal.digest()));

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hufu_machine::signatures::verify_batch_on;
 use hufu_machine::{Executed, Machine, MachineError};
-use hufu_proof::genesis::Member;
-use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
-use hufu_proof::{Block, Commitment, Digest, Genesis, Outcome, Payload, Transaction, Value};
+use hufu_proof::declaration::{Delegation, KeyApproval};
+use hufu_proof::genesis::MemberV1 as Member;
+use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal, Revocation};
+use hufu_proof::{
+    Block, Commitment, Declaration, Digest, Genesis, Name, Outcome, Payload, Transaction, Value,
+};
 use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
 use proptest::prelude::*;
 use support::*;
@@ -313,8 +316,54 @@ fn an_issuance() -> impl Strategy<Value = Issuance> {
     )
 }
 
+fn roles() -> impl Strategy<Value = BTreeSet<Name>> {
+    prop::collection::btree_set(a_name().prop_map(name), 0..3)
+}
+
+fn a_certification() -> impl Strategy<Value = Certification> {
+    let host = prop::sample::select(vec!["maker.example", "a.operator.example", "127.0.0.1"]);
+    let hosts = prop::collection::btree_set(host.prop_map(|host| host.parse().unwrap()), 0..3);
+    (an_issuance(), roles(), hosts).prop_map(|(issuance, roles, hosts)| Certification {
+        issuance,
+        roles,
+        hosts,
+    })
+}
+
+fn a_declaration() -> impl Strategy<Value = Declaration> {
+    let until = prop::option::of(START..START + 20_000);
+    prop_oneof![
+        (signer(), roles(), until.clone()).prop_map(|(of, roles, until_ms)| {
+            Declaration::Approve(KeyApproval { key: key(of).identity(), roles, until_ms })
+        }),
+        signer().prop_map(|of| Declaration::Withdraw { key: key(of).identity() }),
+        (roles(), until)
+            .prop_map(|(roles, until_ms)| Declaration::Delegate(Delegation { roles, until_ms })),
+        (signer(), a_name())
+            .prop_map(|(device, to)| Declaration::HandOver { device: device.into(), to: name(to) }),
+    ]
+}
+
+fn a_member() -> impl Strategy<Value = hufu_proof::Member> {
+    let owned = prop::sample::select(vec!["maker.example", "example", "operator.example"]);
+    let names = prop::collection::btree_set(owned.prop_map(|one| one.parse().unwrap()), 0..3);
+    (a_name(), signer(), signer(), names, prop::option::of(signer())).prop_map(
+        |(member, votes, states, names, node)| hufu_proof::Member {
+            name: name(member),
+            title: BTreeMap::from([("en".into(), "Somebody".into())]),
+            kinds: BTreeSet::new(),
+            jurisdictions: hufu_proof::Jurisdictions::None,
+            names,
+            vote_key: vote_public(votes),
+            statement_key: key(states).public(),
+            node_key: node.map(|node| key(node).public()),
+        },
+    )
+}
+
 fn payload() -> impl Strategy<Value = Payload> {
     let proposal = prop_oneof![
+        a_member().prop_map(|member| Proposal::Member { member }),
         prop::collection::vec(any::<u8>(), 0..40).prop_map(|package| Proposal::Deploy { package }),
         Just(Proposal::Deploy { package: meters("1.0.1").to_bytes() }),
         (a_name(), a_name(), a_name(), any::<bool>()).prop_map(|(contract, role, member, give)| {
@@ -325,7 +374,7 @@ fn payload() -> impl Strategy<Value = Payload> {
                 Proposal::Withdraw { contract, role, member }
             }
         }),
-        (a_name(), signer(), signer()).prop_map(|(member, votes, states)| Proposal::Member {
+        (a_name(), signer(), signer()).prop_map(|(member, votes, states)| Proposal::MemberV1 {
             member: Member {
                 name: name(member),
                 title: BTreeMap::from([("en".into(), "Somebody".into())]),
@@ -340,6 +389,8 @@ fn payload() -> impl Strategy<Value = Payload> {
         Proposal::Grant { contract: name("meters"), role: name("reader"), member: name("maker") };
     prop_oneof![
         prop::collection::vec(an_issuance(), 0..4).prop_map(Payload::Issue),
+        prop::collection::vec(a_certification(), 0..4).prop_map(Payload::Certify),
+        a_declaration().prop_map(Payload::Declare),
         (0u64..8, any::<u8>()).prop_map(|(serial, reason)| Payload::Revoke(Revocation {
             serial: serial_number(serial.max(1)),
             reason: reason % 13,
@@ -382,10 +433,11 @@ proptest! {
         sent in prop::collection::vec(
             (signer(), payload(), any::<bool>(), 0u64..3), 1..24,
         ),
+        version in 1u8..3,
     ) {
-        let mut node = Node::new();
+        let mut node = Node::founded(if version == 1 { genesis() } else { genesis_v2() });
         install(&mut node, &["pump", "fan"]);
-        node.must(&key("authority"), Payload::Issue(vec![issuance("revoked", 3)]));
+        node.certify_devices(vec![issuance("revoked", 3)]);
         let revocation = Revocation { serial: serial_number(3), reason: 1 };
         node.must(&key("authority"), Payload::Revoke(revocation));
         for (signer, payload, signed, nonce) in sent {

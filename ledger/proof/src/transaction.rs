@@ -1,15 +1,17 @@
 //! Transactions: what members and devices sign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::genesis::Member;
+use crate::declaration::Declaration;
 use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
+use crate::member::{Member, MemberV1};
+use crate::names::Host;
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -52,7 +54,8 @@ pub struct Body {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[repr(u8)]
 pub enum Payload {
-    /// The authority records certificates before it signs them.
+    /// The authority records certificates before it signs them, in the form of
+    /// consortia founded with version 1 of the genesis file.
     Issue(Vec<Issuance>) = 0,
     /// The authority revokes a certificate.
     Revoke(Revocation) = 1,
@@ -67,6 +70,41 @@ pub enum Payload {
     Approve(Digest) = 5,
     /// A regulator's look, recorded by the member whose node was asked.
     Look(Look) = 6,
+    /// The authority records certificates before it signs them.
+    Certify(Vec<Certification>) = 7,
+    /// A member declares something of itself.
+    Declare(Declaration) = 8,
+}
+
+impl Payload {
+    /// The certificates that it records.
+    pub fn issuances(&self) -> impl Iterator<Item = &Issuance> {
+        let (old, new): (&[Issuance], &[Certification]) = match self {
+            Self::Issue(issuances) => (issuances, &[]),
+            Self::Certify(certifications) => (&[], certifications),
+            _ => (&[], &[]),
+        };
+        old.iter().chain(new.iter().map(|one| &one.issuance))
+    }
+}
+
+/// One certificate that is about to be signed, and what it gives its holder
+/// beyond the key: roles in the owner's name, and hosts to speak for.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certification {
+    /// The certificate.
+    pub issuance: Issuance,
+    /// Roles of a client in the owner's name; the owner has approved its key for
+    /// them ([`Declaration`]).
+    pub roles: BTreeSet<Name>,
+    /// The hosts that it names, all of them the owner's or loopback.
+    pub hosts: BTreeSet<Host>,
+}
+
+impl Certification {
+    /// Most hosts of a certificate.
+    pub const MAX_HOSTS: usize = 64;
 }
 
 /// One certificate that is about to be signed.
@@ -203,13 +241,21 @@ pub enum Proposal {
         /// The member.
         member: Name,
     } = 2,
+    /// [`Self::Member`] in the form of consortia founded with version 1 of the
+    /// genesis file.
+    #[serde(rename = "member")]
+    MemberV1 {
+        /// The member.
+        member: MemberV1,
+    } = 3,
     /// Take a member in; or, when there is one of this name, replace all that
-    /// is recorded of it, as after the loss of its token. The next epoch begins
-    /// with it.
+    /// is recorded of it, as after the loss of its token. New keys begin an
+    /// epoch.
+    #[serde(rename = "member_record")]
     Member {
         /// The member.
         member: Member,
-    } = 3,
+    } = 4,
 }
 
 impl Proposal {
@@ -339,6 +385,12 @@ pub enum Outcome {
     NotFound = 22,
     /// The contract package does not pass its check.
     Package = 23,
+    /// A host in the certificate belongs to another member, or to nobody.
+    ForeignName = 24,
+    /// The certificate has a role that its member has not approved for the key.
+    Unapproved = 25,
+    /// The device identifier belongs to another member.
+    ForeignDevice = 26,
 }
 
 impl Outcome {
@@ -374,6 +426,9 @@ impl Outcome {
             Self::Conflict => "conflict",
             Self::NotFound => "not-found",
             Self::Package => "package",
+            Self::ForeignName => "foreign-name",
+            Self::Unapproved => "unapproved",
+            Self::ForeignDevice => "foreign-device",
         }
     }
 }

@@ -9,8 +9,8 @@ use hufu_contract::Contract;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Machine, MachineError};
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
-use hufu_proof::transaction::{IdentityKind, Issuance};
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
+use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
     Algorithm, Block, Body, Digest, Genesis, Header, IdentityId, Name, Outcome, Payload, PublicKey,
     Serial, Signature, Signer, SignerFault, Transaction,
@@ -128,7 +128,7 @@ impl World {
         for (number, (device, owner)) in self.devices.iter().enumerate() {
             let serial = (number as u64 + 1).to_be_bytes();
             let first = serial.iter().position(|byte| *byte != 0).unwrap_or(7);
-            issuances.push(Issuance {
+            let issuance = Issuance {
                 serial: Serial::new(&serial[first..]).map_err(fixture)?,
                 profile: profile.clone(),
                 kind: IdentityKind::Device,
@@ -139,12 +139,14 @@ impl World {
                 not_before: START_MS,
                 not_after: START_MS + VALIDITY_MS,
                 attestation: None,
-            });
+            };
+            let (roles, hosts) = (BTreeSet::new(), BTreeSet::new());
+            issuances.push(Certification { issuance, roles, hosts });
         }
         if issuances.is_empty() {
             return Ok(());
         }
-        match self.submit("authority", Payload::Issue(issuances), 0)? {
+        match self.submit("authority", Payload::Certify(issuances), 0)? {
             Outcome::Accepted => Ok(()),
             outcome => Err(fixture(format!("the devices' certificates were {outcome}"))),
         }
@@ -251,10 +253,15 @@ fn genesis() -> Result<Genesis, WorldError> {
         members.push(Member {
             name: name(member)?,
             title: BTreeMap::from([("en".to_owned(), member.to_owned())]),
+            jurisdictions: match member {
+                "regulator" => Jurisdictions::Whole,
+                _ => Jurisdictions::None,
+            },
             kinds,
-            jurisdictions: BTreeSet::new(),
+            names: BTreeSet::new(),
             vote_key: PublicKey::new(Algorithm::EcdsaP256, point.as_bytes()).map_err(fixture)?,
             statement_key: Key::of(member).public()?,
+            node_key: None,
         });
     }
     Ok(Genesis {

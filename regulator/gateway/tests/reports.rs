@@ -3,7 +3,7 @@
 mod support;
 
 use hufu_gateway::{GatewayLimits, verify_report};
-use hufu_proof::{Signer as _, Transaction};
+use hufu_proof::{Jurisdictions, Signer as _, Transaction};
 use hufu_report::{Severity, open};
 use serde_json::json;
 use support::*;
@@ -301,7 +301,7 @@ async fn a_regulator_of_jurisdictions_names_one_of_them() {
     let mut genesis = genesis();
     for member in &mut genesis.members {
         if member.name == name("regulator") {
-            member.jurisdictions = [name("north"), name("west")].into();
+            member.jurisdictions = Jurisdictions::Only([name("north"), name("west")].into());
         }
     }
     genesis.check().unwrap();
@@ -325,7 +325,7 @@ async fn a_regulator_of_jurisdictions_names_one_of_them() {
     }
     // They are a regulator's alone.
     let mut wrong = node.genesis.as_ref().clone();
-    wrong.members[1].jurisdictions = [name("north")].into();
+    wrong.members[1].jurisdictions = Jurisdictions::Only([name("north")].into());
     let error = wrong.check().unwrap_err().to_string();
     assert!(error.contains("jurisdictions of `maker`"), "{error}");
 }

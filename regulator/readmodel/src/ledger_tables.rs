@@ -57,6 +57,10 @@ const TABLES: &[Declared] = &[
             ("vote_key", Text),
             ("statement_key", Text),
             ("jurisdictions", List),
+            // `none`, `named` or `whole`.
+            ("sees", Text),
+            ("names", List),
+            ("node_key", Text),
         ],
     ),
     (
@@ -145,6 +149,39 @@ const TABLES: &[Declared] = &[
             ("height", Int),
             ("time", Time),
         ],
+    ),
+    // What certificates give their holders, and what members approved of it:
+    // a role counts while the owner's approval of the key has it.
+    (
+        "certificate_rights",
+        TableKind::Asset,
+        Some("serial"),
+        &[("roles", List), ("hosts", List), ("transaction", Text)],
+    ),
+    (
+        "approvals",
+        TableKind::Asset,
+        Some("approval"),
+        &[
+            ("member", Text),
+            ("identity", Text),
+            ("roles", List),
+            ("until", Time),
+            ("delegated", List),
+            ("transaction", Text),
+        ],
+    ),
+    (
+        "delegations",
+        TableKind::Asset,
+        Some("member"),
+        &[("roles", List), ("until", Time), ("transaction", Text)],
+    ),
+    (
+        "device_identifiers",
+        TableKind::Asset,
+        Some("device"),
+        &[("owner", Text), ("transaction", Text)],
     ),
 ];
 

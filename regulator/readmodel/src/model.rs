@@ -26,7 +26,7 @@ use crate::query::Reader;
 use crate::target::Target;
 
 /// Version of the file's layout. A file of another version is built anew.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 /// The schema of the ledger's own tables, which no contract's is called.
 pub(crate) const LEDGER: &str = "ledger";

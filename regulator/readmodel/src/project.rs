@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hufu_machine::event::Event;
 use hufu_machine::record::{CertificateRecord, CertificateStatus, IdentityStatus};
-use hufu_proof::{Block, Digest, Name, Payload};
+use hufu_proof::{Block, Digest, Jurisdictions, Name, Payload};
 use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
@@ -135,9 +135,45 @@ impl Writer<'_> {
                         texts(record.kinds.iter()),
                         text(&record.vote_key),
                         text(&record.statement_key),
-                        texts(record.jurisdictions.iter()),
+                        texts(record.jurisdictions.named()),
+                        text(match record.jurisdictions {
+                            Jurisdictions::None => "none",
+                            Jurisdictions::Only(_) => "named",
+                            Jurisdictions::Whole => "whole",
+                        }),
+                        texts(record.names.iter()),
+                        optional(record.node_key.as_ref()),
                     ],
                 )
+            }
+            Event::Rights { transaction, serial, rights } => self.put_ledger(
+                "certificate_rights",
+                &serial.to_string(),
+                vec![texts(rights.roles.iter()), texts(rights.hosts.iter()), text(transaction)],
+            ),
+            Event::Approval { transaction, member, key, record } => self.put_ledger(
+                "approvals",
+                &format!("{member}/{key}"),
+                vec![
+                    text(member),
+                    text(key),
+                    texts(record.roles.iter()),
+                    record.until_ms.map_or(Cell::Null, time),
+                    texts(record.delegated.iter()),
+                    text(transaction),
+                ],
+            ),
+            Event::Delegation { transaction, member, record } => self.put_ledger(
+                "delegations",
+                member.as_str(),
+                vec![
+                    texts(record.roles.iter()),
+                    record.until_ms.map_or(Cell::Null, time),
+                    text(transaction),
+                ],
+            ),
+            Event::Device { transaction, device, owner } => {
+                self.put_ledger("device_identifiers", device, vec![text(owner), text(transaction)])
             }
             Event::Identity { identity, record, .. } => self.put_ledger(
                 "identities",

@@ -135,11 +135,9 @@ fn a_tpm_device_is_on_the_ledger_with_its_attestation() -> anyhow::Result<()> {
     let blocks = hufu_harness::est::der_of_pem(&pem)?;
     let receipt = Receipt::decode(blocks.last().context("a receipt")?)?;
     receipt.verify(&world.consortium.genesis()?)?;
-    let Payload::Issue(entries) = &receipt.transaction.body.payload else {
-        anyhow::bail!("the receipt is not of an issuance");
-    };
     let identity = certificate.identity()?;
-    let entry = entries.iter().find(|entry| entry.key.identity() == identity).context("entry")?;
+    let mut entries = receipt.transaction.body.payload.issuances();
+    let entry = entries.find(|entry| entry.key.identity() == identity).context("entry")?;
     assert!(entry.attestation.is_some(), "the evidence's digest is recorded");
     assert_eq!(entry.owner.as_str(), "maker");
     Ok(())

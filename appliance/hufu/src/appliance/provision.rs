@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hufu_keys::Pin;
 use hufu_proof::codec::MAX_GENESIS;
-use hufu_proof::{Digest, Genesis, Name};
+use hufu_proof::{Digest, Genesis, Member, Name};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
@@ -504,7 +504,8 @@ fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
             ));
         }
     }
-    if member.kinds != request.kinds || member.jurisdictions != request.jurisdictions {
+    let asked = Member::from(request.member());
+    if member.kinds != asked.kinds || member.jurisdictions != asked.jurisdictions {
         return refuse(format!(
             "kinds or jurisdictions of member `{}` are not those of its join request",
             request.name

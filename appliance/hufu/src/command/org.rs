@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use hufu_proof::Genesis;
+use hufu_proof::{Genesis, Jurisdictions};
 use serde::Serialize;
 use serde_json::json;
 
@@ -83,6 +83,15 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
     }
 }
 
+/// What a regulator sees, after what it is.
+fn seen(jurisdictions: &Jurisdictions) -> String {
+    match jurisdictions {
+        Jurisdictions::None => String::new(),
+        Jurisdictions::Only(_) => format!(" of {jurisdictions}"),
+        Jurisdictions::Whole => " of the whole consortium".to_owned(),
+    }
+}
+
 fn show(json: bool, genesis: &Genesis, file: Option<&Path>) -> anyhow::Result<()> {
     let digest = genesis.digest();
     output::print(json, &Shown { digest: digest.to_string(), file, genesis }, |_| {
@@ -95,9 +104,10 @@ fn show(json: bool, genesis: &Genesis, file: Option<&Path>) -> anyhow::Result<()
         for member in &genesis.members {
             let kinds: Vec<&str> = member.kinds.iter().map(AsRef::as_ref).collect();
             text += &format!("  {}: {}", member.name, kinds.join(", "));
-            let places: Vec<&str> = member.jurisdictions.iter().map(AsRef::as_ref).collect();
-            if !places.is_empty() {
-                text += &format!(" of {}", places.join(", "));
+            text += &seen(&member.jurisdictions);
+            let names: Vec<String> = member.names.iter().map(ToString::to_string).collect();
+            if !names.is_empty() {
+                text += &format!("; owns {}", names.join(", "));
             }
             text += "\n";
         }

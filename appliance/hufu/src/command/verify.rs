@@ -2,7 +2,7 @@
 //! report, offline, given only the genesis file.
 
 use anyhow::Context as _;
-use hufu_proof::transaction::{Issuance, Payload};
+use hufu_proof::transaction::Issuance;
 use hufu_proof::{Genesis, Receipt};
 use serde::Serialize;
 
@@ -130,11 +130,10 @@ fn check_certificate(
         "the issuance was not signed by the authority `{}`",
         member.name
     );
-    let Payload::Issue(entries) = &receipt.transaction.body.payload else {
-        anyhow::bail!("the receipt is not of an issuance");
-    };
-    let entry: &Issuance = entries
-        .iter()
+    let payload = &receipt.transaction.body.payload;
+    anyhow::ensure!(payload.issuances().next().is_some(), "the receipt is not of an issuance");
+    let entry: &Issuance = payload
+        .issuances()
         .find(|entry| entry.tbs == tbs)
         .context("the receipt is of the issuance of other certificates")?;
     anyhow::ensure!(

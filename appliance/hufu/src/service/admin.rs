@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_contract::Type;
 use hufu_proof::transaction::{Invocation, Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
+use hufu_proof::{Digest, LogEntry, Member, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -117,6 +117,7 @@ async fn members(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
             "title": record.title,
             "kinds": record.kinds,
             "jurisdictions": record.jurisdictions,
+            "names": record.names,
             "validator": validators.iter().position(|one| one.vote_key == seat.vote_key),
             "vote_key": seat.vote_key,
             "identity": seat.statement_key.identity(),
@@ -222,9 +223,9 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
         Propose::Member(join) => {
             join.verify()?;
             let member = join.request.member();
-            let problem = member.check(&node.genesis.constitution);
+            let problem = Member::from(member.clone()).check(&node.genesis.constitution);
             problem.context("the join request")?;
-            Proposal::Member { member }
+            Proposal::MemberV1 { member }
         }
     };
     let shown = review::of(&node, &proposal)?;

@@ -1,7 +1,7 @@
 //! What a proposal would do, as whoever approves it has to see it.
 
-use hufu_proof::PublicKey;
 use hufu_proof::transaction::Proposal;
+use hufu_proof::{Member, PublicKey};
 use serde_json::{Value, json};
 
 use crate::join;
@@ -22,32 +22,40 @@ pub fn of(node: &Node, proposal: &Proposal) -> anyhow::Result<Value> {
         Proposal::Withdraw { contract, role, member } => {
             json!({ "withdraw": { "contract": contract, "role": role, "member": member } })
         }
-        Proposal::Member { member } => {
-            let now = node.ledger.reader().state()?.member_record(&member.name)?;
-            let mut shown = json!({
-                "name": member.name,
-                "title": member.title,
-                "kinds": member.kinds,
-                "jurisdictions": member.jurisdictions,
-                "vote_key": fingerprint(&member.vote_key),
-                "statement_key": fingerprint(&member.statement_key),
-            });
-            if let (Some(now), Value::Object(fields)) = (&now, &mut shown) {
-                fields.insert(
-                    "replaces".to_owned(),
-                    json!({
-                        "title": now.title,
-                        "kinds": now.kinds,
-                        "jurisdictions": now.jurisdictions,
-                        "vote_key": fingerprint(&now.vote_key),
-                        "statement_key": fingerprint(&now.statement_key),
-                    }),
-                );
-            }
-            let what = if now.is_some() { "change_member" } else { "admit_member" };
-            json!({ what: shown })
-        }
+        Proposal::MemberV1 { member } => changed_member(node, &member.clone().into())?,
+        Proposal::Member { member } => changed_member(node, member)?,
     })
+}
+
+/// A member as it would be, beside what it is.
+fn changed_member(node: &Node, member: &Member) -> anyhow::Result<Value> {
+    let now = node.ledger.reader().state()?.member_record(&member.name)?;
+    let mut shown = json!({
+        "name": member.name,
+        "title": member.title,
+        "kinds": member.kinds,
+        "jurisdictions": member.jurisdictions,
+        "names": member.names,
+        "vote_key": fingerprint(&member.vote_key),
+        "statement_key": fingerprint(&member.statement_key),
+        "node_key": member.node_key.as_ref().map(fingerprint),
+    });
+    if let (Some(now), Value::Object(fields)) = (&now, &mut shown) {
+        fields.insert(
+            "replaces".to_owned(),
+            json!({
+                "title": now.title,
+                "kinds": now.kinds,
+                "jurisdictions": now.jurisdictions,
+                "names": now.names,
+                "vote_key": fingerprint(&now.vote_key),
+                "statement_key": fingerprint(&now.statement_key),
+                "node_key": now.node_key.as_ref().map(fingerprint),
+            }),
+        );
+    }
+    let what = if now.is_some() { "change_member" } else { "admit_member" };
+    Ok(json!({ what: shown }))
 }
 
 /// A key as people read it to each other: the digest by which the ledger knows

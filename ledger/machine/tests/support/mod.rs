@@ -12,8 +12,10 @@ use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Executed, Machine, MachineError, Reader};
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::finality::{Vote, finalize_message, quorum, vote_namespace};
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
-use hufu_proof::transaction::{Batch, Body, IdentityKind, Invocation, Issuance, Proposal};
+use hufu_proof::genesis::{Authority, Constitution, Member, MemberV1};
+use hufu_proof::transaction::{
+    Batch, Body, Certification, IdentityKind, Invocation, Issuance, Proposal,
+};
 use hufu_proof::{
     Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, IdentityId, Membership, Name,
     Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
@@ -71,18 +73,40 @@ pub fn vote_public(member: &str) -> PublicKey {
     PublicKey::new(Algorithm::EcdsaP256, key.to_sec1_point(true).as_bytes()).unwrap()
 }
 
-/// Four members whose kinds are their names; three approvals.
+/// Four members whose kinds are their names; three approvals. It is of version
+/// 1, in which fixtures are pinned; [`genesis_v2`] is as consortia are founded.
 pub fn genesis() -> Genesis {
-    let members = MEMBERS.map(|member| Member {
-        name: name(member),
-        title: BTreeMap::from([("en".into(), member.to_uppercase())]),
-        kinds: BTreeSet::from([name(member)]),
-        jurisdictions: BTreeSet::new(),
-        vote_key: vote_public(member),
-        statement_key: key(member).public(),
+    founded(1, |member| member)
+}
+
+/// The same of version 2, with names: `maker.example` and a block of addresses
+/// of the maker, `operator.example` of the operator.
+pub fn genesis_v2() -> Genesis {
+    founded(2, |member| {
+        let names: &[&str] = match member.name.as_str() {
+            "maker" => &["maker.example", "192.0.2.0/24"],
+            "operator" => &["operator.example"],
+            _ => &[],
+        };
+        let names = names.iter().map(|name| name.parse().unwrap()).collect();
+        let node_key = Some(key(&format!("node of {}", member.name)).public());
+        Member { names, node_key, ..member }
+    })
+}
+
+fn founded(version: u8, more: impl Fn(Member) -> Member) -> Genesis {
+    let members = MEMBERS.map(|member| {
+        more(Member::from(MemberV1 {
+            name: name(member),
+            title: BTreeMap::from([("en".into(), member.to_uppercase())]),
+            kinds: BTreeSet::from([name(member)]),
+            jurisdictions: BTreeSet::new(),
+            vote_key: vote_public(member),
+            statement_key: key(member).public(),
+        }))
     });
     let genesis = Genesis {
-        version: GENESIS_VERSION,
+        version,
         consortium: name("test"),
         created_ms: START,
         members: members.into(),
@@ -108,6 +132,7 @@ pub fn genesis() -> Genesis {
 pub struct Node {
     pub machine: Machine,
     pub chain: Digest,
+    genesis: Genesis,
     /// Signed transactions are made different by this.
     nonce: u64,
     directory: Arc<TempDir>,
@@ -115,9 +140,13 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Self {
+        Self::founded(genesis())
+    }
+
+    pub fn founded(genesis: Genesis) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
-        let machine = open(directory.path());
-        Self { machine, chain: genesis().digest(), nonce: 0, directory }
+        let machine = open_with(directory.path(), genesis.clone());
+        Self { machine, chain: genesis.digest(), genesis, nonce: 0, directory }
     }
 
     pub fn path(&self) -> &Path {
@@ -130,10 +159,10 @@ impl Node {
 
     /// Closes store and machine and opens them again.
     pub fn restart(self) -> Self {
-        let Self { machine, chain, nonce, directory } = self;
+        let Self { machine, chain, genesis, nonce, directory } = self;
         drop(machine);
-        let machine = open(directory.path());
-        Self { machine, chain, nonce, directory }
+        let machine = open_with(directory.path(), genesis.clone());
+        Self { machine, chain, genesis, nonce, directory }
     }
 
     pub fn height(&self) -> u64 {
@@ -193,6 +222,15 @@ impl Node {
         certificate
     }
 
+    /// Certifies devices in the form of the consortium's version.
+    pub fn certify_devices(&mut self, issuances: Vec<Issuance>) {
+        let payload = match self.genesis.version {
+            1 => Payload::Issue(issuances),
+            _ => Payload::Certify(issuances.into_iter().map(certification).collect()),
+        };
+        self.must(&key("authority"), payload);
+    }
+
     /// Deploys a package with three approvals.
     pub fn deploy(&mut self, sources: &Sources) {
         let proposal = Proposal::Deploy { package: sources.to_bytes() };
@@ -209,7 +247,11 @@ impl Node {
 }
 
 pub fn open(directory: &Path) -> Machine {
-    Machine::open(Arc::new(EmbeddedStore::open(directory).unwrap()), genesis()).unwrap()
+    open_with(directory, genesis())
+}
+
+fn open_with(directory: &Path, genesis: Genesis) -> Machine {
+    Machine::open(Arc::new(EmbeddedStore::open(directory).unwrap()), genesis).unwrap()
 }
 
 pub fn execute(machine: &mut Machine, block: &Block) -> Result<Executed, MachineError> {
@@ -280,6 +322,11 @@ pub fn issuance(device: &str, serial: u64) -> Issuance {
         not_after: START + YEAR,
         attestation: None,
     }
+}
+
+/// A certificate without roles and hosts.
+pub fn certification(issuance: Issuance) -> Certification {
+    Certification { issuance, roles: BTreeSet::new(), hosts: BTreeSet::new() }
 }
 
 pub fn serial_number(number: u64) -> Serial {
@@ -402,7 +449,7 @@ pub fn install(node: &mut Node, devices: &[&str]) {
     node.deploy(&meters("1.0.0"));
     let issuances = devices.iter().enumerate();
     let issuances = issuances.map(|(number, device)| issuance(device, number as u64 + 1));
-    node.must(&key("authority"), Payload::Issue(issuances.collect()));
+    node.certify_devices(issuances.collect());
     for device in devices {
         node.must(&key("operator"), install_meter(device));
     }

@@ -11,7 +11,7 @@ use commonware_runtime::{
 use hufu_consensus::testing::{Link, Random, Simulation, SoftwareSigner};
 use hufu_consensus::{Config, Identity, PublicKey as VoteKey};
 use hufu_machine::Machine;
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{Algorithm, Digest, Genesis, Payload};
 use tokio::sync::oneshot;
@@ -49,9 +49,11 @@ fn genesis() -> Genesis {
             name: name(&member(number)),
             title: BTreeMap::from([("en".to_owned(), member(number))]),
             kinds: BTreeSet::from([name("authority")]),
-            jurisdictions: BTreeSet::new(),
+            jurisdictions: Jurisdictions::None,
+            names: BTreeSet::new(),
             vote_key: hufu_proof::Signer::public_key(&SoftwareSigner::new(number)),
             statement_key: statement_public(&member(number)),
+            node_key: None,
         })
         .collect();
     let genesis = Genesis {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use commonware_runtime::{Runner as _, deterministic};
 use hufu_consensus::testing::{Random, Seed, SoftwareSigner};
-use hufu_proof::genesis::Member;
+use hufu_proof::genesis::{Jurisdictions, Member};
 
 use super::cluster::{Cluster, Remains, next_seed, vote_key};
 use super::traffic::{member, name, statement_public};
@@ -16,9 +16,11 @@ fn changed(number: u8, votes: u8, states: &str) -> Member {
         name: name(&member(number)),
         title: BTreeMap::from([("en".to_owned(), member(number))]),
         kinds: BTreeSet::from([name("authority")]),
-        jurisdictions: BTreeSet::new(),
+        jurisdictions: Jurisdictions::None,
+        names: BTreeSet::new(),
         vote_key: hufu_proof::Signer::public_key(&SoftwareSigner::new(votes)),
         statement_key: statement_public(states),
+        node_key: None,
     }
 }
 

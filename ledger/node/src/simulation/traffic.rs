@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ed25519_zebra::SigningKey;
 use hufu_consensus::testing::Random;
 use hufu_machine::Reader;
-use hufu_proof::transaction::{IdentityKind, Issuance};
+use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
     Algorithm, Body, Digest, LogEntry, Name, Outcome, Payload, PublicKey, Serial, Signature,
     Transaction,
@@ -40,18 +40,22 @@ pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
         chain,
         &authority,
         serial,
-        Payload::Issue(vec![Issuance {
-            // Of four bytes, the first of which is not zero.
-            serial: Serial::new(&(serial | 1 << 24).to_be_bytes()[4..]).unwrap(),
-            profile: name("device"),
-            kind: IdentityKind::Device,
-            tbs: serial.to_be_bytes().to_vec(),
-            key: statement_public(device),
-            subject: format!("CN={device}"),
-            owner: name(&authority),
-            not_before: 0,
-            not_after: 4_000_000_000_000,
-            attestation: None,
+        Payload::Certify(vec![Certification {
+            roles: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            issuance: Issuance {
+                // Of four bytes, the first of which is not zero.
+                serial: Serial::new(&(serial | 1 << 24).to_be_bytes()[4..]).unwrap(),
+                profile: name("device"),
+                kind: IdentityKind::Device,
+                tbs: serial.to_be_bytes().to_vec(),
+                key: statement_public(device),
+                subject: format!("CN={device}"),
+                owner: name(&authority),
+                not_before: 0,
+                not_after: 4_000_000_000_000,
+                attestation: None,
+            },
         }]),
     )
 }

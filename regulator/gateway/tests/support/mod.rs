@@ -23,8 +23,8 @@ use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_namespace};
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
-use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
+use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
     Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, IdentityId,
     LogEntry, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature, Signer, SignerFault,
@@ -78,9 +78,14 @@ pub fn genesis() -> Genesis {
         name: name(member),
         title: BTreeMap::from([("en".into(), member.into())]),
         kinds: BTreeSet::from([name(member)]),
-        jurisdictions: BTreeSet::new(),
+        jurisdictions: match member {
+            "regulator" => Jurisdictions::Whole,
+            _ => Jurisdictions::None,
+        },
+        names: BTreeSet::new(),
         vote_key: SeedSigner::new(seed - 100).public_key(),
         statement_key: SeedSigner::new(seed).public_key(),
+        node_key: None,
     });
     let genesis = Genesis {
         version: GENESIS_VERSION,
@@ -446,7 +451,12 @@ pub fn play(node: &Node) -> Scene {
         not_after: START_MS + 1_000_000_000,
         attestation: None,
     };
-    node.accept(seed("authority"), Payload::Issue(vec![issuance(1), issuance(2)]));
+    let certification = |number| Certification {
+        issuance: issuance(number),
+        roles: BTreeSet::new(),
+        hosts: BTreeSet::new(),
+    };
+    node.accept(seed("authority"), Payload::Certify(vec![certification(1), certification(2)]));
     for number in [1, 2] {
         let identity = SeedSigner::new(DEVICE_SEED + number).public_key().identity();
         let given = serde_json::json!({

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_namespace};
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Genesis, Member};
+use hufu_proof::genesis::{Authority, Constitution, Genesis, Member, MemberV1};
 use hufu_proof::{
     Algorithm, Commitment, Digest, FinalityProof, Header, LogEntry, Name, Outcome, PublicKey,
     Signature, Signer, SignerFault, merkle,
@@ -42,7 +42,7 @@ pub fn name(text: &str) -> Name {
 /// Members `a` to `d`; member number n votes with seed n+1 and signs statements
 /// with seed n+11.
 pub fn genesis() -> Genesis {
-    let members = ["a", "b", "c", "d"].iter().enumerate().map(|(index, member)| Member {
+    let members = ["a", "b", "c", "d"].iter().enumerate().map(|(index, member)| MemberV1 {
         name: name(member),
         title: BTreeMap::from([("en".into(), format!("Member {member}"))]),
         kinds: BTreeSet::from([name(if index == 1 { "regulator" } else { "operator" })]),
@@ -51,10 +51,11 @@ pub fn genesis() -> Genesis {
         statement_key: SeedSigner::new(index as u8 + 11).public_key(),
     });
     let genesis = Genesis {
-        version: GENESIS_VERSION,
+        // The version that the vectors are pinned in.
+        version: 1,
         consortium: name("leasing-pilot"),
         created_ms: 1_790_000_000_000,
-        members: members.collect(),
+        members: members.map(Member::from).collect(),
         authority: Authority {
             member: name("a"),
             root_certificate: vec![0x30, 0],

@@ -1,0 +1,74 @@
+//! What a member declares of itself, with its statement key and without
+//! anybody's approval: who may act in its name, and whose a device is.
+//!
+//! A certificate with roles in a member's name counts for nothing unless the
+//! member approved the holder's key for them. It approves one key
+//! ([`KeyApproval`]), or lets the authority approve keys for it
+//! ([`Delegation`]); the key of its node is approved by standing in the member's
+//! record ([`crate::Member::node_key`]), and what the authority certifies for
+//! itself it approves by certifying it. All of it is on the ledger, and ends
+//! when the member says so.
+
+use std::collections::BTreeSet;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::identifier::{IdentityId, Name};
+
+/// The role that comes by approval alone: whoever has it acts for the member
+/// on the member's own node.
+pub const ADMINISTRATOR: &str = "administrator";
+
+/// Most roles in an approval, a delegation or a certificate.
+pub const MAX_ROLES: usize = 16;
+
+/// What a member declares.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[repr(u8)]
+pub enum Declaration {
+    /// The holder of a key may act in the member's name. Replaces what the
+    /// member approved of this key before.
+    Approve(KeyApproval) = 0,
+    /// The holder of a key may not any more, whoever approved it.
+    Withdraw {
+        /// The key.
+        key: IdentityId,
+    } = 1,
+    /// The authority may approve keys in the member's name. Replaces what was
+    /// delegated before; without roles it ends, and with it every approval that
+    /// rests on it alone.
+    Delegate(Delegation) = 2,
+    /// A device of the member is another member's from now on; that member, and
+    /// no longer this one, is certified for its identifier.
+    HandOver {
+        /// The device's identifier.
+        device: String,
+        /// Whose it is.
+        to: Name,
+    } = 3,
+}
+
+/// Approval of a key.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyApproval {
+    /// The key, by its digest.
+    pub key: IdentityId,
+    /// The roles, at least one.
+    pub roles: BTreeSet<Name>,
+    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
+    pub until_ms: Option<u64>,
+}
+
+/// What the authority may approve in a member's name.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegation {
+    /// The roles; none ends the delegation.
+    pub roles: BTreeSet<Name>,
+    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
+    pub until_ms: Option<u64>,
+}
