@@ -1,13 +1,14 @@
 //! What the owner of a machine has done by the node's user: the owner neither
 //! opens the node's token nor reads what the node wrote.
 
-use crate::appliance::backup::COPY;
+use hufu_configuration::Config;
+use hufu_configuration::files;
+use hufu_configuration::keyring::label;
+use hufu_configuration::pin;
+use hufu_host::backup::COPY;
+
 use crate::cli::Part;
-use crate::config::Config;
-use crate::files;
-use crate::keyring::label;
 use crate::output;
-use crate::pin;
 
 /// Runs `hufu appliance part`.
 ///
