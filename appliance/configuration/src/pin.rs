@@ -1,11 +1,11 @@
 //! Where a PIN comes from: a file descriptor, a systemd credential, a prompt.
 //! Never an argument, the environment or the configuration.
 
+use std::io::Read as _;
+
 use anyhow::Context as _;
 use hufu_keys::{MAX_PIN_LEN, Pin};
 use zeroize::Zeroizing;
-
-use crate::files;
 
 /// The systemd credential with the user PIN.
 const CREDENTIAL: &str = "hufu-pin";
@@ -40,9 +40,10 @@ pub fn security_officer(fd: Option<u32>) -> anyhow::Result<Pin> {
 /// # Errors
 /// When it cannot be read.
 pub fn text(fd: u32) -> anyhow::Result<Zeroizing<String>> {
-    let path = format!("/proc/self/fd/{fd}");
-    let bytes = Zeroizing::new(files::read(path.as_ref(), MAX_PIN_LEN as u64 + 2)?);
-    let text = std::str::from_utf8(&bytes).context("the PIN is not text")?;
+    let what = || format!("file descriptor {fd}");
+    let mut text = Zeroizing::new(String::with_capacity(MAX_PIN_LEN + 4));
+    let file = hufu_keys::take_descriptor(fd).with_context(what)?;
+    file.take(MAX_PIN_LEN as u64 + 3).read_to_string(&mut text).with_context(what)?;
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
