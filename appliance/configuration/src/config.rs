@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -81,8 +82,9 @@ pub struct Paths {
 pub struct Network {
     /// Where the validator listens.
     pub listen: SocketAddr,
-    /// Every member's validator address, by member.
-    pub peers: BTreeMap<Name, SocketAddr>,
+    /// Where every member's validator listens, by member: `HOST:PORT`. A name is
+    /// looked up again for each attempt to connect.
+    pub peers: BTreeMap<Name, PeerAddress>,
 }
 
 /// What the node serves; an address left out is not served.
@@ -121,6 +123,49 @@ impl Default for Services {
 
 fn local_names() -> Vec<String> {
     ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+}
+
+/// Where a validator listens: `HOST:PORT`, with a name or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum PeerAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A host's name.
+    Name {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl FromStr for PeerAddress {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Socket(address));
+        }
+        let wrong = || {
+            format!(
+                "`{text}` is no HOST:PORT of a validator: give a name or an IP address (IPv6 in \
+                 brackets) and a port from 1 to 65535"
+            )
+        };
+        let (host, port) = text.rsplit_once(':').with_context(wrong)?;
+        let port = port.parse::<NonZeroU16>().ok().with_context(wrong)?.get();
+        anyhow::ensure!(hufu_ca::AlternativeName::dns(host).is_ok(), wrong());
+        Ok(Self::Name { host: host.to_owned(), port })
+    }
+}
+
+impl TryFrom<String> for PeerAddress {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
 }
 
 /// Who opens backups of the machine, so many of them together.
@@ -402,6 +447,41 @@ peers = { maker = "127.0.0.1:7000" }
         {
             assert!(wrong.parse::<TimeServer>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_peer_has_a_name_or_an_address_and_a_port() {
+        for text in ["192.0.2.1:7000", "[2001:db8::1]:7000"] {
+            let socket = PeerAddress::Socket(text.parse().unwrap());
+            assert_eq!(text.parse::<PeerAddress>().unwrap(), socket);
+        }
+        for host in ["node.maker.example", "localhost", "n-1"] {
+            let named = PeerAddress::Name { host: host.to_owned(), port: 7000 };
+            assert_eq!(format!("{host}:7000").parse::<PeerAddress>().unwrap(), named);
+        }
+        for wrong in [
+            "",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:-1",
+            "a b:1",
+            "a_b:1",
+            "*.a:1",
+            "1.2.3:1",
+            "256.1.1.1:1",
+            "2001:db8::1:7000",
+            "a..b:1",
+            "-a:1",
+            "https://a:1",
+        ] {
+            assert!(wrong.parse::<PeerAddress>().is_err(), "{wrong:?}");
+        }
+        let text = GOOD.replace("\"127.0.0.1:7000\" }", "\"node.maker.example\" }");
+        let error = load(&text).unwrap_err();
+        assert!(error.contains("no HOST:PORT") && error.contains("line 13"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It starts from the inside out (token, store, read model, consensus,
 //! authority, listeners) and stops from the outside in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,11 +14,11 @@ use hufu_configuration::join::{self, JoinRequest};
 use hufu_configuration::keyring::{self, TokenSigner, label};
 use hufu_configuration::locked;
 use hufu_configuration::pin;
-use hufu_configuration::{certificates, files};
+use hufu_configuration::{certificates, config, files};
 use hufu_keys::Custody;
 use hufu_machine::Machine;
-use hufu_node::Limits;
-use hufu_proof::{Genesis, Signer};
+use hufu_node::{Limits, PeerAddress};
+use hufu_proof::{Genesis, Name, Signer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -92,7 +93,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
                 hufu_node::Config {
                     directory: config.data("consensus"),
                     listen: config.network.listen,
-                    peers: config.network.peers.into_iter().collect(),
+                    peers: peers(config.network.peers),
                     limits: Limits::default(),
                 },
                 machine,
@@ -221,6 +222,18 @@ async fn spawn_tls_services(
         });
     }
     Ok(())
+}
+
+/// The members' addresses as the ledger takes them.
+fn peers(configured: BTreeMap<Name, config::PeerAddress>) -> Vec<(Name, PeerAddress)> {
+    let peer = |(member, address)| {
+        let address = match address {
+            config::PeerAddress::Socket(address) => PeerAddress::Socket(address),
+            config::PeerAddress::Name { host, port } => PeerAddress::Name { host, port },
+        };
+        (member, address)
+    };
+    configured.into_iter().map(peer).collect()
 }
 
 /// The founders' addresses belong in the configuration. That of a member that
