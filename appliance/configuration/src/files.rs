@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use futures::Stream;
 use hyper::body::Bytes;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 /// Bytes that are read of a file at a time on its way to another machine.
 const PIECE: usize = 256 * 1024;
@@ -23,6 +25,28 @@ pub fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
     anyhow::ensure!(bytes.len() as u64 <= limit, "{} is over {limit} bytes", path.display());
     Ok(bytes)
+}
+
+/// Lets nobody but the owner and the group read what this process makes from now
+/// on, whatever makes it: databases and journals too. A mask that takes more away
+/// stays.
+pub fn close_to_others() {
+    // Another thread may make a file between the two steps: it gets no more.
+    let before = umask(Mode::from_raw_mode(0o777));
+    umask(before | Mode::RWXO | Mode::WGRP);
+}
+
+/// Closes a directory to others that was made without [`close_to_others`].
+///
+/// # Errors
+/// A sentence with the path.
+pub fn close_directory(directory: &Path) -> anyhow::Result<()> {
+    let what = || format!("cannot close {} to others", directory.display());
+    let mode = fs::metadata(directory).with_context(what)?.permissions().mode();
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode & !0o007)).with_context(what)
 }
 
 /// Writes a file durably: to a temporary name, synced, then renamed.

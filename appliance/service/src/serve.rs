@@ -48,7 +48,9 @@ pub fn run(
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .context("the end of the process that started this one")?;
     }
+    files::close_to_others();
     let served = Config::load(config).and_then(|config| {
+        files::close_directory(&config.paths.data)?;
         let pin = pin::user(pin_fd).map_err(locked)?;
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)

@@ -78,6 +78,7 @@ pub fn run(
         transcript_file.display()
     );
     let began_ms = now_ms();
+    files::close_to_others();
     std::fs::create_dir_all(&config.paths.data)
         .with_context(|| format!("cannot make {}", config.paths.data.display()))?;
     let user_pin = pin::user(pin_fd)?;

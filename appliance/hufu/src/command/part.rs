@@ -15,6 +15,7 @@ use crate::output;
 /// # Errors
 /// What stands in the way.
 pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<()> {
+    files::close_to_others();
     match part {
         Part::CopyStore => {
             let copy = config.data(COPY);
