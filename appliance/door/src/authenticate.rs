@@ -2,9 +2,9 @@
 //!
 //! The certificate has been judged when the connection came up
 //! ([`crate::tls`]); for each request the ledger's word on it is read as of the
-//! newest height this node has. The order: is it recorded, is it the one that is
-//! recorded, is it revoked or on hold, is it valid now; then who answers for it
-//! and what it may do. A record that is missing or cannot be read refuses.
+//! newest height this node has. The order: is it valid now, is it recorded, is it
+//! the one that is recorded, is it revoked or on hold; then who answers for it and
+//! what it may do. A record that is missing or cannot be read refuses.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,10 +44,6 @@ pub struct Record {
     pub tbs: Digest,
     /// Whether it counts.
     pub standing: Standing,
-    /// Begin of validity, milliseconds since 1970.
-    pub not_before: u64,
-    /// End of validity, milliseconds since 1970.
-    pub not_after: u64,
     /// What its holder is.
     pub kind: IdentityKind,
     /// The member that answers for it.
@@ -209,10 +205,18 @@ impl Authenticator {
 
     async fn caller(&self, presented: &Presented) -> Result<Caller, Problem> {
         let serial = &presented.serial;
-        let record = self.record(presented).await?;
         let refused = |code, why: &str| {
             Err(Problem::new(code, format!("client certificate {serial} {why}")))
         };
+        let now = (self.clock)();
+        let (not_before, not_after) = presented.validity_ms();
+        if now < not_before {
+            return refused(Code::CertificateExpired, "is not valid yet; check the clocks");
+        }
+        if now > not_after {
+            return refused(Code::CertificateExpired, "has expired; ask for a new one");
+        }
+        let record = self.record(presented).await?;
         if record.tbs != presented.tbs {
             return refused(Code::CertificateRefused, "is not the one on the ledger");
         }
@@ -224,13 +228,6 @@ impl Authenticator {
             Standing::Revoked => {
                 return refused(Code::CertificateRevoked, "is revoked; ask for a new one");
             }
-        }
-        let now = (self.clock)();
-        if now < record.not_before {
-            return refused(Code::CertificateExpired, "is not valid yet; check the clocks");
-        }
-        if now > record.not_after {
-            return refused(Code::CertificateExpired, "has expired; ask for a new one");
         }
         if presented.member.as_ref().is_some_and(|member| *member != record.owner) {
             return refused(Code::CertificateRefused, "names another member than the ledger");

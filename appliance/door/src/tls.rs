@@ -73,6 +73,13 @@ impl Presented {
         Digest::of(&self.der).0
     }
 
+    /// Begin and end of validity, both included, in milliseconds since 1970.
+    pub fn validity_ms(&self) -> (u64, u64) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // The last second counts whole.
+        (ms(self.not_before), ms(self.not_after).saturating_add(999))
+    }
+
     /// Reads what matters here; the signature is another's concern.
     fn parse(der: &[u8]) -> Result<Self, String> {
         if der.len() > MAX_CERTIFICATE {

@@ -306,8 +306,8 @@ async fn a_regulator_of_jurisdictions_names_one_of_them() {
         ("regulator of north+west", Some("south"), 403, "north, west"),
         ("regulator of north+west", Some("west"), 200, ""),
         // Who has none sees nothing, whatever it names.
-        ("regulator of ", None, 403, "no jurisdiction"),
-        ("regulator of ", Some("north"), 403, "no jurisdiction"),
+        ("regulator of none", None, 403, "no jurisdiction"),
+        ("regulator of none", Some("north"), 403, "no jurisdiction"),
         ("regulator", None, 200, ""),
     ] {
         let query = json!({"sql": "SELECT 1", "jurisdiction": jurisdiction});

@@ -494,6 +494,7 @@ pub fn gateway(node: &Arc<Node>, member: &str, limits: GatewayLimits) -> (Router
 /// A regulator supervises all, but for one that ends in its jurisdictions.
 fn jurisdictions(member: &str) -> Jurisdictions {
     match member.split_once(" of ") {
+        Some((_, "none")) => Jurisdictions::None,
         Some((_, names)) => Jurisdictions::of(names.split('+').map(name).collect()),
         None if member == "regulator" => Jurisdictions::Whole,
         None => Jurisdictions::None,
