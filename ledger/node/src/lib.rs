@@ -32,7 +32,7 @@ mod simulation;
 pub use builder::{Builder, Limits};
 pub use core::{Admission, Committed, Core};
 pub use error::Error;
-pub use hufu_consensus::Participation;
+pub use hufu_consensus::{Participation, PeerAddress};
 pub use ledger::{Ledger, NodeStatus};
 pub use restored::hold_votes;
 pub use run::{Config, Running, start};
