@@ -205,9 +205,8 @@ impl Authenticator {
 
     async fn caller(&self, presented: &Presented) -> Result<Caller, Problem> {
         let serial = &presented.serial;
-        let refused = |code, why: &str| {
-            Err(Problem::new(code, format!("client certificate {serial} {why}")))
-        };
+        let refused =
+            |code, why: &str| Err(Problem::new(code, format!("client certificate {serial} {why}")));
         let now = (self.clock)();
         let (not_before, not_after) = presented.validity_ms();
         if now < not_before {
@@ -240,7 +239,9 @@ impl Authenticator {
             // A device speaks for itself, not with its owner's powers.
             (IdentityKind::Device, _) => BTreeSet::new(),
             (_, Approved::All) => named.collect(),
-            (_, Approved::These(approved)) => named.filter(|role| approved.contains(role)).collect(),
+            (_, Approved::These(approved)) => {
+                named.filter(|role| approved.contains(role)).collect()
+            }
         };
         let mut kinds = member.kinds;
         let mut jurisdictions = member.jurisdictions;
@@ -319,7 +320,8 @@ impl Authenticator {
     /// Remembers that a certificate is not there as of a height, no longer than
     /// `before` was remembered.
     fn remember(&self, key: [u8; 32], height: u64, before: Option<Vain>) {
-        let until = before.map_or_else(|| Instant::now() + self.patience.remember, |vain| vain.until);
+        let until =
+            before.map_or_else(|| Instant::now() + self.patience.remember, |vain| vain.until);
         self.vain.insert(key, Vain { height, until });
     }
 }

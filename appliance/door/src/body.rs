@@ -191,8 +191,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 /// # Errors
 /// `request-malformed`, naming `field`.
 pub fn whole_number(field: &str, text: &str) -> Result<u64, Problem> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit())
-        && (text == "0" || !text.starts_with('0'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| plain).ok_or_else(|| {
         Problem::malformed(format!("{field}: a whole number below 2^64, digits without sign"))
     })
@@ -214,10 +214,13 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_bounded_and_strict() {
-        let headers = |kind: &str| HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+        let headers =
+            |kind: &str| HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
         let ask = async |kind: &str, body: &str| {
             let body = Body::from(body.to_owned());
-            json::<serde_json::Value>(&headers(kind), body, 16).await.map_err(|problem| problem.code())
+            json::<serde_json::Value>(&headers(kind), body, 16)
+                .await
+                .map_err(|problem| problem.code())
         };
         assert_eq!(ask("Application/JSON; charset=utf-8", "{\"a\":1}").await.unwrap()["a"], 1);
         assert_eq!(ask("text/plain", "{}").await, Err(Code::MediaType));

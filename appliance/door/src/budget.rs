@@ -171,7 +171,8 @@ impl Inner {
             return false;
         }
         let own = self.idle.iter().map(|one| one.2);
-        let longest = own.into_iter().find(|one| self.held.get(one).is_some_and(|held| held.key == key));
+        let longest =
+            own.into_iter().find(|one| self.held.get(one).is_some_and(|held| held.key == key));
         match longest {
             Some(longest) => self.evict(longest),
             None => return true,
@@ -325,8 +326,7 @@ impl Drop for Working {
     fn drop(&mut self) {
         let mut idle = false;
         self.place.activity.send_modify(|activity| {
-            let mine =
-                if self.answering { &mut activity.answering } else { &mut activity.working };
+            let mine = if self.answering { &mut activity.answering } else { &mut activity.working };
             *mine -= 1;
             idle = activity.is_idle();
         });

@@ -98,9 +98,11 @@ pub enum ListenError {
 /// A sentence that names the setting.
 pub async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, ListenError> {
     let setting = setting.to_owned();
-    TcpListener::bind(address)
-        .await
-        .map_err(|cause| ListenError::Address { setting, address, cause })
+    TcpListener::bind(address).await.map_err(|cause| ListenError::Address {
+        setting,
+        address,
+        cause,
+    })
 }
 
 /// Binds a socket that only this user may open. A socket left by a process that

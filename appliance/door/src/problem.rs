@@ -354,7 +354,9 @@ mod tests {
         let response = Problem::new(Code::CredentialMissing, "show\r\nsomething é").into_text();
         assert_eq!(response.headers()[DETAIL_HEADER], "showsomething ");
         assert_eq!(response.headers()[CODE_HEADER], "credential-missing");
-        assert!(response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic"));
+        assert!(
+            response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic")
+        );
         assert_eq!(axum::body::HttpBody::size_hint(response.body()).exact(), Some(0));
     }
 }

@@ -153,9 +153,7 @@ pub fn router<S: Clone + Send + Sync + 'static>(
         let offered = names.into_iter().collect::<Vec<_>>().join(", ");
         let other = move || {
             let offered = offered.clone();
-            async move {
-                form.refuse(Problem::new(Code::Method, format!("this path takes {offered}")))
-            }
+            async move { form.refuse(Problem::new(Code::Method, format!("this path takes {offered}"))) }
         };
         router = router.route(path, methods.fallback(other));
     }
@@ -312,8 +310,14 @@ mod tests {
             ("revoked", Peer::Refused(Problem::new(Code::CertificateRevoked, "ask for a new one"))),
             ("device", caller("maker", IdentityKind::Device, &[], &[])),
             ("company", caller("carrier", IdentityKind::Client, &[], &[Role::Operator])),
-            ("other's administrator", caller("carrier", IdentityKind::Client, &[], &[Role::Administrator])),
-            ("regulator", caller("state", IdentityKind::Client, &["regulator"], &[Role::Regulator])),
+            (
+                "other's administrator",
+                caller("carrier", IdentityKind::Client, &[], &[Role::Administrator]),
+            ),
+            (
+                "regulator",
+                caller("state", IdentityKind::Client, &["regulator"], &[Role::Regulator]),
+            ),
             ("administrator", caller("maker", IdentityKind::Client, &[], &[Role::Administrator])),
             ("local", Peer::Local),
         ];

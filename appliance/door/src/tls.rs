@@ -85,8 +85,8 @@ impl Presented {
         if der.len() > MAX_CERTIFICATE {
             return Err(format!("it is larger than {MAX_CERTIFICATE} bytes"));
         }
-        let certificate =
-            x509_cert::Certificate::from_der(der).map_err(|error| format!("it is not DER: {error}"))?;
+        let certificate = x509_cert::Certificate::from_der(der)
+            .map_err(|error| format!("it is not DER: {error}"))?;
         let tbs = certificate.tbs_certificate();
         let octets = tbs.serial_number().as_bytes();
         let significant = octets.iter().position(|octet| *octet != 0).unwrap_or(octets.len());
@@ -208,13 +208,17 @@ impl Chains {
         let now = Duration::from_secs(UnixTime::now().as_secs());
         let at = now.min(presented.not_after).max(presented.not_before);
         let at = UnixTime::since_unix_epoch(at);
-        self.verifier.verify_client_cert(leaf, &intermediates, at).map_err(|error| match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                "its issuer is unknown".to_owned()
-            }
-            rustls::Error::InvalidCertificate(CertificateError::Other(error)) => error.to_string(),
-            error => error.to_string(),
-        })?;
+        self.verifier.verify_client_cert(leaf, &intermediates, at).map_err(
+            |error| match error {
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                    "its issuer is unknown".to_owned()
+                }
+                rustls::Error::InvalidCertificate(CertificateError::Other(error)) => {
+                    error.to_string()
+                }
+                error => error.to_string(),
+            },
+        )?;
         Ok(presented)
     }
 }

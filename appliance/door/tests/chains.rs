@@ -61,10 +61,8 @@ fn others_are_refused_in_a_sentence() {
     said(&[server.der]);
     // What the issuing key certified as an authority certifies nobody: the
     // issuing certificate's path length is 0.
-    let middle = authority.client(&Wish {
-        is_ca: IsCa::Ca(BasicConstraints::Unconstrained),
-        ..Wish::default()
-    });
+    let middle = authority
+        .client(&Wish { is_ca: IsCa::Ca(BasicConstraints::Unconstrained), ..Wish::default() });
     let under = middle.issue(&Wish::default());
     assert!(!said(&[under.der, middle.der.clone()]).is_empty());
     said(&[middle.der]);
@@ -162,7 +160,10 @@ async fn the_ledger_says_who_a_certificate_speaks_for() {
     // Its member is a regulator; it has not the role.
     assert!(!caller.is_regulator() && caller.jurisdictions == Jurisdictions::None);
 
-    assert_eq!(refusal(&ask(&|record| record.standing = Standing::Held).await), Code::CertificateRevoked);
+    assert_eq!(
+        refusal(&ask(&|record| record.standing = Standing::Held).await),
+        Code::CertificateRevoked
+    );
     let revoked = ask(&|record| record.standing = Standing::Revoked).await;
     assert_eq!(refusal(&revoked), Code::CertificateRevoked);
     let other = ask(&|record| record.tbs = Digest::of(b"other")).await;

@@ -55,19 +55,28 @@ fn router() -> Router {
     Router::new()
         .route("/", get(async || "here"))
         .route("/echo", post(async |body: Bytes| body.len().to_string()))
-        .route("/wait", get(move || async move {
-            let _through = waiting.acquire().await;
-            "through"
-        }))
-        .route("/open", get(move || async move {
-            opening.add_permits(1000);
-            "open"
-        }))
-        .route("/large", get(async || {
-            let piece = Bytes::from(vec![b'x'; 64 * 1024]);
-            let pieces = (0..4096).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
-            Body::from_stream(futures::stream::iter(pieces))
-        }))
+        .route(
+            "/wait",
+            get(move || async move {
+                let _through = waiting.acquire().await;
+                "through"
+            }),
+        )
+        .route(
+            "/open",
+            get(move || async move {
+                opening.add_permits(1000);
+                "open"
+            }),
+        )
+        .route(
+            "/large",
+            get(async || {
+                let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+                let pieces = (0..4096).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
+                Body::from_stream(futures::stream::iter(pieces))
+            }),
+        )
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
 }
 
@@ -121,9 +130,9 @@ async fn secured(
         .unwrap()
         .with_root_certificates(roots);
     let config = match client {
-        Some(key) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
-            key,
-        ))),
+        Some(key) => {
+            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)))
+        }
         None => builder.with_no_client_auth(),
     };
     let stream = TcpStream::connect(address).await.unwrap();
@@ -230,7 +239,9 @@ async fn idle_connections_end_after_their_last_request() {
     // A byte now and then is no request.
     let (mut read, mut write) = stream.into_split();
     let dripping = tokio::spawn(async move {
-        for byte in b"GET / HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle() {
+        for byte in
+            b"GET / HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle()
+        {
             if write.write_all(&[*byte]).await.is_err() {
                 break;
             }
@@ -244,7 +255,8 @@ async fn idle_connections_end_after_their_last_request() {
     let stream = TcpStream::connect(serving.address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, io).await.unwrap();
     let ended = tokio::spawn(connection);
     let request = hyper::Request::get("http://localhost/").body(Body::empty()).unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), 200);

@@ -131,11 +131,8 @@ async fn caller(node: &Node, der: &[u8]) -> Result<Caller, Problem> {
     let named = named.map(|(_, roles)| roles).unwrap_or_default();
     let device = record.kind == IdentityKind::Device;
     // A device speaks for itself, not with its owner's powers.
-    let roles: BTreeSet<Role> = named
-        .into_iter()
-        .filter(|_| !device)
-        .filter_map(|role| Role::of_urn(role.urn()))
-        .collect();
+    let roles: BTreeSet<Role> =
+        named.into_iter().filter(|_| !device).filter_map(|role| Role::of_urn(role.urn())).collect();
     let mut kinds = if device { BTreeSet::new() } else { member.kinds };
     // Not everyone at a regulator supervises.
     if !roles.contains(&Role::Regulator) {

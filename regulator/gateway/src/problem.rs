@@ -81,7 +81,9 @@ impl From<LedgerFault> for ApiProblem {
             LedgerFault::Refused(outcome) => {
                 Self::new(Code::TransactionRefused, detail).with("outcome", outcome.code())
             }
-            LedgerFault::Busy { retry_after } => Self::new(Code::Busy, detail).retry_after(retry_after),
+            LedgerFault::Busy { retry_after } => {
+                Self::new(Code::Busy, detail).retry_after(retry_after)
+            }
             LedgerFault::Pending => {
                 Self::new(Code::NotAnchored, detail).retry_after(Duration::from_secs(1))
             }
@@ -97,7 +99,9 @@ impl From<hufu_readmodel::Problem> for ApiProblem {
         use hufu_readmodel::Problem;
         let detail = problem.to_string();
         match problem {
-            Problem::Limit { .. } | Problem::TooLong { .. } => Self::new(Code::QueryTooLarge, detail),
+            Problem::Limit { .. } | Problem::TooLong { .. } => {
+                Self::new(Code::QueryTooLarge, detail)
+            }
             Problem::Height { applied, .. } => {
                 Self::new(Code::NotFound, detail).with("applied_height", applied)
             }

@@ -77,8 +77,8 @@ fn ca(common_name: &str, constraints: BasicConstraints) -> CertificateParams {
 impl Authority {
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
-        let root =
-            CertifiedIssuer::self_signed(ca("root", BasicConstraints::Constrained(1)), key).unwrap();
+        let root = CertifiedIssuer::self_signed(ca("root", BasicConstraints::Constrained(1)), key)
+            .unwrap();
         let key = KeyPair::generate().unwrap();
         let params = ca("issuing", BasicConstraints::Constrained(0));
         let issuing = CertifiedIssuer::signed_by(params, key, &root).unwrap();

@@ -17,8 +17,8 @@ use http_body_util::BodyExt as _;
 use hufu_contract::{Contract, Sources};
 use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role};
 use hufu_gateway::{
-    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
-    LedgerStatus, Metrics, Recorded, StreamState, router,
+    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
+    Metrics, Recorded, StreamState, router,
 };
 use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
