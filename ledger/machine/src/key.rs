@@ -70,6 +70,11 @@ pub fn approval(member: &Name, key: &IdentityId) -> Vec<u8> {
     joined(&[b"approval", member.as_str().as_bytes(), key.0.as_bytes()])
 }
 
+/// What the keys of all approvals by a member begin with.
+pub fn approvals(member: &Name) -> Vec<u8> {
+    joined(&[b"approval", member.as_str().as_bytes(), b""])
+}
+
 /// Of what the authority may approve in a member's name.
 pub fn delegation(member: &Name) -> Vec<u8> {
     joined(&[b"delegation", member.as_str().as_bytes()])

@@ -200,6 +200,27 @@ impl View {
         self.record("approval", &key::approval(member, key))
     }
 
+    /// All that a member approved of keys, in the order of their digests; what
+    /// was withdrawn is empty.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn approvals(
+        &self,
+        member: &Name,
+    ) -> Result<Vec<(IdentityId, ApprovalRecord)>, MachineError> {
+        let prefix = key::approvals(member);
+        let range = KeyRange::prefix(&prefix);
+        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        rows.iter()
+            .map(|(key, value)| {
+                let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
+                    .map_err(|_| MachineError::damaged("key of an approval"))?;
+                Ok((IdentityId(hufu_proof::Digest(digest)), decode("approval", value)?))
+            })
+            .collect()
+    }
+
     /// What the authority may approve in a member's name.
     ///
     /// # Errors

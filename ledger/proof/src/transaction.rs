@@ -442,3 +442,95 @@ impl fmt::Display for Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{self, MAX_TRANSACTION};
+    use crate::declaration::{Delegation, KeyApproval};
+    use crate::identifier::IdentityId;
+    use crate::member::Jurisdictions;
+
+    /// Bytes that were written by hand from `docs/formats.md`, not by this code;
+    /// the fuzzer begins with them.
+    fn pinned(bytes: &[u8], id: &str) -> Payload {
+        let read: Transaction = codec::decode("transaction", bytes, MAX_TRANSACTION).unwrap();
+        assert_eq!(codec::encode(&read), bytes);
+        assert_eq!(read.id().to_string(), id);
+        let json = serde_json::to_vec(&read).unwrap();
+        assert_eq!(serde_json::from_slice::<Transaction>(&json).unwrap(), read);
+        for length in 0..bytes.len() {
+            let cut =
+                codec::decode::<Transaction>("transaction", &bytes[..length], MAX_TRANSACTION);
+            assert!(cut.is_err(), "{length} of {}", bytes.len());
+        }
+        read.body.payload
+    }
+
+    fn roles(texts: &[&str]) -> BTreeSet<Name> {
+        texts.iter().map(|text| Name::new(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn declarations_have_the_published_form() {
+        let key = IdentityId(Digest([2; 32]));
+        let approve = KeyApproval {
+            key,
+            roles: roles(&["administrator", "operator"]),
+            until_ms: Some(1_900_000_000_000),
+        };
+        let delegate = Delegation { roles: roles(&[]), until_ms: None };
+        let to = Name::new("operator").unwrap();
+        for (bytes, id, expected) in [
+            (
+                include_bytes!("../fuzz/corpus/transaction/approve").as_slice(),
+                "87c4b86789f5290f6ef1752cc54fc9f0e3def5a3ed8cad7b4ff9599c5a0a1219",
+                Declaration::Approve(approve),
+            ),
+            (
+                include_bytes!("../fuzz/corpus/transaction/withdraw").as_slice(),
+                "208e09458532b312b16907cd481bdfdbae9a2871bb78bc875a94a26f5809a62b",
+                Declaration::Withdraw { key },
+            ),
+            (
+                include_bytes!("../fuzz/corpus/transaction/delegate").as_slice(),
+                "49b49653e636187635e4a6e14993222418ed200d022710a2805b26327bf686e9",
+                Declaration::Delegate(delegate),
+            ),
+            (
+                include_bytes!("../fuzz/corpus/transaction/hand-over").as_slice(),
+                "594ca4810e4e2130ac1421eb51b7de19991a194ba84295b93b8037e01d1d362b",
+                Declaration::HandOver { device: "PUMP-0001".into(), to },
+            ),
+        ] {
+            assert_eq!(pinned(bytes, id), Payload::Declare(expected));
+        }
+    }
+
+    #[test]
+    fn a_certification_has_the_published_form() {
+        let payload = pinned(
+            include_bytes!("../fuzz/corpus/transaction/certify"),
+            "2dea258a392c28dab12c89a810af804cbd3a9b1188bb9fc5c6e61cd949ff25cb",
+        );
+        assert_eq!(payload.issuances().count(), 1);
+        let Payload::Certify(entries) = payload else { panic!("{payload:?}") };
+        let hosts: Vec<String> = entries[0].hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["node.maker.example", "192.0.2.7", "2001:db8::1"]);
+        assert_eq!(entries[0].roles, roles(&["operator"]));
+        assert_eq!(entries[0].issuance.owner.as_str(), "maker");
+    }
+
+    #[test]
+    fn a_member_has_the_published_form() {
+        let payload = pinned(
+            include_bytes!("../fuzz/corpus/transaction/member"),
+            "58127dcfde069de4f6808ac8aead878ec0066ec1ee6caf3e790dbcf3aff4171f",
+        );
+        let Payload::Propose(Proposal::Member { member }) = payload else { panic!("{payload:?}") };
+        assert_eq!(member.jurisdictions, Jurisdictions::Only(roles(&["north"])));
+        let names: Vec<String> = member.names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["maker.example", "192.0.2.0/24"]);
+        assert!(member.node_key.is_some());
+    }
+}
