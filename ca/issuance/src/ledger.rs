@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::algorithm::PublicKey;
+use crate::requester::Role;
 use crate::serial::Serial;
 use crate::time::UnixTime;
 
@@ -192,6 +193,21 @@ pub enum LedgerFault {
 
 /// The ledger as issuance and status services see it.
 pub trait IssuanceLedger: Send + Sync + 'static {
+    /// Whether the ledger would take the entry as it stands: hosts, roles and
+    /// the device of a certificate are its owner's to give. Asked with the very
+    /// TBS that would be signed, before anything is spent on it.
+    ///
+    /// # Errors
+    /// [`LedgerFault::Refused`] with the reason and the remedy.
+    fn permits(&self, entry: &IssuanceEntry) -> Result<(), LedgerFault>;
+
+    /// Of the roles that a certificate names, those that count: its member has
+    /// approved its key for them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn counts(&self, serial: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault>;
+
     /// Records entries and returns when they are final, in the order given.
     ///
     /// All or nothing; an entry that is already recorded with the same TBS is

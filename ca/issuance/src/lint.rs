@@ -18,8 +18,9 @@ use x509_cert::ext::pkix::{
 use x509_cert::time::Time;
 
 use crate::algorithm::{PublicKey, SignatureAlgorithm, strict};
-use crate::profile::{Profile, Purpose};
-use crate::subject::Subject;
+use crate::names::AlternativeName;
+use crate::profile::{MemberRule, NameKind, Profile, Purpose};
+use crate::subject::{Attribute, Subject};
 use crate::time::UnixTime;
 use crate::{names, oid};
 
@@ -384,8 +385,33 @@ impl Lint<'_> {
                 "profile",
                 "the profile requires an alternative name",
             ),
-            Some(Ok(_)) => {}
+            Some(Ok(names)) => self.member(&names),
         }
+    }
+
+    /// Whoever relies on the certificate knows by it whose holder it is, and the
+    /// subject says nothing else.
+    fn member(&mut self, names: &[AlternativeName]) {
+        if !self.profile.extensions.alternative_names.contains(&NameKind::MemberRoles) {
+            return;
+        }
+        let members: Vec<&str> = names
+            .iter()
+            .filter_map(|name| match name {
+                AlternativeName::Uri(uri) => uri.strip_prefix("urn:hufu:member:"),
+                _ => None,
+            })
+            .collect();
+        let subject = Subject::from_name(self.tbs.subject()).ok();
+        let organisation = subject.as_ref().and_then(|subject| subject.value(Attribute::O));
+        let is_owner = self.profile.subject.member != MemberRule::Set
+            || members.first().copied() == organisation;
+        self.require(
+            members.len() == 1 && is_owner,
+            "names-its-member",
+            "profile",
+            "the alternative name must name one member, the one that the subject's O has",
+        );
     }
 
     /// Addresses for status must be absolute and plain HTTP.

@@ -78,6 +78,17 @@ impl AlternativeName {
         Ok(AlternativeName::HardwareModule { kind, serial: serial.to_vec() })
     }
 
+    /// The alternative names of a certificate that is about to be signed.
+    ///
+    /// # Errors
+    /// When there is a name of another kind, or one that is malformed.
+    pub fn of_tbs(tbs: &x509_cert::TbsCertificate) -> Result<Vec<AlternativeName>, CaError> {
+        let extension = tbs
+            .extensions()
+            .and_then(|all| all.iter().find(|one| one.extn_id == oid::SUBJECT_ALT_NAME));
+        extension.map_or(Ok(Vec::new()), |one| parse(one.extn_value.as_bytes()))
+    }
+
     fn from_general(name: &GeneralName) -> Result<AlternativeName, CaError> {
         match name {
             GeneralName::DnsName(name) => Self::dns(name.as_str()),

@@ -295,6 +295,12 @@ impl Profile {
         {
             return invalid("extensions.alternative_names: name the kinds that are required");
         }
+        let serves = self.extensions.extended_key_usage.contains(&ExtendedUsage::ServerAuth);
+        if serves && !self.extensions.alternative_names.contains(&NameKind::MemberRoles) {
+            return invalid(
+                "extensions.alternative_names: add member-roles, because a server's certificate names its member",
+            );
+        }
         if self.attestation == AttestationLevel::Tpm && self.keys.contains(&KeyAlgorithm::Ed25519) {
             return invalid("keys: no TPM 2.0 holds ed25519; use p256 or p384");
         }

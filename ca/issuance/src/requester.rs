@@ -187,7 +187,16 @@ impl Authenticator {
                         "its extended key usage is not clientAuth".to_owned(),
                     ));
                 }
-                Ok(Requester::Member { member, roles, serial: certificate.serial().clone() })
+                let serial = certificate.serial().clone();
+                let named = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
+                let roles = self.ledger.counts(&serial, roles).map_err(CaError::Ledger)?;
+                if roles.is_empty() {
+                    return Err(CaError::ClientCertificate(format!(
+                        "member {member} has not approved its key for what it says ({named}): on \
+                         its node, `hufu member approve`"
+                    )));
+                }
+                Ok(Requester::Member { member, roles, serial })
             }
             None => Ok(Requester::Device { certificate }),
         }

@@ -431,6 +431,7 @@ impl Issuance {
             not_after,
             attestation: evidence,
         };
+        self.0.ledger.permits(&entry).map_err(CaError::Ledger)?;
         let row = Issued {
             serial,
             request,

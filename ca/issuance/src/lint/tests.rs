@@ -50,7 +50,10 @@ fn case(profile: &str) -> Case {
         Subject::new([(Attribute::O, "maker"), (Attribute::CN, "someone")])
     };
     let names = match profile.purpose {
-        Purpose::Server => vec![AlternativeName::dns("a.example.org").unwrap()],
+        Purpose::Server => vec![
+            AlternativeName::dns("a.example.org").unwrap(),
+            AlternativeName::urn("urn:hufu:member:maker").unwrap(),
+        ],
         Purpose::Client => vec![AlternativeName::urn("urn:hufu:member:maker").unwrap()],
         _ => Vec::new(),
     };
@@ -164,6 +167,17 @@ fn each_rule_is_noticed() {
     breaks("tls-server", "subject-alt-name-required", |case| case.names.clear());
     breaks("tls-server", "subject-alt-name", |case| {
         case.names = vec![AlternativeName::Dns("*.example.org".to_owned())];
+    });
+    for (profile, urn) in
+        [("tls-server", "urn:hufu:member:other"), ("operator-client", "urn:hufu:role:operator")]
+    {
+        breaks(profile, "names-its-member", |case| {
+            case.names = vec![AlternativeName::urn(urn).unwrap()];
+        });
+    }
+    breaks("tls-server", "names-its-member", |case| drop(case.names.pop()));
+    breaks("operator-client", "names-its-member", |case| {
+        case.names.push(AlternativeName::urn("urn:hufu:member:other").unwrap());
     });
     breaks("idevid", "status-addresses", |case| {
         case.addresses.crl = Some("https://pki.example.org/crl".to_owned());

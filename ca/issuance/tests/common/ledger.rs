@@ -97,6 +97,14 @@ impl TestLedger {
 }
 
 impl IssuanceLedger for TestLedger {
+    fn permits(&self, _: &IssuanceEntry) -> Result<(), LedgerFault> {
+        Ok(())
+    }
+
+    fn counts(&self, _: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault> {
+        Ok(named)
+    }
+
     fn record(
         &self,
         entries: Vec<IssuanceEntry>,
