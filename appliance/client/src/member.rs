@@ -5,12 +5,14 @@ use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_configuration::keyring::{self, label};
 use hufu_configuration::{certificates, pin};
+use hufu_proof::Name;
 use rustls::RootCertStore;
 
 use crate::Client;
 use crate::tls;
 
-/// A client of the service at `url`, whose certificate must chain to `roots`.
+/// A client of the service at `url`, whose certificate must chain to `roots` and,
+/// where it is said, be the member's that is wanted.
 ///
 /// # Errors
 /// What stands in the way, with the remedy.
@@ -19,6 +21,7 @@ pub fn connect(
     pin_fd: Option<u32>,
     url: &str,
     roots: RootCertStore,
+    wanted: Option<&Name>,
 ) -> anyhow::Result<Client> {
     let chain = certificates::read(&config.tls_chain()).context(
         "this node has no TLS certificate yet; `hufu cert install` installs the one that the \
@@ -28,5 +31,5 @@ pub fn connect(
     let key = keyring::key(&custody, label::TLS)?;
     let certified = hufu_keys::certified_key(&key, chain)
         .context("the certificate in tls.pem is not for the token's TLS key")?;
-    Client::tls(url, tls::client(roots, Some(certified))?)
+    Client::tls(url, tls::client(roots, Some(certified), wanted)?)
 }

@@ -5,9 +5,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use hufu_proof::Digest;
-use rustls::client::ResolvesClientCert;
+use hufu_proof::{Digest, Name};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
@@ -35,6 +35,72 @@ impl ResolvesClientCert for OneCertificate {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// Trusts who chains to a root, serves the name that was asked for, and is the
+/// member that is wanted. A name on the network leads to its owner as long as the
+/// authority keeps to the rules, and loopback to anybody on the machine; the
+/// certificate's own word for its member is checked beside it.
+#[derive(Debug)]
+struct OfMember {
+    chain: Arc<WebPkiServerVerifier>,
+    wanted: Name,
+}
+
+impl ServerCertVerifier for OfMember {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.chain.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )?;
+        let found = hufu_ca::Certificate::from_der(end_entity)
+            .and_then(|certificate| hufu_ca::member_and_roles(&certificate))
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        match found {
+            Some((found, _)) if found == self.wanted.as_str() => Ok(verified),
+            Some((found, _)) => Err(rustls::Error::General(format!(
+                "the server is member `{found}`'s, and member `{}` was to be reached; check the \
+                 address, or name the member with --member",
+                self.wanted
+            ))),
+            None => Err(rustls::Error::General(format!(
+                "the server's certificate names no member, and member `{}` was to be reached",
+                self.wanted
+            ))),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
     }
 }
 
@@ -125,17 +191,27 @@ pub fn pinned_client(pinned: Arc<Pinned>) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// A client that trusts `roots` and, given a certificate, shows it.
+/// A client that trusts `roots` and, given a certificate, shows it. Given whom it
+/// wants, it trusts that member's servers alone.
 ///
 /// # Errors
 /// When the provider has no protocol version, which is a fault of the build.
 pub fn client(
     roots: RootCertStore,
     certified: Option<Arc<CertifiedKey>>,
+    wanted: Option<&Name>,
 ) -> anyhow::Result<Arc<ClientConfig>> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS_12_13)?
-        .with_root_certificates(roots);
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS_12_13)?;
+    let builder = match wanted {
+        None => builder.with_root_certificates(roots),
+        Some(wanted) => {
+            let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+            let chain = chain.build().context("trust store for servers")?;
+            let verifier = Arc::new(OfMember { chain, wanted: wanted.clone() });
+            builder.dangerous().with_custom_certificate_verifier(verifier)
+        }
+    };
     let mut config = match certified {
         Some(certified) => builder.with_client_cert_resolver(Arc::new(OneCertificate(certified))),
         None => builder.with_no_client_auth(),

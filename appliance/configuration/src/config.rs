@@ -10,8 +10,9 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use hufu_proof::codec::MAX_GENESIS;
-use hufu_proof::{Genesis, Name};
-use serde::Deserialize;
+use hufu_proof::{Genesis, Host, Jurisdictions, Name, NetworkName};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::files;
 
@@ -58,12 +59,35 @@ pub struct MemberConfig {
     pub name: Name,
     /// `authority`, `regulator`, `maker`, `operator`.
     pub kinds: BTreeSet<Name>,
-    /// What it may see as a regulator; everything where there are none.
-    #[serde(default)]
-    pub jurisdictions: BTreeSet<Name>,
+    /// What it may see as a regulator: `"whole"`, `"none"`, or a list. A
+    /// regulator says one of them, nobody else does.
+    #[serde(default, deserialize_with = "jurisdictions")]
+    pub jurisdictions: Option<Jurisdictions>,
+    /// The names on the network that are its own: host names with all below
+    /// them, addresses, blocks of addresses. Default: those of
+    /// `services.names` that are not loopback.
+    pub names: Option<BTreeSet<NetworkName>>,
     /// The name for people, by language (`en`, `zh`).
     #[serde(default)]
     pub title: BTreeMap<String, String>,
+}
+
+/// Reads what a regulator may see.
+fn jurisdictions<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Jurisdictions>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Word(String),
+        Listed(BTreeSet<Name>),
+    }
+    let expected = "`whole`, `none`, or a list of names of jurisdictions";
+    let wrong = |_| D::Error::custom(format!("member.jurisdictions: {expected}"));
+    match Written::deserialize(from).map_err(wrong)? {
+        Written::Word(word) if word == "whole" => Ok(Some(Jurisdictions::Whole)),
+        Written::Word(word) if word == "none" => Ok(Some(Jurisdictions::None)),
+        Written::Listed(names) if !names.is_empty() => Ok(Some(Jurisdictions::Only(names))),
+        _ => Err(D::Error::custom(format!("member.jurisdictions: {expected}"))),
+    }
 }
 
 /// Where things are.
@@ -276,6 +300,17 @@ impl Config {
             !self.member.kinds.is_empty(),
             "member.kinds: name at least one of authority, regulator, maker, operator"
         );
+        match (&self.member.jurisdictions, self.member.kinds.contains("regulator")) {
+            (None, true) => anyhow::bail!(
+                "member.jurisdictions: say what this regulator may see: \"whole\", \"none\", or a \
+                 list such as [\"north\"]"
+            ),
+            (Some(Jurisdictions::Only(_) | Jurisdictions::Whole), false) => anyhow::bail!(
+                "member.jurisdictions: they are a regulator's; leave them out, or add the kind \
+                 `regulator`"
+            ),
+            _ => {}
+        }
         if let Some(Operators { operators, threshold }) = &self.backup {
             for operator in operators {
                 hufu_backup::check_recipient(operator).context("backup.operators")?;
@@ -309,6 +344,25 @@ impl Config {
     /// Whether this node runs the certification authority.
     pub fn is_authority(&self) -> bool {
         self.member.kinds.iter().any(|kind| kind.as_str() == "authority")
+    }
+
+    /// The names on the network that are the member's own.
+    ///
+    /// # Errors
+    /// When `services.names`, from which they are taken where they are not said,
+    /// has one that can be nobody's.
+    pub fn own_names(&self) -> anyhow::Result<BTreeSet<NetworkName>> {
+        if let Some(names) = &self.member.names {
+            return Ok(names.clone());
+        }
+        let mut names = BTreeSet::new();
+        for name in &self.services.names {
+            let host: Host = name.parse().context("services.names")?;
+            if !host.is_loopback() {
+                names.insert(name.parse().context("services.names")?);
+            }
+        }
+        Ok(names)
     }
 
     /// A path in the data directory.
@@ -391,6 +445,47 @@ peers = { maker = "127.0.0.1:7000" }
         assert_eq!(config.services.names, ["localhost", "127.0.0.1", "::1"]);
         assert!(!config.services.tls12);
         assert!(!config.is_authority());
+    }
+
+    #[test]
+    fn a_regulator_says_what_it_may_see() {
+        let regulator = GOOD.replace("kinds = [\"maker\"]", "kinds = [\"regulator\"]");
+        let with = |said: &str| {
+            let kinds = "kinds = [\"regulator\"]";
+            load(&regulator.replace(kinds, &format!("{kinds}\njurisdictions = {said}")))
+        };
+        let north = Jurisdictions::Only(BTreeSet::from([Name::new("north").unwrap()]));
+        for (said, expected) in [
+            ("\"whole\"", Jurisdictions::Whole),
+            ("\"none\"", Jurisdictions::None),
+            ("[\"north\"]", north),
+        ] {
+            assert_eq!(with(said).unwrap().member.jurisdictions, Some(expected));
+        }
+        for wrong in ["[]", "\"all\"", "true", "[\"North\"]"] {
+            let error = with(wrong).unwrap_err();
+            assert!(error.contains("`whole`, `none`, or a list"), "{error}");
+        }
+        assert!(load(&regulator).unwrap_err().contains("what this regulator may see"));
+        let maker = GOOD.replace("[paths]", "jurisdictions = \"whole\"\n[paths]");
+        assert!(load(&maker).unwrap_err().contains("they are a regulator's"));
+    }
+
+    #[test]
+    fn a_member_owns_the_names_it_is_reached_at_unless_it_says_others() {
+        let services =
+            "[services]\nnames = [\"node.maker.example\", \"192.0.2.7\", \"localhost\"]\n";
+        let owned = |text: &str| {
+            let names = load(text).unwrap().own_names();
+            names.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(owned(GOOD).unwrap(), [""; 0]);
+        let reached = format!("{GOOD}{services}");
+        assert_eq!(owned(&reached).unwrap(), ["node.maker.example", "192.0.2.7"]);
+        let said = reached.replace("[paths]", "names = [\"maker.example\"]\n[paths]");
+        assert_eq!(owned(&said).unwrap(), ["maker.example"]);
+        assert!(owned(&reached.replace("192.0.2.7", "169.254.1.1")).is_err());
+        assert!(load(&said.replace("\"maker.example", "\"*.example")).is_err());
     }
 
     #[test]

@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use borsh::BorshSerialize;
-use hufu_proof::genesis::{Authority, Constitution, Member, MemberV1};
-use hufu_proof::{Algorithm, Digest, Genesis, Name, PublicKey, Signature, codec};
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
+use hufu_proof::{Algorithm, Digest, Genesis, Name, NetworkName, PublicKey, Signature, codec};
 use serde::{Deserialize, Serialize};
 
 /// What the signatures cover, in front of the canonical request.
-const DOMAIN: &str = "hufu join v1";
+const DOMAIN: &str = "hufu join v2";
 
 /// Largest join request file, in bytes.
 pub const MAX_JOIN: usize = 256 * 1024;
@@ -27,8 +27,10 @@ pub struct Request {
     pub title: BTreeMap<String, String>,
     /// What it is to the consortium.
     pub kinds: BTreeSet<Name>,
-    /// What it may see as a regulator; everything where there are none.
-    pub jurisdictions: BTreeSet<Name>,
+    /// What it may see as a regulator.
+    pub jurisdictions: Jurisdictions,
+    /// The names on the network that are its own.
+    pub names: BTreeSet<NetworkName>,
     /// When the request was made, milliseconds since 1970.
     pub made_ms: u64,
     /// Verifies its votes.
@@ -67,14 +69,16 @@ pub struct JoinRequest {
 
 impl Request {
     /// The member that it asks to be.
-    pub fn member(&self) -> MemberV1 {
-        MemberV1 {
+    pub fn member(&self) -> Member {
+        Member {
             name: self.name.clone(),
             title: self.title.clone(),
             kinds: self.kinds.clone(),
             jurisdictions: self.jurisdictions.clone(),
+            names: self.names.clone(),
             vote_key: self.vote_key.clone(),
             statement_key: self.statement_key.clone(),
+            node_key: Some(self.tls_key.clone()),
         }
     }
 
@@ -142,13 +146,12 @@ pub fn found(
                 issuing_certificate: decode(&certificates.issuing)?,
             });
         }
-        members.push(Member::from(request.member()));
+        members.push(request.member());
     }
     members.sort_by(|one, other| one.name.cmp(&other.name));
     let newest = joins.iter().map(|join| join.request.made_ms).max();
     let genesis = Genesis {
-        // What a join request says is of this version.
-        version: 1,
+        version: GENESIS_VERSION,
         consortium,
         created_ms: created_ms
             .or(newest)

@@ -21,7 +21,7 @@ use hufu_configuration::join::{JoinRequest, MAX_JOIN};
 use hufu_configuration::{Ending, Exit};
 use hufu_keys::Pin;
 use hufu_proof::codec::MAX_GENESIS;
-use hufu_proof::{Digest, Genesis, Member, Name};
+use hufu_proof::{Digest, Genesis, Name};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
@@ -337,23 +337,31 @@ impl Provisioner {
         self.progress()
     }
 
-    /// Certifies the first administrator of the authority's member, in PEM:
-    /// everybody else asks the authority, and it must be asked by somebody.
+    /// Approves the key of the member's first administrator, which nobody else
+    /// can: afterwards administrators approve others. The authority's own is
+    /// certified, too (PEM): everybody else asks the authority, and it must be
+    /// asked by somebody.
     ///
     /// # Errors
     /// [`Problem`]; the node's own words when it refuses the request.
-    pub async fn administrator(&self, csr: &str) -> Result<String, Problem> {
+    pub async fn administrator(&self, csr: &str) -> Result<Option<String>, Problem> {
         let _turn = self.turn.lock().await;
         let config = self.certifiable()?;
-        if !config.is_authority() {
-            let detail = "this member is not the authority: have the request certified there, with \
-                          `hufu cert issue --profile operator-client --role administrator`";
+        let role = hufu_ca::Role::Administrator.name();
+        let approval = json!({ "csr": csr, "roles": [role], "until_ms": null });
+        let answer = self.node("/approvals", &approval).await?;
+        if answer["outcome"] != "accepted" {
+            let detail = format!("the ledger did not take the approval: {}", answer["outcome"]);
             return Err(Problem::new("certificate-refused", detail));
+        }
+        tracing::info!("the member's first administrator is approved");
+        if !config.is_authority() {
+            return Ok(None);
         }
         let roles = [hufu_ca::Role::Administrator.name()];
         let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
         tracing::info!("the authority's first administrator has a certificate");
-        Ok(chain)
+        Ok(Some(chain))
     }
 
     /// The configuration, when nothing but certificates is missing.
@@ -504,12 +512,19 @@ fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
             ));
         }
     }
-    let asked = Member::from(request.member());
-    if member.kinds != asked.kinds || member.jurisdictions != asked.jurisdictions {
-        return refuse(format!(
-            "kinds or jurisdictions of member `{}` are not those of its join request",
-            request.name
-        ));
+    let asked = request.member();
+    for (what, differs) in [
+        ("kinds", member.kinds != asked.kinds),
+        ("jurisdictions", member.jurisdictions != asked.jurisdictions),
+        ("names", member.names != asked.names),
+        ("node_key", member.node_key != asked.node_key),
+    ] {
+        if differs {
+            return refuse(format!(
+                "{what} of member `{}` in the genesis file are not those of its join request",
+                request.name
+            ));
+        }
     }
     Ok(())
 }

@@ -35,7 +35,13 @@ impl Access {
         // The genesis file names the only authority that there is.
         let authority = config.genesis()?.authority;
         let roots = certificates::roots([authority.root_certificate.into()])?;
-        let client = member::connect(&config, self.pin_fd, &url(appliance), roots)?;
+        let client = member::connect(
+            &config,
+            self.pin_fd,
+            &url(appliance),
+            roots,
+            Some(&config.member.name),
+        )?;
         Ok(client.under("/admin"))
     }
 

@@ -3,16 +3,18 @@
 mod appliance;
 mod device;
 mod examples;
+mod member;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hufu_proof::{Digest, Name, Serial};
+use hufu_proof::{Digest, Name, NetworkName, Serial};
 
 pub use self::appliance::{
     Appliance, Backup, BackupCommand, Configuration, Install, Part, Reset, Setup, Upgrade,
 };
 pub use self::device::{Device, Enroll, Send, Token};
+pub use self::member::Member;
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -110,6 +112,9 @@ pub enum Command {
     /// Issue, show and revoke certificates.
     #[command(subcommand)]
     Cert(Cert),
+    /// Say who may act in this member's name, and hand over its devices.
+    #[command(subcommand)]
+    Member(Member),
     /// Check, deploy and approve contract packages.
     #[command(subcommand)]
     Policy(Policy),
@@ -196,6 +201,25 @@ pub enum Org {
     Admit {
         /// The member's join request, made by `hufu init`.
         request: PathBuf,
+    },
+    /// Propose what a regulator may see, and which names on the network are a
+    /// member's own; this approves it for this member.
+    #[command(after_help = examples::ORG_CHANGE)]
+    Change {
+        /// The member.
+        member: Name,
+        /// What it may see as a regulator: `whole`, `none`, or a jurisdiction; may
+        /// be repeated. Without it, that stays.
+        #[arg(long = "jurisdiction", value_name = "NAME")]
+        jurisdictions: Vec<Name>,
+        /// A name that is its own: a host name with all below it, an address, or a
+        /// block of addresses; may be repeated. All of them: those that are left
+        /// out it gives up. Without any, they stay.
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<NetworkName>,
+        /// It owns no name any more.
+        #[arg(long, conflicts_with = "names")]
+        no_names: bool,
     },
     /// Show what a proposal would do. Compare the fingerprints with the member
     /// before you approve.
@@ -356,6 +380,10 @@ pub struct ReportRun {
     /// The member's gateway.
     #[arg(long, value_name = "URL")]
     pub gateway: String,
+    /// Whose gateway it is; another member's server is not spoken to. Default:
+    /// this member's.
+    #[arg(long)]
+    pub member: Option<Name>,
     /// The root certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,

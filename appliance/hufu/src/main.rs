@@ -92,6 +92,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     Command::Org(org) => command::org::run(org, &access, json).await,
                     Command::Device(device) => command::device::run(*device, &access, json).await,
                     Command::Cert(cert) => command::cert::run(cert, &access, json).await,
+                    Command::Member(member) => command::member::run(member, &access, json).await,
                     Command::Policy(policy) => command::policy::run(policy, &access, json).await,
                     Command::Report(ReportCommand::Run(report)) => {
                         command::report::run(report, &access.config, pin_fd, json).await

@@ -1,7 +1,7 @@
 //! The admin socket: what `hufu` commands on this machine ask of the running
 //! node. Whoever may open the socket acts for the member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,11 +17,12 @@ use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
 use hufu_contract::Type;
 use hufu_proof::transaction::{Invocation, Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Member, Name, Outcome, Serial};
+use hufu_proof::{Digest, Jurisdictions, LogEntry, Member, Name, NetworkName, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::authority::{IssueRequest, TokenRequest};
+use crate::declarations;
 use crate::machine;
 use crate::node::Node;
 use crate::review;
@@ -50,6 +51,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/enrolment-tokens", post(enrolment_token))
         .route("/tls", post(install))
         .route("/machine/{*path}", any(machine::forward))
+        .merge(declarations::router())
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(node)
 }
@@ -92,7 +94,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-type Answer<T> = Result<T, Refusal>;
+pub(crate) type Answer<T> = Result<T, Refusal>;
 
 fn not_found(what: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, anyhow::anyhow!("no {what}"))
@@ -168,7 +170,7 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
-fn outcome(entry: &LogEntry) -> Value {
+pub(crate) fn outcome(entry: &LogEntry) -> Value {
     json!({
         "id": entry.transaction, "outcome": entry.outcome,
         "height": entry.height, "index": entry.index,
@@ -210,6 +212,35 @@ enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
     Member(Box<JoinRequest>),
+    Change(Change),
+}
+
+/// What is to become other of a member; what is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    member: Name,
+    jurisdictions: Option<Jurisdictions>,
+    names: Option<BTreeSet<NetworkName>>,
+}
+
+/// The member as it would be after a change.
+fn changed(node: &Node, change: Change) -> Answer<Member> {
+    let Change { member: name, jurisdictions, names } = change;
+    let record = node.ledger.reader().state()?.member_record(&name)?;
+    let record = record.ok_or_else(|| not_found(format!("member `{name}`")))?;
+    let member = Member {
+        name,
+        title: record.title,
+        kinds: record.kinds,
+        jurisdictions: jurisdictions.unwrap_or(record.jurisdictions),
+        names: names.unwrap_or(record.names),
+        vote_key: record.vote_key,
+        statement_key: record.statement_key,
+        node_key: record.node_key,
+    };
+    member.check(&node.genesis.constitution).context("the change")?;
+    Ok(member)
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -223,10 +254,11 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
         Propose::Member(join) => {
             join.verify()?;
             let member = join.request.member();
-            let problem = Member::from(member.clone()).check(&node.genesis.constitution);
+            let problem = member.check(&node.genesis.constitution);
             problem.context("the join request")?;
-            Proposal::MemberV1 { member }
+            Proposal::Member { member }
         }
+        Propose::Change(change) => Proposal::Member { member: changed(&node, change)? },
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use hufu_ca::{
-    AttestationLevel, Authenticator, Certificate, CertificationRequest, CrlPublisher, Issuance,
-    Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
-    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
+    AttestationLevel, Authenticator, CaError, Certificate, CertificationRequest, CrlPublisher,
+    Issuance, Issuer, LedgerFault, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester,
+    Requesters, RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
     ocsp::Responder,
 };
 use hufu_configuration::Config;
@@ -17,7 +17,7 @@ use hufu_configuration::keyring::{self, label};
 use hufu_keys::Custody;
 use hufu_machine::record::MemberRecord;
 use hufu_node::Ledger;
-use hufu_proof::{Genesis, Name};
+use hufu_proof::{Genesis, Name, Outcome};
 use hufu_tpm::attest::ManufacturerRoots;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use crate::submit::Submitter;
 /// How long a revocation list says that it is good; a new one is made at half
 /// of that and after every revocation.
 const CRL_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long the next blocks are waited for.
+const CATCH_UP: Duration = Duration::from_secs(3);
 /// How long an OCSP response says that it is good.
 const OCSP_LIFE: Duration = Duration::from_secs(3600);
 
@@ -157,15 +159,40 @@ impl Authority {
             })
             .collect::<anyhow::Result<Vec<Role>>>()?;
         let on_behalf = OnBehalf { member: request.member.as_str(), roles: &roles };
-        let issued = self
-            .issuance
-            .enrol(&csr, request.profile.as_str(), &Requester::Ceremony, Some(on_behalf))
-            .await?;
+        let enrol = || {
+            let ceremony = &Requester::Ceremony;
+            self.issuance.enrol(&csr, request.profile.as_str(), ceremony, Some(on_behalf))
+        };
+        let issued = match enrol().await {
+            // What the member approved an instant ago may be final at its node
+            // and not yet here.
+            Err(CaError::Ledger(LedgerFault::Refused { code, .. }))
+                if code == Outcome::Unapproved.code() =>
+            {
+                self.catch_up().await;
+                enrol().await?
+            }
+            issued => issued?,
+        };
         let certificate = issued.certificate.as_deref().context("it is not signed yet")?;
         let issuing = self.issuance.issuer().certificate().der();
         let chain =
             bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?;
         Ok((issued.serial.clone(), chain))
+    }
+
+    /// Waits for what the other members may have and this node has not: for the
+    /// next blocks, and not for long.
+    async fn catch_up(&self) {
+        let mut applied = self.ledger.applied();
+        applied.mark_unchanged();
+        let some = async {
+            for _ in 0..3 {
+                // A node that stops says so to whoever asks it next.
+                let _ = applied.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(CATCH_UP, some).await;
     }
 
     /// Makes an enrolment token: user and password for HTTP Basic over EST. The

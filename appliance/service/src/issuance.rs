@@ -1,5 +1,6 @@
 //! The ledger as the certification authority sees it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,43 +8,70 @@ use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_ca::{
-    Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault, Profiles, Purpose,
-    Recorded, Revocation, RevocationReason, Serial, Subject, UnixTime,
+    AlternativeName, Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault,
+    Profiles, Purpose, Recorded, Revocation, RevocationReason, Role, Serial, Subject, UnixTime,
 };
 use hufu_configuration::keyring::ledger_key;
+use hufu_configuration::time::now_ms;
 use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus as LedgerStatus};
-use hufu_proof::transaction::{IdentityKind, Issuance, Payload, Revocation as LedgerRevocation};
-use hufu_proof::{Digest, Name, Outcome};
+use hufu_proof::transaction::{
+    Certification, IdentityKind, Issuance, Payload, Revocation as LedgerRevocation,
+};
+use hufu_proof::{Digest, Host, Name, Outcome};
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::Decode as _;
 
+use crate::declarations::roles_that_count;
 use crate::submit::Submitter;
 
 /// [`IssuanceLedger`] over this node's ledger, signed by its statement key.
 pub struct LedgerIssuance {
     submitter: Submitter,
     profiles: Profiles,
+    authority: Name,
 }
 
 impl LedgerIssuance {
     /// Records what the profiles describe.
     pub fn new(submitter: Submitter, profiles: Profiles) -> Arc<Self> {
-        Arc::new(Self { submitter, profiles })
+        let authority = submitter.ledger().reader().genesis().authority.member.clone();
+        Arc::new(Self { submitter, profiles, authority })
     }
 
-    fn entry(&self, entry: &IssuanceEntry) -> anyhow::Result<Issuance> {
+    /// What is recorded of a certificate: what its TBS says, so that nothing else
+    /// can be signed than was judged.
+    fn entry(&self, entry: &IssuanceEntry) -> anyhow::Result<Certification> {
         let profile = self.profiles.named(&entry.profile)?;
         let kind = match profile.purpose {
             Purpose::Device => IdentityKind::Device,
             Purpose::Server => IdentityKind::Server,
             _ => IdentityKind::Client,
         };
+        let tbs = TbsCertificate::from_der(&entry.tbs).context("the TBS")?;
         let subject = match kind {
-            IdentityKind::Device => device_identifier(&entry.tbs)?,
+            IdentityKind::Device => device_identifier(&tbs)?,
             _ => entry.subject.clone(),
         };
-        Ok(Issuance {
+        let mut roles = BTreeSet::new();
+        let mut hosts = BTreeSet::new();
+        for name in AlternativeName::of_tbs(&tbs)? {
+            match name {
+                AlternativeName::Dns(name) => {
+                    hosts.insert(name.parse()?);
+                }
+                AlternativeName::Ip(address) => {
+                    hosts.insert(Host::at(address));
+                }
+                AlternativeName::Uri(uri) => {
+                    if let Some(role) = uri.strip_prefix("urn:hufu:role:") {
+                        roles.insert(Name::new(role)?);
+                    }
+                }
+                AlternativeName::HardwareModule { .. } => {}
+            }
+        }
+        let issuance = Issuance {
             serial: ledger_serial(&entry.serial)?,
             profile: Name::new(&entry.profile)?,
             kind,
@@ -54,7 +82,72 @@ impl LedgerIssuance {
             not_before: entry.not_before.seconds().saturating_mul(1000),
             not_after: entry.not_after.seconds().saturating_mul(1000),
             attestation: entry.attestation.map(Digest),
-        })
+        };
+        Ok(Certification { issuance, roles, hosts })
+    }
+
+    /// Why the ledger would refuse the certificate, said before anything is
+    /// spent on it.
+    fn permit(&self, entry: &IssuanceEntry) -> Result<(), LedgerFault> {
+        let Certification { issuance, roles, hosts } = self.entry(entry).map_err(refused)?;
+        let reader = self.submitter.ledger().reader();
+        let read = |error: MachineError| unavailable(&error);
+        let state = reader.state().map_err(read)?;
+        let owner = &issuance.owner;
+        let refuse = |outcome: Outcome, reason: String| {
+            Err(LedgerFault::Refused { code: outcome.code().to_owned(), reason })
+        };
+        if state.member_record(owner).map_err(read)?.is_none() {
+            return refuse(Outcome::NotFound, format!("there is no member `{owner}`"));
+        }
+        for host in hosts.iter().filter(|host| !host.is_loopback()) {
+            let reason = match state.owner_of(host).map_err(read)? {
+                Some(found) if found == *owner => continue,
+                Some(found) => format!("{host} belongs to member `{found}`, not to `{owner}`"),
+                None => format!(
+                    "{host} belongs to no member; propose it as `{owner}`'s with `hufu org change \
+                     {owner} --name {host}`"
+                ),
+            };
+            return refuse(Outcome::ForeignName, reason);
+        }
+        if issuance.kind == IdentityKind::Device {
+            let device = &issuance.subject;
+            if let Some(found) = state.device_owner(device).map_err(read)?
+                && found != *owner
+            {
+                let reason = format!(
+                    "the device identifier {device} is member `{found}`'s; that member hands it \
+                     over with `hufu member hand-over --device {device} --to {owner}`"
+                );
+                return refuse(Outcome::ForeignDevice, reason);
+            }
+        }
+        if *owner != self.authority {
+            let key = issuance.key.identity();
+            let approved = state.approved(owner, &key, now_ms()).map_err(read)?;
+            let delegated = state.delegation(owner).map_err(read)?;
+            let may_approve = |role: &Name| {
+                delegated.as_ref().is_some_and(|one| {
+                    one.roles.contains(role) && one.until_ms.is_none_or(|end| now_ms() <= end)
+                })
+            };
+            let wanting: Vec<&str> = roles
+                .iter()
+                .filter(|role| !approved.has(role.as_str()) && !may_approve(role))
+                .map(Name::as_str)
+                .collect();
+            if !wanting.is_empty() {
+                let reason = format!(
+                    "member `{owner}` has not approved this key for {}; on its node: `hufu member \
+                     approve --csr FILE --role {}` with this request",
+                    wanting.join(", "),
+                    wanting.join(" --role ")
+                );
+                return refuse(Outcome::Unapproved, reason);
+            }
+        }
+        Ok(())
     }
 
     fn record_of(&self, serial: &Serial) -> Result<Option<CertificateRecord>, LedgerFault> {
@@ -97,7 +190,7 @@ impl LedgerIssuance {
         let submitted = if new.is_empty() {
             None
         } else {
-            Some(self.submitter.submit(Payload::Issue(new)).await.map_err(fault)?)
+            Some(self.submitter.submit(Payload::Certify(new)).await.map_err(fault)?)
         };
         entries
             .iter()
@@ -116,6 +209,18 @@ impl LedgerIssuance {
 }
 
 impl IssuanceLedger for LedgerIssuance {
+    fn permits(&self, entry: &IssuanceEntry) -> Result<(), LedgerFault> {
+        self.permit(entry)
+    }
+
+    fn counts(&self, serial: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault> {
+        let Some(record) = self.record_of(serial)? else { return Ok(Vec::new()) };
+        let state = self.submitter.ledger().reader().state();
+        let state = state.map_err(|error| unavailable(&error))?;
+        let counts = roles_that_count(&state, &record, named, now_ms());
+        counts.map_err(|error| unavailable(&error))
+    }
+
     fn record(
         &self,
         entries: Vec<IssuanceEntry>,
@@ -182,8 +287,7 @@ fn ledger_serial(serial: &Serial) -> anyhow::Result<hufu_proof::Serial> {
 }
 
 /// The serialNumber attribute of a device's name (IEEE 802.1AR §8.6).
-fn device_identifier(tbs: &[u8]) -> anyhow::Result<String> {
-    let tbs = TbsCertificate::from_der(tbs).context("the TBS")?;
+fn device_identifier(tbs: &TbsCertificate) -> anyhow::Result<String> {
     let subject = Subject::from_name(tbs.subject())?;
     Ok(subject
         .value(Attribute::SerialNumber)

@@ -185,10 +185,11 @@ pub struct Setup {
     /// The chain of the node's TLS certificate: certificate, then issuer (PEM).
     #[arg(long, value_name = "FILE")]
     pub chain: Option<PathBuf>,
-    /// A request for the certificate of the first administrator (PEM), at the
-    /// authority only, whose appliance then also certifies its own node. The
-    /// certificate is written to administrator.pem.
-    #[arg(long, value_name = "FILE", conflicts_with = "chain")]
+    /// A request for the certificate of the first administrator (PEM), whose key
+    /// this member approves; the authority then issues the certificate. At the
+    /// authority itself it is written to administrator.pem, and the appliance
+    /// also certifies its own node.
+    #[arg(long, value_name = "FILE")]
     pub administrator: Option<PathBuf>,
     /// Restore this backup, instead of a ceremony; nothing is sent but shares
     /// until there are enough of them.

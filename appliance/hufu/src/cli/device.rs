@@ -65,6 +65,10 @@ pub struct Send {
     /// A member's gateway, for instance `https://node.example:8444`.
     #[arg(long, value_name = "URL")]
     pub gateway: String,
+    /// Whose gateway it is; another member's server is not spoken to. Without
+    /// it, any member's is.
+    #[arg(long)]
+    pub member: Option<Name>,
     /// The root certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,

@@ -99,8 +99,8 @@ Examples, with address, fingerprint and code from the appliance's console:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --genesis genesis.json
   # At the authority, when the others' nodes run, too:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --administrator workstation/tls.csr
-  # Elsewhere, when the authority has certified tls.csr:
-  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --chain tls.pem
+  # Elsewhere, when the authority has certified tls.csr; the first administrator's key is approved with it:
+  hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --administrator workstation/tls.csr --chain tls.pem
   # A new machine in place of one that is lost, by two of its operators:
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --restore maker.backup --share share-1.txt
   hufu setup --appliance 192.0.2.7 --fingerprint AB:CD --code ABCD-EFGH --restore maker.backup --identity key.txt";
@@ -190,10 +190,52 @@ Examples:
   curl --cacert root.pem --user USER:PASSWORD -H 'Content-Type: application/pkcs10' --data-binary @request.b64 https://ca.example:8443/.well-known/est/idevid/simpleenroll
   pki --est --url https://ca.example:8443 --cacert root.pem --cacert issuing.pem --userpass USER:PASSWORD --in request.der";
 
+/// `hufu member approve`.
+pub const MEMBER_APPROVE: &str = "\
+Examples:
+  hufu --config maker.toml member approve --csr line.csr --role registration-authority
+  # The authority then issues the certificate:
+  hufu --config authority.toml cert issue --profile operator-client --member maker --role registration-authority --csr line.csr --out line.pem
+  # An administrator, for a year:
+  hufu --config maker.toml member approve --csr workstation/tls.csr --role administrator --until 2028-01-31T00:00:00Z";
+
+/// `hufu member withdraw`.
+pub const MEMBER_WITHDRAW: &str = "\
+Examples:
+  hufu --config maker.toml member list
+  hufu --config maker.toml member withdraw 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// `hufu member delegate`.
+pub const MEMBER_DELEGATE: &str = "\
+Examples:
+  hufu --config maker.toml member delegate --role registration-authority --until 2028-01-31T00:00:00Z
+  # The end of it:
+  hufu --config maker.toml member delegate";
+
+/// `hufu member hand-over`.
+pub const MEMBER_HAND_OVER: &str = "\
+Examples:
+  hufu --config maker.toml member hand-over --device PUMP-0001 --to operator";
+
+/// `hufu member list`.
+pub const MEMBER_LIST: &str = "\
+Examples:
+  hufu --config maker.toml member list
+  hufu --config maker.toml --json member list | jq -r '.approvals[].key'";
+
+/// `hufu org change`.
+pub const ORG_CHANGE: &str = "\
+Examples:
+  hufu --config node.toml org change regulator --jurisdiction north --jurisdiction west
+  hufu --config node.toml org change regulator --jurisdiction whole
+  hufu --config node.toml org change maker --name maker.example --name 192.0.2.0/24";
+
 /// `hufu cert issue`.
 pub const CERT_ISSUE: &str = "\
 Examples:
   hufu --config authority.toml cert issue --profile member-node --member maker --csr maker/tls.csr --out maker.pem
+  # A role needs the member's approval of the key first, on its own node:
+  hufu --config maker.toml member approve --csr line.csr --role registration-authority
   hufu --config authority.toml cert issue --profile operator-client --member maker --role registration-authority --csr line.csr --out line.pem";
 
 /// `hufu cert install`.

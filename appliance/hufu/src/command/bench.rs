@@ -157,7 +157,7 @@ pub fn clients(
 ) -> anyhow::Result<Vec<Arc<Client>>> {
     let key = keyring::key(custody, label::TLS)?;
     let certified = hufu_keys::certified_key(&key, certificates::read(&config.tls_chain())?)?;
-    let tls = tls::client(certificates::roots(certificates::read(ca)?)?, Some(certified))?;
+    let tls = tls::client(certificates::roots(certificates::read(ca)?)?, Some(certified), None)?;
     (0..count.max(1)).map(|_| Ok(Arc::new(Client::tls(url, tls.clone())?))).collect()
 }
 

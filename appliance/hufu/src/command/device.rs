@@ -107,7 +107,9 @@ async fn enroll(
         None => Vec::new(),
     };
     let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
-    let client = member::connect(config, pin_fd, &arguments.est, roots)?;
+    // Whose EST server it is, where this machine has the genesis file.
+    let authority = config.genesis().ok().map(|genesis| genesis.authority.member);
+    let client = member::connect(config, pin_fd, &arguments.est, roots, authority.as_ref())?;
 
     let challenge: ChallengeResponse =
         client.post(CHALLENGE_PATH, &tpm.challenge_request(&between)).await.context("challenge")?;
@@ -214,7 +216,10 @@ async fn send(arguments: Send, json: bool) -> anyhow::Result<()> {
     let chain = certificates::read(&arguments.state.join(CHAIN))
         .context("the device is not enrolled; `hufu device enroll` does it")?;
     let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
-    let client = Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
+    let client = Client::tls(
+        &arguments.gateway,
+        tls::client(roots, Some(key.certified(chain)?), arguments.member.as_ref())?,
+    )?;
 
     let identity = key.public_key().identity();
     let stream: StreamDescription = client

@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod device;
 pub mod init;
 pub mod install;
+pub mod member;
 pub mod node;
 pub mod org;
 pub mod part;

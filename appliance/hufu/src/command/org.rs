@@ -3,14 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-<<<<<<< HEAD
-use hufu_proof::{Genesis, Jurisdictions};
-=======
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::join::{self, JoinRequest};
-use hufu_proof::Genesis;
->>>>>>> main
+use hufu_proof::{Genesis, Jurisdictions, Name};
 use serde::Serialize;
 use serde_json::json;
 
@@ -54,6 +50,17 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
             let member = json!({ "member": join });
             submitted(json, &access.connect()?.post("/proposals", &member).await?)
         }
+        Org::Change { member, jurisdictions, names, no_names } => {
+            let seen = what_it_may_see(jurisdictions)?;
+            let names = (no_names || !names.is_empty()).then_some(names);
+            anyhow::ensure!(
+                seen.is_some() || names.is_some(),
+                "say what is to change: --jurisdiction, --name or --no-names"
+            );
+            let change = json!({ "member": member, "jurisdictions": seen, "names": names });
+            let change = json!({ "change": change });
+            submitted(json, &access.connect()?.post("/proposals", &change).await?)
+        }
         Org::Review { proposal } => {
             let path = format!("/proposals/{proposal}");
             let shown: serde_json::Value = access.connect()?.get(&path).await?;
@@ -85,6 +92,21 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
             })
         }
     }
+}
+
+/// What the options say of what a regulator may see; `None` where it stays.
+fn what_it_may_see(said: Vec<Name>) -> anyhow::Result<Option<Jurisdictions>> {
+    let word = |word: &str| said.iter().any(|one| one.as_str() == word);
+    let alone = said.len() == 1;
+    Ok(match (word("whole"), word("none")) {
+        _ if said.is_empty() => None,
+        (true, _) if alone => Some(Jurisdictions::Whole),
+        (_, true) if alone => Some(Jurisdictions::None),
+        (false, false) => Some(Jurisdictions::Only(said.into_iter().collect())),
+        _ => {
+            anyhow::bail!("--jurisdiction: give `whole` or `none` alone, or names of jurisdictions")
+        }
+    })
 }
 
 /// What a regulator sees, after what it is.
@@ -121,4 +143,24 @@ fn show(json: bool, genesis: &Genesis, file: Option<&Path>) -> anyhow::Result<()
         text += "\nEvery founder must read the same digest:\n  ";
         text + &join::spoken(&digest)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_regulator_may_see_is_said_in_one_way() {
+        let said = |words: &[&str]| {
+            what_it_may_see(words.iter().map(|word| Name::new(word).unwrap()).collect())
+        };
+        assert_eq!(said(&[]).unwrap(), None);
+        assert_eq!(said(&["whole"]).unwrap(), Some(Jurisdictions::Whole));
+        assert_eq!(said(&["none"]).unwrap(), Some(Jurisdictions::None));
+        let names = ["north", "west"].map(|name| Name::new(name).unwrap()).into();
+        assert_eq!(said(&["west", "north"]).unwrap(), Some(Jurisdictions::Only(names)));
+        for wrong in [&["whole", "north"][..], &["none", "whole"], &["north", "none"]] {
+            assert!(said(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -27,7 +27,8 @@ pub async fn run(
     let config = Config::load(config)?;
     let genesis = config.genesis()?;
     let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
-    let client = member::connect(&config, pin_fd, &arguments.gateway, roots)?;
+    let wanted = arguments.member.as_ref().unwrap_or(&config.member.name);
+    let client = member::connect(&config, pin_fd, &arguments.gateway, roots, Some(wanted))?;
     let mut parameters: BTreeMap<Name, BTreeMap<Name, String>> = BTreeMap::new();
     for text in &arguments.params {
         let (control, rest) = text

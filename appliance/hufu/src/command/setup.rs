@@ -58,7 +58,8 @@ struct Documents {
 
 #[derive(Deserialize)]
 struct Issued {
-    chain: String,
+    /// The authority's own certificate; elsewhere the key is approved only.
+    chain: Option<String>,
 }
 
 impl Progress {
@@ -114,13 +115,16 @@ pub async fn run(arguments: Setup, access: &Access, json: bool) -> anyhow::Resul
     if let Some(request) = administrator {
         let kind = "application/pem-certificate-request";
         let issued: Issued = endpoint.ask(Method::POST, "/administrator", kind, request).await?;
-        let path = arguments.out.join("administrator.pem");
-        files::write_new(&path, issued.chain.as_bytes())?;
-        files.push(path);
+        if let Some(chain) = issued.chain {
+            let path = arguments.out.join("administrator.pem");
+            files::write_new(&path, chain.as_bytes())?;
+            files.push(path);
+        }
         done.push("administrator");
     }
     // The authority certifies its own node.
-    if let Some(chain) = chain.or(arguments.administrator.map(|_| Vec::new())) {
+    let own = arguments.administrator.filter(|_| progress.authority).map(|_| Vec::new());
+    if let Some(chain) = chain.or(own) {
         let kind = "application/pem-certificate-chain";
         progress = endpoint.ask(Method::POST, "/certificate", kind, chain).await?;
         done.push("certificate");
@@ -220,7 +224,8 @@ fn next(progress: &Progress, out: &Path) -> String {
     } else if progress.misses("certificate") {
         format!(
             "have {out}/tls.csr certified (`hufu cert issue --profile member-node` at the \
-             authority), and give the chain to the appliance: --chain tls.pem"
+             authority), and give the chain to the appliance, and the request of the first \
+             administrator, whom this member approves so: --chain tls.pem --administrator FILE"
         )
     } else {
         "nothing; the appliance is set up, and its setup endpoint is closed for good".to_owned()

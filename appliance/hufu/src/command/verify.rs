@@ -2,15 +2,11 @@
 //! report, offline, given only the genesis file.
 
 use anyhow::Context as _;
-<<<<<<< HEAD
-use hufu_proof::transaction::Issuance;
-=======
 use hufu_configuration::bundle;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::keyring::ledger_key;
-use hufu_proof::transaction::{Issuance, Payload};
->>>>>>> main
+use hufu_proof::transaction::Issuance;
 use hufu_proof::{Genesis, Receipt};
 use serde::Serialize;
 
