@@ -404,6 +404,18 @@ impl Consortium {
         self.issue("member-node", member, roles_of_node(member), csr, out)
     }
 
+    /// Approves the key of a request for `roles` in the name of `member`, on that
+    /// member's own node.
+    ///
+    /// # Errors
+    /// What `hufu member approve` said.
+    pub fn approve(&self, member: &str, csr: &Path, roles: &[&str]) -> anyhow::Result<()> {
+        let mut arguments = vec!["member", "approve", "--csr", text(csr)?];
+        arguments.extend(roles.iter().flat_map(|role| ["--role", role]));
+        self.member(member)?.run(&arguments)?;
+        Ok(())
+    }
+
     /// Issues a certificate on the authority's command line; `more` are more of
     /// its arguments.
     ///
@@ -486,6 +498,7 @@ impl Consortium {
             fs::write(file("key"), client.key_pem())?;
             let request = est::pem("CERTIFICATE REQUEST", &client.client_request()?);
             fs::write(file("csr"), request)?;
+            self.approve(member, &file("csr"), &[role])?;
             self.issue("operator-client", member, &["--role", role], &file("csr"), &file("pem"))?;
         }
         Ok(Identity {

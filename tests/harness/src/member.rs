@@ -218,6 +218,13 @@ metrics = "{metrics}"
             gateway = self.addresses.gateway,
             metrics = self.addresses.metrics,
         );
+        let more = match self.name() {
+            "regulator" => "jurisdictions = \"whole\"\n",
+            // Names of its own, of which nobody else gets certificates.
+            "operator" => "names = [\"operator.example\"]\n",
+            _ => "",
+        };
+        text = text.replace("\ntitle = ", &format!("\n{more}title = "));
         if self.is_authority() {
             text += &format!(
                 "est = \"{}\"\nstatus = \"{}\"\n\n[tpm]\nmanufacturer_roots = [{:?}]\n",

@@ -148,8 +148,14 @@ fn set_up() -> anyhow::Result<World> {
         consortium.authority().workstation(consortium.path("authority-workstation"))?;
     administrator.run(&["init", "--so-pin-fd", "4"])?;
     let request = administrator.data("tls.csr");
-    let early = machine.set_up(&shown, &["--administrator", text(&request)?])?;
-    refused("an administrator of no authority", &early, 1, &["is not the authority"]);
+    // Elsewhere the first administrator's key is approved, for the authority to
+    // certify.
+    let operator = consortium.operator().workstation(consortium.path("operator-first"))?;
+    operator.run(&["init", "--so-pin-fd", "4"])?;
+    let first = operator.data("tls.csr");
+    let answer = machine.set_up(&shown, &["--administrator", text(&first)?])?.success()?.json()?;
+    assert_eq!(answer["done"], serde_json::json!(["administrator"]), "{answer}");
+    assert!(!machine.out("administrator.pem").exists());
     let broken = consortium.genesis_path();
     let answer = authority.set_up(&authority_shown, &["--administrator", text(&broken)?])?;
     refused("no request", &answer, 1, &["PEM"]);
@@ -166,6 +172,23 @@ fn set_up() -> anyhow::Result<World> {
     let foreign = consortium.maker().directory.join("tls.pem");
     let answer = machine.set_up(&shown, &["--chain", text(&foreign)?])?;
     refused("another's certificate", &answer, 1, &["not for the TLS key"]);
+    let csr = consortium.operator().directory.join("not-approved.csr");
+    let other = hufu_harness::device::Device::new("other", hufu_proof::Algorithm::EcdsaP256)?;
+    let request = hufu_harness::est::pem("CERTIFICATE REQUEST", &other.client_request()?);
+    fs::write(&csr, request)?;
+    let url = consortium.authority().gateway_url();
+    for (csr, certified) in [(&first, true), (&csr, false)] {
+        let out = operator.data("tls.pem");
+        let issue = ["--appliance", &url, "cert", "issue", "--profile", "operator-client"];
+        let whom = ["--member", "operator", "--role", "administrator", "--csr", text(csr)?];
+        let arguments = [&issue[..], &whom[..], &["--out", text(&out)?]].concat();
+        let answer = process::run(&mut administrator.hufu(&arguments))?;
+        if certified {
+            answer.success()?;
+        } else {
+            refused("who was not approved", &answer, 1, &["hufu member approve --csr FILE"]);
+        }
+    }
     let chain = consortium.operator().directory.join("tls.pem");
     let answer = machine.set_up(&shown, &["--chain", text(&chain)?])?.success()?.json()?;
     assert_eq!(answer["missing"].as_array().map(Vec::len), Some(0), "{answer}");
@@ -392,6 +415,7 @@ fn workstation(consortium: &Consortium, member: &str, role: &str) -> anyhow::Res
     }
     workstation.run(&["init", "--so-pin-fd", "4"])?;
     let (csr, chain) = (workstation.data("tls.csr"), workstation.data("tls.pem"));
+    consortium.approve(member, &csr, &[role])?;
     consortium.issue("operator-client", member, &["--role", role], &csr, &chain)?;
     Ok(workstation)
 }

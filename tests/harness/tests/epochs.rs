@@ -137,6 +137,8 @@ fn a_member_whose_token_died_votes_again_with_a_new_one() -> anyhow::Result<()> 
         "run",
         "--gateway",
         &consortium.maker().gateway_url(),
+        "--member",
+        "maker",
         "--ca",
         text(&consortium.root_path())?,
         "--control-set",

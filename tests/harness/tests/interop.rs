@@ -392,11 +392,14 @@ fn issued(
         let mut request =
             vec!["req", "-new", "-key", text(&key)?, "-subj", "/CN=example", "-out", text(&csr)?];
         if profile == "tls-server" {
-            request.extend(["-addext", "subjectAltName=DNS:est.example.org,IP:127.0.0.1"]);
+            request.extend(["-addext", "subjectAltName=DNS:est.operator.example,IP:127.0.0.1"]);
         }
         openssl(&request)?.success()?;
     }
     let chain = directory.join(format!("{profile}.chain.pem"));
+    if profile == "operator-client" {
+        world.consortium.approve("operator", &csr, &["operator"])?;
+    }
     world.consortium.issue(profile, "operator", more, &csr, &chain)?;
     let der = hufu_harness::est::der_of_pem(&fs::read_to_string(&chain)?)?.swap_remove(0);
     let certificate = directory.join(format!("{profile}.pem"));

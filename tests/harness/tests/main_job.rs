@@ -363,6 +363,8 @@ fn only_a_regulator_pulls_reports() -> anyhow::Result<()> {
         "run",
         "--gateway",
         &world.consortium.regulator().gateway_url(),
+        "--member",
+        "regulator",
         "--ca",
         text(&world.consortium.root_path())?,
         "--control-set",

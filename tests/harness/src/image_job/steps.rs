@@ -185,6 +185,7 @@ fn administrator(consortium: &mut Consortium) -> anyhow::Result<Member> {
     workstation.run(&["init", "--so-pin-fd", "4"])?;
     let (csr, chain) = (workstation.data("tls.csr"), workstation.data("tls.pem"));
     let roles = ["--role", "administrator", "--role", "operator"];
+    consortium.approve("operator", &csr, &["administrator", "operator"])?;
     consortium.issue("operator-client", "operator", &roles, &csr, &chain)?;
     let workstation = workstation.of_appliance(&url);
     let place = consortium.members.iter_mut().find(|member| member.name() == "operator");

@@ -109,6 +109,8 @@ fn run(
         "run",
         "--gateway",
         &of.gateway_url(),
+        "--member",
+        of.name(),
         "--ca",
         text(&consortium.root_path())?,
         "--control-set",

@@ -93,6 +93,7 @@ fn certified(
     let csr = consortium.path(&format!("{name}.csr"));
     let out = consortium.path(&format!("{name}.pem"));
     fs::write(&csr, pem("CERTIFICATE REQUEST", &client.client_request()?))?;
+    consortium.approve(member, &csr, &[role])?;
     consortium.issue("operator-client", member, &["--role", role], &csr, &out)?;
     let chain_pem = fs::read_to_string(out)?;
     let enrolled = Enrolled { der: der_of_pem(&chain_pem)?.swap_remove(0) };
