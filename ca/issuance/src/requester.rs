@@ -190,7 +190,7 @@ impl Authenticator {
                 let serial = certificate.serial().clone();
                 let named = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
                 let roles = self.ledger.counts(&serial, roles).map_err(CaError::Ledger)?;
-                if roles.is_empty() {
+                if roles.is_empty() && !named.is_empty() {
                     return Err(CaError::ClientCertificate(format!(
                         "member {member} has not approved its key for what it says ({named}): on \
                          its node, `hufu member approve`"
