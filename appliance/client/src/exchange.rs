@@ -20,6 +20,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
+use crate::tls;
+
 /// Largest answer that is read, in bytes: a report with all its evidence.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
@@ -259,7 +261,10 @@ impl Client {
                 let stream = TlsConnector::from(config.clone())
                     .connect(name, stream)
                     .await
-                    .map_err(|error| unavailable(format!("{}: TLS: {error}", self.name())))?;
+                    .map_err(|error| match tls::other_member(&error) {
+                        Some(other) => no(format!("{}: {other}", self.name())),
+                        None => unavailable(format!("{}: TLS: {error}", self.name())),
+                    })?;
                 handshake(stream).await
             }
         }

@@ -12,7 +12,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 
 static VERSIONS_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -35,6 +36,29 @@ impl ResolvesClientCert for OneCertificate {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// A server of another member than the one that was to be reached.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server is {}, and member `{wanted}` was to be reached; check the address, or name the \
+     member that is there with --member, where the command has it",
+    found.as_ref().map_or("no member's".to_owned(), |found| format!("member `{found}`'s"))
+)]
+pub(crate) struct OtherMember {
+    found: Option<String>,
+    wanted: Name,
+}
+
+/// Whether a connection failed because the server is another member's.
+pub(crate) fn other_member(error: &std::io::Error) -> Option<&OtherMember> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            other.downcast_ref()
+        }
+        _ => None,
     }
 }
 
@@ -66,19 +90,13 @@ impl ServerCertVerifier for OfMember {
         )?;
         let found = hufu_ca::Certificate::from_der(end_entity)
             .and_then(|certificate| hufu_ca::member_and_roles(&certificate))
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        match found {
-            Some((found, _)) if found == self.wanted.as_str() => Ok(verified),
-            Some((found, _)) => Err(rustls::Error::General(format!(
-                "the server is member `{found}`'s, and member `{}` was to be reached; check the \
-                 address, or name the member with --member",
-                self.wanted
-            ))),
-            None => Err(rustls::Error::General(format!(
-                "the server's certificate names no member, and member `{}` was to be reached",
-                self.wanted
-            ))),
+            .map_err(|error| rustls::Error::General(error.to_string()))?
+            .map(|(member, _)| member);
+        if found.as_deref() == Some(self.wanted.as_str()) {
+            return Ok(verified);
         }
+        let other = OtherMember { found, wanted: self.wanted.clone() };
+        Err(CertificateError::Other(OtherError(Arc::new(other))).into())
     }
 
     fn verify_tls12_signature(

@@ -446,7 +446,8 @@ fn an_administrator_works_from_afar_and_nobody_else_does() -> anyhow::Result<()>
 
     // The authority's own administrator is none here.
     let answer = process::run(&mut world.administrator.hufu(&["--appliance", &url, "status"]))?;
-    refused("the authority's administrator", &answer, 1, &["role `administrator`"]);
+    let other = "the server is member `operator`'s, and member `authority` was to be reached";
+    refused("the authority's administrator", &answer, 1, &[other]);
 
     // A node that is on no appliance says so of its machine.
     let maker = workstation(consortium, "maker", "administrator")?;
@@ -456,9 +457,15 @@ fn an_administrator_works_from_afar_and_nobody_else_does() -> anyhow::Result<()>
 
     let operator = workstation(consortium, "operator", "operator")?;
     let words = ["role `administrator`"];
-    for (what, who) in [("another member's administrator", &maker), ("an operator", &operator)] {
-        let answer = process::run(&mut who.hufu(&["--appliance", &url, "status"]))?;
-        refused(what, &answer, 1, &words);
+    let answer = process::run(&mut operator.hufu(&["--appliance", &url, "status"]))?;
+    refused("an operator", &answer, 1, &words);
+    let answer = process::run(&mut maker.hufu(&["--appliance", &url, "status"]))?;
+    refused("another's", &answer, 1, &["member `maker` was to be reached"]);
+    // Programs that do not look at whose server it is are refused there.
+    for member in ["authority", "maker"] {
+        let identity = consortium.client(member, "administrator")?;
+        let http = Http::tls(&consortium.root_pem()?, Some(&identity))?;
+        assert_eq!(http.get(&format!("{url}/admin/status"))?.status, 403, "{member}");
     }
     let http = Http::tls(&consortium.root_pem()?, None)?;
     for path in ["status", "tls", "machine/v1/state", "nothing"] {
