@@ -24,7 +24,7 @@ use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_namespace};
-use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
+use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
     Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, IdentityId,
@@ -80,8 +80,8 @@ pub fn genesis() -> Genesis {
         title: BTreeMap::from([("en".into(), member.into())]),
         kinds: BTreeSet::from([name(member)]),
         jurisdictions: match member {
-            "regulator" => Jurisdictions::Whole,
-            _ => Jurisdictions::None,
+            "regulator" => hufu_proof::Jurisdictions::Whole,
+            _ => hufu_proof::Jurisdictions::None,
         },
         names: BTreeSet::new(),
         vote_key: SeedSigner::new(seed - 100).public_key(),
