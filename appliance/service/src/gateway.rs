@@ -67,7 +67,7 @@ async fn administrators(State(node): State<Arc<Node>>, request: Request, next: N
     };
     let own = &node.config.member.name;
     let (method, path) = (request.method(), request.uri().path());
-    if caller.member != *own || !roles.contains(&hufu_ca::Role::Administrator) {
+    if caller.member != *own || !roles.contains(&hufu_issuance::Role::Administrator) {
         tracing::warn!(
             member = %caller.member, subject = %caller.subject, %method, path,
             "administration refused"
@@ -83,14 +83,14 @@ async fn administrators(State(node): State<Arc<Node>>, request: Request, next: N
 
 /// What the certificate says that its holder may do.
 #[derive(Clone)]
-struct Roles(Vec<hufu_ca::Role>);
+struct Roles(Vec<hufu_issuance::Role>);
 
 /// Puts the certificate that TLS saw where EST looks for it.
 pub fn with_peer_certificate(router: Router) -> Router {
     router.layer(middleware::from_fn(|mut request: Request, next: Next| async move {
         let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
         if let Some(der) = shown {
-            request.extensions_mut().insert(hufu_ca::PeerCertificate(der));
+            request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
         }
         next.run(request).await
     }))
@@ -118,7 +118,8 @@ async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Nex
 async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
     let refused = |why: String| ApiProblem::new("certificate-refused", why);
     let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
-    let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
+    let certificate =
+        hufu_issuance::Certificate::from_der(der).map_err(|error| malformed(&error))?;
     let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
     // TLS found that an authority signed it, and what an authority signs is on
     // the ledger before: if it is not here, this node is a little behind.
@@ -152,9 +153,9 @@ async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> 
             .unwrap_or_default(),
     };
     // Not everyone at a regulator supervises.
-    let named = hufu_ca::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
+    let named = hufu_issuance::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
     let roles = named.map(|(_, roles)| roles).unwrap_or_default();
-    if !roles.contains(&hufu_ca::Role::Regulator) {
+    if !roles.contains(&hufu_issuance::Role::Regulator) {
         kinds.remove("regulator");
     }
     let caller = Caller {

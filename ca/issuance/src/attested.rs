@@ -1,8 +1,9 @@
 //! Attested keys, remembered by the digest of their SubjectPublicKeyInfo until
-//! they are used for one enrolment, for at most ten minutes.
+//! they are used for one enrolment, for at most ten minutes. Taken out as a
+//! value that puts itself back when the enrolment comes to nothing.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::CaError;
 use crate::limits;
@@ -44,19 +45,47 @@ impl Attestations {
 
     /// Takes the attestation of a key for `member` out, if there is a fresh
     /// one. One of another member stays where it is.
-    pub(crate) fn take(&self, key: &[u8; 32], member: &str, now: UnixTime) -> Option<AttestedKey> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        key: &[u8; 32],
+        member: &str,
+        now: UnixTime,
+    ) -> Option<TakenAttestation> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(key)?.member != member {
             return None;
         }
-        known.remove(key).filter(|attested| is_fresh(attested, now))
+        let attested = known.remove(key).filter(|attested| is_fresh(attested, now))?;
+        Some(TakenAttestation { attestations: self.clone(), attested: Some(attested) })
+    }
+}
+
+/// An attested key that is being used; put back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TakenAttestation {
+    attestations: Arc<Attestations>,
+    /// None once it is used up.
+    attested: Option<AttestedKey>,
+}
+
+impl TakenAttestation {
+    /// SHA-256 over the evidence.
+    pub(crate) fn evidence(&self) -> Option<[u8; 32]> {
+        self.attested.as_ref().map(|attested| attested.evidence)
     }
 
-    /// Puts one back that was not used after all, because something on our
-    /// side failed.
-    pub(crate) fn put_back(&self, attested: AttestedKey) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(attested.key).or_insert(attested);
+    /// It is used up.
+    pub(crate) fn keep(mut self) {
+        self.attested = None;
+    }
+}
+
+impl Drop for TakenAttestation {
+    fn drop(&mut self) {
+        if let Some(attested) = self.attested.take() {
+            let mut known = self.attestations.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(attested.key).or_insert(attested);
+        }
     }
 }
 
@@ -71,16 +100,22 @@ mod tests {
 
     #[test]
     fn an_attestation_is_used_once_by_its_member_and_ages() {
-        let attestations = Attestations::default();
+        let attestations = Arc::new(Attestations::default());
         let now = UnixTime::from_seconds(1_000_000);
         let attested =
             AttestedKey { key: [1; 32], evidence: [2; 32], member: "maker".into(), at: now };
         attestations.remember(attested.clone(), now).unwrap();
-        assert_eq!(attestations.take(&[1; 32], "other", now), None);
-        assert_eq!(attestations.take(&[1; 32], "maker", now), Some(attested.clone()));
-        assert_eq!(attestations.take(&[1; 32], "maker", now), None);
-        attestations.put_back(attested);
+        assert!(attestations.take(&[1; 32], "other", now).is_none());
+        // What comes to nothing does not spend it.
+        for _ in 0..2 {
+            let taken = attestations.take(&[1; 32], "maker", now).unwrap();
+            assert_eq!(taken.evidence(), Some([2; 32]));
+            assert!(attestations.take(&[1; 32], "maker", now).is_none());
+        }
+        attestations.take(&[1; 32], "maker", now).unwrap().keep();
+        assert!(attestations.take(&[1; 32], "maker", now).is_none());
+        attestations.remember(attested, now).unwrap();
         let late = now.plus(limits::ATTESTATION_AGE).plus(Duration::from_secs(1));
-        assert_eq!(attestations.take(&[1; 32], "maker", late), None);
+        assert!(attestations.take(&[1; 32], "maker", late).is_none());
     }
 }

@@ -2,44 +2,49 @@
 //! ledger.
 //!
 //! Order: syntax and proof of possession (in
-//! [`CertificationRequest::from_der`]), profile, who asks, whether it was
-//! asked before, key, quota, attestation, lint, then the pipeline of
-//! [`crate::batch`]: pending row, ledger, token, store, answer.
+//! [`CertificationRequest::from_der`]), profile and who asks ([`crate::decision`]),
+//! whether it was asked before, key, whose device it is, token, quota,
+//! attestation, lint, then the pipeline: pending row, ledger, token, store,
+//! answer. What a request takes on its way it gives back if it comes to nothing
+//! ([`crate::reservation`]).
 //!
-//! The same request (profile, owner, key, names) gets the first certificate
-//! again while that is valid, also when the first request is still at work.
+//! The same request (profile, owner, key, names) gets the certificate that it
+//! got before, also while the first is still at work, until that has lived a
+//! tenth of its life; then it gets a new one. A request that wishes for a new
+//! one (a renewal over EST, `hufu cert issue --renew`) gets it at once, and the
+//! same one again for [`AGAIN`].
 
-mod authorise;
-mod queue;
+use std::sync::Arc;
+use std::time::Duration;
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use futures::future::{BoxFuture, Shared};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-
-use self::queue::entry_of;
-use crate::algorithm::{PublicKey, sha256};
-use crate::attestation::{Attestations, AttestedKey};
-use crate::batch::{self, Job, Outcome, Pipeline};
+use crate::attested::Attestations;
 use crate::build::{self, Content, StatusAddresses};
-use crate::certificate::Issuer;
+use crate::certificate::Certificate;
 use crate::csr::CertificationRequest;
+use crate::decision::{self, Wanted, Wish};
 use crate::error::CaError;
+use crate::issuer::Issuer;
 use crate::ledger::{CertificateStatus, IssuanceEntry, IssuanceLedger, RevocationReason};
 use crate::lint::{self, IssuerFacts};
-use crate::names::AlternativeName;
-use crate::profile::{AttestationLevel, Profile, Profiles};
+use crate::pipeline::Pipeline;
+use crate::profile::{AttestationLevel, Profiles, Purpose};
+use crate::queue::Queue;
 use crate::quota::Quotas;
-use crate::requester::{Requester, Role};
+use crate::record::Issued;
+use crate::requester::{OnBehalf, Requester};
+use crate::reservation::Reservation;
 use crate::serial::Serial;
-use crate::store::{Issued, Store};
-use crate::subject::Subject;
+use crate::store::Store;
+use crate::subject::Attribute;
 use crate::time::{Clock, UnixTime};
 use crate::tokens::Tokens;
-use crate::{limits, names};
+
+/// How long a request that wishes for a new certificate gets the same one: it
+/// may be sent again because the answer was lost.
+pub const AGAIN: Duration = Duration::from_secs(600);
+
+/// The part of its life after which a certificate is due for renewal.
+const DUE: u32 = 10;
 
 /// What issuance is made of.
 pub struct Parts {
@@ -59,15 +64,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// For whom the ceremony or command line asks.
-#[derive(Clone, Copy, Debug)]
-pub struct OnBehalf<'a> {
-    /// The member that the certificate belongs to.
-    pub member: &'a str,
-    /// Roles for a client certificate.
-    pub roles: &'a [Role],
-}
-
 /// How issuance goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuanceState {
@@ -82,15 +78,6 @@ pub struct IssuanceState {
     pub store_failed: bool,
 }
 
-type Waiting = Shared<BoxFuture<'static, Outcome>>;
-
-/// Requests at work, by digest; and their keys.
-#[derive(Default)]
-struct InFlight {
-    requests: HashMap<[u8; 32], Waiting>,
-    keys: HashMap<[u8; 32], [u8; 32]>,
-}
-
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Issuance(Arc<Inner>);
@@ -102,25 +89,11 @@ struct Inner {
     profiles: Profiles,
     quotas: Arc<Quotas>,
     attestations: Arc<Attestations>,
+    tokens: Tokens,
     addresses: StatusAddresses,
     clock: Arc<dyn Clock>,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    places: Arc<Semaphore>,
-    in_flight: Mutex<InFlight>,
-    pipeline: Mutex<Option<JoinHandle<()>>>,
-    recovering: AtomicBool,
+    queue: Arc<Queue>,
     revoked: tokio::sync::watch::Sender<u64>,
-}
-
-/// What was asked for, checked against the profile.
-struct Wanted {
-    profile: Arc<Profile>,
-    owner: String,
-    subject: Subject,
-    names: Vec<AlternativeName>,
-    key: PublicKey,
-    /// The certificate that this one renews.
-    renews: Option<Serial>,
 }
 
 impl Issuance {
@@ -133,34 +106,26 @@ impl Issuance {
         let now = parts.clock.now();
         let midnight = UnixTime::from_seconds(now.seconds() - now.seconds() % 86_400);
         parts.quotas.load(parts.store.usage(midnight)?, now);
-        let attestations = Arc::new(Attestations::default());
-        let pipeline = Arc::new(Pipeline {
+        let pipeline = Pipeline {
             issuer: parts.issuer.clone(),
             ledger: parts.ledger.clone(),
             store: parts.store.clone(),
-            quotas: parts.quotas.clone(),
-            attestations: attestations.clone(),
-        });
-        let (jobs, receiver) = mpsc::channel(limits::BATCH);
-        let pipeline = tokio::spawn(batch::run(pipeline, receiver));
-        let issuance = Issuance(Arc::new(Inner {
+        };
+        let queue = Queue::start(pipeline, parts.quotas.clone());
+        queue.recover_in_background();
+        Ok(Issuance(Arc::new(Inner {
+            tokens: Tokens::new(parts.store.clone(), parts.clock.clone()),
             issuer: parts.issuer,
             ledger: parts.ledger,
             store: parts.store,
             profiles: parts.profiles,
             quotas: parts.quotas,
-            attestations,
+            attestations: Arc::new(Attestations::default()),
             addresses: parts.addresses,
             clock: parts.clock,
-            jobs: Mutex::new(Some(jobs)),
-            places: Arc::new(Semaphore::new(limits::IN_FLIGHT)),
-            in_flight: Mutex::new(InFlight::default()),
-            pipeline: Mutex::new(Some(pipeline)),
-            recovering: AtomicBool::new(false),
+            queue,
             revoked: tokio::sync::watch::Sender::new(0),
-        }));
-        issuance.recover_in_background();
-        Ok(issuance)
+        })))
     }
 
     /// The issuing authority.
@@ -194,8 +159,8 @@ impl Issuance {
     }
 
     /// Enrolment tokens.
-    pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.0.store.clone(), self.0.clock.clone())
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
     }
 
     /// The clock.
@@ -216,7 +181,7 @@ impl Issuance {
     /// themselves and it is ignored.
     ///
     /// # Errors
-    /// See [`crate::error::CODES`]. After a 503 the same request may be sent
+    /// See [`CaError::code`]. After a fault of ours the same request may be sent
     /// again and gets one certificate in the end.
     pub async fn enrol(
         &self,
@@ -226,24 +191,56 @@ impl Issuance {
         on_behalf: Option<OnBehalf<'_>>,
     ) -> Result<Arc<Issued>, CaError> {
         let profile = self.0.profiles.named(profile)?;
-        let (owner, roles) = self.authorise(&profile, request, requester, on_behalf)?;
-        let (subject, names) = profile.names(request, &owner, &roles)?;
-        let key = request.public_key().clone();
-        if let Requester::Token(token) = requester {
-            self.tokens().claim(token, key.digest()).await?;
-        }
-        self.issue(Wanted { profile, owner, subject, names, key, renews: None }).await
+        self.issue(decision::enrolment(&self.0.store, profile, request, requester, on_behalf)?)
+            .await
     }
 
-    /// Revokes a certificate on the ledger; status services learn of it at
+    /// Renews `certificate` (which the TLS client presented and which was
+    /// found valid and not revoked) for the key in `request`, under the
+    /// profile it was issued under (RFC 7030 section 4.2.2).
+    ///
+    /// # Errors
+    /// As of [`Issuance::enrol`]; and where it is not this certificate's
+    /// renewal.
+    pub async fn renew(
+        &self,
+        request: &CertificationRequest,
+        certificate: &Certificate,
+        label: Option<&str>,
+    ) -> Result<Arc<Issued>, CaError> {
+        let (store, profiles) = (&self.0.store, &self.0.profiles);
+        self.issue(decision::renewal(store, profiles, request, certificate, label)?).await
+    }
+
+    /// Finishes what is pending in the store: each entry is recorded (again)
+    /// and signed. Returns how many certificates came of it.
+    ///
+    /// # Errors
+    /// The first failure; what is then still pending is tried again in the
+    /// background.
+    pub async fn recover(&self) -> Result<usize, CaError> {
+        self.0.queue.recover().await
+    }
+
+    /// Revokes a certificate on the ledger, or gives another reason for a
+    /// revocation that stands, whose date stays; status services learn of it at
     /// once. Who may do so is the caller's to check.
     ///
     /// # Errors
-    /// The serial is not known to the ledger, or the ledger did not take it.
+    /// The serial is not known to the ledger, it is revoked for a reason that
+    /// this one does not replace, or the ledger did not take it.
     pub async fn revoke(&self, serial: &Serial, reason: RevocationReason) -> Result<u64, CaError> {
-        let status = self.0.ledger.status(serial.clone()).await.map_err(CaError::Ledger)?;
-        if status == CertificateStatus::Unknown {
-            return Err(CaError::NotFound(format!("a certificate with serial {serial}")));
+        match self.0.ledger.status(serial.clone()).await.map_err(CaError::Ledger)? {
+            CertificateStatus::Unknown => {
+                return Err(CaError::NotFound(format!("a certificate with serial {serial}")));
+            }
+            CertificateStatus::Good => {}
+            CertificateStatus::Revoked { at, reason: stands } => {
+                if !stands.may_become(reason) {
+                    let (serial, reason) = (serial.to_string(), stands.name());
+                    return Err(CaError::RevokedAlready { serial, at, reason });
+                }
+            }
         }
         let at = self.0.clock.now();
         let recorded =
@@ -268,36 +265,29 @@ impl Issuance {
         Ok(IssuanceState {
             issued,
             pending,
-            in_flight: self.in_flight().requests.len(),
+            in_flight: self.0.queue.in_flight(),
             store_failed: self.0.store.is_poisoned(),
         })
     }
 
     /// Stops taking requests, waits for those at work, and stops.
     pub async fn stop(&self) {
-        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let pipeline = self.0.pipeline.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(pipeline) = pipeline {
-            let _ = pipeline.await;
-        }
+        self.0.queue.stop().await;
     }
 
     async fn issue(&self, wanted: Wanted) -> Result<Arc<Issued>, CaError> {
         let now = self.0.clock.now();
         let request = wanted.digest();
-        let key = wanted.key.digest();
         // Asked already, and at work?
-        let waiting = self.in_flight().requests.get(&request).cloned();
-        if let Some(waiting) = waiting {
+        if let Some(waiting) = self.0.queue.waiting(&request) {
             return waiting.await.map_err(|error| error.echo());
         }
         // Asked before?
-        if let Some(row) = self.0.store.by_request(&request)? {
+        if let Some(row) = self.before(&wanted, &request)? {
             if row.certificate.is_none() {
-                let entry = entry_of(&row)?;
-                return self.submit(row, entry, true, None)?.await.map_err(|error| error.echo());
+                return self.0.queue.resume(row)?.await.map_err(|error| error.echo());
             }
-            if row.not_after >= now {
+            if will_do(&row, &wanted.wish, now) {
                 let status =
                     self.0.ledger.status(row.serial.clone()).await.map_err(CaError::Ledger)?;
                 return match status {
@@ -306,41 +296,39 @@ impl Issuance {
                 };
             }
         }
+        let key = wanted.key.digest();
         self.check_key(&key, &wanted.owner).await?;
-        let profile = wanted.profile.clone();
-        self.0.quotas.take(&wanted.owner, &profile.name, now)?;
-        let prepared = self.prepare(wanted, request, key, now);
-        let give_back = |owner: &str| self.0.quotas.give_back(owner, &profile.name, now);
-        let (row, entry, attested) = match prepared {
-            Ok(prepared) => prepared,
-            Err((owner, error)) => {
-                give_back(&owner);
-                return Err(error);
-            }
-        };
-        let (owner, kept) = (row.owner.clone(), attested.clone());
-        match self.submit(row, entry, false, attested) {
-            Ok(waiting) => waiting.await.map_err(|error| error.echo()),
-            Err(error) => {
-                give_back(&owner);
-                if let Some(attested) = kept {
-                    self.0.attestations.put_back(attested);
-                }
-                Err(error)
-            }
+        self.check_device(&wanted).await?;
+        let reservation = self.reserve(&wanted, key, now)?;
+        let (row, entry) = self.build(&wanted, request, key, now, &reservation)?;
+        let waiting = self.0.queue.submit(row, entry, reservation)?;
+        waiting.await.map_err(|error| error.echo())
+    }
+
+    /// The newest row of the same request, whatever it wished for then if it
+    /// wishes for nothing now.
+    fn before(&self, wanted: &Wanted, request: &[u8; 32]) -> Result<Option<Issued>, CaError> {
+        let same = self.0.store.by_request(request)?;
+        if wanted.wish != Wish::Any {
+            return Ok(same);
         }
+        let newer = self.0.store.by_request(&wanted.digest_with(&Wish::New))?;
+        Ok(same.into_iter().chain(newer).max_by_key(|row| row.created))
     }
 
     /// Nobody gets a certificate for a key that is another's, or that was
     /// revoked.
     async fn check_key(&self, key: &[u8; 32], owner: &str) -> Result<(), CaError> {
-        for row in self.0.store.by_key(key)? {
+        for (newer, row) in self.0.store.by_key(key)?.into_iter().enumerate() {
             if row.owner != owner {
                 return Err(CaError::KeyTaken);
             }
-            let status = self.0.ledger.status(row.serial.clone()).await.map_err(CaError::Ledger)?;
-            if matches!(status, CertificateStatus::Revoked { .. }) {
-                return Err(CaError::KeyRevoked);
+            match self.0.ledger.status(row.serial.clone()).await.map_err(CaError::Ledger)? {
+                // Replaced by one of the same key that came after it.
+                CertificateStatus::Revoked { reason: RevocationReason::Superseded, .. }
+                    if newer > 0 => {}
+                CertificateStatus::Revoked { .. } => return Err(CaError::KeyRevoked),
+                CertificateStatus::Good | CertificateStatus::Unknown => {}
             }
         }
         if self.0.issuer.certificate().public_key().digest() == *key
@@ -351,45 +339,79 @@ impl Issuance {
         Ok(())
     }
 
-    /// Attestation, TBS, lint. The owner comes back with an error, since its
-    /// quota was taken.
-    #[allow(clippy::type_complexity)]
-    fn prepare(
-        &self,
-        wanted: Wanted,
-        request: [u8; 32],
-        key: [u8; 32],
-        now: UnixTime,
-    ) -> Result<(Issued, IssuanceEntry, Option<AttestedKey>), (String, CaError)> {
-        let owner = wanted.owner.clone();
-        let attested = match wanted.profile.attestation {
-            AttestationLevel::None => None,
-            AttestationLevel::Tpm => match self.0.attestations.take(&key, &owner, now) {
-                Some(attested) => Some(attested),
-                None => {
-                    let profile = wanted.profile.name.clone();
-                    return Err((owner, CaError::AttestationMissing { profile }));
-                }
+    /// Nobody gets a certificate that names another member's device: the
+    /// registry on the ledger says whose it is, and where that has no such
+    /// device, the certificates that are in force here.
+    async fn check_device(&self, wanted: &Wanted) -> Result<(), CaError> {
+        let Some(device) = wanted.subject.value(Attribute::SerialNumber) else { return Ok(()) };
+        if wanted.profile.purpose != Purpose::Device || wanted.by_device {
+            return Ok(());
+        }
+        let registered =
+            self.0.ledger.device_owner(device.to_owned()).await.map_err(CaError::Ledger)?;
+        let owner = match registered {
+            Some(owner) => owner,
+            None => match self.certified_owner(device).await? {
+                Some(owner) => owner,
+                None => return Ok(()),
             },
         };
-        match self.build(&wanted, request, key, now, attested.as_ref()) {
-            Ok((row, entry)) => Ok((row, entry, attested)),
-            Err(error) => {
-                if let Some(attested) = attested {
-                    self.0.attestations.put_back(attested);
-                }
-                Err((owner, error))
-            }
+        if owner == wanted.owner {
+            return Ok(());
         }
+        Err(CaError::DeviceTaken { device: device.to_owned(), owner })
     }
 
+    /// Whose the newest certificate is that names a device and is in force.
+    async fn certified_owner(&self, device: &str) -> Result<Option<String>, CaError> {
+        let now = self.0.clock.now();
+        for row in self.0.store.by_device(device)? {
+            let is_device = self
+                .0
+                .profiles
+                .named(&row.profile)
+                .is_ok_and(|profile| profile.purpose == Purpose::Device);
+            if !is_device || row.not_after < now {
+                continue;
+            }
+            let status = self.0.ledger.status(row.serial.clone()).await.map_err(CaError::Ledger)?;
+            if !matches!(status, CertificateStatus::Revoked { .. }) {
+                return Ok(Some(row.owner));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the request takes of token, quota and attestation.
+    fn reserve(
+        &self,
+        wanted: &Wanted,
+        key: [u8; 32],
+        now: UnixTime,
+    ) -> Result<Reservation, CaError> {
+        let profile = &wanted.profile;
+        let token =
+            wanted.token.as_ref().map(|token| self.0.tokens.hold(token, key)).transpose()?;
+        let quota = self.0.quotas.take(&wanted.owner, &profile.name, now)?;
+        let attestation = match profile.attestation {
+            AttestationLevel::None => None,
+            AttestationLevel::Tpm => {
+                let taken = self.0.attestations.take(&key, &wanted.owner, now);
+                let missing = || CaError::AttestationMissing { profile: profile.name.clone() };
+                Some(taken.ok_or_else(missing)?)
+            }
+        };
+        Ok(Reservation { quota, token, attestation })
+    }
+
+    /// TBS and lint.
     fn build(
         &self,
         wanted: &Wanted,
         request: [u8; 32],
         key: [u8; 32],
         now: UnixTime,
-        attested: Option<&AttestedKey>,
+        reservation: &Reservation,
     ) -> Result<(Issued, IssuanceEntry), CaError> {
         let issuer = &self.0.issuer;
         let issuer_end = issuer.certificate().not_after();
@@ -418,7 +440,7 @@ impl Issuance {
         if !findings.is_empty() {
             return Err(CaError::Lint(findings));
         }
-        let evidence = attested.map(|attested| attested.evidence);
+        let attestation = reservation.attestation.as_ref().and_then(|taken| taken.evidence());
         let subject = wanted.subject.to_text();
         let entry = IssuanceEntry {
             serial: serial.clone(),
@@ -429,7 +451,7 @@ impl Issuance {
             owner: wanted.owner.clone(),
             not_before,
             not_after,
-            attestation: evidence,
+            attestation,
         };
         let row = Issued {
             serial,
@@ -438,8 +460,10 @@ impl Issuance {
             profile: wanted.profile.name.clone(),
             owner: wanted.owner.clone(),
             subject,
+            device: wanted.subject.value(Attribute::SerialNumber).map(str::to_owned),
+            enrolment_token: reservation.token.as_ref().map(|token| token.token()),
             not_after,
-            attestation: evidence,
+            attestation,
             created: now,
             tbs,
             recorded: None,
@@ -447,30 +471,20 @@ impl Issuance {
         };
         Ok((row, entry))
     }
-
-    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
-        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Wanted {
-    /// Names what was asked for. The request's own signature is not part of
-    /// it: the same request signed again is the same request.
-    fn digest(&self) -> [u8; 32] {
-        let mut bytes = b"hufu issuance request v1".to_vec();
-        let names = names::to_der(&self.names);
-        let renews = self.renews.as_ref().map_or(&[][..], Serial::as_bytes);
-        for part in [
-            self.profile.name.as_bytes(),
-            self.owner.as_bytes(),
-            &self.key.to_spki_der(),
-            &self.subject.to_der(),
-            &names,
-            renews,
-        ] {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
+/// Whether the certificate in `row` is the answer to the same request now.
+fn will_do(row: &Issued, wish: &Wish, now: UnixTime) -> bool {
+    if row.not_after < now {
+        return false;
+    }
+    match wish {
+        Wish::New | Wish::SuccessorOf(_) => now < row.created.plus(AGAIN),
+        // One without end is never due.
+        Wish::Any if row.not_after == UnixTime::NEVER => true,
+        Wish::Any => {
+            let due = row.created.plus(row.created.until(row.not_after) / DUE);
+            now < due.max(row.created.plus(AGAIN))
         }
-        sha256(&bytes)
     }
 }

@@ -20,15 +20,15 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::attestation::{Attestations, AttestedKey};
-use crate::certificate::Issuer;
 use crate::error::CaError;
+use crate::issuer::Issuer;
 use crate::ledger::{IssuanceEntry, IssuanceLedger, LedgerFault, Recorded};
 use crate::limits;
-use crate::quota::Quotas;
+use crate::record::{Completion, Issued};
+use crate::reservation::Reservation;
 use crate::serial::Serial;
-use crate::signer::sign_checked;
-use crate::store::{Completion, Issued, Store};
+use crate::signer::{SignFault, sign_checked};
+use crate::store::{Store, blocking};
 
 /// Batches at work at once.
 const OVERLAP: usize = 8;
@@ -44,11 +44,11 @@ pub(crate) struct Job {
     pub(crate) entry: IssuanceEntry,
     /// Already in the store from an earlier attempt.
     pub(crate) stored: bool,
-    /// The attestation that was used, to be put back on our failure.
-    pub(crate) attested: Option<AttestedKey>,
+    /// What it holds until it is known whether its row stays.
+    pub(crate) reservation: Reservation,
     pub(crate) done: oneshot::Sender<Outcome>,
     /// Its place among those in flight, held until it is done.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// What the pipeline works with.
@@ -56,8 +56,6 @@ pub(crate) struct Pipeline {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) ledger: Arc<dyn IssuanceLedger>,
     pub(crate) store: Arc<Store>,
-    pub(crate) quotas: Arc<Quotas>,
-    pub(crate) attestations: Arc<Attestations>,
 }
 
 /// Collects jobs into batches until the channel closes; returns when the last
@@ -99,7 +97,7 @@ impl Pipeline {
             blocking(move || if rows.is_empty() { Ok(()) } else { store.insert_pending(&rows) })
                 .await;
         if let Err(error) = stored {
-            return self.fail(batch, error, false);
+            return fail(batch, error.into(), |_| false);
         }
         self.record(batch).await;
     }
@@ -119,22 +117,25 @@ impl Pipeline {
                 }
                 Err(fault) => {
                     tracing::warn!(entries = batch.len(), %fault, "issuance entries were not recorded");
-                    let forget = !matches!(fault, LedgerFault::Unknown { .. });
                     // A row of an earlier attempt may be recorded already:
                     // only a refusal says for certain that it is not.
-                    let refused = matches!(fault, LedgerFault::Refused { .. });
+                    let gone = |job: &Job| match &fault {
+                        LedgerFault::Refused { .. } => true,
+                        LedgerFault::Unavailable { .. } => !job.stored,
+                        LedgerFault::Unknown { .. } => false,
+                    };
                     let serials: Vec<Serial> = batch
                         .iter()
-                        .filter(|job| forget && (refused || !job.stored))
+                        .filter(|job| gone(job))
                         .map(|job| job.row.serial.clone())
                         .collect();
                     if !serials.is_empty() {
                         let store = self.store.clone();
                         if let Err(error) = blocking(move || store.forget(&serials)).await {
-                            return self.fail(batch, error, false);
+                            return fail(batch, error.into(), |_| false);
                         }
                     }
-                    self.fail(batch, CaError::Ledger(fault), forget);
+                    fail(batch, CaError::Ledger(fault.clone()), gone);
                 }
             }
         })
@@ -146,11 +147,11 @@ impl Pipeline {
         if !matches {
             tracing::error!("the ledger answered with other entries than were submitted");
             let fault = LedgerFault::Unknown { reason: "answer does not match".to_owned() };
-            return self.fail(batch, CaError::Ledger(fault), false);
+            return fail(batch, CaError::Ledger(fault), |_| false);
         }
         let key = self.issuer.certificate().public_key();
         let signer = self.issuer.signer();
-        let signed: Vec<(Job, Recorded, Result<Vec<u8>, CaError>)> =
+        let signed: Vec<(Job, Recorded, Result<Vec<u8>, SignFault>)> =
             stream::iter(batch.into_iter().zip(recorded))
                 .map(async |(job, recorded)| {
                     let signature = sign_checked(&**signer, key, &job.row.tbs).await;
@@ -178,7 +179,7 @@ impl Pipeline {
                 }
                 Err(error) => {
                     tracing::error!(serial = %job.row.serial, %error, "recorded but not signed yet");
-                    self.fail(vec![job], error, false);
+                    fail(vec![job], error.into(), |_| false);
                 }
             }
         }
@@ -193,40 +194,30 @@ impl Pipeline {
                         serial = %job.row.serial, profile = %job.row.profile, owner = %job.row.owner,
                         subject = %job.row.subject, "certificate issued"
                     );
+                    job.reservation.keep();
                     // A caller that went away finds its certificate by asking
                     // again.
                     let _ = job.done.send(Ok(Arc::new(job.row)));
                     drop(job.place);
                 }
             }
-            Err(error) => self.fail(complete, error, false),
-        }
-    }
-
-    /// Answers with `error`. When nothing is left of a job, its quota and
-    /// attestation are given back.
-    fn fail(&self, batch: Vec<Job>, error: CaError, forgotten: bool) {
-        let refused = matches!(error, CaError::Ledger(LedgerFault::Refused { .. }));
-        let error = Arc::new(error);
-        for mut job in batch {
-            if forgotten && (refused || !job.stored) {
-                self.quotas.give_back(&job.row.owner, &job.row.profile, job.row.created);
-                if let Some(attested) = job.attested.take() {
-                    self.attestations.put_back(attested);
-                }
-            }
-            let _ = job.done.send(Err(error.clone()));
+            Err(error) => fail(complete, error.into(), |_| false),
         }
     }
 }
 
-/// Runs blocking work off the runtime's workers.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CaError> + Send + 'static,
-) -> Result<T, CaError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(CaError::Internal("a storage task ended without an answer")))
+/// Answers with `error`. What a job held is given back where its row is gone,
+/// and kept where the row stays.
+fn fail(batch: Vec<Job>, error: CaError, gone: impl Fn(&Job) -> bool) {
+    let error = Arc::new(error);
+    for job in batch {
+        if gone(&job) {
+            drop(job.reservation);
+        } else {
+            job.reservation.keep();
+        }
+        let _ = job.done.send(Err(error.clone()));
+    }
 }
 
 /// How long to wait before pending rows are tried again.

@@ -14,11 +14,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use ::http::StatusCode;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use http::StatusCode;
+use hufu_issuance::{
+    AttestedKey, Authenticator, CaError, FormError, Issuance, Requester, Role, UnixTime, blocking,
+};
 use hufu_tpm::attest::limits::MAX_REQUEST_BODY;
 use hufu_tpm::attest::{
     AttestationError, ChallengeId, Challenges, Fault, ManufacturerRoots, OpenChallenge,
@@ -30,13 +33,8 @@ use hufu_tpm::exchange::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::attestation::AttestedKey;
-use crate::batch::blocking;
-use crate::error::CaError;
 use crate::http::{self as web, Shared};
-use crate::issuance::Issuance;
-use crate::requester::{Authenticator, Requester, Role};
-use crate::time::UnixTime;
+use crate::problem::ProtocolError;
 
 const WHAT: &str = "attestation request";
 
@@ -76,7 +74,7 @@ async fn complete(
 }
 
 impl Attest {
-    async fn challenge(&self, request: Request) -> Result<ChallengeResponse, CaError> {
+    async fn challenge(&self, request: Request) -> Result<ChallengeResponse, ProtocolError> {
         self.member(web::peer(&request)).await?;
         let asked: ChallengeRequest = json(request).await?;
         let now = system_time(self.issuance.clock().now());
@@ -100,7 +98,11 @@ impl Attest {
         Ok(challenge.into())
     }
 
-    async fn complete(&self, id: &str, request: Request) -> Result<CompletionResponse, CaError> {
+    async fn complete(
+        &self,
+        id: &str,
+        request: Request,
+    ) -> Result<CompletionResponse, ProtocolError> {
         let member = self.member(web::peer(&request)).await?;
         let id = ChallengeId::from_str(id).map_err(refused)?;
         let asked: CompletionRequest = json(request).await?;
@@ -140,7 +142,7 @@ impl Attest {
     }
 
     /// The member on whose behalf the client asks.
-    async fn member(&self, peer: Option<web::PeerCertificate>) -> Result<String, CaError> {
+    async fn member(&self, peer: Option<web::PeerCertificate>) -> Result<String, ProtocolError> {
         let peer = peer.ok_or(CaError::Unauthenticated)?;
         let now = self.issuance.clock().now();
         match self.authenticator.requester(&peer.0, now).await? {
@@ -152,24 +154,29 @@ impl Attest {
             Requester::Device { certificate } => {
                 let row = self.issuance.store().by_serial(certificate.serial())?;
                 row.map(|row| row.owner).ok_or_else(|| {
-                    CaError::ClientCertificate("it is not in this authority's store".to_owned())
+                    let detail = "it is not in this authority's store".to_owned();
+                    CaError::ClientCertificate(detail).into()
                 })
             }
-            _ => Err(CaError::Role { needed: Role::RegistrationAuthority.name().to_owned() }),
+            _ => {
+                let needed = Role::RegistrationAuthority.name().to_owned();
+                Err(CaError::Role { needed }.into())
+            }
         }
     }
 }
 
-async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, CaError> {
+async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, ProtocolError> {
     web::expect_type(request.headers(), "application/json")?;
     let body = web::body(request, WHAT, MAX_REQUEST_BODY).await?;
     // The error names line and column and never repeats a secret.
-    serde_json::from_slice(&body).map_err(|error| CaError::malformed(WHAT, error))
+    serde_json::from_slice(&body).map_err(|error| FormError::malformed(WHAT, error).into())
 }
 
-fn answer<T: Serialize>(result: Result<T, CaError>, status: StatusCode) -> Response {
+fn answer<T: Serialize>(result: Result<T, ProtocolError>, status: StatusCode) -> Response {
     let encoded = result.and_then(|value| {
-        serde_json::to_vec(&value).map_err(|_| CaError::Internal("an answer does not encode"))
+        serde_json::to_vec(&value)
+            .map_err(|_| CaError::Internal("an answer does not encode").into())
     });
     match encoded {
         Ok(body) => {
@@ -184,11 +191,14 @@ fn answer<T: Serialize>(result: Result<T, CaError>, status: StatusCode) -> Respo
     }
 }
 
-fn refused(error: AttestationError) -> CaError {
+fn refused(error: AttestationError) -> ProtocolError {
     match error.fault() {
-        Fault::Busy => CaError::Busy,
-        Fault::System => CaError::Internal("the attestation check failed on our side"),
-        _ => CaError::Attestation { reason: error.code().to_owned(), detail: error.to_string() },
+        Fault::Busy => CaError::Busy.into(),
+        Fault::System => CaError::Internal("the attestation check failed on our side").into(),
+        _ => ProtocolError::Attestation {
+            reason: error.code().to_owned(),
+            detail: error.to_string(),
+        },
     }
 }
 

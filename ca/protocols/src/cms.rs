@@ -1,7 +1,7 @@
 //! Certificates in a CMS SignedData without content or signers ("certs-only",
 //! RFC 5652 section 5.1, RFC 8551 section 3.8), which is how EST carries them.
 
-use crate::{oid, tlv};
+use hufu_issuance::{oid, tlv};
 
 /// ContentInfo around `certificates` (DER). The set is in DER order, so the
 /// order given does not show.

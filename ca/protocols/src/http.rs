@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ::http::{Request, StatusCode};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use serde::Serialize;
+use hufu_issuance::FormError;
 
-use crate::error::CaError;
+use crate::problem::{Problem, ProtocolError};
 
 /// The certificate that a TLS client presented and for which it proved the
 /// key, DER. Whoever ends TLS puts it into the request's extensions; without
@@ -24,43 +24,11 @@ const LINGER: usize = 1024 * 1024;
 /// The stable code of an error, beside the text of an EST or OCSP answer.
 const CODE_HEADER: HeaderName = HeaderName::from_static("hufu-code");
 
-/// An RFC 9457 problem document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// `urn:hufu:problem:CODE`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Short title of the code.
-    pub title: String,
-    /// HTTP status.
-    pub status: u16,
-    /// What is wrong and how to mend it.
-    pub detail: String,
-    /// The stable code.
-    pub code: String,
-}
-
-impl Problem {
-    /// The problem document for an error.
-    pub fn of(error: &CaError) -> Problem {
-        // An attestation's refusal has codes of its own, which a device's
-        // agent knows.
-        let code = match error {
-            CaError::Attestation { reason, .. } => reason.as_str(),
-            other => other.code(),
-        };
-        Problem {
-            kind: format!("urn:hufu:problem:{code}"),
-            title: error.title().to_owned(),
-            status: error.status().as_u16(),
-            detail: error.sentence(),
-            code: code.to_owned(),
-        }
-    }
-}
+/// The sentence of a refusal that has no body.
+const REASON_HEADER: HeaderName = HeaderName::from_static("hufu-reason");
 
 /// Logs an error once, at the edge, with its chain of causes.
-pub(crate) fn log(service: &'static str, who: &str, error: &CaError) {
+pub(crate) fn log(service: &'static str, who: &str, error: &ProtocolError) {
     let mut causes = String::new();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -75,8 +43,20 @@ pub(crate) fn log(service: &'static str, who: &str, error: &CaError) {
     }
 }
 
-/// An error as plain text, for EST.
-pub(crate) fn text(error: &CaError) -> Response {
+/// An error as plain text, for EST and OCSP. A 401 has no body, since clients
+/// (Bouncy Castle's) close a challenge before they answer it, and cannot if
+/// something is still to be read; the sentence stands in a header.
+pub(crate) fn text(error: &ProtocolError) -> Response {
+    if error.status() == StatusCode::UNAUTHORIZED {
+        let mut response = error.status().into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        if let Ok(sentence) = HeaderValue::from_str(&error.sentence()) {
+            headers.insert(REASON_HEADER, sentence);
+        }
+        finish(error, headers);
+        return response;
+    }
     let body = format!("{}: {}\n", error.code(), error.sentence());
     let mut response = (error.status(), body).into_response();
     let headers = response.headers_mut();
@@ -86,7 +66,7 @@ pub(crate) fn text(error: &CaError) -> Response {
 }
 
 /// An error as a problem document.
-pub(crate) fn problem(error: &CaError) -> Response {
+pub(crate) fn problem(error: &ProtocolError) -> Response {
     let problem = Problem::of(error);
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = (error.status(), body).into_response();
@@ -96,7 +76,7 @@ pub(crate) fn problem(error: &CaError) -> Response {
     response
 }
 
-fn finish(error: &CaError, headers: &mut HeaderMap) {
+fn finish(error: &ProtocolError, headers: &mut HeaderMap) {
     headers.insert(CODE_HEADER, HeaderValue::from_static(error.code()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if error.status() == StatusCode::UNAUTHORIZED {
@@ -116,7 +96,7 @@ pub(crate) async fn body(
     request: Request<Body>,
     what: &'static str,
     limit: usize,
-) -> Result<Bytes, CaError> {
+) -> Result<Bytes, ProtocolError> {
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -124,18 +104,18 @@ pub(crate) async fn body(
         .and_then(|value| value.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > limit as u64) {
         drain(request.into_body()).await;
-        return Err(CaError::TooLarge { what, limit });
+        return Err(FormError::TooLarge { what, limit }.into());
     }
     axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
         let cause: &(dyn std::error::Error + 'static) = &error;
         let mut source = Some(cause);
         while let Some(error) = source {
             if error.is::<http_body_util::LengthLimitError>() {
-                return CaError::TooLarge { what, limit };
+                return FormError::TooLarge { what, limit }.into();
             }
             source = error.source();
         }
-        CaError::malformed(what, "the body broke off")
+        FormError::malformed(what, "the body broke off").into()
     })
 }
 
@@ -151,9 +131,12 @@ async fn drain(mut body: Body) {
 }
 
 /// Checks the media type of a request; parameters do not matter.
-pub(crate) fn expect_type(headers: &HeaderMap, expected: &'static str) -> Result<(), CaError> {
+pub(crate) fn expect_type(
+    headers: &HeaderMap,
+    expected: &'static str,
+) -> Result<(), ProtocolError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(CaError::ContentType { expected, given: "none".to_owned() });
+        return Err(ProtocolError::ContentType { expected, given: "none".to_owned() });
     };
     let given = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     let media = given.split(';').next().unwrap_or("").trim();
@@ -161,7 +144,13 @@ pub(crate) fn expect_type(headers: &HeaderMap, expected: &'static str) -> Result
         return Ok(());
     }
     let given = media.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
-    Err(CaError::ContentType { expected, given })
+    Err(ProtocolError::ContentType { expected, given })
+}
+
+/// What answers at a path where there is nothing.
+pub(crate) fn no_resource(path: &str, known: &'static str) -> Response {
+    let path = path.chars().filter(char::is_ascii_graphic).take(120).collect();
+    text(&ProtocolError::NoResource { path, known })
 }
 
 /// The client's certificate.

@@ -4,30 +4,30 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /crl/issuing.crl` | the CRL, DER |
+//! | `GET /crl/issuing.crl` | the issuing authority's list, DER |
+//! | `GET /crl/root.crl` | the root's list, DER |
 //! | `POST /ocsp` | OCSP answer |
 //! | `GET /ocsp/{base64}` | OCSP answer (RFC 6960 appendix A.1, RFC 5019) |
 //! | `GET /ca/issuing.cer`, `/ca/root.cer` | certificate, DER |
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use ::http::StatusCode;
+use ::http::header::{self, HeaderValue};
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{OriginalUri, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
-use http::header::{self, HeaderValue};
+
+use hufu_issuance::{CaError, FormError, Issuance, RevocationList, UnixTime, limits};
 
 use crate::crl::CrlPublisher;
-use crate::error::CaError;
 use crate::http::{self as web, Shared};
-use crate::issuance::Issuance;
-use crate::limits;
 use crate::ocsp::{Answer, Responder, ResponseStatus, failure};
-use crate::time::UnixTime;
+use crate::problem::ProtocolError;
 
 const OCSP_REQUEST: &str = "application/ocsp-request";
 const OCSP_RESPONSE: &str = "application/ocsp-response";
@@ -37,36 +37,71 @@ const CRL_AGE: Duration = Duration::from_secs(60);
 /// How long others may keep an OCSP answer.
 const OCSP_AGE: Duration = Duration::from_secs(5);
 
+/// The paths, for who asks at another.
+const PATHS: &str =
+    "status is at /crl/issuing.crl, /crl/root.crl, /ocsp, /ca/issuing.cer and /ca/root.cer";
+
+/// The root's list as it is served. The root's key signs it where that key is;
+/// whoever has it made puts it here.
+pub type RootList = Arc<RwLock<Option<Arc<RevocationList>>>>;
+
 struct Status {
     issuance: Issuance,
     crl: Arc<CrlPublisher>,
+    root: RootList,
     ocsp: Arc<Responder>,
 }
 
 /// The status services.
-pub fn router(issuance: Issuance, crl: Arc<CrlPublisher>, ocsp: Arc<Responder>) -> Router {
-    let status = Arc::new(Status { issuance, crl, ocsp });
+pub fn router(
+    issuance: Issuance,
+    crl: Arc<CrlPublisher>,
+    root: RootList,
+    ocsp: Arc<Responder>,
+) -> Router {
+    let status = Arc::new(Status { issuance, crl, root, ocsp });
     Router::new()
         .route("/crl/issuing.crl", get(revocation_list))
+        .route("/crl/root.crl", get(root_list))
         .route("/ocsp", post(ocsp_post))
         .route("/ocsp/{*request}", get(ocsp_get))
         .route("/ca/issuing.cer", get(issuing))
-        .route("/ca/root.cer", get(root))
+        .route("/ca/root.cer", get(root_certificate))
+        .fallback(nothing)
+        .method_not_allowed_fallback(method)
         .with_state(status)
 }
 
 async fn revocation_list(State(status): Shared<Status>) -> Response {
     match status.crl.current().await {
-        Ok(crl) => {
-            let mut response = web::respond("application/pkix-crl", crl.der.clone());
-            cache(&mut response, crl.this_update, crl.next_update, CRL_AGE, status.now());
-            response
-        }
+        Ok(list) => status.list(&list),
         Err(error) => {
+            let error = error.into();
             web::log("crl", "anonymous", &error);
             web::problem(&error)
         }
     }
+}
+
+async fn root_list(State(status): Shared<Status>) -> Response {
+    let list = status.root.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match list {
+        Some(list) => status.list(&list),
+        None => {
+            let missing = "a revocation list of the root (`hufu cert root-list` makes one)";
+            web::problem(&CaError::NotFound(missing.to_owned()).into())
+        }
+    }
+}
+
+async fn nothing(OriginalUri(uri): OriginalUri) -> Response {
+    web::no_resource(uri.path(), PATHS)
+}
+
+async fn method(request: Request) -> Response {
+    let method = request.method().to_string();
+    let known = "lists and certificates are read (GET), /ocsp takes GET and POST";
+    web::text(&ProtocolError::Method { method, known })
 }
 
 async fn ocsp_post(State(status): Shared<Status>, request: Request) -> Response {
@@ -75,7 +110,9 @@ async fn ocsp_post(State(status): Shared<Status>, request: Request) -> Response 
     }
     match web::body(request, "OCSP request", limits::OCSP_REQUEST).await {
         Ok(body) => ocsp(&status, &body, false).await,
-        Err(error @ CaError::TooLarge { .. }) => web::text(&error),
+        Err(error @ ProtocolError::Issuance(CaError::Form(FormError::TooLarge { .. }))) => {
+            web::text(&error)
+        }
         Err(_) => answer(failure(ResponseStatus::MalformedRequest)),
     }
 }
@@ -125,11 +162,17 @@ async fn issuing(State(status): Shared<Status>) -> Response {
     web::respond("application/pkix-cert", status.issuance.issuer().certificate().der().to_vec())
 }
 
-async fn root(State(status): Shared<Status>) -> Response {
+async fn root_certificate(State(status): Shared<Status>) -> Response {
     web::respond("application/pkix-cert", status.issuance.issuer().root().der().to_vec())
 }
 
 impl Status {
+    fn list(&self, list: &RevocationList) -> Response {
+        let mut response = web::respond("application/pkix-crl", list.der.clone());
+        cache(&mut response, list.this_update, list.next_update, CRL_AGE, self.now());
+        response
+    }
+
     fn now(&self) -> UnixTime {
         self.issuance.clock().now()
     }

@@ -1,14 +1,18 @@
 //! A device with a software TPM: attestation over HTTPS, then enrolment of
 //! the attested key. And what is refused on the way.
 
+#[path = "../../issuance/tests/common/mod.rs"]
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
 use std::path::Path;
 
 use common::clients::succeed;
-use common::{MAKER, World, block_on, server};
-use hufu_ca::*;
+use common::{MAKER, World, block_on};
+use hufu_issuance::*;
 use hufu_keys::testing::isolated;
+use hufu_protocols::*;
 use hufu_tpm::attest::ManufacturerRoots;
 use hufu_tpm::csr::Subject as DeviceSubject;
 use hufu_tpm::device::DeviceTpm;
@@ -79,7 +83,7 @@ fn a_tpm_key_is_attested_and_enrolled() {
             world.client("ra", MAKER, &[Role::RegistrationAuthority]).await;
             let directory = world.directory.clone();
             let shop = Shop::new(&directory);
-            let router = attest::router(issuance.clone(), world.authenticator(), shop.roots())
+            let router = attestation::router(issuance.clone(), world.authenticator(), shop.roots())
                 .merge(est::router(issuance.clone(), world.authenticator(), "idevid").unwrap());
             let address = server::tls(&world, router).await;
             let base = format!("https://localhost:{}", address.port());

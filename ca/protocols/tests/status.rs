@@ -1,15 +1,19 @@
 //! CRL and OCSP, judged by `openssl` and pkilint.
 
+#[path = "../../issuance/tests/common/mod.rs"]
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::clients::{lint, quick_request, run, succeed};
-use common::{World, block_on, registration_authority, server};
-use hufu_ca::*;
+use common::{World, block_on, registration_authority};
+use hufu_issuance::*;
 use hufu_keys::testing::isolated;
+use hufu_protocols::*;
 
 struct Service {
     world: World,
@@ -24,7 +28,7 @@ impl Service {
         let issuance = world.start();
         let crl = CrlPublisher::new(issuance.clone(), Duration::from_secs(3600));
         let ocsp = ocsp::Responder::new(issuance.clone(), Duration::from_secs(600));
-        let router = status::router(issuance.clone(), crl.clone(), ocsp);
+        let router = status::router(issuance.clone(), crl.clone(), Default::default(), ocsp);
         let address = server::plain(router).await;
         Service { world, issuance, crl, base: format!("http://{address}") }
     }
@@ -246,6 +250,112 @@ fn the_crl_lists_what_is_revoked_and_counts_up() {
             let issuance = service.world.start();
             let crl = CrlPublisher::new(issuance, Duration::from_secs(3600));
             assert!(crl.current().await.unwrap().number > third.number);
+        });
+    });
+}
+
+#[test]
+fn lists_and_answers_are_dated_back_but_not_before_what_they_tell() {
+    isolated(|site| {
+        block_on(async {
+            let service = Service::new(site).await;
+            let one = service.issue("SN-1").await;
+            let now = || service.world.clock.now();
+            let list = service.crl.make(true).await.unwrap();
+            // A device whose clock is four minutes late takes it.
+            assert!(list.this_update <= now().minus(Duration::from_secs(240)));
+            assert!(list.next_update >= now().plus(Duration::from_secs(3500)));
+            let revoked = now();
+            service.issuance.revoke(one.serial(), RevocationReason::Unspecified).await.unwrap();
+            let list = service.crl.make(true).await.unwrap();
+            assert!(list.this_update >= revoked, "{} {revoked}", list.this_update);
+            let ocsp = async |options: &str| {
+                let (_, said) = service
+                    .shell(format!(
+                        "openssl ocsp -issuer issuing.pem -CAfile root.pem -verify_other issuing.pem -url {}/ocsp -cert SN-1.pem {options}",
+                        service.base
+                    ))
+                    .await;
+                said
+            };
+            let said = ocsp("").await;
+            assert!(said.contains("SN-1.pem: revoked") && !said.contains("Reason"), "{said}");
+
+            // Compromise is found out later: the date stays, list and answer say so.
+            service.world.clock.forward(Duration::from_secs(7200));
+            service.issuance.revoke(one.serial(), RevocationReason::KeyCompromise).await.unwrap();
+            let list = service.crl.make(false).await.unwrap();
+            assert_eq!(list.entries()[0].reason, RevocationReason::KeyCompromise);
+            assert!(list.entries()[0].at <= revoked.plus(Duration::from_secs(5)));
+            let said = ocsp("").await;
+            assert!(said.contains("Reason: keyCompromise"), "{said}");
+            let error = service
+                .issuance
+                .revoke(one.serial(), RevocationReason::Superseded)
+                .await
+                .unwrap_err();
+            assert_eq!(error.code(), "certificate.revoked");
+            assert!(error.to_string().contains("keyCompromise"), "{error}");
+        });
+    });
+}
+
+#[test]
+fn a_certificate_that_ended_leaves_the_list_after_one_more() {
+    isolated(|site| {
+        block_on(async {
+            let service = Service::new(site).await;
+            let csr = CertificationRequest::from_der(&quick_request("SN-1")).unwrap();
+            let issued = service
+                .issuance
+                .enrol(&csr, "ldevid", &registration_authority(), None)
+                .await
+                .unwrap();
+            service.issuance.revoke(&issued.serial, RevocationReason::Superseded).await.unwrap();
+            assert_eq!(service.crl.make(true).await.unwrap().len(), 1);
+            service.world.clock.forward(Duration::from_secs(731 * 86_400));
+            // RFC 5280 section 3.3: one list beyond its end, also after a restart.
+            let crl = CrlPublisher::new(service.world.start(), Duration::from_secs(3600));
+            assert_eq!(crl.make(true).await.unwrap().len(), 1);
+            service.world.clock.forward(Duration::from_secs(60));
+            assert_eq!(crl.make(true).await.unwrap().len(), 0);
+        });
+    });
+}
+
+#[test]
+fn nonces_of_one_to_128_octets_are_answered() {
+    isolated(|site| {
+        block_on(async {
+            let service = Service::new(site).await;
+            let certificate = service.issue("SN-1").await;
+            let id = {
+                let (fine, said) = service
+                    .shell(
+                        "openssl ocsp -issuer issuing.pem -cert SN-1.pem -no_nonce -reqout req.der"
+                            .to_owned(),
+                    )
+                    .await;
+                assert!(fine, "{said}");
+                let request =
+                    ocsp::Request::from_der(&common::read(&service.world.path("req.der")));
+                request.unwrap().certificates.swap_remove(0)
+            };
+            assert_eq!(id.serial_number.as_bytes(), certificate.serial().as_bytes());
+            let responder = ocsp::Responder::new(service.issuance.clone(), Duration::from_secs(60));
+            for (octets, answered) in
+                [(0, false), (1, true), (32, true), (33, true), (128, true), (129, false)]
+            {
+                let nonce = tlv::octet_string(&vec![7; octets]);
+                let request =
+                    ocsp::Request { certificates: vec![id.clone()], nonce: Some(nonce.clone()) };
+                let answer = responder.respond(&request.to_der().unwrap()).await;
+                // successful is 0, malformedRequest 1.
+                let malformed = answer.der == [0x30, 3, 0x0a, 1, 1];
+                assert_eq!(!malformed, answered, "{octets}");
+                let echoed = answer.der.windows(nonce.len()).any(|window| window == nonce);
+                assert!(!answered || echoed, "{octets}");
+            }
         });
     });
 }

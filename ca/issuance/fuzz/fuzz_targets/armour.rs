@@ -1,12 +1,12 @@
-//! The body of an EST request, and PEM bundles.
+//! A request as people and programs write it, and PEM bundles.
 #![no_main]
 
-use hufu_ca::{est, limits, pem};
+use hufu_issuance::{armour, limits, pem};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
-    if let Ok(der) = est::decode_request(body) {
-        assert!(der.len() <= limits::EST_BODY);
+    if let Ok(der) = armour::decode_request(body) {
+        assert!(der.len() <= limits::REQUEST_TEXT);
     }
     if let Ok(text) = std::str::from_utf8(body)
         && let Ok(certificates) = pem::decode_bundle(text)

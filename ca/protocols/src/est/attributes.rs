@@ -3,10 +3,7 @@
 
 use der::asn1::ObjectIdentifier;
 
-use crate::algorithm::KeyAlgorithm;
-use crate::profile::Profile;
-use crate::subject::Attribute;
-use crate::{oid, tlv};
+use hufu_issuance::{KeyAlgorithm, Profile, oid, tlv};
 
 /// CsrAttrs for a profile, DER: key types and curves, signature algorithms,
 /// and the subject attributes that must be there.
@@ -18,7 +15,7 @@ pub(crate) fn of(profile: &Profile) -> Vec<u8> {
         .filter_map(|key| match key {
             KeyAlgorithm::P256 => Some(oid::P256),
             KeyAlgorithm::P384 => Some(oid::P384),
-            KeyAlgorithm::Ed25519 => None,
+            _ => None,
         })
         .collect();
     if !curves.is_empty() {
@@ -31,16 +28,7 @@ pub(crate) fn of(profile: &Profile) -> Vec<u8> {
         items.push(tlv::oid(&key.signature().oid()));
     }
     for attribute in &profile.subject.required {
-        let identifier = match attribute {
-            Attribute::C => oid::COUNTRY,
-            Attribute::ST => oid::STATE,
-            Attribute::L => oid::LOCALITY,
-            Attribute::O => oid::ORGANIZATION,
-            Attribute::OU => oid::ORGANIZATIONAL_UNIT,
-            Attribute::CN => oid::COMMON_NAME,
-            Attribute::SerialNumber => oid::SERIAL_NUMBER,
-        };
-        items.push(tlv::oid(&identifier));
+        items.push(tlv::oid(&attribute.oid()));
     }
     let parts: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
     tlv::sequence(&parts)

@@ -11,32 +11,36 @@
 //!
 //! A label names a profile; without one the profile is the configured default.
 //! Enrolment authenticates by client certificate, or by HTTP Basic with an
-//! [enrolment token](crate::Tokens) (section 3.2.3).
+//! [enrolment token](hufu_issuance::Tokens) (section 3.2.3); a certificate that does
+//! not count (expired, revoked, of another authority) does not hinder a token that does.
 //!
 //! Not here: `/fullcmc` and `/serverkeygen` (a device's key is made in the
 //! device), and linking of TLS and proof of possession (section 3.5): the
 //! value it uses does not exist in TLS 1.3.
 
 mod attributes;
-mod body;
 
 use std::sync::Arc;
 
+use ::http::header::{self, HeaderValue};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{OriginalUri, Path, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use http::header::{self, HeaderValue};
+use axum::routing::{any, get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hufu_issuance::{
+    Authenticator, CaError, CertificationRequest, Issuance, Requester, armour, limits,
+};
 
-pub use self::body::decode_request;
 use crate::cms;
-use crate::csr::CertificationRequest;
-use crate::error::CaError;
 use crate::http::{self as web, PeerCertificate, Shared};
-use crate::issuance::Issuance;
-use crate::limits;
-use crate::requester::{Authenticator, Requester};
+use crate::problem::ProtocolError;
+
+/// The paths, for who asks at another.
+const PATHS: &str = "EST answers at /.well-known/est/[PROFILE/] cacerts, csrattrs, simpleenroll and \
+                     simplereenroll, with no slash at the end";
 
 const PKCS10: &str = "application/pkcs10";
 const CERTIFICATES: &str = "application/pkcs7-mime; smime-type=certs-only";
@@ -60,7 +64,7 @@ pub fn router(
     issuance.profiles().named(default_profile)?;
     let issuer = issuance.issuer();
     let certificates =
-        body::encode(&cms::certificates_only(&[issuer.certificate().der(), issuer.root().der()]));
+        encode(&cms::certificates_only(&[issuer.certificate().der(), issuer.root().der()]));
     let est = Arc::new(Est {
         issuance,
         authenticator,
@@ -76,6 +80,9 @@ pub fn router(
         .route("/.well-known/est/{label}/simpleenroll", post(enrol_labelled))
         .route("/.well-known/est/simplereenroll", post(renew))
         .route("/.well-known/est/{label}/simplereenroll", post(renew_labelled))
+        .route("/.well-known/est/", any(nothing))
+        .route("/.well-known/est/{*rest}", any(nothing))
+        .method_not_allowed_fallback(method)
         .with_state(est))
 }
 
@@ -86,8 +93,20 @@ async fn authority(State(est): Shared<Est>) -> Response {
 async fn authority_labelled(State(est): Shared<Est>, Path(label): Path<String>) -> Response {
     match est.issuance.profiles().named(&label) {
         Ok(_) => encoded(CERTIFICATES, est.certificates.clone()),
-        Err(error) => web::text(&error),
+        Err(error) => web::text(&error.into()),
     }
+}
+
+async fn nothing(OriginalUri(uri): OriginalUri) -> Response {
+    web::no_resource(uri.path(), PATHS)
+}
+
+async fn method(request: Request) -> Response {
+    let method = request.method().to_string();
+    web::text(&ProtocolError::Method {
+        method,
+        known: "cacerts and csrattrs are read (GET), simpleenroll and simplereenroll take a request (POST)",
+    })
 }
 
 async fn wishes(State(est): Shared<Est>) -> Response {
@@ -126,8 +145,8 @@ async fn renew_labelled(
 impl Est {
     fn attributes(&self, profile: &str) -> Response {
         match self.issuance.profiles().named(profile) {
-            Ok(profile) => encoded("application/csrattrs", body::encode(&attributes::of(&profile))),
-            Err(error) => web::text(&error),
+            Ok(profile) => encoded("application/csrattrs", encode(&attributes::of(&profile))),
+            Err(error) => web::text(&error.into()),
         }
     }
 
@@ -135,7 +154,7 @@ impl Est {
         &self,
         profile: &str,
         request: Request<Body>,
-    ) -> Result<Vec<u8>, (String, CaError)> {
+    ) -> Result<Vec<u8>, (String, ProtocolError)> {
         let mut who = "anonymous".to_owned();
         let credential = Credential::of(&request);
         let result = async {
@@ -147,7 +166,7 @@ impl Est {
             issued
                 .certificate
                 .clone()
-                .ok_or(CaError::Internal("an issued row without a certificate"))
+                .ok_or_else(|| CaError::Internal("an issued row without a certificate").into())
         }
         .await;
         result.map_err(|error| (who, error))
@@ -157,7 +176,7 @@ impl Est {
         &self,
         label: Option<&str>,
         request: Request<Body>,
-    ) -> Result<Vec<u8>, (String, CaError)> {
+    ) -> Result<Vec<u8>, (String, ProtocolError)> {
         let mut who = "anonymous".to_owned();
         let credential = Credential::of(&request);
         let result = async {
@@ -170,23 +189,27 @@ impl Est {
             issued
                 .certificate
                 .clone()
-                .ok_or(CaError::Internal("an issued row without a certificate"))
+                .ok_or_else(|| CaError::Internal("an issued row without a certificate").into())
         }
         .await;
         result.map_err(|error| (who, error))
     }
 
-    /// A client certificate counts before a token.
+    /// A client certificate counts before a token, and a token where the
+    /// certificate does not.
     async fn requester(&self, credential: Credential) -> Result<Requester, CaError> {
-        if let Some(peer) = credential.certificate {
-            let now = self.issuance.clock().now();
-            return self.authenticator.requester(&peer.0, now).await;
-        }
-        match credential.authorization {
-            Some(authorization) => {
-                self.issuance.tokens().authenticate(&authorization).map(Requester::Token)
+        let token = || {
+            let authorization = credential.authorization.as_deref();
+            let authorization = authorization.ok_or(CaError::Unauthenticated)?;
+            self.issuance.tokens().authenticate(authorization).map(Requester::Token)
+        };
+        let Some(peer) = &credential.certificate else { return token() };
+        let now = self.issuance.clock().now();
+        match self.authenticator.requester(&peer.0, now).await {
+            Err(error) if !error.is_ours() && credential.authorization.is_some() => {
+                token().map_err(|_| error)
             }
-            None => Err(CaError::Unauthenticated),
+            other => other,
         }
     }
 }
@@ -210,17 +233,17 @@ impl Credential {
     }
 }
 
-async fn read(request: Request<Body>) -> Result<CertificationRequest, CaError> {
+async fn read(request: Request<Body>) -> Result<CertificationRequest, ProtocolError> {
     web::expect_type(request.headers(), PKCS10)?;
-    let body = web::body(request, "request body", limits::EST_BODY).await?;
-    CertificationRequest::from_der(&decode_request(&body)?)
+    let body = web::body(request, "request body", limits::REQUEST_TEXT).await?;
+    Ok(CertificationRequest::from_der(&armour::decode_request(&body)?)?)
 }
 
-fn answer(result: Result<Vec<u8>, (String, CaError)>) -> Response {
+fn answer(result: Result<Vec<u8>, (String, ProtocolError)>) -> Response {
     match result {
         Ok(certificate) => {
             let mut response =
-                encoded(CERTIFICATES, body::encode(&cms::certificates_only(&[certificate])));
+                encoded(CERTIFICATES, encode(&cms::certificates_only(&[certificate])));
             let headers = response.headers_mut();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
@@ -240,4 +263,10 @@ fn encoded(content_type: &'static str, body: String) -> Response {
         HeaderValue::from_static("base64"),
     );
     response
+}
+
+/// `bytes` in base64, on one line: RFC 4648 section 3.1 has no line ends, and
+/// strongSwan's decoder takes none.
+fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }

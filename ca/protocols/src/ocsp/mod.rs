@@ -3,7 +3,8 @@
 //!
 //! SHA-1 and SHA-256 CertIDs; a nonce is echoed. A serial that the ledger does
 //! not know is `unknown`; a request that is only about other issuers is
-//! `unauthorized`. Answers without nonce are kept for a few seconds, and are
+//! `unauthorized`. Answers are dated back like certificates, but not before the
+//! revocation that they tell. Answers without nonce are kept for a few seconds, and are
 //! forgotten when a revocation is announced.
 //!
 //! Not here: signed requests are not asked for and their signatures not looked
@@ -19,14 +20,10 @@ use std::time::Duration;
 use der::Encode;
 
 pub use self::request::{CertId, OcspRequest, Request, SingleRequest, TbsRequest, Version};
-use crate::algorithm::{sha1, sha256};
-use crate::error::CaError;
-use crate::issuance::Issuance;
-use crate::ledger::{CertificateStatus, RevocationReason};
-use crate::serial::Serial;
-use crate::signer::sign_checked;
-use crate::time::UnixTime;
-use crate::{oid, tlv};
+use hufu_issuance::{
+    CaError, CertificateStatus, FormError, Issuance, RevocationReason, Serial, UnixTime, oid, sha1,
+    sha256, sign_checked, this_update, tlv,
+};
 
 /// How long an answer without nonce is given again.
 const KEPT: Duration = Duration::from_secs(5);
@@ -99,14 +96,14 @@ impl Responder {
             Ok(answer) => answer,
             Err(error) => {
                 let status = match &error {
-                    CaError::Malformed { .. } | CaError::TooLarge { .. } => {
+                    CaError::Form(FormError::Malformed { .. } | FormError::TooLarge { .. }) => {
                         ResponseStatus::MalformedRequest
                     }
                     CaError::Ledger(_) | CaError::Token(_) => ResponseStatus::TryLater,
                     _ => ResponseStatus::InternalError,
                 };
                 if status != ResponseStatus::MalformedRequest {
-                    crate::http::log("ocsp", "anonymous", &error);
+                    crate::http::log("ocsp", "anonymous", &error.into());
                 }
                 failure(status)
             }
@@ -132,6 +129,7 @@ impl Responder {
         // is not kept after it.
         let revocations = *self.issuance.revocations().borrow();
         let next_update = now.plus(self.life);
+        let mut oldest = now;
         let mut singles = Vec::with_capacity(serials.len());
         for (certificate, serial) in request.certificates.iter().zip(serials) {
             let status = match serial {
@@ -140,7 +138,13 @@ impl Responder {
                 }
                 None => CertificateStatus::Unknown,
             };
-            singles.push(single(certificate, status, now, next_update)?);
+            let revoked = match status {
+                CertificateStatus::Revoked { at, .. } => Some(at),
+                _ => None,
+            };
+            let since = this_update(now, revoked);
+            oldest = oldest.min(since);
+            singles.push(single(certificate, status, since, next_update.max(since))?);
         }
         let data = self.response_data(&singles, request.nonce.as_deref(), now)?;
         let issuer = self.issuance.issuer();
@@ -148,7 +152,7 @@ impl Responder {
             sign_checked(&**issuer.signer(), issuer.certificate().public_key(), &data).await?;
         let basic = tlv::signed(&data, &issuer.signer().algorithm().to_der(), &signature);
         let der_answer = successful(&basic);
-        let cacheable = request.nonce.is_none().then_some((now, next_update));
+        let cacheable = request.nonce.is_none().then_some((oldest, next_update));
         let answer = Answer { der: der_answer, cacheable };
         if cacheable.is_some() {
             self.keep(der, &answer, now, revocations);
@@ -178,7 +182,7 @@ impl Responder {
         singles: &[Vec<u8>],
         nonce: Option<&[u8]>,
         now: UnixTime,
-    ) -> Result<Vec<u8>, CaError> {
+    ) -> Result<Vec<u8>, FormError> {
         let responder = tlv::wrap(
             tlv::context(2),
             &[&tlv::octet_string(
@@ -223,7 +227,7 @@ fn single(
     status: CertificateStatus,
     this_update: UnixTime,
     next_update: UnixTime,
-) -> Result<Vec<u8>, CaError> {
+) -> Result<Vec<u8>, FormError> {
     let status = match status {
         CertificateStatus::Good => tlv::wrap(0x80, &[]),
         CertificateStatus::Unknown => tlv::wrap(0x82, &[]),
@@ -237,7 +241,7 @@ fn single(
         }
     };
     Ok(tlv::sequence(&[
-        &certificate.to_der().map_err(CaError::encoding)?,
+        &certificate.to_der().map_err(FormError::encoding)?,
         &status,
         &this_update.to_generalized_der()?,
         &tlv::wrap(tlv::context(0), &[&next_update.to_generalized_der()?]),

@@ -2,13 +2,11 @@
 
 use der::asn1::{Any, ObjectIdentifier, OctetString};
 use der::{Decode, Encode, Enumerated, Sequence};
+use hufu_issuance::{FormError, limits, oid};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::{Extension, Extensions};
 use x509_cert::serial_number::SerialNumber;
-
-use crate::error::CaError;
-use crate::{limits, oid};
 
 /// Version; there is only one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumerated)]
@@ -83,18 +81,18 @@ impl Request {
     ///
     /// # Errors
     /// Too large, not DER, no certificate or too many, a nonce that is empty
-    /// or longer than 32 octets (RFC 9654 section 2.1), an unknown critical
+    /// or longer than 128 octets (RFC 9654 section 2.1), an unknown critical
     /// extension.
-    pub fn from_der(der: &[u8]) -> Result<Request, CaError> {
+    pub fn from_der(der: &[u8]) -> Result<Request, FormError> {
         const WHAT: &str = "OCSP request";
         if der.len() > limits::OCSP_REQUEST {
-            return Err(CaError::TooLarge { what: WHAT, limit: limits::OCSP_REQUEST });
+            return Err(FormError::TooLarge { what: WHAT, limit: limits::OCSP_REQUEST });
         }
         let request =
-            OcspRequest::from_der(der).map_err(|error| CaError::malformed(WHAT, error))?;
+            OcspRequest::from_der(der).map_err(|error| FormError::malformed(WHAT, error))?;
         let asked = request.tbs_request.request_list.len();
         if asked == 0 || asked > limits::OCSP_CERTIFICATES {
-            return Err(CaError::malformed(
+            return Err(FormError::malformed(
                 WHAT,
                 format!(
                     "asks about {asked} certificates; 1 to {} are answered",
@@ -106,7 +104,7 @@ impl Request {
         for extension in request.tbs_request.request_extensions.iter().flatten() {
             if extension.extn_id == oid::OCSP_NONCE {
                 if nonce.is_some() {
-                    return Err(CaError::malformed(WHAT, "holds two nonces"));
+                    return Err(FormError::malformed(WHAT, "holds two nonces"));
                 }
                 nonce = Some(nonce_of(extension)?);
             } else {
@@ -124,7 +122,7 @@ impl Request {
     }
 
     /// Encodes a request without signature or requestor.
-    pub fn to_der(&self) -> Result<Vec<u8>, CaError> {
+    pub fn to_der(&self) -> Result<Vec<u8>, FormError> {
         let nonce = self.nonce.as_ref().map(|nonce| {
             Ok(vec![Extension {
                 extn_id: oid::OCSP_NONCE,
@@ -144,11 +142,11 @@ impl Request {
                         single_request_extensions: None,
                     })
                     .collect(),
-                request_extensions: nonce.transpose().map_err(CaError::encoding)?,
+                request_extensions: nonce.transpose().map_err(FormError::encoding)?,
             },
             optional_signature: None,
         };
-        request.to_der().map_err(CaError::encoding)
+        request.to_der().map_err(FormError::encoding)
     }
 }
 
@@ -162,13 +160,13 @@ impl CertId {
     }
 }
 
-/// The nonce's value: an OCTET STRING of 1 to 32 octets. Clients older than
+/// The nonce's value: an OCTET STRING of 1 to 128 octets. Clients older than
 /// RFC 8954 put the bare octets there; they are echoed as they are.
-fn nonce_of(extension: &Extension) -> Result<Vec<u8>, CaError> {
+fn nonce_of(extension: &Extension) -> Result<Vec<u8>, FormError> {
     let value = extension.extn_value.as_bytes();
     let octets = OctetString::from_der(value).map_or(value.len(), |inner| inner.as_bytes().len());
     if octets == 0 || octets > limits::OCSP_NONCE {
-        return Err(CaError::malformed(
+        return Err(FormError::malformed(
             "OCSP nonce",
             format!("has {octets} octets; use 1 to {}", limits::OCSP_NONCE),
         ));
@@ -176,9 +174,9 @@ fn nonce_of(extension: &Extension) -> Result<Vec<u8>, CaError> {
     Ok(value.to_vec())
 }
 
-fn refuse_critical(extension: &Extension) -> Result<(), CaError> {
+fn refuse_critical(extension: &Extension) -> Result<(), FormError> {
     if extension.critical {
-        return Err(CaError::malformed(
+        return Err(FormError::malformed(
             "OCSP request",
             format!("extension {} is critical and not known", extension.extn_id),
         ));
@@ -189,7 +187,7 @@ fn refuse_critical(extension: &Extension) -> Result<(), CaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tlv;
+    use hufu_issuance::tlv;
     use proptest::prelude::*;
 
     fn certificate() -> impl Strategy<Value = CertId> {
@@ -210,7 +208,7 @@ mod tests {
         #[test]
         fn requests_round_trip(
             certificates in proptest::collection::vec(certificate(), 1..=16),
-            nonce in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..=32)),
+            nonce in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..=128)),
         ) {
             let nonce = nonce.map(|nonce| tlv::octet_string(&nonce));
             let request = Request { certificates, nonce };
@@ -247,7 +245,7 @@ mod tests {
         assert!(Request::from_der(&many.to_der().unwrap()).is_err());
         let none = Request { certificates: vec![], nonce: None };
         assert!(Request::from_der(&none.to_der().unwrap()).is_err());
-        for length in [0, 33] {
+        for length in [0, 129] {
             let long = Request {
                 certificates: vec![id.clone()],
                 nonce: Some(tlv::octet_string(&vec![1; length])),

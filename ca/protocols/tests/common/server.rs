@@ -1,11 +1,13 @@
 //! A TLS server as the appliance's: the key in the token, client certificates
 //! asked for but not required, what was presented put into the request.
 
+#![allow(dead_code)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use hufu_ca::PeerCertificate;
+use hufu_protocols::PeerCertificate;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::WebPkiClientVerifier;
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::World;
+use crate::common::World;
 
 /// Serves `router` over TLS on a free port until the runtime ends.
 pub async fn tls(world: &World, router: Router) -> SocketAddr {
@@ -74,6 +76,11 @@ pub async fn tls(world: &World, router: Router) -> SocketAddr {
 pub async fn plain(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    plain_on(listener, router);
     address
+}
+
+/// Serves `router` over plain HTTP where somebody listens already.
+pub fn plain_on(listener: TcpListener, router: Router) {
+    tokio::spawn(async move { axum::serve(listener, router).await });
 }
