@@ -119,7 +119,8 @@ impl Authority {
         let base = status_base(config);
         let addresses =
             base.as_deref().map(StatusAddresses::under).transpose()?.unwrap_or_default();
-        let root_lists = RootLists::open(config, custody, root.clone(), issuing.clone())?;
+        let root_lists =
+            RootLists::open(config, custody, issuer.root().clone(), issuer.certificate().clone())?;
         root_lists.keep_current();
         let members = submitter.ledger().clone();
         let ledger = LedgerIssuance::new(submitter, profiles.clone());
