@@ -88,8 +88,9 @@ impl ServerCertVerifier for OfMember {
             ocsp_response,
             now,
         )?;
-        let found = hufu_ca::Certificate::from_der(end_entity)
-            .and_then(|certificate| hufu_ca::member_and_roles(&certificate))
+        let certificate = hufu_issuance::Certificate::from_der(end_entity)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let found = hufu_issuance::member_and_roles(&certificate)
             .map_err(|error| rustls::Error::General(error.to_string()))?
             .map(|(member, _)| member);
         if found.as_deref() == Some(self.wanted.as_str()) {

@@ -347,7 +347,7 @@ impl Provisioner {
     pub async fn administrator(&self, csr: &str) -> Result<Option<String>, Problem> {
         let _turn = self.turn.lock().await;
         let config = self.certifiable()?;
-        let role = hufu_ca::Role::Administrator.name();
+        let role = hufu_issuance::Role::Administrator.name();
         let approval = json!({ "csr": csr, "roles": [role], "until_ms": null });
         let answer = self.node("/approvals", &approval).await?;
         if answer["outcome"] != "accepted" {
@@ -358,7 +358,7 @@ impl Provisioner {
         if !config.is_authority() {
             return Ok(None);
         }
-        let roles = [hufu_ca::Role::Administrator.name()];
+        let roles = [hufu_issuance::Role::Administrator.name()];
         let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
         tracing::info!("the authority's first administrator has a certificate");
         Ok(Some(chain))

@@ -47,6 +47,7 @@ mod log;
 mod machine;
 mod reader;
 pub mod record;
+mod revoked;
 mod rights;
 pub mod signatures;
 mod state;
