@@ -23,7 +23,7 @@ use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::authority::{IssueRequest, TokenRequest};
+use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::machine;
 use crate::node::Node;
 use crate::refusal::Refusal;
@@ -51,6 +51,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("POST", "/certificates/{serial}/revoke", Rule::Administrator),
     Route::new("GET", "/certificates/{serial}/bundle", Rule::Administrator),
     Route::new("POST", "/enrolment-tokens", Rule::Administrator),
+    Route::new("POST", "/root-list", Rule::Administrator),
     Route::new("POST", "/tls", Rule::Administrator),
     Route::new("*", "/machine/{*path}", Rule::Administrator),
 ];
@@ -73,6 +74,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/certificates/{serial}/revoke") => post(revoke),
         ("GET", "/certificates/{serial}/bundle") => get(certificate_bundle),
         ("POST", "/enrolment-tokens") => post(enrolment_token),
+        ("POST", "/root-list") => post(root_list),
         ("POST", "/tls") => post(install),
         ("*", "/machine/{*path}") => any(machine::forward),
         // The node's start meets every row.
@@ -339,6 +341,13 @@ async fn enrolment_token(
     Json(request): Json<TokenRequest>,
 ) -> Answer<Json<Value>> {
     Ok(Json(node.authority()?.enrolment_token(request).await?))
+}
+
+async fn root_list(
+    State(node): State<Arc<Node>>,
+    Json(request): Json<RootListRequest>,
+) -> Answer<Json<Value>> {
+    Ok(Json(node.authority()?.root_list(&request).await?))
 }
 
 async fn certificate_bundle(

@@ -52,7 +52,7 @@ pub fn with_peer_certificate(router: Router) -> Router {
         match (extensions.get::<Peer>(), extensions.get::<Shown>()) {
             (Some(Peer::Known(_)), Some(Shown::Certificate(shown))) => {
                 let der = shown.der().to_vec();
-                request.extensions_mut().insert(hufu_ca::PeerCertificate(der));
+                request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
             }
             (Some(Peer::Refused(problem)), _)
                 if request.method() == Method::POST

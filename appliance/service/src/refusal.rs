@@ -53,7 +53,7 @@ fn problem(error: anyhow::Error) -> Problem {
         if let Some(cause) = cause.downcast_ref::<hufu_node::Error>() {
             return node(cause, &said);
         }
-        if let Some(cause) = cause.downcast_ref::<hufu_ca::CaError>() {
+        if let Some(cause) = cause.downcast_ref::<hufu_issuance::CaError>() {
             return authority(cause);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
@@ -99,7 +99,7 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
 }
 
 /// The problem of what the authority refuses, under the code of the one table.
-fn authority(error: &hufu_ca::CaError) -> Problem {
+fn authority(error: &hufu_issuance::CaError) -> Problem {
     let code = match error.code() {
         "request.content-type" => Code::MediaType,
         "client.unauthenticated" => Code::CredentialMissing,

@@ -31,7 +31,7 @@ use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::NodeCertificate;
-use crate::{admin, gateway, monitor};
+use crate::{admin, gateway, monitor, renewal};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -157,6 +157,8 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     tasks.spawn(door.socket(socket, stopping.clone()));
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
+    let renewal = tokio::spawn(renewal::keep(node.clone()));
+
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(member = %node.config.member.name, "the node serves");
     let mut ended = running.ended();
@@ -176,6 +178,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
             _ = interrupt.recv() => {}
         }
     }
+    renewal.abort();
     health.report(State::Stopping, vec!["told to".into()]);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);

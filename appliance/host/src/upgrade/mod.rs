@@ -123,7 +123,7 @@ impl Upgrades {
         let found = found.and_then(|found| found.ok_or(ReleaseError::Truncated("manifest")));
         let (manifest, _) = found.map_err(|error| refused(&error.into()))?;
         release::check(&running, self.floor().await?, &manifest)
-            .map_err(|error| refused(&error.into()))?;
+            .map_err(|error| refused(&error))?;
         Ok(json!({
             "version": manifest.version,
             "sequence": manifest.sequence,
