@@ -243,6 +243,19 @@ impl Authenticator {
                 named.filter(|role| approved.contains(role)).collect()
             }
         };
+        // Who has no role in its member's name does not speak in it: otherwise the
+        // authority alone could make somebody who reads as that member.
+        if record.kind != IdentityKind::Device
+            && roles.is_empty()
+            && matches!(record.approved, Approved::These(_))
+        {
+            let detail = format!(
+                "member `{}` has not approved the key of client certificate {serial} for any role \
+                 that it names: on its node, `hufu member approve --key {} --role ROLE`",
+                record.owner, record.identity
+            );
+            return Err(Problem::new(Code::CertificateRefused, detail));
+        }
         let mut kinds = member.kinds;
         let mut jurisdictions = member.jurisdictions;
         if record.kind == IdentityKind::Device {

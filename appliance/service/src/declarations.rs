@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::{Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::extract::State;
 use hufu_configuration::keyring::ledger_key;
+use hufu_door::body::{Json, Path};
 use hufu_issuance::{CertificationRequest, Role};
 use hufu_machine::View;
 use hufu_machine::record::CertificateRecord;
@@ -21,15 +20,6 @@ use serde_json::{Value, json};
 
 use crate::admin::{Answer, outcome};
 use crate::node::Node;
-
-/// The routes, on the administrator's interface.
-pub fn router() -> Router<Arc<Node>> {
-    Router::new()
-        .route("/approvals", get(approvals).post(approve))
-        .route("/approvals/{key}/withdraw", post(withdraw))
-        .route("/delegation", post(delegate))
-        .route("/hand-over", post(hand_over))
-}
 
 /// The roles that a certificate names and that count: those that its member
 /// approved for its key, by this state.
@@ -50,14 +40,18 @@ pub fn roles_that_count(
 /// or by its digest.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Approve {
+pub struct Approve {
     csr: Option<String>,
     key: Option<IdentityId>,
     roles: BTreeSet<Name>,
     until_ms: Option<u64>,
 }
 
-async fn approve(State(node): State<Arc<Node>>, Json(asked): Json<Approve>) -> Answer<Json<Value>> {
+/// Approves a key.
+pub async fn approve(
+    State(node): State<Arc<Node>>,
+    Json(asked): Json<Approve>,
+) -> Answer<Json<Value>> {
     let key = match (&asked.csr, asked.key) {
         (Some(csr), None) => identity_of_request(csr)?,
         (None, Some(key)) => key,
@@ -67,7 +61,8 @@ async fn approve(State(node): State<Arc<Node>>, Json(asked): Json<Approve>) -> A
     declare(&node, Declaration::Approve(approval), json!({ "key": key })).await
 }
 
-async fn withdraw(
+/// Withdraws what was approved of a key.
+pub async fn withdraw(
     State(node): State<Arc<Node>>,
     Path(key): Path<IdentityId>,
 ) -> Answer<Json<Value>> {
@@ -76,12 +71,13 @@ async fn withdraw(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Delegate {
+pub struct Delegate {
     roles: BTreeSet<Name>,
     until_ms: Option<u64>,
 }
 
-async fn delegate(
+/// Lets the authority approve keys, or ends that.
+pub async fn delegate(
     State(node): State<Arc<Node>>,
     Json(Delegate { roles, until_ms }): Json<Delegate>,
 ) -> Answer<Json<Value>> {
@@ -91,12 +87,13 @@ async fn delegate(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HandOver {
+pub struct HandOver {
     device: String,
     to: Name,
 }
 
-async fn hand_over(
+/// Hands a device over.
+pub async fn hand_over(
     State(node): State<Arc<Node>>,
     Json(HandOver { device, to }): Json<HandOver>,
 ) -> Answer<Json<Value>> {
@@ -104,7 +101,7 @@ async fn hand_over(
 }
 
 /// What this member approved and delegated, as of the newest height.
-async fn approvals(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+pub async fn approvals(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
     let member = &node.config.member.name;
     let state = node.ledger.reader().state()?;
     let record = state.member_record(member)?.context("the ledger has no record of this member")?;

@@ -13,6 +13,7 @@ mod duplicates;
 mod est;
 mod gateway;
 mod impersonation;
+mod matrix;
 mod packages;
 mod settings;
 mod status;
