@@ -141,11 +141,6 @@ impl Contract {
         &self.controls.sets
     }
 
-    /// The generated Cedar schema, for people.
-    pub fn cedar_schema(&self) -> &str {
-        &self.policies.schema
-    }
-
     /// The tables of the read model: one for each asset type, then one for each
     /// stream, by name.
     pub fn tables(&self) -> Vec<Table> {

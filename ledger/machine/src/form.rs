@@ -40,6 +40,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
         Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
         Payload::Propose(Proposal::Member { member: one }) => member(one),
+        Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
+            Err(Outcome::Malformed)
+        }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }

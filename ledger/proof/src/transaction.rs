@@ -6,6 +6,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::codec;
 use crate::genesis::Member;
 use crate::identifier::{Digest, Name, Serial};
@@ -210,6 +211,11 @@ pub enum Proposal {
         /// The member.
         member: Member,
     } = 3,
+    /// Change how much may be recorded in a day.
+    Budget {
+        /// From the next block on.
+        budget: Budget,
+    } = 5,
 }
 
 impl Proposal {
@@ -339,6 +345,9 @@ pub enum Outcome {
     NotFound = 22,
     /// The contract package does not pass its check.
     Package = 23,
+    /// The signer, or the member that answers for it, has used up what may be
+    /// recorded of it in a day ([`crate::Budget`]).
+    OverBudget = 27,
 }
 
 impl Outcome {
@@ -374,6 +383,7 @@ impl Outcome {
             Self::Conflict => "conflict",
             Self::NotFound => "not-found",
             Self::Package => "package",
+            Self::OverBudget => "over-budget",
         }
     }
 }

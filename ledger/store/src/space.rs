@@ -27,11 +27,14 @@ pub enum Space {
     Packages = 9,
     /// Nodes of the Merkle log.
     Tiles = 10,
+    /// Bytes that identities and members have put on the ledger, versioned by
+    /// height.
+    Usage = 11,
 }
 
 impl Space {
     /// Every space, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::State,
         Self::Blocks,
         Self::Headers,
@@ -42,11 +45,12 @@ impl Space {
         Self::Events,
         Self::Packages,
         Self::Tiles,
+        Self::Usage,
     ];
 
     /// Whether a key has a value per height.
     pub fn is_versioned(self) -> bool {
-        self == Self::State
+        matches!(self, Self::State | Self::Usage)
     }
 
     /// Its code.
@@ -67,6 +71,7 @@ impl Space {
             Self::Events => "events",
             Self::Packages => "packages",
             Self::Tiles => "tiles",
+            Self::Usage => "usage",
         }
     }
 }

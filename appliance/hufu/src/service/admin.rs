@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_contract::Type;
 use hufu_proof::transaction::{Invocation, Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
+use hufu_proof::{Budget, Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -209,6 +209,7 @@ enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
     Member(Box<JoinRequest>),
+    Budget(Budget),
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -225,6 +226,16 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             let problem = member.check(&node.genesis.constitution);
             problem.context("the join request")?;
             Proposal::Member { member }
+        }
+        Propose::Budget(budget) => {
+            anyhow::ensure!(
+                budget.is_sound(),
+                "at least {} bytes for an identity and {} for a member, and not more for an \
+                 identity than for a member",
+                Budget::LEAST_IDENTITY,
+                Budget::LEAST_MEMBER
+            );
+            Proposal::Budget { budget }
         }
     };
     let shown = review::of(&node, &proposal)?;
