@@ -4,13 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use hufu_client::Client;
+use hufu_client::member;
+use hufu_configuration::{Config, certificates};
 use serde_json::Value;
-
-use crate::appliance;
-use crate::client::Client;
-use crate::config::Config;
-use crate::member_client;
-use crate::tls;
 
 /// What the command line says of the way to the node.
 #[derive(Clone, Debug)]
@@ -37,8 +34,8 @@ impl Access {
         };
         // The genesis file names the only authority that there is.
         let authority = config.genesis()?.authority;
-        let roots = tls::roots([authority.root_certificate.into()])?;
-        let client = member_client::connect(&config, self.pin_fd, &url(appliance), roots)?;
+        let roots = certificates::roots([authority.root_certificate.into()])?;
+        let client = member::connect(&config, self.pin_fd, &url(appliance), roots)?;
         Ok(client.under("/admin"))
     }
 
@@ -48,13 +45,13 @@ impl Access {
     /// # Errors
     /// When the state that it left cannot be read.
     pub async fn machine(&self) -> anyhow::Result<Option<Value>> {
-        let socket = appliance::socket_path(&self.root);
+        let socket = hufu_host::socket_path(&self.root);
         if socket.exists()
             && let Ok(state) = Client::admin(&socket).get("/v1/state").await
         {
             return Ok(Some(state));
         }
-        left(&appliance::state_file(&self.root))
+        left(&hufu_host::state_file(&self.root))
     }
 }
 

@@ -10,8 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, Serial};
 
 pub use self::appliance::{
-    Appliance, ApplianceRun, Backup, BackupCommand, Configuration, Install, NodeManager, Part,
-    Reset, Setup, Upgrade,
+    Appliance, Backup, BackupCommand, Configuration, Install, Part, Reset, Setup, Upgrade,
 };
 pub use self::device::{Device, Enroll, Send, Token};
 

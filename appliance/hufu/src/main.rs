@@ -1,40 +1,21 @@
-//! The `hufu` binary: command line, configuration, wiring, lifecycle.
+//! The `hufu` program: its command line, and which part of it does what.
 //!
-//! This is the only crate that reads configuration and that knows all the
-//! others.
+//! What a command asks of a node is in `command`; what runs for long is in
+//! `hufu-service` (the node) and `hufu-host` (the owner of a machine).
 
 mod access;
-mod appliance;
-mod authority;
-mod bundle;
 mod cli;
-mod client;
 mod command;
-mod config;
-mod csr;
-mod device_key;
-mod download;
-mod est_client;
-mod files;
-mod join;
-mod keyring;
-mod member_client;
 mod output;
-mod pin;
-mod readings;
-mod service;
-mod submission;
-mod tls;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
+use hufu_configuration::{Config, Ending, Exit};
 
 use crate::access::Access;
 use crate::cli::{Appliance, Backup, Cli, Command, Policy, ReportCommand};
-use crate::config::Config;
-use crate::output::{Ending, Exit};
 
 /// Every thread of the services allocates all the time, and the system's
 /// allocator took a fifth of a validator's time (docs/decisions/0008).
@@ -66,16 +47,19 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     let Cli { config: file, json, pin_fd, appliance, root, command } = arguments;
     match command {
         Command::Init(init) => command::init::run(init, &Config::load(&file)?, pin_fd, json),
-        Command::Appliance(Appliance::Run(options)) => appliance::run(*options, &root),
+        Command::Appliance(Appliance::Run(options)) => hufu_host::run(*options, &root),
         Command::Appliance(Appliance::Trial { within, steady }) => {
-            appliance::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))
+            hufu_host::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))?;
+            output::raw("hufu: the update is good and stays\n")
         }
-        Command::Appliance(Appliance::Floor { raise }) => appliance::floor(&root, raise),
+        Command::Appliance(Appliance::Floor { raise }) => hufu_host::floor(&root, raise),
         Command::Appliance(Appliance::Part { part }) => {
             command::part::run(part, &Config::load(&file)?, pin_fd)
         }
         Command::Backup(Backup { command: Some(about), .. }) => command::backup::about(about, json),
-        Command::Serve { with_parent } => service::run(&file, with_parent, pin_fd, &root),
+        Command::Serve { with_parent } => {
+            hufu_service::run(&file, with_parent, pin_fd, hufu_host::socket_path(&root))
+        }
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());

@@ -69,7 +69,7 @@ pub use crate::{
     destroy::destroy_keys,
     error::{AtFault, Error, Result},
     fault::FailureClass,
-    pin::{MAX_PIN_LEN, Pin},
+    pin::{MAX_PIN_LEN, Pin, take_descriptor},
     status::{Counters, Status},
     tls::{TlsKey, certified_key},
     token::{KeyDescription, MAX_KEY_LABEL_LEN, TokenDescription, initialise_token},

@@ -9,7 +9,7 @@ use std::{
     fmt,
     fs::File,
     hash::{BuildHasher, RandomState},
-    io::Read,
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -37,17 +37,17 @@ impl Pin {
         Self::parse(&pin, "the PIN")
     }
 
-    /// Reads a PIN from an inherited file descriptor, to its end.
+    /// Reads a PIN from an inherited file descriptor, to its end, and closes it:
+    /// nobody who gets into this process later can read it again there.
     ///
-    /// The descriptor is opened again through `/proc/self/fd`, so a pipe or a
-    /// file works, a socket does not.
+    /// As [`take_descriptor`] does it, so a pipe or a file works, a socket does
+    /// not.
     ///
     /// # Errors
     /// [`Error::Pin`] if it cannot be read or holds no PIN.
     pub fn from_fd(fd: u32) -> Result<Self> {
         let origin = format!("file descriptor {fd}");
-        let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
-        let file = File::open(path)
+        let file = take_descriptor(fd)
             .map_err(|source| Error::PinSource { origin: origin.clone(), source })?;
         Self::read(file, &origin)
     }
@@ -132,6 +132,23 @@ impl Pin {
     }
 }
 
+/// Takes over an inherited file descriptor: it is opened again through
+/// `/proc/self/fd`, and closed. Standard input, output and error stay open, as a
+/// program expects them to be.
+///
+/// The caller names a number that it was given, and holds nothing that owns it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn take_descriptor(fd: u32) -> io::Result<File> {
+    let file = File::open(format!("/proc/self/fd/{fd}"))?;
+    match i32::try_from(fd) {
+        Ok(number) if number > 2 => nix::unistd::close(number)?,
+        _ => {}
+    }
+    Ok(file)
+}
+
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pin(..)")
@@ -141,7 +158,7 @@ impl fmt::Debug for Pin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, io::Write, os::fd::AsRawFd};
+    use std::{fs, io::Write, os::fd::IntoRawFd};
 
     fn file(content: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
@@ -166,12 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_to_its_end() {
+    fn a_pipe_is_read_to_its_end_and_closed() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"9876\n").unwrap();
         drop(writer);
-        let fd = u32::try_from(reader.as_raw_fd()).unwrap();
+        let fd = u32::try_from(reader.into_raw_fd()).unwrap();
+        let pipe = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
         assert!(same(&Pin::from_fd(fd).unwrap(), "9876"));
+        // Another test may have the number by now, but nobody this pipe.
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        assert!(open.filter_map(|one| fs::read_link(one.path()).ok()).all(|one| one != pipe));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Records what a real software TPM says, as fixtures and fuzzing seeds:
 //!
 //! ```sh
-//! cargo run -p hufu-tpm --features device,swtpm --example record -- ca/tpm/tests/fixtures
+//! cargo run -p hufu-tpm --features device,testing --example record -- ca/tpm/tests/fixtures
 //! ```
 
 use std::error::Error;

@@ -6,7 +6,7 @@
 //! * [`keyfile`] is how a device keeps its TPM-wrapped keys.
 //! * [`csr`] writes PKCS#10 requests for a key that only signs.
 //! * [`device`] (feature `device`) drives a real TPM through tss2.
-//! * [`swtpm`] (feature `swtpm`) starts software TPMs for tests.
+//! * [`swtpm`] (feature `testing`) starts software TPMs for tests.
 //!
 //! What it does not do: issue certificates, speak HTTP, know the ledger, or
 //! measure boot state (no quotes over PCRs).
@@ -31,5 +31,5 @@ pub mod csr;
 pub mod device;
 pub mod exchange;
 pub mod keyfile;
-#[cfg(feature = "swtpm")]
+#[cfg(feature = "testing")]
 pub mod swtpm;

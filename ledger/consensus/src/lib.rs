@@ -60,7 +60,7 @@ pub use environment::Environment;
 pub use error::Error;
 pub use gossip::{Gossip, GossipReceiver, Recipient};
 pub use keys::{Identity, PublicKey, Signature};
-pub use network::{NetworkConfig, Peer, start_tcp};
+pub use network::{NetworkConfig, Peer, PeerAddress, start_tcp};
 pub use node::{Node, Ordering};
 pub use status::{Participation, Status, WentBack};
 

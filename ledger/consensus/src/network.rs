@@ -13,11 +13,11 @@ use commonware_consensus::{marshal, simplex};
 use commonware_cryptography::{ChaCha20Poly1305, sha256};
 use commonware_p2p::authenticated::{self, lookup};
 use commonware_p2p::utils::mux;
-use commonware_p2p::{Address, AddressableManager as _};
+use commonware_p2p::{Address, AddressableManager as _, Ingress};
 use commonware_runtime::{Network, Quota, Resolver};
 use commonware_stream::{cups, sake};
 use commonware_utils::ordered::Map;
-use commonware_utils::{NZU32, NZUsize, TryFromIterator as _};
+use commonware_utils::{Hostname, NZU32, NZUsize, TryFromIterator as _};
 use hufu_proof::Signer;
 
 use crate::application::Application;
@@ -42,13 +42,44 @@ const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFI
 /// knows a secret of this very connection.
 const CLOCKS: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Where a validator listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A host's name, looked up again for each attempt to connect.
+    Name {
+        /// The name (RFC 1123 §2.1).
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl PeerAddress {
+    fn to_dial(&self) -> Result<Address, Error> {
+        match self {
+            Self::Socket(address) => Ok(Address::from(*address)),
+            Self::Name { host, port } => {
+                let host = Hostname::new(host).map_err(|problem| Error::Config {
+                    field: "peers",
+                    problem: format!("`{host}` is not a host name: {problem}"),
+                })?;
+                let ingress = Ingress::Dns { host, port: *port };
+                // Peers are known by their keys; where a name leads may change.
+                Ok(Address::Asymmetric { ingress, egress: NOWHERE })
+            }
+        }
+    }
+}
+
 /// Where a validator is reached.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its vote key.
     pub key: hufu_proof::PublicKey,
     /// Its address; without one it is waited for.
-    pub address: Option<SocketAddr>,
+    pub address: Option<PeerAddress>,
 }
 
 /// How a node is connected.
@@ -60,7 +91,8 @@ pub struct NetworkConfig {
     pub peers: Vec<Peer>,
     /// Whether to accept a peer only from the address it is configured with.
     /// Keys authenticate peers; this only keeps strangers from trying. It must
-    /// be off where peers are behind address translation or have no address here.
+    /// be off where peers are behind address translation, or have a name or no
+    /// address here.
     pub only_known_addresses: bool,
 }
 
@@ -88,8 +120,11 @@ where
             .peers
             .iter()
             .map(|peer| {
-                let address = peer.address.unwrap_or(NOWHERE);
-                Ok((PublicKey::try_from(&peer.key)?, Address::from(address)))
+                let address = match &peer.address {
+                    Some(address) => address.to_dial()?,
+                    None => Address::from(NOWHERE),
+                };
+                Ok((PublicKey::try_from(&peer.key)?, address))
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let peers = Map::try_from_iter(peers).map_err(|_| Error::Config {

@@ -1,4 +1,5 @@
-//! Four validators over real TCP on loopback, in real time, with real files.
+//! Four validators over real TCP on loopback, two of them known by name, in real
+//! time, with real files.
 
 mod common;
 
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 use common::{Disk, Toy, ToyLedger, config, sorted_keys, validators};
 use commonware_runtime::{Clock as _, Metrics as _, Runner as _, Supervisor as _, tokio};
 use hufu_consensus::testing::SoftwareSigner;
-use hufu_consensus::{NetworkConfig, OrderedBlock as _, Ordering as _, Peer, start_tcp};
+use hufu_consensus::{
+    NetworkConfig, OrderedBlock as _, Ordering as _, Peer, PeerAddress, start_tcp,
+};
 
 const COUNT: u8 = 4;
 
@@ -36,9 +39,14 @@ fn run(
         peers: validators(COUNT)
             .into_iter()
             .zip(addresses)
-            .map(|(validator, &address)| Peer { key: validator.key, address: Some(address) })
+            .enumerate()
+            .map(|(place, (validator, &address))| {
+                let named = PeerAddress::Name { host: "localhost".into(), port: address.port() };
+                let address = if place < 2 { named } else { PeerAddress::Socket(address) };
+                Peer { key: validator.key, address: Some(address) }
+            })
             .collect(),
-        only_known_addresses: true,
+        only_known_addresses: false,
     };
     let settings = tokio::Config::new().with_worker_threads(2).with_storage_directory(storage);
     tokio::Runner::new(settings).start(|context| async move {

@@ -36,7 +36,7 @@ mod simulation;
 pub use builder::{Builder, Limits};
 pub use core::{Admission, Committed, Core};
 pub use error::{Error, Spent};
-pub use hufu_consensus::{Participation, Status as OrderingStatus, clock};
+pub use hufu_consensus::{Participation, PeerAddress, Status as OrderingStatus, clock};
 pub use ledger::{Ledger, NodeStatus, Today};
 pub use restored::hold_votes;
 pub use run::{Config, Running, start};

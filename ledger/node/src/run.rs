@@ -15,7 +15,7 @@ use std::time::Duration;
 use commonware_runtime::{Clock, Runner as _, Spawner, Supervisor as _, tokio as runtime};
 use hufu_consensus::{
     Config as OrderingConfig, GossipReceiver, NetworkConfig, Node, Ordering as _, PastEpoch, Peer,
-    Validator, start_tcp,
+    PeerAddress, Validator, start_tcp,
 };
 use hufu_machine::{Epoch, Machine, MachineError, Reader};
 use hufu_proof::{Block, Membership, Name, Signer, Transaction};
@@ -42,7 +42,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The members' addresses, by member. A member without one has to come by
     /// itself.
-    pub peers: Vec<(Name, SocketAddr)>,
+    pub peers: Vec<(Name, PeerAddress)>,
     /// How blocks are made.
     pub limits: Limits,
 }
@@ -248,9 +248,9 @@ fn validators(membership: &Membership) -> Vec<Validator> {
 }
 
 /// The members of an epoch, with the addresses that this node was told.
-fn peers(known: &[(Name, SocketAddr)], membership: &Membership) -> Vec<(Name, Peer)> {
+fn peers(known: &[(Name, PeerAddress)], membership: &Membership) -> Vec<(Name, Peer)> {
     let peer = |seat: &hufu_proof::membership::Seat| {
-        let address = known.iter().find(|(name, _)| *name == seat.name).map(|(_, at)| *at);
+        let address = known.iter().find(|(name, _)| *name == seat.name).map(|(_, at)| at.clone());
         if address.is_none() {
             tracing::warn!(
                 member = %seat.name,

@@ -1,4 +1,5 @@
-//! One suite that every engine must pass, whatever it stores on.
+//! One suite that every engine must pass, whatever it stores on (feature
+//! `testing`).
 //!
 //! An engine's tests call [`check`] with a [`Bench`] that makes empty stores,
 //! reopens them, and lets a second holder take one over. The suite panics with

@@ -36,6 +36,7 @@
 //! not encrypt; and it is no security boundary: whoever can write its files can
 //! change what it says, which the state root in finalized headers reveals.
 
+#[cfg(feature = "testing")]
 pub mod conformance;
 pub mod embedded;
 mod error;

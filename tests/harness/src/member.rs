@@ -229,11 +229,15 @@ metrics = "{metrics}"
     }
 
     /// `hufu` on this member's machine: its configuration, its token, its PIN
-    /// on file descriptor 3 and the security officer's on 4.
+    /// on file descriptor 3, and the security officer's on 4 where it is asked for.
     pub fn hufu(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
+        let script = match arguments.contains(&"--so-pin-fd") {
+            true => "pin=$1; so_pin=$2; shift 2; exec \"$@\" 3<\"$pin\" 4<\"$so_pin\"",
+            false => "pin=$1; shift 2; exec \"$@\" 3<\"$pin\"",
+        };
         command
-            .args(["-c", "pin=$1; so_pin=$2; shift 2; exec \"$@\" 3<\"$pin\" 4<\"$so_pin\"", "sh"])
+            .args(["-c", script, "sh"])
             .args([self.pin(), self.security_officer_pin()])
             .arg(&self.hufu)
             .arg("--config")

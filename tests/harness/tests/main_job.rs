@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +14,7 @@ use hufu_harness::est::Est;
 use hufu_harness::http::Http;
 use hufu_harness::inspect::{openssl, text};
 use hufu_harness::job::{enrol, life, proof, record, report, revoke};
-use hufu_harness::process;
+use hufu_harness::{Member, process};
 use hufu_proof::transaction::Payload;
 use hufu_proof::{Algorithm, Receipt, codec};
 use serde_json::Value;
@@ -45,6 +46,29 @@ fn ceremony_leaves_keys_in_the_token_and_a_signed_transcript() -> anyhow::Result
         let data = member.data("");
         let found = process::run(Command::new("grep").args(["-rl", "PRIVATE KEY"]).arg(data))?;
         assert_eq!(found.stdout, "", "private keys outside the token");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_node_keeps_is_closed_to_others_and_its_pin_to_itself() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let names: Vec<&str> = world.consortium.members.iter().map(Member::name).collect();
+    for name in names {
+        let member = world.consortium.member(name)?;
+        let data = member.data("");
+        let open = process::run(Command::new("find").arg(&data).args(["-perm", "/007"]))?;
+        assert_eq!(open.stdout, "", "open to others");
+        let written = process::run(Command::new("find").arg(&data).args(["-name", "*.sqlite*"]))?;
+        assert!(written.stdout.contains("read-model.sqlite"), "{}", written.stdout);
+
+        let pin = fs::canonicalize(member.pin())?;
+        let process = world.consortium.node(name)?.id();
+        let descriptors = fs::read_dir(format!("/proc/{process}/fd"))?;
+        let held: Vec<PathBuf> =
+            descriptors.flatten().filter_map(|one| fs::read_link(one.path()).ok()).collect();
+        assert!(held.iter().any(|file| file.starts_with(fs::canonicalize(&data).unwrap())));
+        assert!(!held.contains(&pin) && !held.contains(&pin.with_file_name("so-pin")), "{name}");
     }
     Ok(())
 }

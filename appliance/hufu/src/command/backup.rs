@@ -7,13 +7,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hufu_backup::{Head, Share, TokenPart, identities, open_share, read_head};
+use hufu_configuration::files;
+use hufu_configuration::time::utc;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::access::Access;
-use crate::appliance::utc;
 use crate::cli::{Backup, BackupCommand};
-use crate::files;
 use crate::output;
 
 /// Where an appliance's own process is asked, through its node.

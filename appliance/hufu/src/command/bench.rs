@@ -10,18 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hufu_client::Client;
+use hufu_client::tls;
+use hufu_configuration::Config;
+use hufu_configuration::certificates;
+use hufu_configuration::keyring::{self, label};
+use hufu_configuration::pin;
 use hufu_keys::Custody;
 use serde::Serialize;
 
 use crate::cli::{Bench, BenchIssue};
-use crate::client::Client;
 use crate::command::bench_ledger;
 use crate::command::device::enrolled_certificate;
-use crate::config::Config;
-use crate::keyring::{self, label};
 use crate::output;
-use crate::pin;
-use crate::tls;
 
 /// How long each raw limit is measured.
 pub const RAW: Duration = Duration::from_secs(2);
@@ -155,8 +156,8 @@ pub fn clients(
     count: usize,
 ) -> anyhow::Result<Vec<Arc<Client>>> {
     let key = keyring::key(custody, label::TLS)?;
-    let certified = hufu_keys::certified_key(&key, tls::certificates(&config.tls_chain())?)?;
-    let tls = tls::client(tls::roots(tls::certificates(ca)?)?, Some(certified))?;
+    let certified = hufu_keys::certified_key(&key, certificates::read(&config.tls_chain())?)?;
+    let tls = tls::client(certificates::roots(certificates::read(ca)?)?, Some(certified))?;
     (0..count.max(1)).map(|_| Ok(Arc::new(Client::tls(url, tls.clone())?))).collect()
 }
 
@@ -179,7 +180,7 @@ pub fn certificate_requests(
     algorithm: &'static rcgen::SignatureAlgorithm,
 ) -> anyhow::Result<Vec<LoadRequest>> {
     // Different in every run, so that a bench can be repeated.
-    let run = crate::service::health::now_ms();
+    let run = hufu_configuration::time::now_ms();
     (0..count)
         .map(|number| {
             let key = rcgen::KeyPair::generate_for(algorithm)?;

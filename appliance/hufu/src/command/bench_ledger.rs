@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ed25519_zebra::SigningKey;
+use hufu_client::Client;
+use hufu_client::submission;
+use hufu_configuration::Config;
+use hufu_configuration::keyring;
+use hufu_configuration::no;
+use hufu_configuration::pin;
+use hufu_configuration::time::now_ms;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{
     Algorithm, Body, Digest, Name, PublicKey, Signature, Signer, SignerFault, Transaction, Value,
@@ -18,14 +25,7 @@ use hufu_proof::{
 use serde_json::{Value as Json, json};
 
 use crate::cli::BenchLedger;
-use crate::client::Client;
 use crate::command::bench::{self, Figures, LoadRequest, RAW};
-use crate::config::Config;
-use crate::keyring;
-use crate::output::no;
-use crate::pin;
-use crate::service::health::now_ms;
-use crate::submission;
 
 /// Registrations at a time.
 const REGISTRATIONS: usize = 64;

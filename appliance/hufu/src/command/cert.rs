@@ -2,12 +2,12 @@
 
 use anyhow::Context as _;
 use http::Method;
+use hufu_configuration::files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::Access;
 use crate::cli::{Cert, Reason};
-use crate::files;
 use crate::output;
 
 #[derive(Deserialize)]

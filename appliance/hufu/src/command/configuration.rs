@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use http::{Method, header};
+use hufu_client::Client;
+use hufu_configuration::config::{self, Config};
 use serde_json::{Value, json};
 
 use crate::access::Access;
 use crate::cli::Configuration;
-use crate::client::Client;
-use crate::config::{self, Config};
 use crate::output::{self, no};
 
 /// Where an appliance's own process is asked, through its node.
@@ -61,7 +61,7 @@ async fn apply(file: &Path, client: &Client, json: bool) -> anyhow::Result<()> {
         let confirmed = client
             .send(Method::POST, &format!("{PATH}/confirm"), &[], "")
             .await
-            .and_then(crate::client::Answer::success);
+            .and_then(hufu_client::Answer::success);
         if confirmed.is_ok() {
             return output::print(json, &json!({ "kept": true }), |_| "kept".to_owned());
         }

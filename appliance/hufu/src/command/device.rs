@@ -7,6 +7,17 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, header};
+use hufu_client::Client;
+use hufu_client::device_key::DeviceKey;
+use hufu_client::est;
+use hufu_client::member;
+use hufu_client::readings::{self, Column, MAX_CSV};
+use hufu_client::submission::{self, Submitted};
+use hufu_client::tls;
+use hufu_configuration::bundle;
+use hufu_configuration::certificates;
+use hufu_configuration::config::{self, Config};
+use hufu_configuration::files;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{Body, Digest, Name, Signer as _};
 use hufu_tpm::device::DeviceTpm;
@@ -16,18 +27,8 @@ use hufu_tpm::exchange::{
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::bundle;
 use crate::cli::{Device, Enroll, Send, Token};
-use crate::client::Client;
-use crate::config::{self, Config};
-use crate::device_key::DeviceKey;
-use crate::est_client;
-use crate::files;
-use crate::member_client;
 use crate::output::{self, no};
-use crate::readings::{self, Column, MAX_CSV};
-use crate::submission::{self, Submitted};
-use crate::tls;
 
 /// Name of the device's certificate chain in its state directory.
 const CHAIN: &str = "device.pem";
@@ -102,11 +103,11 @@ async fn enroll(
         .with_context(|| format!("cannot make {}", arguments.state.display()))?;
     let mut tpm = open(&arguments.tcti, &arguments.state)?;
     let between: Vec<Vec<u8>> = match &arguments.ek_chain {
-        Some(path) => tls::certificates(path)?.iter().map(|one| one.to_vec()).collect(),
+        Some(path) => certificates::read(path)?.iter().map(|one| one.to_vec()).collect(),
         None => Vec::new(),
     };
-    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
-    let client = member_client::connect(config, pin_fd, &arguments.est, roots)?;
+    let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
+    let client = member::connect(config, pin_fd, &arguments.est, roots)?;
 
     let challenge: ChallengeResponse =
         client.post(CHALLENGE_PATH, &tpm.challenge_request(&between)).await.context("challenge")?;
@@ -129,7 +130,7 @@ async fn enroll(
         .success()
         .context("CA certificates")?;
     let mut chain = bundle::pem("CERTIFICATE", &certificate)?;
-    for authority in est_client::certificates(&issuing).context("CA certificates")? {
+    for authority in est::certificates(&issuing).context("CA certificates")? {
         chain += &bundle::pem("CERTIFICATE", &authority)?;
     }
     files::write(&arguments.state.join(CHAIN), chain.as_bytes())?;
@@ -175,7 +176,7 @@ pub async fn enrolled_certificate(
         .await?
         .success()
         .context("enrolment")?;
-    est_client::certificates(&answer)
+    est::certificates(&answer)
         .context("EST answer")?
         .into_iter()
         .next()
@@ -210,9 +211,9 @@ async fn send(arguments: Send, json: bool) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read {}", arguments.file.display()))?;
 
     let key = DeviceKey::new(open(&arguments.tcti, &arguments.state)?)?;
-    let chain = tls::certificates(&arguments.state.join(CHAIN))
+    let chain = certificates::read(&arguments.state.join(CHAIN))
         .context("the device is not enrolled; `hufu device enroll` does it")?;
-    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
+    let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
     let client = Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
 
     let identity = key.public_key().identity();

@@ -7,21 +7,21 @@
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hufu_configuration::Config;
+use hufu_configuration::bundle;
+use hufu_configuration::csr;
+use hufu_configuration::files;
+use hufu_configuration::join::{Certificates, JoinRequest, Request};
+use hufu_configuration::keyring::{self, TokenSigner, label};
+use hufu_configuration::pin;
+use hufu_configuration::time::now_ms;
 use hufu_keys::{Custody, Key, KeyAlgorithm, KeyDescription, TokenDescription};
 use hufu_proof::{Digest, Name, PublicKey, Signature, Signer as _};
+use hufu_service::hierarchy;
 use serde::Serialize;
 
-use crate::authority;
-use crate::bundle;
 use crate::cli::Init;
-use crate::config::Config;
-use crate::csr;
-use crate::files;
-use crate::join::{Certificates, JoinRequest, Request};
-use crate::keyring::{self, TokenSigner, label};
 use crate::output;
-use crate::pin;
-use crate::service::health::now_ms;
 
 /// What the signature on a transcript covers, in front of its JSON.
 const DOMAIN: &str = "hufu ceremony transcript v1";
@@ -78,6 +78,7 @@ pub fn run(
         transcript_file.display()
     );
     let began_ms = now_ms();
+    files::close_to_others();
     std::fs::create_dir_all(&config.paths.data)
         .with_context(|| format!("cannot make {}", config.paths.data.display()))?;
     let user_pin = pin::user(pin_fd)?;
@@ -102,7 +103,7 @@ pub fn run(
     if config.is_authority() {
         let root = made(label::ROOT, "root certification authority")?;
         let issuing = made(label::ISSUING, "issuing certification authority")?;
-        let hierarchy = authority::make_hierarchy(config, &root, &issuing)?;
+        let hierarchy = hierarchy::make_hierarchy(config, &root, &issuing)?;
         for (subject, name, der) in [
             ("root certification authority", "root.pem", &hierarchy.root),
             ("issuing certification authority", "issuing.pem", &hierarchy.issuing),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use hufu_client::Client;
+use hufu_configuration::files;
+use hufu_configuration::time::utc;
 use hufu_proof::Outcome;
 use serde_json::{Value, json};
 
 use crate::access::Access;
-use crate::appliance::utc;
 use crate::cli::{Ledger, Query, parse_parameter};
-use crate::client::Client;
-use crate::files;
 use crate::output::{self, no};
 
 /// `hufu status`: the node, and on an appliance the machine, which also answers
@@ -116,7 +116,7 @@ pub async fn query(query: Query, access: &Access, json: bool) -> anyhow::Result<
 /// `hufu ledger`.
 ///
 /// # Errors
-/// When the node does not answer; [`crate::output::Exit::No`] when the ledger
+/// When the node does not answer; [`hufu_configuration::Exit::No`] when the ledger
 /// refuses a transaction.
 pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Result<()> {
     let admin = access.connect()?;
@@ -152,7 +152,7 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
 /// Prints what became of a transaction.
 ///
 /// # Errors
-/// [`crate::output::Exit::No`] when it was refused.
+/// [`hufu_configuration::Exit::No`] when it was refused.
 pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
     output::print(json, answer, |answer| {
         let mut text = String::new();

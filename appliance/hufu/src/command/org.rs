@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use hufu_configuration::config;
+use hufu_configuration::files;
+use hufu_configuration::join::{self, JoinRequest};
 use hufu_proof::{Budget, Genesis};
 use serde::Serialize;
 use serde_json::json;
@@ -10,9 +13,6 @@ use serde_json::json;
 use crate::access::Access;
 use crate::cli::Org;
 use crate::command::node::{members, submitted};
-use crate::config;
-use crate::files;
-use crate::join::{self, JoinRequest};
 use crate::output;
 
 #[derive(Serialize)]

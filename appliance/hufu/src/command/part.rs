@@ -1,19 +1,21 @@
 //! What the owner of a machine has done by the node's user: the owner neither
 //! opens the node's token nor reads what the node wrote.
 
-use crate::appliance::backup::COPY;
+use hufu_configuration::Config;
+use hufu_configuration::files;
+use hufu_configuration::keyring::label;
+use hufu_configuration::pin;
+use hufu_host::backup::COPY;
+
 use crate::cli::Part;
-use crate::config::Config;
-use crate::files;
-use crate::keyring::label;
 use crate::output;
-use crate::pin;
 
 /// Runs `hufu appliance part`.
 ///
 /// # Errors
 /// What stands in the way.
 pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<()> {
+    files::close_to_others();
     match part {
         Part::CopyStore => {
             let copy = config.data(COPY);

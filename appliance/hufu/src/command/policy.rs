@@ -17,7 +17,7 @@ use crate::output::{self, no};
 /// `hufu policy check`, which needs no node.
 ///
 /// # Errors
-/// [`crate::output::Exit::No`] when the package has problems or a case fails.
+/// [`hufu_configuration::Exit::No`] when the package has problems or a case fails.
 pub fn check(
     directory: &Path,
     requires: &[PathBuf],

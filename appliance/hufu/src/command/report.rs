@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::{Method, header};
+use hufu_client::member;
+use hufu_configuration::Config;
+use hufu_configuration::certificates;
+use hufu_configuration::files;
 use hufu_proof::Name;
 use serde_json::json;
 
 use crate::cli::{Language, ReportFormat, ReportRun, parse_parameter};
-use crate::config::Config;
-use crate::files;
-use crate::member_client;
 use crate::output;
-use crate::tls;
 
 /// Runs `hufu report run`.
 ///
@@ -26,8 +26,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = Config::load(config)?;
     let genesis = config.genesis()?;
-    let roots = tls::roots(tls::certificates(&arguments.ca)?)?;
-    let client = member_client::connect(&config, pin_fd, &arguments.gateway, roots)?;
+    let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
+    let client = member::connect(&config, pin_fd, &arguments.gateway, roots)?;
     let mut parameters: BTreeMap<Name, BTreeMap<Name, String>> = BTreeMap::new();
     for text in &arguments.params {
         let (control, rest) = text

@@ -10,16 +10,16 @@ use std::path::Path;
 use anyhow::Context as _;
 use http::Method;
 use hufu_backup::{MAX_SHARE, Share};
+use hufu_configuration::config::{self, Config};
+use hufu_configuration::files;
+use hufu_configuration::time::utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::appliance::utc;
 use crate::cli::Setup;
 use crate::command::backup;
 use crate::command::setup::Endpoint;
-use crate::config::{self, Config};
-use crate::files;
 use crate::output;
 
 /// What the machine says of the shares that it has.

@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::Stream;
 use http::{Method, StatusCode, header};
+use hufu_client::tls::{self, Pinned};
+use hufu_client::{Answer, Client};
+use hufu_configuration::config;
+use hufu_configuration::files;
+use hufu_configuration::pin;
 use hufu_proof::codec::MAX_GENESIS;
 use hyper::body::Bytes;
 use serde::Deserialize;
@@ -21,13 +26,8 @@ use zeroize::Zeroizing;
 
 use crate::access::Access;
 use crate::cli::Setup;
-use crate::client::{Answer, Client};
 use crate::command::restore;
-use crate::config;
-use crate::files;
 use crate::output::{self, no};
-use crate::pin;
-use crate::tls::{self, Pinned};
 
 /// The setup endpoint's port.
 const PORT: u16 = 8440;

@@ -4,14 +4,14 @@ use std::io::{self, Read as _};
 
 use anyhow::Context as _;
 use http::{Method, header};
+use hufu_client::download;
+use hufu_configuration::files;
 use hyper::body::Bytes;
 use serde_json::Value;
 
 use crate::access::Access;
 use crate::cli::Upgrade;
 use crate::command::node::members;
-use crate::download;
-use crate::files;
 use crate::output;
 
 /// Where an appliance's own process is asked, through its node.

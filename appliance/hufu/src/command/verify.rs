@@ -2,16 +2,16 @@
 //! report, offline, given only the genesis file.
 
 use anyhow::Context as _;
+use hufu_configuration::bundle;
+use hufu_configuration::config;
+use hufu_configuration::files;
+use hufu_configuration::keyring::ledger_key;
 use hufu_proof::transaction::{Issuance, Payload};
 use hufu_proof::{Genesis, Receipt};
 use serde::Serialize;
 
-use crate::bundle;
 use crate::cli::Verify;
-use crate::config;
-use crate::files;
 use crate::output::{self, no};
-use crate::service::issuance::ledger_key;
 
 /// Largest file that is verified, in bytes.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
@@ -27,7 +27,7 @@ struct Verdict {
 /// Verifies a file.
 ///
 /// # Errors
-/// [`crate::output::Exit::No`] with the reason when it does not hold.
+/// [`hufu_configuration::Exit::No`] with the reason when it does not hold.
 pub fn run(arguments: &Verify, json: bool) -> anyhow::Result<()> {
     let genesis = config::read_genesis(&arguments.genesis)?;
     let bytes = files::read(&arguments.file, MAX_FILE)?;

@@ -1,0 +1,492 @@
+//! The configuration: one TOML file, unknown keys refused.
+//!
+//! This is the only place that reads it. Nothing secret is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use hufu_proof::codec::MAX_GENESIS;
+use hufu_proof::{Genesis, Name};
+use serde::Deserialize;
+
+use crate::files;
+
+/// Largest configuration file, in bytes.
+const MAX_CONFIG: u64 = 256 * 1024;
+
+/// Most time servers.
+const MAX_TIME_SERVERS: usize = 8;
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whose node it is.
+    pub member: MemberConfig,
+    /// Where things are.
+    pub paths: Paths,
+    /// The PKCS#11 token with the node's keys.
+    pub token: hufu_keys::TokenConfig,
+    /// Traffic among validators.
+    pub network: Network,
+    /// What the node serves.
+    #[serde(default)]
+    pub services: Services,
+    /// Attestation of devices; only an authority uses it.
+    #[serde(default)]
+    pub tpm: Tpm,
+    /// The certification authority; only an authority uses it.
+    #[serde(default)]
+    pub ca: Ca,
+    /// Who tells the appliance the time; the servers of its image, where it is left
+    /// out.
+    pub time: Option<Time>,
+    /// Who opens backups of the machine; whom an administrator names, where it
+    /// is left out.
+    pub backup: Option<Operators>,
+}
+
+/// Whose node it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    /// The member's name on the ledger.
+    pub name: Name,
+    /// `authority`, `regulator`, `maker`, `operator`.
+    pub kinds: BTreeSet<Name>,
+    /// What it may see as a regulator; everything where there are none.
+    #[serde(default)]
+    pub jurisdictions: BTreeSet<Name>,
+    /// The name for people, by language (`en`, `zh`).
+    #[serde(default)]
+    pub title: BTreeMap<String, String>,
+}
+
+/// Where things are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// Everything the node keeps.
+    pub data: PathBuf,
+    /// The genesis file.
+    pub genesis: PathBuf,
+}
+
+/// Traffic among validators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where the validator listens.
+    pub listen: SocketAddr,
+    /// Where every member's validator listens, by member: `HOST:PORT`. A name is
+    /// looked up again for each attempt to connect.
+    pub peers: BTreeMap<Name, PeerAddress>,
+}
+
+/// What the node serves; an address left out is not served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Services {
+    /// The JSON interface, mTLS.
+    pub gateway: Option<SocketAddr>,
+    /// Prometheus metrics and health, plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// EST, mTLS; only an authority serves it.
+    pub est: Option<SocketAddr>,
+    /// OCSP, CRL and CA certificates, plain HTTP; only an authority serves it.
+    pub status: Option<SocketAddr>,
+    /// Host names and addresses that clients reach this node at; they go into
+    /// the request for its certificate.
+    #[serde(default = "local_names")]
+    pub names: Vec<String>,
+    /// Also accept TLS 1.2, for old plants.
+    #[serde(default)]
+    pub tls12: bool,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            gateway: None,
+            metrics: None,
+            est: None,
+            status: None,
+            names: local_names(),
+            tls12: false,
+        }
+    }
+}
+
+fn local_names() -> Vec<String> {
+    ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+}
+
+/// Where a validator listens: `HOST:PORT`, with a name or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum PeerAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A host's name.
+    Name {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl FromStr for PeerAddress {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Socket(address));
+        }
+        let wrong = || {
+            format!(
+                "`{text}` is no HOST:PORT of a validator: give a name or an IP address (IPv6 in \
+                 brackets) and a port from 1 to 65535"
+            )
+        };
+        let (host, port) = text.rsplit_once(':').with_context(wrong)?;
+        let port = port.parse::<NonZeroU16>().ok().with_context(wrong)?.get();
+        anyhow::ensure!(hufu_ca::AlternativeName::dns(host).is_ok(), wrong());
+        Ok(Self::Name { host: host.to_owned(), port })
+    }
+}
+
+impl TryFrom<String> for PeerAddress {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
+}
+
+/// Who opens backups of the machine, so many of them together.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operators {
+    /// Their age recipients.
+    pub operators: Vec<String>,
+    /// How many of them it takes.
+    pub threshold: u8,
+}
+
+/// Who tells the time, authenticated (NTS, RFC 8915).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// Servers: `HOST` or `HOST:PORT`, with the port of their key establishment.
+    pub servers: Vec<TimeServer>,
+    /// Certificates (PEM) of who certifies them. Default: the authorities that the
+    /// image knows.
+    pub authorities: Option<String>,
+}
+
+/// Where keys for the time are had.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TimeServer {
+    /// A name or an IP address.
+    pub host: String,
+    /// Its port, where it is not 4460.
+    pub port: Option<u16>,
+}
+
+impl FromStr for TimeServer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let wrong = || format!("`{text}` is no HOST or HOST:PORT of a time server");
+        let (host, port) = match text.parse::<SocketAddr>() {
+            Ok(address) => (address.ip().to_string(), Some(address.port())),
+            Err(_) if text.parse::<IpAddr>().is_ok() => (text.to_owned(), None),
+            Err(_) => match text.split_once(':') {
+                Some((host, port)) => {
+                    (host.to_owned(), Some(port.parse().ok().with_context(wrong)?))
+                }
+                None => (text.to_owned(), None),
+            },
+        };
+        let is_ip = host.parse::<IpAddr>().is_ok();
+        let named = hufu_ca::AlternativeName::dns(&host).is_ok();
+        anyhow::ensure!((is_ip || named) && port != Some(0), wrong());
+        Ok(Self { host, port })
+    }
+}
+
+impl TryFrom<String> for TimeServer {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
+}
+
+/// Attestation of devices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tpm {
+    /// Root certificates of TPM manufacturers (PEM files).
+    #[serde(default)]
+    pub manufacturer_roots: Vec<PathBuf>,
+}
+
+/// The certification authority.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ca {
+    /// Public URL of the status service, written into certificates. Default:
+    /// `http://` and the address it listens on.
+    pub status_url: Option<String>,
+    /// Certificates a member may have at a time for one profile. Default: no
+    /// limit but the ledger's.
+    pub quota: Option<u64>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// A sentence with the line, the key and the remedy.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(&text(path)?, &path.display().to_string())
+    }
+
+    /// Reads and checks the text of a configuration that is known as `origin`.
+    ///
+    /// # Errors
+    /// A sentence with the line, the key and the remedy.
+    pub fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+        let what = || format!("in {origin}");
+        let config: Self = toml::from_str(text).with_context(what)?;
+        config.check().with_context(what)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.token.validate()?;
+        anyhow::ensure!(
+            !self.member.kinds.is_empty(),
+            "member.kinds: name at least one of authority, regulator, maker, operator"
+        );
+        if let Some(Operators { operators, threshold }) = &self.backup {
+            for operator in operators {
+                hufu_backup::check_recipient(operator).context("backup.operators")?;
+            }
+            let most = operators.len().min(hufu_backup::MAX_OPERATORS);
+            anyhow::ensure!(
+                operators.len() == most && (1..=most).contains(&usize::from(*threshold)),
+                "backup: name 1 to {} operators, and a threshold that is not above their number",
+                hufu_backup::MAX_OPERATORS
+            );
+        }
+        if let Some(Time { servers, authorities }) = &self.time {
+            anyhow::ensure!(
+                (1..=MAX_TIME_SERVERS).contains(&servers.len()),
+                "time.servers: name 1 to {MAX_TIME_SERVERS}"
+            );
+            if let Some(pem) = authorities {
+                let found = crate::certificates::in_pem(pem.as_bytes());
+                found.context("time.authorities")?;
+            }
+        }
+        if !self.is_authority() {
+            anyhow::ensure!(
+                self.services.est.is_none() && self.services.status.is_none(),
+                "services.est and services.status: only a member of kind `authority` serves them"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether this node runs the certification authority.
+    pub fn is_authority(&self) -> bool {
+        self.member.kinds.iter().any(|kind| kind.as_str() == "authority")
+    }
+
+    /// A path in the data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.paths.data.join(name)
+    }
+
+    /// Where the running node listens for its operator.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data("admin.sock")
+    }
+
+    /// Where the node's TLS certificate chain is.
+    pub fn tls_chain(&self) -> PathBuf {
+        self.data("tls.pem")
+    }
+
+    /// Reads the genesis file.
+    ///
+    /// # Errors
+    /// A sentence with the path and what is wrong.
+    pub fn genesis(&self) -> anyhow::Result<Genesis> {
+        read_genesis(&self.paths.genesis)
+    }
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn text(path: &Path) -> anyhow::Result<String> {
+    let size = std::fs::metadata(path)
+        .with_context(|| {
+            format!("no configuration at {}: name it with --config FILE", path.display())
+        })?
+        .len();
+    anyhow::ensure!(size <= MAX_CONFIG, "{} is over {MAX_CONFIG} bytes", path.display());
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads a genesis file.
+///
+/// # Errors
+/// A sentence with the path and what is wrong.
+pub fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let bytes = files::read(path, MAX_GENESIS as u64)
+        .context("cannot read the genesis file; `hufu org found` makes it")?;
+    Genesis::from_json(&bytes).with_context(|| format!("in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[member]
+name = "maker"
+kinds = ["maker"]
+[paths]
+data = "/var/lib/hufu"
+genesis = "/etc/hufu/genesis.json"
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "maker"
+[network]
+listen = "127.0.0.1:7000"
+peers = { maker = "127.0.0.1:7000" }
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hufu.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_small_configuration_has_sane_defaults() {
+        let config = load(GOOD).unwrap();
+        assert_eq!(config.services.names, ["localhost", "127.0.0.1", "::1"]);
+        assert!(!config.services.tls12);
+        assert!(!config.is_authority());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (from, to, words) in [
+            ("label", "lable", "unknown field `lable`"),
+            ("label", "lable", "line 10"),
+            ("listen = \"127", "listen = \"x127", "line 12"),
+            ("name = \"maker\"", "name = \"Maker\"", "is not a name"),
+            ("kinds = [\"maker\"]", "kinds = []", "member.kinds"),
+            (
+                "[network]",
+                "[backup]\noperators = [\"age1x\"]\nthreshold = 1\n[network]",
+                "age-keygen",
+            ),
+            (
+                "[network]",
+                "[backup]\noperators = []\nthreshold = 1\n[network]",
+                "1 to 16 operators",
+            ),
+            (
+                "[network]",
+                "[time]\nservers = [\"a b\"]\n[network]",
+                "`a b` is no HOST or HOST:PORT",
+            ),
+            ("[network]", "[time]\nservers = []\n[network]", "time.servers: name 1 to 8"),
+            (
+                "[network]",
+                "[time]\nservers = [\"a\"]\nauthorities = \"x\"\n[network]",
+                "time.authorities: no certificate",
+            ),
+            ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_time_server_is_a_host_and_perhaps_a_port() {
+        for (text, host, port) in [
+            ("time.example.org", "time.example.org", None),
+            ("time.example.org:4461", "time.example.org", Some(4461)),
+            ("192.0.2.1", "192.0.2.1", None),
+            ("192.0.2.1:1", "192.0.2.1", Some(1)),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("[2001:db8::1]:4460", "2001:db8::1", Some(4460)),
+        ] {
+            let server = TimeServer { host: host.to_owned(), port };
+            assert_eq!(text.parse::<TimeServer>().unwrap(), server);
+        }
+        for wrong in
+            ["", ":1", "a:", "a:0", "a:65536", "a\nserver b", "a b", "a nts", "-a", "1.2.3"]
+        {
+            assert!(wrong.parse::<TimeServer>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_has_a_name_or_an_address_and_a_port() {
+        for text in ["192.0.2.1:7000", "[2001:db8::1]:7000"] {
+            let socket = PeerAddress::Socket(text.parse().unwrap());
+            assert_eq!(text.parse::<PeerAddress>().unwrap(), socket);
+        }
+        for host in ["node.maker.example", "localhost", "n-1"] {
+            let named = PeerAddress::Name { host: host.to_owned(), port: 7000 };
+            assert_eq!(format!("{host}:7000").parse::<PeerAddress>().unwrap(), named);
+        }
+        for wrong in [
+            "",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:-1",
+            "a b:1",
+            "a_b:1",
+            "*.a:1",
+            "1.2.3:1",
+            "256.1.1.1:1",
+            "2001:db8::1:7000",
+            "a..b:1",
+            "-a:1",
+            "https://a:1",
+        ] {
+            assert!(wrong.parse::<PeerAddress>().is_err(), "{wrong:?}");
+        }
+        let text = GOOD.replace("\"127.0.0.1:7000\" }", "\"node.maker.example\" }");
+        let error = load(&text).unwrap_err();
+        assert!(error.contains("no HOST:PORT") && error.contains("line 13"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_name_it() {
+        let error = Config::load(Path::new("/nonexistent/hufu.toml")).unwrap_err();
+        assert!(format!("{error:#}").contains("--config FILE"));
+    }
+}

@@ -1,0 +1,620 @@
+//! The setup endpoint: HTTPS with a certificate that the machine signs itself,
+//! for whoever reads fingerprint and code from the console.
+//!
+//! The certificate's key is made in a PKCS#11 token in memory, so that there is
+//! one way to use keys; it goes with the token when setup is over.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, RawQuery, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hufu_configuration::certificates::fingerprint;
+use hufu_configuration::csr;
+use hufu_keys::{Custody, KeyAlgorithm, Pin, TokenConfig};
+use hufu_proof::codec::MAX_GENESIS;
+use hufu_service::listen;
+use hufu_service::tls::{self, NodeCertificate};
+use hyper::body::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::backup::{Restores, ShareRequest};
+use crate::code::{self, Gate, Verdict};
+use crate::extension::Extensions;
+use crate::install::{Installer, Order, Told};
+use crate::problem::Problem;
+use crate::provision::{Ceremony, Progress, Provisioner};
+use crate::site::{Site, directory, softhsm};
+
+/// Label of the token in memory.
+const TOKEN: &str = "hufu-setup";
+
+/// Largest ceremony request, in bytes: a configuration in JSON.
+const MAX_CEREMONY: usize = 512 * 1024;
+
+/// Largest body of any request, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Largest certificate chain, in bytes.
+const MAX_CHAIN: usize = 256 * 1024;
+
+/// Where a backup comes in.
+const RESTORE: &str = "/v1/setup/restore";
+
+/// Where an extension comes in, with its name behind it.
+const EXTENSION: &str = "/v1/setup/extension/";
+
+/// Where the token in memory has its configuration.
+pub fn token_settings(site: &Site) -> std::path::PathBuf {
+    site.setup_token().join("softhsm2.conf")
+}
+
+/// Makes the place of the token in memory; an old one goes.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn prepare_token(site: &Site) -> anyhow::Result<()> {
+    let place = site.setup_token();
+    hufu_configuration::files::remove_tree(&place)?;
+    directory(&place, 0o700, None)?;
+    directory(&place.join("tokens"), 0o700, None)?;
+    hufu_configuration::files::write(
+        &token_settings(site),
+        softhsm(&place.join("tokens")).as_bytes(),
+    )
+}
+
+/// The endpoint, open or closed.
+pub struct Endpoint {
+    listen: SocketAddr,
+    site: Site,
+    certificate: Arc<NodeCertificate>,
+    /// SHA-256 of the certificate, as people compare it.
+    pub fingerprint: String,
+    /// The one-time code.
+    pub gate: Arc<Gate>,
+    installer: Installer,
+    custody: Custody,
+    serving: Option<Serving>,
+}
+
+struct Serving {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Endpoint {
+    /// An endpoint with a key and certificate of its own. Blocks.
+    ///
+    /// # Errors
+    /// When the token in memory cannot be made.
+    pub fn new(site: &Site, module: &Path, listen: SocketAddr) -> anyhow::Result<Self> {
+        let pin = |length| anyhow::Ok(Pin::new(code::random(length)?)?);
+        let (user_pin, so_pin) = (pin(24)?, pin(24)?);
+        hufu_keys::initialise_token(module, TOKEN, &so_pin, &user_pin)
+            .context("the setup endpoint's token")?;
+        let config = TokenConfig { workers: 1, ..TokenConfig::new(module, TOKEN) };
+        let custody = Custody::open(config, user_pin).context("the setup endpoint's token")?;
+        let key = custody.generate("tls", KeyAlgorithm::P256)?;
+        let der = csr::self_signed(TOKEN, &key)?;
+        let fingerprint = fingerprint(&der);
+        let certificate = Arc::new(NodeCertificate::default());
+        certificate.install(hufu_keys::certified_key(&key, vec![der.into()])?);
+        Ok(Self {
+            listen,
+            site: site.clone(),
+            certificate,
+            fingerprint,
+            gate: Arc::new(Gate::new()?),
+            installer: Installer::new(site.clone()),
+            custody,
+            serving: None,
+        })
+    }
+
+    /// Where it listens, if it is open.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(|serving| serving.address)
+    }
+
+    /// Opens it, unless it is open.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn open(&mut self, machine: &Arc<Provisioner>) -> anyhow::Result<()> {
+        if self.serving.is_some() {
+            return Ok(());
+        }
+        let listener = listen::bind("the setup endpoint", self.listen).await?;
+        let address = listener.local_addr()?;
+        let config = tls::public_server(self.certificate.clone())?;
+        let (stop, stopping) = watch::channel(false);
+        let router = router(machine.clone(), self.gate.clone(), self.installer.clone());
+        let task = tokio::spawn(listen::tls(listener, config, router, stopping));
+        tracing::info!(%address, "the setup endpoint is open");
+        self.serving = Some(Serving { address, stop, task });
+        Ok(())
+    }
+
+    /// Closes it; what it has begun to answer ends first.
+    pub async fn close(&mut self) {
+        let Some(serving) = self.serving.take() else { return };
+        serving.stop.send_replace(true);
+        if serving.task.await.is_err() {
+            tracing::error!("the setup endpoint panicked");
+        }
+        tracing::info!("the setup endpoint is closed");
+    }
+
+    /// Closes it for good, and forgets its key.
+    pub async fn end(mut self) {
+        self.close().await;
+        self.custody.close();
+        // In memory anyway.
+        let _ = fs::remove_dir_all(self.site.setup_token());
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    machine: Arc<Provisioner>,
+    restores: Arc<Restores>,
+    gate: Arc<Gate>,
+    installer: Installer,
+    extensions: Arc<Extensions>,
+}
+
+/// The endpoint's routes. Every one, those that are not there too, wants the
+/// code.
+pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) -> Router {
+    let restores = Arc::new(Restores::new(machine.clone()));
+    let extensions = Arc::new(Extensions::new(machine.site.clone()));
+    let shared = Shared { machine, restores, gate, installer, extensions };
+    Router::new()
+        .route("/v1/setup", get(progress))
+        .route("/v1/setup/ceremony", post(ceremony))
+        .route(RESTORE, post(restore))
+        .route("/v1/setup/restore/shares", post(shares))
+        .route("/v1/setup/genesis", post(genesis))
+        .route("/v1/setup/administrator", post(administrator))
+        .route("/v1/setup/certificate", post(certificate))
+        .route(&format!("{EXTENSION}{{name}}"), post(extension))
+        .route("/v1/setup/installation", get(installation).post(install))
+        .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
+        .method_not_allowed_fallback(async || {
+            Problem::new("method", "GET /v1/setup; POST what is missing to the paths under it")
+        })
+        .layer(from_fn_with_state(shared.clone(), admit))
+        .with_state(shared)
+}
+
+/// Lets in who has the code.
+async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let (parts, from) = request.into_parts();
+    if let Err(problem) = judge(&shared, &parts.headers) {
+        return problem.into_response();
+    }
+    let path = parts.uri.path();
+    if path == RESTORE || path.starts_with(EXTENSION) {
+        // They may be large, and are taken as they come in.
+        return next.run(Request::from_parts(parts, from)).await;
+    }
+    match body(from, MAX_BODY).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn judge(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|code| Zeroizing::new(code.to_owned()));
+    let Some(given) = given else {
+        let detail = "send the code that the console shows as `Authorization: Bearer CODE`";
+        return Err(Problem::new("code-missing", detail));
+    };
+    match shared.gate.judge(&given) {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong(left) => {
+            tracing::warn!(left, "wrong one-time code");
+            let detail = format!("read it from the console again; wrong codes left: {left}");
+            Err(Problem::new("code-wrong", detail))
+        }
+        Verdict::Closed => {
+            tracing::warn!("the setup endpoint is closed after wrong codes");
+            shared.machine.done.notify_one();
+            let detail = "too many wrong codes: somebody must press Enter at the console, which \
+                          shows a new code";
+            Err(Problem::new("setup-closed", detail))
+        }
+    }
+}
+
+struct Answer(Progress);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (StatusCode::OK, axum::Json(self.0)).into_response()
+    }
+}
+
+type Answered = Result<Answer, Problem>;
+
+async fn progress(State(shared): State<Shared>) -> Answered {
+    shared.machine.progress().map(Answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CeremonyRequest {
+    config: String,
+    witnesses: Vec<String>,
+    pin: Option<String>,
+}
+
+async fn ceremony(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/json")?;
+    let CeremonyRequest { config, witnesses, pin } = secret_json(from, MAX_CEREMONY).await?;
+    let pin = pin.map(Zeroizing::new);
+    shared.machine.ceremony(Ceremony { config, witnesses, pin }).await.map(Answer)
+}
+
+async fn genesis(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    from: Body,
+) -> Answered {
+    media_type(&headers, "application/json")?;
+    let admitted = match query.as_deref() {
+        None => false,
+        Some("admitted") => true,
+        Some(other) => {
+            return Err(malformed(format!("the query is `admitted` or none, not `{other}`")));
+        }
+    };
+    let bytes = body(from, MAX_GENESIS).await?;
+    shared.machine.genesis(&bytes, admitted).await.map(Answer)
+}
+
+async fn administrator(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/pem-certificate-request")?;
+    let csr = text(from).await?;
+    let chain = shared.machine.administrator(&csr).await?;
+    Ok(axum::Json(serde_json::json!({ "chain": chain })))
+}
+
+async fn certificate(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/pem-certificate-chain")?;
+    let chain = text(from).await?;
+    shared.machine.certificate(&chain).await.map(Answer)
+}
+
+async fn installation(State(shared): State<Shared>) -> Result<axum::Json<Told>, Problem> {
+    shared.installer.look().map(axum::Json)
+}
+
+async fn install(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<Told>, Problem> {
+    media_type(&headers, "application/json")?;
+    let bytes = body(from, MAX_BODY).await?;
+    let order: Order =
+        serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the body: {error}")))?;
+    must_be_new(&shared)?;
+    shared.installer.begin(&order).map(axum::Json)
+}
+
+async fn extension(
+    State(shared): State<Shared>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/octet-stream")?;
+    must_be_new(&shared)?;
+    shared.extensions.add(&name, from).await.map(axum::Json)
+}
+
+/// What changes the machine under the node comes before there is one.
+fn must_be_new(shared: &Shared) -> Result<(), Problem> {
+    if shared.machine.is_new()? {
+        return Ok(());
+    }
+    let detail = "this machine has held its ceremony; do this with one that is new";
+    Err(Problem::new("ceremony-held", detail))
+}
+
+async fn shares(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    media_type(&headers, "application/json")?;
+    let request: ShareRequest = secret_json(from, MAX_BODY).await?;
+    shared.restores.shares(request).await.map(axum::Json)
+}
+
+async fn restore(State(shared): State<Shared>, headers: HeaderMap, from: Body) -> Answered {
+    media_type(&headers, "application/octet-stream")?;
+    shared.restores.backup(from).await.map(Answer)
+}
+
+/// A body of JSON that may hold a PIN or a share: its bytes do not stay.
+async fn secret_json<T: DeserializeOwned>(from: Body, limit: usize) -> Result<T, Problem> {
+    let bytes = body(from, limit).await?;
+    let parsed = serde_json::from_slice(&bytes);
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
+    parsed.map_err(|error| malformed(format!("the body: {error}")))
+}
+
+/// A body of PEM.
+async fn text(from: Body) -> Result<String, Problem> {
+    let bytes = body(from, MAX_CHAIN).await?;
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| malformed("the body is not PEM: it is not text".to_owned()))
+}
+
+fn malformed(detail: String) -> Problem {
+    Problem::new("request-malformed", detail)
+}
+
+fn media_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let found = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if found.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(Problem::new("media-type", format!("send {wanted}")))
+}
+
+async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new("request-too-large", format!("at most {limit} bytes are accepted")))
+        }
+        Err(_) => Err(malformed("the body ends early or came too slowly".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Method;
+    use proptest::prelude::*;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::vault::{Seal, Vault};
+
+    struct World {
+        root: tempfile::TempDir,
+        gate: Arc<Gate>,
+        router: Router,
+    }
+
+    fn world() -> World {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new(root.path(), None);
+        site.prepare().unwrap();
+        let vault = Vault::new(Seal::Null, site.credentials());
+        let installer = Installer::new(site.clone());
+        let machine = Arc::new(Provisioner::new(site, vault).unwrap());
+        let gate = Arc::new(Gate::new().unwrap());
+        World { root, router: router(machine, gate.clone(), installer), gate }
+    }
+
+    impl World {
+        async fn ask(
+            &self,
+            method: Method,
+            path: &str,
+            code: Option<&str>,
+            kind: &str,
+            content: impl Into<Body>,
+        ) -> (u16, serde_json::Value) {
+            let mut request =
+                Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+            if let Some(code) = code {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {code}"));
+            }
+            let request = request.body(content.into()).unwrap();
+            let answer = self.router.clone().oneshot(request).await.unwrap();
+            let status = answer.status().as_u16();
+            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, serde_json::from_slice(&bytes).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_path_wants_the_code_and_three_wrong_ones_close() {
+        let world = world();
+        let right = world.gate.shown();
+        for path in ["/v1/setup", "/", "/v1/setup/ceremony"] {
+            let (status, problem) = world.ask(Method::GET, path, None, "", "").await;
+            assert_eq!((status, &problem["code"]), (401, &"code-missing".into()), "{path}");
+        }
+        let (status, progress) = world.ask(Method::GET, "/v1/setup", Some(&right), "", "").await;
+        assert_eq!((status, &progress["missing"][0]), (200, &"ceremony".into()));
+        for (wrong, code) in [("A", "code-wrong"), ("B", "code-wrong"), ("C", "setup-closed")] {
+            let (_, problem) = world.ask(Method::GET, "/", Some(wrong), "", "").await;
+            assert_eq!(problem["code"], code);
+        }
+        let (status, problem) = world.ask(Method::GET, "/v1/setup", Some(&right), "", "").await;
+        assert_eq!((status, &problem["code"]), (403, &"setup-closed".into()));
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_taken_from_enough_operators_on_a_new_machine_or_not_at_all() {
+        const JSON: &str = "application/json";
+        const OCTETS: &str = "application/octet-stream";
+        let world = world();
+        let right = world.gate.shown();
+        let site = Site::new(world.root.path(), None);
+        // The one of the first version: 2 of 3, with a configuration and no more.
+        let file = include_bytes!("../../backup/tests/fixtures/v1.backup");
+        let keys = include_str!("../../backup/tests/fixtures/v1.identities");
+        let (lines, head) = hufu_backup::read_head(&mut &file[..]).unwrap();
+        let lines = String::from_utf8(lines).unwrap();
+        let shares: Vec<String> = keys
+            .lines()
+            .map(|key| hufu_backup::identities(key.as_bytes()).unwrap())
+            .map(|key| hufu_backup::open_share(&head, &key).unwrap().text().to_owned())
+            .collect();
+        let give = async |head: &str, shares: &[&String]| {
+            let body = serde_json::json!({ "head": head, "shares": shares }).to_string();
+            world.ask(Method::POST, "/v1/setup/restore/shares", Some(&right), JSON, body).await
+        };
+        let send = async |file: &[u8]| {
+            let file = file.to_vec();
+            world.ask(Method::POST, "/v1/setup/restore", Some(&right), OCTETS, file).await
+        };
+        let code = |(status, problem): (u16, serde_json::Value)| {
+            (status, problem["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let refused = |status, code: &str| (status, code.to_owned());
+        assert_eq!(code(send(file).await), refused(409, "shares-missing"));
+        assert_eq!(code(give("x", &[]).await), refused(422, "restore-refused"));
+        let bad = "hufu-share-1:x:1:00".to_owned();
+        assert_eq!(code(give(&lines, &[&shares[0], &bad]).await), refused(422, "share-refused"));
+        let (status, said) = give(&lines, &[&shares[0]]).await;
+        assert_eq!((status, &said["shares"], &said["missing"]), (200, &1.into(), &1.into()));
+        // The same again is no other one.
+        let (_, said) = give(&lines, &[&shares[0]]).await;
+        assert_eq!((&said["shares"], &said["member"]), (&1.into(), &"maker".into()));
+        assert_eq!(code(send(file).await), refused(409, "shares-missing"));
+        let (_, said) = give(&lines, &[&shares[2]]).await;
+        assert_eq!(said["missing"], 0);
+        for (what, file) in [("cut", &file[..file.len() - 9]), ("without genesis file", &file[..])]
+        {
+            let (status, problem) = send(file).await;
+            assert_eq!((status, &problem["code"]), (422, &"restore-refused".into()), "{what}");
+            assert!(!site.restoring().exists() && !site.restored().exists(), "{what}");
+            assert_eq!(fs::read_dir(site.tokens()).unwrap().count(), 0, "{what}");
+        }
+        fs::write(site.config(), "").unwrap();
+        assert_eq!(code(send(file).await), refused(409, "machine-not-new"));
+        assert_eq!(code(give(&lines, &[]).await), refused(409, "machine-not-new"));
+    }
+
+    #[tokio::test]
+    async fn bad_bodies_are_told_what_is_wrong_with_them() {
+        const JSON: &str = "application/json";
+        let world = world();
+        let right = world.gate.shown();
+        let large = " ".repeat(MAX_CEREMONY + 1);
+        for (method, path, kind, content, status, code, words) in [
+            (Method::POST, "ceremony", "text/plain", "{}", 415, "media-type", JSON),
+            (Method::POST, "ceremony", JSON, "", 400, "request-malformed", "line 1"),
+            (Method::POST, "ceremony", JSON, "{}", 400, "request-malformed", "`config`"),
+            (
+                Method::POST,
+                "ceremony",
+                JSON,
+                "{\"config\":\"\",\"witness\":[]}",
+                400,
+                "request-malformed",
+                "`witness`",
+            ),
+            (
+                Method::POST,
+                "ceremony",
+                JSON,
+                "{\"config\":\"x = \",\"witnesses\":[]}",
+                422,
+                "configuration-refused",
+                "line 1",
+            ),
+            (Method::POST, "ceremony", JSON, &large, 413, "request-too-large", "524288"),
+            (Method::POST, "genesis", JSON, "{}", 409, "too-early", "ceremony"),
+            (
+                Method::POST,
+                "certificate",
+                "application/pem-certificate-chain",
+                "x",
+                409,
+                "too-early",
+                "genesis",
+            ),
+            (
+                Method::POST,
+                "administrator",
+                "application/pem-certificate-request",
+                "x",
+                409,
+                "too-early",
+                "genesis",
+            ),
+            (Method::POST, "installation", JSON, "{}", 400, "request-malformed", "`disk`"),
+            (
+                Method::POST,
+                "installation",
+                JSON,
+                "{\"disk\":\"sda\"}",
+                422,
+                "disk-refused",
+                "image",
+            ),
+            (Method::GET, "genesis", "", "", 405, "method", "POST"),
+            (Method::POST, "nothing", "", "", 404, "not-found", "/v1/setup"),
+        ] {
+            let path = format!("/v1/setup/{path}");
+            let (found, problem) =
+                world.ask(method, &path, Some(&right), kind, content.to_owned()).await;
+            assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_body_is_refused_in_the_endpoints_own_form(
+            body in proptest::collection::vec(any::<u8>(), 0..400),
+            // Something that is nearly a request.
+            near in "[{]\"(config|witnesses|pin|x)\":(\"[^\"\\\\]{0,20}\"|\\[\\]|[0-9]{1,3})[}]",
+            path in prop_oneof![Just("ceremony"), Just("genesis"), Just("certificate"), Just("administrator"), Just("installation"), Just("extension/x"), Just("restore"), Just("restore/shares")],
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let world = world();
+            let right = world.gate.shown();
+            let kind = match path {
+                "certificate" => "application/pem-certificate-chain",
+                "administrator" => "application/pem-certificate-request",
+                _ => "application/json",
+            };
+            for content in [body, near.into_bytes()] {
+                let path = format!("/v1/setup/{path}");
+                let asked = world.ask(Method::POST, &path, Some(&right), kind, content);
+                let (status, problem) = runtime.block_on(asked);
+                prop_assert!((400..500).contains(&status), "{} {}", status, problem);
+                prop_assert_eq!(&problem["status"], status);
+                prop_assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+            }
+        }
+    }
+}

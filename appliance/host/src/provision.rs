@@ -1,0 +1,618 @@
+//! Setup in stages: configuration and witnesses, genesis file, TLS certificate.
+//!
+//! Rules it keeps:
+//! 1. What is refused leaves nothing behind.
+//! 2. What was done is done once: the same request again gets the same answer,
+//!    another one is refused.
+//! 3. A PIN is sealed before a token has it, so that a machine that loses its
+//!    power in between can go on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hufu_client::Client;
+use hufu_configuration::config::{self, Config};
+use hufu_configuration::files;
+use hufu_configuration::join::{JoinRequest, MAX_JOIN};
+use hufu_configuration::{Ending, Exit};
+use hufu_keys::Pin;
+use hufu_proof::codec::MAX_GENESIS;
+use hufu_proof::{Digest, Genesis, Name};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, Notify};
+use zeroize::Zeroizing;
+
+use crate::code;
+use crate::problem::Problem;
+use crate::site::{Site, Stage};
+use crate::spawn;
+use crate::unit::as_node;
+use crate::vault::{self, Vault};
+
+/// Fewest and most people who watch a ceremony.
+const WITNESSES: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// Longest name of a witness, in characters.
+const MAX_WITNESS: usize = 100;
+
+/// Characters of a PIN that the machine makes: 120 bits.
+const PIN_LENGTH: usize = 24;
+
+/// Largest document of the ceremony, in bytes.
+const MAX_DOCUMENT: u64 = 1024 * 1024;
+
+/// How long the node may take for a certificate, its own or another's.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The profile of a node's TLS certificate.
+const NODE_PROFILE: &str = "member-node";
+
+/// The profile of an administrator's certificate.
+const CLIENT_PROFILE: &str = "operator-client";
+
+type Done = Result<(), Problem>;
+
+/// How far the machine is.
+#[derive(Debug, Serialize)]
+pub struct Progress {
+    /// Version of this program.
+    pub software: &'static str,
+    /// What is missing, in order.
+    pub missing: Vec<Stage>,
+    /// Whose node it is, once the ceremony was held.
+    pub member: Option<Name>,
+    /// Whether the node is the certification authority's, which certifies
+    /// itself.
+    pub authority: bool,
+    /// Digest of the genesis file, once there is one.
+    pub genesis: Option<Digest>,
+    /// What came of the ceremony, once it was held.
+    pub documents: Option<Documents>,
+}
+
+/// What came of the ceremony; nothing in it is secret.
+#[derive(Debug, Serialize)]
+pub struct Documents {
+    /// The join request, for the founders.
+    pub join: String,
+    /// The request for the node's TLS certificate, for the authority.
+    pub certificate_request: String,
+    /// The transcript, to be printed and signed.
+    pub transcript: String,
+    /// The transcript with its signature, to be verified.
+    pub transcript_json: String,
+}
+
+/// What a ceremony needs.
+pub struct Ceremony {
+    /// The configuration's text.
+    pub config: String,
+    /// Who watches.
+    pub witnesses: Vec<String>,
+    /// The PIN of a token that has one; made here otherwise.
+    pub pin: Option<Zeroizing<String>>,
+}
+
+/// Sets the machine up.
+pub struct Provisioner {
+    pub(super) site: Site,
+    pub(super) vault: Vault,
+    program: PathBuf,
+    /// One step at a time.
+    pub(super) turn: Mutex<()>,
+    /// Rings when something was done.
+    pub done: Arc<Notify>,
+}
+
+impl Provisioner {
+    /// Sets up the machine whose places these are.
+    ///
+    /// # Errors
+    /// When our own path is not known.
+    pub fn new(site: Site, vault: Vault) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("our own path is not known")?;
+        Ok(Self { site, vault, program, turn: Mutex::default(), done: Arc::default() })
+    }
+
+    /// Whether no ceremony was held on the machine.
+    ///
+    /// # Errors
+    /// [`Problem`], when it cannot be told.
+    pub fn is_new(&self) -> Result<bool, Problem> {
+        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        Ok(missing.contains(&Stage::Ceremony))
+    }
+
+    /// How far the machine is.
+    ///
+    /// # Errors
+    /// [`Problem`], when it cannot be told.
+    pub fn progress(&self) -> Result<Progress, Problem> {
+        self.look().map_err(|error| Problem::internal(&error))
+    }
+
+    fn look(&self) -> anyhow::Result<Progress> {
+        let missing = self.site.missing()?;
+        let mut progress = Progress {
+            software: env!("CARGO_PKG_VERSION"),
+            missing,
+            member: None,
+            authority: false,
+            genesis: None,
+            documents: None,
+        };
+        if self.site.ceremony_held() {
+            let document = |name: &str| -> anyhow::Result<String> {
+                let bytes = files::read(&self.site.data(name), MAX_DOCUMENT)?;
+                String::from_utf8(bytes).with_context(|| format!("{name} is not text"))
+            };
+            let config = Config::load(&self.site.config())?;
+            progress.authority = config.is_authority();
+            progress.member = Some(config.member.name);
+            progress.documents = Some(Documents {
+                join: document("join.json")?,
+                certificate_request: document("tls.csr")?,
+                transcript: document("transcript.txt")?,
+                transcript_json: document("transcript.json")?,
+            });
+        }
+        if self.site.genesis().exists() {
+            progress.genesis = Some(config::read_genesis(&self.site.genesis())?.digest());
+        }
+        Ok(progress)
+    }
+
+    /// Holds the key ceremony.
+    ///
+    /// # Errors
+    /// [`Problem`]; then nothing was kept but PINs that a token may have.
+    pub async fn ceremony(&self, ceremony: Ceremony) -> Result<Progress, Problem> {
+        let _turn = self.turn.lock().await;
+        let config = check_config(&self.site, &ceremony.config)?;
+        if self.site.ceremony_held() {
+            self.change_config(&config, &ceremony.config)?;
+            return self.progress();
+        }
+        check_witnesses(&ceremony.witnesses)?;
+        if let Some(pin) = &ceremony.pin {
+            Pin::new(pin.clone())
+                .map_err(|error| Problem::new("pin-refused", error.to_string()))?;
+        }
+        self.hold(&ceremony).await?;
+        tracing::info!(
+            member = %config.member.name, witnesses = ?ceremony.witnesses, "key ceremony held"
+        );
+        self.done.notify_one();
+        self.progress()
+    }
+
+    /// After the ceremony and before the genesis file, a configuration may still
+    /// be mended in all that the ceremony did not use.
+    fn change_config(&self, config: &Config, text: &str) -> Done {
+        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let path = self.site.config();
+        if config::text(&path).map_err(internal)? == text {
+            return Ok(());
+        }
+        let held = |what: &str| Problem::new("ceremony-held", what);
+        if self.site.genesis().exists() {
+            return Err(held(
+                "the machine is set up with another configuration; an administrator changes it with \
+                 `hufu config apply`",
+            ));
+        }
+        let old = Config::load(&path).map_err(internal)?;
+        if !same_keys(&old, config) || old.services.names != config.services.names {
+            return Err(held(
+                "member, token.module, token.label and services.names must stay as they were in \
+                 the ceremony; another ceremony needs a factory reset",
+            ));
+        }
+        self.site.write(&path, text.as_bytes()).map_err(internal)?;
+        tracing::info!("configuration changed");
+        Ok(())
+    }
+
+    async fn hold(&self, ceremony: &Ceremony) -> Done {
+        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let sealed = match self.vault.has(vault::PIN) {
+            true => Some(self.vault.open(vault::PIN).await.map_err(internal)?),
+            false => None,
+        };
+        let pin = match (&ceremony.pin, &sealed) {
+            (Some(given), _) => given.clone(),
+            (None, Some(sealed)) => sealed.clone(),
+            (None, None) => code::random(PIN_LENGTH).map_err(internal)?,
+        };
+        let so_pin = match self.vault.has(vault::SO_PIN) {
+            true => self.vault.open(vault::SO_PIN).await,
+            false => code::random(PIN_LENGTH),
+        }
+        .map_err(internal)?;
+        self.vault.seal(vault::SO_PIN, &so_pin).await.map_err(internal)?;
+        self.vault.seal(vault::PIN, &pin).await.map_err(internal)?;
+        self.site.write(&self.site.config(), ceremony.config.as_bytes()).map_err(internal)?;
+
+        let held = spawn::run_with(&[&pin, &so_pin], |numbers| {
+            let mut command = as_node(&self.site, self.program.clone());
+            command.args(["--json", "--pin-fd", &numbers[0], "init"]);
+            command.args(["--so-pin-fd", &numbers[1]]);
+            for witness in &ceremony.witnesses {
+                command.arg("--witness").arg(witness);
+            }
+            command
+        })
+        .await;
+        let Err(error) = held else { return Ok(()) };
+        // What was refused leaves nothing behind: not the configuration, and
+        // not a PIN that somebody else chose for the token.
+        fs::remove_file(self.site.config())
+            .context("the configuration that was refused")
+            .map_err(internal)?;
+        match (&ceremony.pin, &sealed) {
+            (Some(_), Some(before)) => {
+                self.vault.seal(vault::PIN, before).await.map_err(internal)?;
+            }
+            (Some(_), None) => fs::remove_file(self.vault.path(vault::PIN))
+                .context("the PIN that was refused")
+                .map_err(internal)?,
+            (None, _) => {}
+        }
+        tracing::warn!(error = format!("{error:#}"), "the key ceremony did not succeed");
+        Err(Problem::new("ceremony-failed", format!("{error:#}")))
+    }
+
+    /// Takes the genesis file. With `admitted` the consortium has taken the keys
+    /// of this machine's ceremony in since it was founded, or will.
+    ///
+    /// # Errors
+    /// [`Problem`]; then nothing was kept.
+    pub async fn genesis(&self, bytes: &[u8], admitted: bool) -> Result<Progress, Problem> {
+        let _turn = self.turn.lock().await;
+        let internal = |error: anyhow::Error| Problem::internal(&error);
+        if !self.site.ceremony_held() {
+            return Err(Problem::new(
+                "too-early",
+                "the key ceremony comes before the genesis file",
+            ));
+        }
+        let path = self.site.genesis();
+        if path.exists() {
+            if files::read(&path, MAX_GENESIS as u64).map_err(internal)? == bytes {
+                return self.progress();
+            }
+            return Err(Problem::new(
+                "genesis-set",
+                "the machine is a member of another consortium; that takes a factory reset",
+            ));
+        }
+        let genesis = Genesis::from_json(bytes)
+            .map_err(|error| Problem::new("genesis-refused", error.to_string()))?;
+        let join = files::read(&self.site.data("join.json"), MAX_JOIN as u64).map_err(internal)?;
+        let join = JoinRequest::from_json(&join).map_err(internal)?;
+        let config = Config::load(&self.site.config()).map_err(internal)?;
+        if !admitted {
+            check_founder(&genesis, &join)?;
+        }
+        check_addresses(&genesis, &config)?;
+        self.site.write(&path, bytes).map_err(internal)?;
+        tracing::info!(genesis = %genesis.digest(), consortium = %genesis.consortium, "provisioned");
+        self.done.notify_one();
+        self.progress()
+    }
+
+    /// Passes the TLS certificate chain to the node. The authority's node needs
+    /// none: it certifies itself.
+    ///
+    /// # Errors
+    /// [`Problem`]; the node's own words when it refuses the certificate.
+    pub async fn certificate(&self, chain: &str) -> Result<Progress, Problem> {
+        let _turn = self.turn.lock().await;
+        let config = self.certifiable()?;
+        let own;
+        let chain = match chain.trim() {
+            "" if config.is_authority() => {
+                let csr = files::read(&self.site.data("tls.csr"), MAX_DOCUMENT)
+                    .map_err(|error| Problem::internal(&error))?;
+                let csr = String::from_utf8_lossy(&csr);
+                own = self.issue(&config, NODE_PROFILE, &[], &csr).await?;
+                own.as_str()
+            }
+            "" => {
+                return Err(Problem::new(
+                    "certificate-refused",
+                    "the body is empty: send the chain that the authority issued for tls.csr",
+                ));
+            }
+            _ => chain,
+        };
+        self.node("/tls", &json!({ "chain": chain })).await?;
+        tracing::info!("TLS certificate installed");
+        self.done.notify_one();
+        self.progress()
+    }
+
+    /// Certifies the first administrator of the authority's member, in PEM:
+    /// everybody else asks the authority, and it must be asked by somebody.
+    ///
+    /// # Errors
+    /// [`Problem`]; the node's own words when it refuses the request.
+    pub async fn administrator(&self, csr: &str) -> Result<String, Problem> {
+        let _turn = self.turn.lock().await;
+        let config = self.certifiable()?;
+        if !config.is_authority() {
+            let detail = "this member is not the authority: have the request certified there, with \
+                          `hufu cert issue --profile operator-client --role administrator`";
+            return Err(Problem::new("certificate-refused", detail));
+        }
+        let roles = [hufu_ca::Role::Administrator.name()];
+        let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
+        tracing::info!("the authority's first administrator has a certificate");
+        Ok(chain)
+    }
+
+    /// The configuration, when nothing but certificates is missing.
+    fn certifiable(&self) -> Result<Config, Problem> {
+        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        if missing.iter().any(|stage| *stage != Stage::Certificate) {
+            return Err(Problem::new("too-early", "the genesis file comes before certificates"));
+        }
+        Config::load(&self.site.config()).map_err(|error| Problem::internal(&error))
+    }
+
+    async fn issue(
+        &self,
+        config: &Config,
+        profile: &str,
+        roles: &[&str],
+        csr: &str,
+    ) -> Result<String, Problem> {
+        let request = json!({
+            "profile": profile, "member": config.member.name, "roles": roles, "csr": csr,
+        });
+        let issued = self.node("/certificates", &request).await?;
+        issued["chain"].as_str().map(str::to_owned).ok_or_else(|| {
+            Problem::internal(&anyhow::anyhow!("the node issued a certificate without a chain"))
+        })
+    }
+
+    /// Asks the node, which may not be up or may wait for the others.
+    async fn node(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+        let socket = Client::admin(&self.site.data("admin.sock"));
+        match tokio::time::timeout(PATIENCE, socket.post::<Value>(path, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if is_no(&error) => {
+                Err(Problem::new("certificate-refused", format!("{error:#}")))
+            }
+            other => {
+                let why = match other {
+                    Ok(Err(error)) => format!("{error:#}"),
+                    _ => "it waits for the other members' nodes".to_owned(),
+                };
+                tracing::warn!(why, "the node does not answer yet");
+                let detail = format!(
+                    "the node is starting, or waits for the others; try again, and see what the \
+                     console says of it ({why})"
+                );
+                Err(Problem::new("node-not-ready", detail).retry_after(Duration::from_secs(2)))
+            }
+        }
+    }
+}
+
+fn is_no(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Ending>().is_some_and(|ending| ending.exit == Exit::No)
+}
+
+/// Whether two configurations are of one member with one token.
+pub fn same_keys(old: &Config, new: &Config) -> bool {
+    old.member == new.member
+        && old.token.module == new.token.module
+        && old.token.label == new.token.label
+}
+
+/// A member that the configuration has no address of.
+pub fn peer_without_address<'a>(genesis: &'a Genesis, config: &Config) -> Option<&'a Name> {
+    let mut members = genesis.members.iter().map(|member| &member.name);
+    members.find(|name| !config.network.peers.contains_key(*name))
+}
+
+/// The configuration must be one of this machine.
+///
+/// # Errors
+/// [`Problem`] with line or key.
+pub fn check_config(site: &Site, text: &str) -> Result<Config, Problem> {
+    let refuse = |detail: String| Problem::new("configuration-refused", detail);
+    let config = Config::parse(text, "hufu.toml").map_err(|error| refuse(format!("{error:#}")))?;
+    let must = |key: &str, found: &Path, wanted: &Path| {
+        if found == wanted {
+            return Ok(());
+        }
+        Err(refuse(format!(
+            "in hufu.toml: {key} must be {wanted:?} on the appliance, and is {found:?}"
+        )))
+    };
+    must("paths.data", &config.paths.data, &site.data(""))?;
+    must("paths.genesis", &config.paths.genesis, &site.genesis())?;
+    for root in &config.tpm.manufacturer_roots {
+        if !root.is_file() {
+            return Err(refuse(format!(
+                "in hufu.toml: tpm.manufacturer_roots: {root:?} is not on this machine"
+            )));
+        }
+    }
+    Ok(config)
+}
+
+fn check_witnesses(witnesses: &[String]) -> Done {
+    let refuse = |detail: String| Err(Problem::new("witnesses-refused", detail));
+    let fits = |name: &String| {
+        let length = name.chars().count();
+        name.trim() == name
+            && (1..=MAX_WITNESS).contains(&length)
+            && !name.chars().any(char::is_control)
+            // Not an option of the ceremony's command line.
+            && !name.starts_with('-')
+    };
+    if let Some(name) = witnesses.iter().find(|name| !fits(name)) {
+        return refuse(format!(
+            "witnesses: {name:?} is not a name; give 1 to {MAX_WITNESS} characters without blanks \
+             around them"
+        ));
+    }
+    let people: BTreeSet<String> = witnesses.iter().map(|name| name.to_lowercase()).collect();
+    if people.len() != witnesses.len() {
+        return refuse("witnesses: one is named twice".to_owned());
+    }
+    if !WITNESSES.contains(&witnesses.len()) {
+        return refuse(format!(
+            "witnesses: name {} to {} people who watch, not {}",
+            WITNESSES.start(),
+            WITNESSES.end(),
+            witnesses.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The genesis file must have this member, with the keys of the ceremony.
+fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
+    let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
+    let request = &join.request;
+    let Some(member) = genesis.member(&request.name) else {
+        return refuse(format!(
+            "member `{}` is not in the genesis file of consortium {}; if that has admitted it \
+             since, say so (`--admitted`)",
+            request.name, genesis.consortium
+        ));
+    };
+    for (what, found, made) in [
+        ("vote_key", &member.vote_key, &request.vote_key),
+        ("statement_key", &member.statement_key, &request.statement_key),
+    ] {
+        if found != made {
+            return refuse(format!(
+                "{what} of member `{}` is {found}, and this machine's ceremony made {made}; found \
+                 the consortium with the join request of this machine, or have it admitted and \
+                 say so (`--admitted`)",
+                request.name
+            ));
+        }
+    }
+    if member.kinds != request.kinds || member.jurisdictions != request.jurisdictions {
+        return refuse(format!(
+            "kinds or jurisdictions of member `{}` are not those of its join request",
+            request.name
+        ));
+    }
+    Ok(())
+}
+
+/// The configuration must know where the founders are.
+///
+/// # Errors
+/// [`Problem`] with the member.
+pub fn check_addresses(genesis: &Genesis, config: &Config) -> Done {
+    let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
+    match peer_without_address(genesis, config) {
+        Some(other) => refuse(format!(
+            "network.peers of the configuration has no address of member `{other}`; send the \
+             configuration again with it, then the genesis file"
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::Seal;
+
+    fn config(site: &Site) -> String {
+        format!(
+            "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n[paths]\ndata = {:?}\ngenesis = {:?}\n\
+             [token]\nmodule = \"/nonexistent/module.so\"\nlabel = \"maker\"\n\
+             [network]\nlisten = \"127.0.0.1:7000\"\npeers = {{ maker = \"127.0.0.1:7000\" }}\n",
+            site.data(""),
+            site.genesis()
+        )
+    }
+
+    fn refused(outcome: Result<Config, Problem>, words: &str) {
+        let problem = outcome.unwrap_err();
+        assert_eq!(problem.code(), "configuration-refused");
+        assert!(problem.detail().contains(words), "{}", problem.detail());
+    }
+
+    #[test]
+    fn a_configuration_must_be_for_this_machine() {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new(root.path(), None);
+        let good = config(&site);
+        check_config(&site, &good).unwrap();
+        refused(check_config(&site, &good.replace("lib/hufu/data", "lib/data")), "paths.data");
+        refused(check_config(&site, &good.replace("genesis.json", "g.json")), "paths.genesis");
+        refused(check_config(&site, &good.replace("label", "lable")), "line 9");
+        refused(check_config(&site, &good.replace("label", "lable")), "`lable`");
+        refused(
+            check_config(&site, &format!("{good}[tpm]\nmanufacturer_roots = [\"/none.pem\"]\n")),
+            "/none.pem",
+        );
+    }
+
+    #[test]
+    fn the_configuration_in_the_documentation_is_one() {
+        let documentation = include_str!("../../../docs/appliance.md");
+        let example =
+            documentation.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        check_config(&Site::new(Path::new("/"), None), example.unwrap()).unwrap();
+    }
+
+    #[test]
+    fn at_least_two_people_watch() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        check_witnesses(&names(&["Li Wei", "Ana Silva"])).unwrap();
+        check_witnesses(&names(&["李伟", "Ana"])).unwrap();
+        let long = "x".repeat(MAX_WITNESS + 1);
+        for bad in [
+            vec![],
+            names(&["Li Wei"]),
+            names(&["Li Wei", "li wei"]),
+            names(&["Li Wei", ""]),
+            names(&["Li Wei", " Ana"]),
+            names(&["Li Wei", "A\nB"]),
+            names(&["Li Wei", "--json"]),
+            names(&["Li Wei", &long]),
+            (0..17).map(|number| format!("Person {number}")).collect(),
+        ] {
+            let problem = check_witnesses(&bad).unwrap_err();
+            assert_eq!(problem.code(), "witnesses-refused", "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn stages_come_in_their_order_and_a_refused_one_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new(root.path(), None);
+        site.prepare().unwrap();
+        let vault = Vault::new(Seal::Null, site.credentials());
+        let machine = Provisioner::new(site.clone(), vault).unwrap();
+        assert_eq!(machine.progress().unwrap().missing.len(), 3);
+        assert_eq!(machine.genesis(b"{}", false).await.unwrap_err().code(), "too-early");
+        assert_eq!(machine.certificate("").await.unwrap_err().code(), "too-early");
+        let ceremony = Ceremony {
+            config: config(&site),
+            witnesses: vec!["one".to_owned(), "two".to_owned()],
+            pin: Some(Zeroizing::new("a\nb".to_owned())),
+        };
+        assert_eq!(machine.ceremony(ceremony).await.unwrap_err().code(), "pin-refused");
+        assert!(!site.config().exists());
+        assert_eq!(fs::read_dir(site.credentials()).unwrap().count(), 0);
+    }
+}

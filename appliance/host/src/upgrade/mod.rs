@@ -1,0 +1,227 @@
+//! Updates: a release comes in, goes to the idle slot, and is booted on trial
+//! (image/README.md).
+//!
+//! Nothing of an update is started before all of it is there: parts are kept in
+//! `/var` until their digests were those that were signed, then
+//! `systemd-sysupdate` writes the partitions of the idle slot, and the boot
+//! program last. The boot loader counts the attempts; `hufu appliance trial`
+//! says when one was good.
+
+pub mod floor;
+mod release;
+mod staging;
+pub mod trial;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::body::{Body, BodyDataStream};
+use axum::http::StatusCode;
+use futures::StreamExt as _;
+use hufu_configuration::files;
+use hufu_release::{Manifest, ReleaseError, Unpacker};
+use hufu_service::admin::Refusal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::site::Site;
+use crate::state::State;
+use crate::unit::systemctl;
+
+pub use release::Running;
+use staging::Staging;
+
+/// Pieces of an update that wait to be stored.
+const WAITING: usize = 16;
+
+/// Most bytes of what an update leaves behind for its trial.
+const MAX_PENDING: u64 = 4096;
+
+/// What writes a staged release to the idle slot, and boots the machine again.
+const INSTALL: &str = "hufu-upgrade.service";
+
+/// What an update leaves behind for its trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// The version that it updates to.
+    pub version: String,
+    /// The version that ran.
+    pub from: String,
+    /// The machine's state before.
+    pub state: State,
+}
+
+impl Pending {
+    /// What the last update left behind, if one did.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(site: &Site) -> anyhow::Result<Option<Self>> {
+        let path = site.pending_upgrade();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(&path, MAX_PENDING)?;
+        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("in {}", path.display()))
+    }
+}
+
+/// Takes updates, one at a time.
+pub struct Upgrades {
+    site: Site,
+    /// Held while an update comes in; for good once one is installed.
+    busy: Arc<Mutex<()>>,
+}
+
+impl Upgrades {
+    /// Updates of the machine at `site`.
+    pub fn new(site: Site) -> Self {
+        Self { site, busy: Arc::default() }
+    }
+
+    /// What runs, what is on trial, and below what nothing runs any more.
+    ///
+    /// # Errors
+    /// Where this is not an appliance, or its TPM does not answer.
+    pub async fn status(&self) -> Result<Value, Refusal> {
+        let running = self.running()?;
+        let floor = self.floor().await?;
+        Ok(json!({
+            "version": running.version,
+            "sequence": running.sequence,
+            "kernel": running.kernel,
+            "floor": floor,
+            "trial": trial::is_on_trial(&self.site),
+        }))
+    }
+
+    async fn floor(&self) -> anyhow::Result<u32> {
+        let site = self.site.clone();
+        // TPMs are slow.
+        tokio::task::spawn_blocking(move || floor::read(&site)).await?
+    }
+
+    fn running(&self) -> Result<Running, Refusal> {
+        Running::read(&self.site).map_err(|error| {
+            let error = error.context("this machine does not run an image that can be updated");
+            Refusal(StatusCode::NOT_FOUND, error)
+        })
+    }
+
+    /// Whether an update that begins with `head` would be taken.
+    ///
+    /// # Errors
+    /// 400 with the reason why not.
+    pub async fn check(&self, head: &[u8]) -> Result<Value, Refusal> {
+        let running = self.running()?;
+        let found = hufu_release::parse(head, &release::key(&self.site)?)?;
+        let (manifest, _) = found.ok_or(ReleaseError::Truncated("manifest"))?;
+        release::check(&running, self.floor().await?, &manifest)?;
+        Ok(json!({
+            "version": manifest.version,
+            "sequence": manifest.sequence,
+            "floor": manifest.floor,
+            "from": running.version,
+        }))
+    }
+
+    /// Takes an update, installs it in the idle slot and boots the machine.
+    ///
+    /// # Errors
+    /// 400 with the reason when the release is refused; 409 while another one
+    /// comes in; nothing of it is left then.
+    pub async fn apply(&self, body: Body, state: State) -> Result<Value, Refusal> {
+        let running = self.running()?;
+        let Ok(busy) = self.busy.clone().try_lock_owned() else {
+            let error = anyhow::anyhow!("another update is under way; `hufu upgrade status`");
+            return Err(Refusal(StatusCode::CONFLICT, error));
+        };
+        if trial::is_on_trial(&self.site) {
+            let error = anyhow::anyhow!(
+                "version {} is on trial itself; wait until `hufu upgrade status` says it is not",
+                running.version
+            );
+            return Err(Refusal(StatusCode::CONFLICT, error));
+        }
+        let manifest = self.receive(body, &running).await?;
+        let pending =
+            Pending { version: manifest.version.clone(), from: running.version.clone(), state };
+        let installed = self.install(&pending).await;
+        files::remove_tree(&self.site.upgrade())?;
+        installed.context("the idle slot was not written; the machine stays as it is")?;
+        tracing::info!(version = manifest.version, "update installed; the machine boots it");
+        // The answer is to reach whoever asked; nothing is taken in any more.
+        tokio::spawn(async move {
+            let _busy = busy;
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            if let Err(error) = systemctl(&["reboot"]).await {
+                tracing::error!(error = format!("{error:#}"), "the machine does not boot again");
+            }
+            std::future::pending::<()>().await;
+        });
+        Ok(json!({
+            "version": manifest.version,
+            "sequence": manifest.sequence,
+            "from": running.version,
+            "next": "the machine boots the update on trial, and goes back by itself if it is not ready",
+        }))
+    }
+
+    async fn receive(&self, body: Body, running: &Running) -> Result<Manifest, Refusal> {
+        let key = release::key(&self.site)?;
+        let floor = self.floor().await?;
+        let directory = self.site.upgrade();
+        let staging = Staging::new(&directory, running.clone(), floor)?;
+        let (pieces, mut arriving) = mpsc::channel::<axum::body::Bytes>(WAITING);
+        // Files are written on a thread of their own.
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let mut unpacker = Unpacker::new(key, staging);
+            while let Some(piece) = arriving.blocking_recv() {
+                unpacker.push(&piece)?;
+            }
+            unpacker.finish().map(|(manifest, _)| manifest)
+        });
+        let broken = feed(body.into_data_stream(), &pieces).await;
+        drop(pieces);
+        let unpacked = unpacking.await.map_err(anyhow::Error::from)?;
+        if broken.is_err() || unpacked.is_err() {
+            files::remove_tree(&directory)?;
+        }
+        // What is wrong with the release says more than that its sender ended.
+        match (unpacked, broken) {
+            (Ok(manifest), Ok(())) => Ok(manifest),
+            (Err(error @ ReleaseError::Truncated(_)), Err(broken)) => {
+                Err(Refusal(StatusCode::BAD_REQUEST, broken.context(error)))
+            }
+            (Err(error), _) => Err(Refusal(StatusCode::BAD_REQUEST, error.into())),
+            (_, Err(broken)) => Err(Refusal(StatusCode::BAD_REQUEST, broken)),
+        }
+    }
+
+    /// Has the staged release written to the idle slot.
+    async fn install(&self, pending: &Pending) -> anyhow::Result<()> {
+        let path = self.site.pending_upgrade();
+        files::write(&path, &serde_json::to_vec(pending)?)?;
+        let written = systemctl(&["start", INSTALL]).await;
+        if written.is_err() {
+            let _ = std::fs::remove_file(&path);
+        }
+        written.map(drop).context("`journalctl -u hufu-upgrade` in the support bundle says why")
+    }
+}
+
+/// Passes the body on.
+async fn feed(
+    mut body: BodyDataStream,
+    pieces: &mpsc::Sender<axum::body::Bytes>,
+) -> anyhow::Result<()> {
+    while let Some(piece) = body.next().await {
+        let piece = piece.context("the update stopped coming in; send it again")?;
+        // An update that is refused is read to its end, because only then does
+        // its sender listen.
+        let _ = pieces.send(piece).await;
+    }
+    Ok(())
+}

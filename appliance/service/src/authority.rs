@@ -1,0 +1,243 @@
+//! The certification authority of a running node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use hufu_ca::{
+    AttestationLevel, Authenticator, Certificate, CertificationRequest, CrlPublisher, Issuance,
+    Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
+    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
+    ocsp::Responder,
+};
+use hufu_configuration::Config;
+use hufu_configuration::bundle;
+use hufu_configuration::keyring::{self, label};
+use hufu_keys::Custody;
+use hufu_machine::record::MemberRecord;
+use hufu_node::Ledger;
+use hufu_proof::{Genesis, Name};
+use hufu_tpm::attest::ManufacturerRoots;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::issuance::LedgerIssuance;
+use crate::submit::Submitter;
+
+/// How long a revocation list says that it is good; a new one is made at half
+/// of that and after every revocation.
+const CRL_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long an OCSP response says that it is good.
+const OCSP_LIFE: Duration = Duration::from_secs(3600);
+
+/// What the ceremony's command line asks for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueRequest {
+    profile: Name,
+    member: Name,
+    roles: Vec<Name>,
+    csr: String,
+}
+
+/// What an operator wants an enrolment token for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    profile: Name,
+    member: Name,
+    device_id: Option<String>,
+    keys: u32,
+    seconds: u64,
+}
+
+/// The running authority.
+pub struct Authority {
+    issuance: Issuance,
+    ledger: Ledger,
+    /// EST and attestation, for the TLS listener.
+    pub enrolment: Router,
+    /// CRL, OCSP and CA certificates, for the plain listener.
+    pub status: Router,
+}
+
+impl Authority {
+    /// Starts the authority.
+    ///
+    /// # Errors
+    /// When its keys are not those of the genesis file, its store cannot be
+    /// opened, or a manufacturer's root cannot be read.
+    pub async fn start(
+        config: &Config,
+        genesis: &Genesis,
+        custody: &Custody,
+        submitter: Submitter,
+    ) -> anyhow::Result<Self> {
+        let issuing = Certificate::from_der(&genesis.authority.issuing_certificate)?;
+        let root = Certificate::from_der(&genesis.authority.root_certificate)?;
+        let signer = Arc::new(TokenSigner::new(keyring::key(custody, label::ISSUING)?)?);
+        let issuer = Arc::new(
+            Issuer::new(issuing, root, signer)
+                .context("the genesis file's issuing certificate and this token")?,
+        );
+        let profiles = Profiles::shipped()?;
+        let quotas = Arc::new(Quotas::new());
+        if let Some(total) = config.ca.quota {
+            for profile in profiles.iter() {
+                quotas.set_default(&profile.name, Quota { total: Some(total), per_day: None });
+            }
+        }
+        let addresses = match (&config.ca.status_url, config.services.status) {
+            (Some(url), _) => StatusAddresses::under(url)?,
+            (None, Some(address)) => StatusAddresses::under(&format!("http://{address}"))?,
+            (None, None) => StatusAddresses::default(),
+        };
+        let members = submitter.ledger().clone();
+        let ledger = LedgerIssuance::new(submitter, profiles.clone());
+        let store = Arc::new(Store::open(&config.data("ca.sqlite"))?);
+        let issuance = Issuance::start(Parts {
+            issuer: issuer.clone(),
+            ledger: ledger.clone(),
+            store: store.clone(),
+            profiles,
+            quotas,
+            addresses,
+            clock: Arc::new(SystemClock),
+        })?;
+        let authenticator = Arc::new(Authenticator::new(issuer, ledger));
+        let mut roots = String::new();
+        for path in &config.tpm.manufacturer_roots {
+            roots += &std::fs::read_to_string(path)
+                .with_context(|| format!("tpm.manufacturer_roots: {}", path.display()))?;
+            roots.push('\n');
+        }
+        let roots = ManufacturerRoots::from_pem(&roots).context("tpm.manufacturer_roots")?;
+        let enrolment = hufu_ca::est::router(issuance.clone(), authenticator.clone(), "idevid")?
+            .merge(hufu_ca::attest::router(issuance.clone(), authenticator, roots));
+        let crl = CrlPublisher::new(issuance.clone(), CRL_LIFE);
+        crl.keep_current();
+        let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
+        let status = hufu_ca::status::router(issuance.clone(), crl, ocsp);
+        Ok(Self { issuance, ledger: members, enrolment, status })
+    }
+
+    /// What the ledger has of a member.
+    fn member(&self, name: &Name) -> anyhow::Result<MemberRecord> {
+        let record = self.ledger.reader().state()?.member_record(name)?;
+        record.with_context(|| format!("there is no member `{name}`"))
+    }
+
+    /// Issues for a member on the operator's word: the serial number, and the
+    /// certificate with its issuer in PEM.
+    ///
+    /// # Errors
+    /// What the request, the profile or the ledger does not allow.
+    pub async fn issue(&self, request: IssueRequest) -> anyhow::Result<(Serial, String)> {
+        let (label, der) =
+            pem_rfc7468::decode_vec(request.csr.as_bytes()).context("the request's PEM")?;
+        anyhow::ensure!(
+            label == "CERTIFICATE REQUEST",
+            "a PEM block `{label}` instead of a certificate request"
+        );
+        let csr = CertificationRequest::from_der(&der)?;
+        let member = self.member(&request.member)?;
+        // A member's node has the roles that go with what the member is.
+        let asked = match request.roles.is_empty() && request.profile.as_str() == "member-node" {
+            true => member.kinds.iter().filter_map(role_of_kind).collect(),
+            false => request.roles,
+        };
+        let roles = asked
+            .iter()
+            .map(|role| {
+                Role::ALL
+                    .into_iter()
+                    .find(|known| known.name() == role.as_str())
+                    .with_context(|| format!("there is no role `{role}`"))
+            })
+            .collect::<anyhow::Result<Vec<Role>>>()?;
+        let on_behalf = OnBehalf { member: request.member.as_str(), roles: &roles };
+        let issued = self
+            .issuance
+            .enrol(&csr, request.profile.as_str(), &Requester::Ceremony, Some(on_behalf))
+            .await?;
+        let certificate = issued.certificate.as_deref().context("it is not signed yet")?;
+        let issuing = self.issuance.issuer().certificate().der();
+        let chain =
+            bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?;
+        Ok((issued.serial.clone(), chain))
+    }
+
+    /// Makes an enrolment token: user and password for HTTP Basic over EST. The
+    /// password is in this answer and nowhere else.
+    ///
+    /// # Errors
+    /// When the profile is not one to enrol under with a token, there is no such
+    /// member, or a bound of [`hufu_ca::Tokens`] is passed.
+    pub async fn enrolment_token(&self, request: TokenRequest) -> anyhow::Result<Value> {
+        let TokenRequest { profile, member, device_id, keys, seconds } = request;
+        // It stands for a registration authority, and shows no TPM.
+        let takes = |profile: &Profile| {
+            profile.requesters.contains(&Requesters::RegistrationAuthority)
+                && profile.attestation == AttestationLevel::None
+        };
+        let profiles = self.issuance.profiles();
+        if !takes(&*profiles.named(profile.as_str())?) {
+            let others: Vec<&str> =
+                profiles.iter().filter(|one| takes(one)).map(|one| one.name.as_str()).collect();
+            anyhow::bail!(
+                "profile `{profile}` is not for enrolment with a password; those that are: {}",
+                others.join(", ")
+            );
+        }
+        self.member(&member)?;
+        let life = Duration::from_secs(seconds);
+        let tokens = self.issuance.tokens();
+        let token = tokens
+            .create(member.as_str(), profile.as_str(), keys, life, device_id.as_deref())
+            .await?;
+        tracing::info!(%member, %profile, device = device_id, keys, "enrolment token made");
+        Ok(json!({
+            "user": token.user, "password": token.password, "profile": profile,
+            "device_id": device_id, "keys": keys, "expires": token.expires.to_string(),
+        }))
+    }
+
+    /// Revokes a certificate; the height at which it took effect.
+    ///
+    /// # Errors
+    /// When there is no such reason or certificate, or the ledger refuses.
+    pub async fn revoke(&self, serial: &hufu_proof::Serial, reason: u8) -> anyhow::Result<u64> {
+        let reason = RevocationReason::from_code(reason)
+            .with_context(|| format!("{reason} is not a reason of RFC 5280 §5.3.1"))?;
+        Ok(self.issuance.revoke(&Serial::from_bytes(serial.as_bytes())?, reason).await?)
+    }
+
+    /// A certificate that was issued here, DER.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn certificate(&self, serial: &hufu_proof::Serial) -> anyhow::Result<Vec<u8>> {
+        self.issuance
+            .store()
+            .by_serial(&Serial::from_bytes(serial.as_bytes())?)?
+            .and_then(|issued| issued.certificate)
+            .with_context(|| format!("no certificate {serial} was issued here"))
+    }
+
+    /// Ends what has begun.
+    pub async fn stop(&self) {
+        self.issuance.stop().await;
+    }
+}
+
+/// The role that a member's node has for what the member is.
+fn role_of_kind(kind: &Name) -> Option<Name> {
+    let role = match kind.as_str() {
+        "maker" => Role::RegistrationAuthority,
+        "regulator" => Role::Regulator,
+        "operator" => Role::Operator,
+        _ => return None,
+    };
+    Name::new(role.name()).ok()
+}

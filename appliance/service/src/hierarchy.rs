@@ -1,0 +1,53 @@
+//! The authority's side of the ceremony: the CA hierarchy.
+
+use anyhow::Context as _;
+use hufu_ca::{AuthorityParameters, Profiles, PublicKey, TokenSigner, UnixTime};
+use hufu_configuration::Config;
+use hufu_configuration::time::now_ms;
+use hufu_keys::Key;
+
+/// The certificates that the ceremony makes, DER.
+pub struct Hierarchy {
+    /// The root certificate.
+    pub root: Vec<u8>,
+    /// The issuing certificate.
+    pub issuing: Vec<u8>,
+}
+
+/// Makes the CA hierarchy with keys of the token.
+///
+/// # Errors
+/// When the token does not sign or a profile is wrong.
+pub fn make_hierarchy(config: &Config, root: &Key, issuing: &Key) -> anyhow::Result<Hierarchy> {
+    let profiles = Profiles::shipped()?;
+    let organization =
+        config.member.title.get("en").map_or_else(|| config.member.name.to_string(), Clone::clone);
+    let now = UnixTime::from_seconds(now_ms() / 1000);
+    let root_name = format!("{organization} Root CA");
+    let issuing_name = format!("{organization} Issuing CA");
+    let (root_profile, issuing_profile) = (profiles.named("root")?, profiles.named("issuing")?);
+    let root_signer = TokenSigner::new(root.clone())?;
+    let issuing_key = PublicKey::from_spki_der(&issuing.spki_der())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let parameters = AuthorityParameters {
+            profile: &root_profile,
+            country: None,
+            organization: &organization,
+            common_name: &root_name,
+            now,
+        };
+        let root = hufu_ca::self_signed_root(&root_signer, &parameters)
+            .await
+            .context("root certificate")?;
+        let parameters = AuthorityParameters {
+            profile: &issuing_profile,
+            common_name: &issuing_name,
+            ..parameters
+        };
+        let issuing = hufu_ca::issue_issuing(&root, &root_signer, &issuing_key, &parameters)
+            .await
+            .context("issuing certificate")?;
+        Ok(Hierarchy { root: root.der().to_vec(), issuing: issuing.der().to_vec() })
+    })
+}

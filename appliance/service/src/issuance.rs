@@ -1,0 +1,218 @@
+//! The ledger as the certification authority sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hufu_ca::{
+    Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault, Profiles, Purpose,
+    Recorded, Revocation, RevocationReason, Serial, Subject, UnixTime,
+};
+use hufu_configuration::keyring::ledger_key;
+use hufu_machine::MachineError;
+use hufu_machine::record::{CertificateRecord, CertificateStatus as LedgerStatus};
+use hufu_proof::transaction::{IdentityKind, Issuance, Payload, Revocation as LedgerRevocation};
+use hufu_proof::{Digest, Name, Outcome};
+use x509_cert::certificate::TbsCertificate;
+use x509_cert::der::Decode as _;
+
+use crate::submit::Submitter;
+
+/// [`IssuanceLedger`] over this node's ledger, signed by its statement key.
+pub struct LedgerIssuance {
+    submitter: Submitter,
+    profiles: Profiles,
+}
+
+impl LedgerIssuance {
+    /// Records what the profiles describe.
+    pub fn new(submitter: Submitter, profiles: Profiles) -> Arc<Self> {
+        Arc::new(Self { submitter, profiles })
+    }
+
+    fn entry(&self, entry: &IssuanceEntry) -> anyhow::Result<Issuance> {
+        let profile = self.profiles.named(&entry.profile)?;
+        let kind = match profile.purpose {
+            Purpose::Device => IdentityKind::Device,
+            Purpose::Server => IdentityKind::Server,
+            _ => IdentityKind::Client,
+        };
+        let subject = match kind {
+            IdentityKind::Device => device_identifier(&entry.tbs)?,
+            _ => entry.subject.clone(),
+        };
+        Ok(Issuance {
+            serial: ledger_serial(&entry.serial)?,
+            profile: Name::new(&entry.profile)?,
+            kind,
+            tbs: entry.tbs.clone(),
+            key: ledger_key(&entry.public_key)?,
+            subject,
+            owner: Name::new(&entry.owner)?,
+            not_before: entry.not_before.seconds().saturating_mul(1000),
+            not_after: entry.not_after.seconds().saturating_mul(1000),
+            attestation: entry.attestation.map(Digest),
+        })
+    }
+
+    fn record_of(&self, serial: &Serial) -> Result<Option<CertificateRecord>, LedgerFault> {
+        let serial = ledger_serial(serial).map_err(refused)?;
+        let certificate = || self.submitter.ledger().reader().state()?.certificate(&serial);
+        certificate().map_err(|error| unavailable(&error))
+    }
+
+    async fn record_all(&self, entries: Vec<IssuanceEntry>) -> Result<Vec<Recorded>, LedgerFault> {
+        // An entry that an earlier run recorded keeps its first record.
+        let mut recorded: Vec<Option<Recorded>> = Vec::with_capacity(entries.len());
+        let mut new = Vec::new();
+        for entry in &entries {
+            let before = match self.record_of(&entry.serial)? {
+                Some(record) if record.tbs == Digest::of(&entry.tbs) => Some(record.transaction),
+                Some(_) => {
+                    return Err(LedgerFault::Refused {
+                        code: Outcome::Conflict.code().to_owned(),
+                        reason: format!(
+                            "serial {} is on the ledger with another TBS",
+                            entry.serial
+                        ),
+                    });
+                }
+                None => None,
+            };
+            let first = match before {
+                Some(transaction) => self.submitter.ledger().entry(&transaction).map_err(fault)?,
+                None => None,
+            };
+            if first.is_none() {
+                new.push(self.entry(entry).map_err(refused)?);
+            }
+            recorded.push(first.map(|first| Recorded {
+                serial: entry.serial.clone(),
+                height: first.height,
+                transaction: first.transaction.0,
+            }));
+        }
+        let submitted = if new.is_empty() {
+            None
+        } else {
+            Some(self.submitter.submit(Payload::Issue(new)).await.map_err(fault)?)
+        };
+        entries
+            .iter()
+            .zip(recorded)
+            .map(|(entry, before)| match (before, &submitted) {
+                (Some(before), _) => Ok(before),
+                (None, Some(entry_now)) => Ok(Recorded {
+                    serial: entry.serial.clone(),
+                    height: entry_now.height,
+                    transaction: entry_now.transaction.0,
+                }),
+                (None, None) => Err(LedgerFault::Unknown { reason: "no entry".to_owned() }),
+            })
+            .collect()
+    }
+}
+
+impl IssuanceLedger for LedgerIssuance {
+    fn record(
+        &self,
+        entries: Vec<IssuanceEntry>,
+    ) -> BoxFuture<'_, Result<Vec<Recorded>, LedgerFault>> {
+        self.record_all(entries).boxed()
+    }
+
+    fn revoke(
+        &self,
+        serial: Serial,
+        reason: RevocationReason,
+        _at: UnixTime,
+    ) -> BoxFuture<'_, Result<Recorded, LedgerFault>> {
+        async move {
+            let revocation = LedgerRevocation {
+                serial: ledger_serial(&serial).map_err(refused)?,
+                reason: reason.code(),
+            };
+            let entry = self.submitter.submit(Payload::Revoke(revocation)).await.map_err(fault)?;
+            Ok(Recorded { serial, height: entry.height, transaction: entry.transaction.0 })
+        }
+        .boxed()
+    }
+
+    fn status(&self, serial: Serial) -> BoxFuture<'_, Result<CertificateStatus, LedgerFault>> {
+        let status = self.record_of(&serial).map(|record| match record {
+            None => CertificateStatus::Unknown,
+            Some(record) => match revocation(&record) {
+                None => CertificateStatus::Good,
+                Some((at, reason)) => CertificateStatus::Revoked { at, reason },
+            },
+        });
+        std::future::ready(status).boxed()
+    }
+
+    fn revoked(&self) -> BoxFuture<'_, Result<Vec<Revocation>, LedgerFault>> {
+        let revoked = || self.submitter.ledger().reader().state()?.revoked();
+        let all = revoked().map_err(|error| unavailable(&error)).map(|all| {
+            all.into_iter()
+                .filter_map(|(serial, record)| {
+                    let (at, reason) = revocation(&record)?;
+                    let serial = Serial::from_bytes(serial.as_bytes()).ok()?;
+                    Some(Revocation { serial, at, reason })
+                })
+                .collect()
+        });
+        std::future::ready(all).boxed()
+    }
+}
+
+fn revocation(record: &CertificateRecord) -> Option<(UnixTime, RevocationReason)> {
+    let (at_ms, reason) = match record.status {
+        LedgerStatus::Good => return None,
+        LedgerStatus::Held { at_ms } => (at_ms, RevocationReason::CertificateHold),
+        LedgerStatus::Revoked { reason, at_ms } => {
+            (at_ms, RevocationReason::from_code(reason).unwrap_or(RevocationReason::Unspecified))
+        }
+    };
+    Some((UnixTime::from_seconds(at_ms / 1000), reason))
+}
+
+fn ledger_serial(serial: &Serial) -> anyhow::Result<hufu_proof::Serial> {
+    Ok(hufu_proof::Serial::new(serial.as_bytes())?)
+}
+
+/// The serialNumber attribute of a device's name (IEEE 802.1AR §8.6).
+fn device_identifier(tbs: &[u8]) -> anyhow::Result<String> {
+    let tbs = TbsCertificate::from_der(tbs).context("the TBS")?;
+    let subject = Subject::from_name(tbs.subject())?;
+    Ok(subject
+        .value(Attribute::SerialNumber)
+        .context("a device's subject needs a serialNumber")?
+        .to_owned())
+}
+
+fn refused(error: anyhow::Error) -> LedgerFault {
+    LedgerFault::Refused { code: "malformed".to_owned(), reason: format!("{error:#}") }
+}
+
+fn unavailable(error: &MachineError) -> LedgerFault {
+    LedgerFault::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(5) }
+}
+
+fn fault(error: hufu_node::Error) -> LedgerFault {
+    match error {
+        hufu_node::Error::Refused(outcome) => {
+            LedgerFault::Refused { code: outcome.code().to_owned(), reason: outcome.to_string() }
+        }
+        hufu_node::Error::Busy { retry_after } => {
+            LedgerFault::Unavailable { reason: "too much waits".to_owned(), retry_after }
+        }
+        hufu_node::Error::Pending => {
+            LedgerFault::Unknown { reason: "not final in the time allowed".to_owned() }
+        }
+        other => LedgerFault::Unavailable {
+            reason: other.to_string(),
+            retry_after: Duration::from_secs(5),
+        },
+    }
+}

@@ -1,0 +1,27 @@
+//! A node in service, `hufu serve`: the wiring of ledger, certification
+//! authority, regulator and the doors to them.
+//!
+//! What is in: what starts in which order and stops, what each door asks of
+//! whom, how the node is. What is not: rules; whether a certificate may be
+//! issued is `ca`'s to say, whether a transaction takes effect `ledger`'s, what
+//! a report says `regulator`'s. Begin at [`serve`].
+
+pub mod admin;
+pub mod authority;
+pub mod clock;
+pub mod disk;
+pub mod gateway;
+pub mod health;
+pub mod hierarchy;
+pub mod issuance;
+pub mod listen;
+pub mod machine;
+pub mod monitor;
+pub mod node;
+pub mod review;
+pub mod serve;
+pub mod submit;
+pub mod supervision;
+pub mod tls;
+
+pub use self::serve::run;

@@ -1,0 +1,70 @@
+//! Transactions that this member signs with its statement key.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hufu_configuration::time::now_ms;
+use hufu_node::{Error, Ledger};
+use hufu_proof::transaction::{MAX_LIFETIME, Payload};
+use hufu_proof::{Body, Digest, LogEntry, Outcome, Signer};
+
+/// How long a caller waits for finality.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Signs and submits.
+#[derive(Clone)]
+pub struct Submitter {
+    ledger: Ledger,
+    signer: Arc<dyn Signer>,
+    chain: Digest,
+    nonce: Arc<AtomicU64>,
+}
+
+impl Submitter {
+    /// Signs with `signer`.
+    pub fn new(ledger: Ledger, signer: Arc<dyn Signer>, chain: Digest) -> Self {
+        // Nonces only make equal transactions different; the clock keeps those
+        // of two runs apart.
+        let nonce = Arc::new(AtomicU64::new(now_ms().saturating_mul(1000)));
+        Self { ledger, signer, chain, nonce }
+    }
+
+    /// The ledger it submits to.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Submits a payload and waits until it took effect.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] also when the ledger recorded a refusal.
+    pub async fn submit(&self, payload: Payload) -> Result<LogEntry, Error> {
+        let entry = self.submit_any(payload).await?;
+        match entry.outcome {
+            Outcome::Accepted => Ok(entry),
+            outcome => Err(Error::Refused(outcome)),
+        }
+    }
+
+    /// Submits a payload and waits for its outcome, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn submit_any(&self, payload: Payload) -> Result<LogEntry, Error> {
+        let body = Body {
+            chain: self.chain,
+            signer: self.signer.public_key(),
+            nonce: self.nonce.fetch_add(1, Ordering::Relaxed),
+            expires: self.ledger.committed().height + MAX_LIFETIME / 2,
+            payload,
+        };
+        let signer = self.signer.clone();
+        let signed = tokio::task::spawn_blocking(move || body.sign(&*signer))
+            .await
+            .map_err(|_| Error::Stopped)?;
+        let transaction = signed.map_err(|fault| Error::Token(fault.to_string()))?;
+        let mut answers = self.ledger.submit(vec![transaction], PATIENCE).await;
+        Ok(answers.pop().unwrap_or(Err(Error::Stopped))?.entry)
+    }
+}
