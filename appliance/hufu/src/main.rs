@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hufu: {error:#}");
+            output::note(&hufu_configuration::sentence(&error));
             let exit = error
                 .chain()
                 .find_map(|cause| cause.downcast_ref::<Ending>())

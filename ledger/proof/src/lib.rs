@@ -28,6 +28,7 @@ pub mod membership;
 pub mod merkle;
 pub mod receipt;
 pub mod state;
+pub mod text;
 pub mod transaction;
 pub mod value;
 

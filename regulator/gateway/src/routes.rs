@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hufu_contract::Type;
+use hufu_contract::{ColumnDescription, spelling};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, IdentityId, Name, Receipt};
@@ -274,9 +274,10 @@ async fn asset(
     let Query(query) =
         query.map_err(|_| malformed("as_of: a height, and no other query parameter"))?;
     let (contract, asset_type) = (name("name", &contract)?, name("asset", &asset_type)?);
-    if key.is_empty() || key.len() > hufu_proof::Value::MAX_ID {
-        return Err(malformed("key: 1 to 128 bytes"));
-    }
+    // As whoever made the asset spelt it, whatever keyboard this one is from.
+    let key = spelling::normal(&key).into_owned();
+    spelling::check(&key, hufu_proof::Value::MAX_ID)
+        .map_err(|reason| malformed(format!("key: {reason}")))?;
     let found = blocking(&gateway, move |gateway| {
         let as_of = match query.as_of {
             Some(height) => height,
@@ -326,17 +327,8 @@ async fn stream(
         let declared = active
             .stream(stream.as_str())
             .ok_or(LedgerFault::NotFound("stream of the contract"))?;
-        let columns: Vec<Value> = declared
-            .columns
-            .iter()
-            .map(|(name, ty)| {
-                let scale = match ty {
-                    Type::Decimal { scale, .. } => Some(*scale),
-                    _ => None,
-                };
-                json!({"name": name, "type": ty.name(), "scale": scale})
-            })
-            .collect();
+        let columns: Vec<ColumnDescription> =
+            declared.columns.iter().map(|(name, ty)| ColumnDescription::new(name, ty)).collect();
         Ok(json!({
             "contract": contract,
             "stream": stream,

@@ -286,7 +286,10 @@ async fn assets_and_streams_are_shown_by_their_declared_types() {
     assert_eq!(
         stream["columns"],
         json!([
-            {"name": "measured_at", "type": "time", "scale": null},
+            {
+                "name": "measured_at", "type": "time", "scale": null,
+                "min": "2020-01-01T00:00:00Z", "max_ahead": 3_600_000,
+            },
             {"name": "metric", "type": "symbol", "scale": null},
             {"name": "value", "type": "decimal", "scale": 3},
         ])

@@ -44,7 +44,6 @@ const PACKAGES: &[Package] = &[
     always("build-essential", "C and C++ compiler for the cryptography and SQLite sources"),
     always("cmake", "builds aws-lc"),
     always("pkg-config", "finds the tss2 libraries"),
-    always("libclang-dev", "reads C headers during the build"),
     always("libtss2-dev", "TPM 2.0 software stack"),
     always("libtss2-tcti-swtpm0", "lets the TPM stack talk to a software TPM"),
     always("softhsm2", "PKCS#11 token in software, one for each member"),

@@ -183,6 +183,7 @@ Examples:
 pub const DEVICE_SEND: &str = "\
 Examples:
   # readings.csv begins with: measured_at,metric,value
+  # a row of it: 2026-11-20T15:00:00+08:00,temperature,20.5
   hufu device send --tcti device:/dev/tpmrm0 --state /var/lib/pump --gateway https://node.example:8444 --ca root.pem --genesis genesis.json --file readings.csv";
 
 /// `hufu device token`.
