@@ -185,6 +185,18 @@ enum Propose {
     Budget(Budget),
 }
 
+/// The budget, if a consortium can go on with it.
+fn sound(budget: Budget) -> anyhow::Result<Budget> {
+    anyhow::ensure!(
+        budget.is_sound(),
+        "at least {} bytes for an identity and {} for a member, and not more for an identity than \
+         for a member",
+        Budget::LEAST_IDENTITY,
+        Budget::LEAST_MEMBER
+    );
+    Ok(budget)
+}
+
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
     let proposal = match asked {
         Propose::Deploy(package) => {
@@ -200,16 +212,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             problem.context("the join request")?;
             Proposal::Member { member }
         }
-        Propose::Budget(budget) => {
-            anyhow::ensure!(
-                budget.is_sound(),
-                "at least {} bytes for an identity and {} for a member, and not more for an \
-                 identity than for a member",
-                Budget::LEAST_IDENTITY,
-                Budget::LEAST_MEMBER
-            );
-            Proposal::Budget { budget }
-        }
+        Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();
