@@ -28,7 +28,9 @@ fn what_chains_to_the_root_and_is_for_clients_counts() {
     let authority = Authority::new();
     let chains = authority.chains();
     let good = authority.client(&Wish::default());
-    let Shown::Certificate(presented) = chains.judge(&[good.der.clone()]) else { panic!() };
+    let Shown::Certificate(presented) = chains.judge(std::slice::from_ref(&good.der)) else {
+        panic!()
+    };
     assert_eq!(presented.member, Some(name("maker")));
     assert_eq!(presented.roles, [Role::Operator]);
     // With the whole chain as well.

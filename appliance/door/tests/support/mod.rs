@@ -57,7 +57,7 @@ fn params(common_name: &str, wish: &Wish) -> CertificateParams {
     params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
     params.not_before = date_time_ymd(wish.years.0, 1, 1);
     params.not_after = date_time_ymd(wish.years.1, 1, 1);
-    params.is_ca = wish.is_ca.clone();
+    params.is_ca = wish.is_ca;
     params.extended_key_usages = vec![wish.purpose.clone()];
     let uri = |text: String| SanType::URI(text.try_into().unwrap());
     params.subject_alt_names = vec![uri("urn:hufu:member:maker".into())];
