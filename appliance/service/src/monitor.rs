@@ -13,6 +13,7 @@ use crate::clock;
 use crate::disk;
 use crate::health::State;
 use crate::node::Node;
+use crate::renewal;
 
 type EngineMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -98,6 +99,7 @@ pub fn look(node: &Node) {
             "no TLS certificate: have tls.csr certified and run `hufu cert install`".to_owned(),
         );
     }
+    reasons.extend(renewal::reasons(node));
     let state = match node.custody.status() {
         hufu_keys::Status::PinRefused { .. } => State::Locked,
         _ if reasons.is_empty() => State::Operational,
@@ -202,6 +204,13 @@ async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> 
              # TYPE hufu_member_budget_bytes gauge\nhufu_member_budget_bytes {}\n",
             today.budget.member_bytes
         );
+    }
+    text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\
+             # TYPE hufu_certificate_seconds_left gauge\n";
+    let now = hufu_issuance::UnixTime::from_seconds(hufu_configuration::time::now_ms() / 1000);
+    for one in renewal::standing(&node) {
+        let (name, left) = (one.name, one.left(now).as_secs());
+        let _ = writeln!(text, "hufu_certificate_seconds_left{{certificate=\"{name}\"}} {left}");
     }
     text += &engine();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

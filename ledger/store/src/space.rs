@@ -27,14 +27,16 @@ pub enum Space {
     Packages = 9,
     /// Nodes of the Merkle log.
     Tiles = 10,
+    /// Which certificates were ever revoked.
+    Revoked = 11,
     /// Bytes that identities and members have put on the ledger, versioned by
     /// height.
-    Usage = 11,
+    Usage = 12,
 }
 
 impl Space {
     /// Every space, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::State,
         Self::Blocks,
         Self::Headers,
@@ -45,6 +47,7 @@ impl Space {
         Self::Events,
         Self::Packages,
         Self::Tiles,
+        Self::Revoked,
         Self::Usage,
     ];
 
@@ -71,6 +74,7 @@ impl Space {
             Self::Events => "events",
             Self::Packages => "packages",
             Self::Tiles => "tiles",
+            Self::Revoked => "revoked",
             Self::Usage => "usage",
         }
     }
