@@ -16,7 +16,7 @@ use hufu_proof::Algorithm;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::common::world;
-use crate::{client, harmless, problem};
+use crate::{client, harmless, problem, sentence};
 
 const JSON: &str = "application/json";
 
