@@ -125,14 +125,14 @@ impl Client {
                     }
                     Err(error) if reused && (error.is_closed() || error.is_canceled()) => {}
                     Err(error) => {
-                        return Err(unavailable(format!("{}: {error}", self.name())));
+                        return Err(unavailable(format!("{} broke off: {error}", self.name())));
                     }
                 }
             }
         };
         tokio::time::timeout(PATIENCE, exchange)
             .await
-            .unwrap_or_else(|_| Err(unavailable(format!("{}: no answer in time", self.name()))))
+            .unwrap_or_else(|_| Err(unavailable(format!("{} did not answer in time", self.name()))))
     }
 
     /// GET, JSON answer.
@@ -252,9 +252,9 @@ impl Client {
             }
             Target::Tls { host, port, config } => {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
-                let stream = TcpStream::connect((bare, *port))
-                    .await
-                    .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
+                let stream = TcpStream::connect((bare, *port)).await.map_err(|error| {
+                    unavailable(format!("{} does not answer: {error}", self.name()))
+                })?;
                 stream.set_nodelay(true)?;
                 let name = ServerName::try_from(bare.to_owned())
                     .with_context(|| format!("`{host}` is not a host name"))?;
@@ -263,7 +263,11 @@ impl Client {
                     .await
                     .map_err(|error| match tls::other_member(&error) {
                         Some(other) => no(format!("{}: {other}", self.name())),
-                        None => unavailable(format!("{}: TLS: {error}", self.name())),
+                        None => unavailable(format!(
+                            "{}: the TLS handshake failed: {error}; the root given must be the one \
+                             of this consortium, and the host a name in the certificate there",
+                            self.name()
+                        )),
                     })?;
                 handshake(stream).await
             }
@@ -323,6 +327,9 @@ fn problem(status: StatusCode, body: &[u8]) -> Option<String> {
     Some(match document.get("detail").and_then(serde_json::Value::as_str) {
         // A problem without a type of its own has the status for a title.
         Some(detail) if status.canonical_reason() == Some(title) => detail.to_owned(),
+        // Nor is one said twice.
+        Some(detail) if detail.starts_with(title) => detail.to_owned(),
+        Some(detail) if title.ends_with(detail) => title.to_owned(),
         Some(detail) => format!("{title}: {detail}"),
         None => title.to_owned(),
     })

@@ -170,8 +170,8 @@ async fn by_est(node: &Node, url: &str, request: &str) -> anyhow::Result<String>
         CertificateDer::from(authority.root_certificate.clone()),
         CertificateDer::from(authority.issuing_certificate.clone()),
     ])?;
-    let client =
-        Client::tls(url, tls::client(roots, node.certificate.current())?).context("ca.est_url")?;
+    let tls = tls::client(roots, node.certificate.current(), Some(&authority.member))?;
+    let client = Client::tls(url, tls).context("ca.est_url")?;
     let der = armour::decode_request(request.as_bytes())?;
     let answer = client
         .send(

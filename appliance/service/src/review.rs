@@ -24,6 +24,11 @@ pub fn of(node: &Node, proposal: &Proposal) -> anyhow::Result<Value> {
         }
         Proposal::MemberV1 { member } => changed_member(node, &member.clone().into())?,
         Proposal::Member { member } => changed_member(node, member)?,
+        Proposal::Budget { budget } => {
+            let reader = node.ledger.reader();
+            let now = reader.budget(reader.height()?)?;
+            json!({ "budget": budget, "replaces": now })
+        }
     })
 }
 

@@ -7,7 +7,7 @@ use hufu_proof::{Digest, Name};
 
 use crate::control::{Control, ControlSet, Controls};
 use crate::expression::Checked;
-use crate::package::{Action, AssetType, Package, Stream, Title, Version};
+use crate::package::{Action, AssetType, AssetTypes, Package, Stream, Title, Version};
 use crate::policy::Policies;
 use crate::types::Type;
 
@@ -141,11 +141,6 @@ impl Contract {
         &self.controls.sets
     }
 
-    /// The generated Cedar schema, for people.
-    pub fn cedar_schema(&self) -> &str {
-        &self.policies.schema
-    }
-
     /// The tables of the read model: one for each asset type, then one for each
     /// stream, by name.
     pub fn tables(&self) -> Vec<Table> {
@@ -187,7 +182,7 @@ impl Contract {
                 column("sequence", Type::int()),
                 column("position", Type::int()),
                 column("recorded_height", Type::int()),
-                column("recorded_time", Type::Time { clock: block }),
+                column("recorded_time", Type::time(block)),
             ];
             columns.extend(stream.columns.iter().map(|(name, ty)| Column {
                 title: stream.column_titles.get(name).cloned(),
@@ -197,29 +192,37 @@ impl Contract {
         }
         tables
     }
+}
 
-    /// Its asset types and those of the contracts it requires.
-    pub fn catalogue(&self) -> Catalogue<'_> {
-        Catalogue { package: &self.package, dependencies: &self.dependencies }
+impl AssetTypes for Contract {
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType> {
+        let catalogue = Catalogue { package: &self.package, dependencies: &self.dependencies };
+        catalogue.find(contract, asset)
     }
 }
 
 /// The asset types that a package can name: its own and those of the contracts
 /// it requires.
 #[derive(Clone, Copy, Debug)]
-pub struct Catalogue<'a> {
+pub(crate) struct Catalogue<'a> {
     pub(crate) package: &'a Package,
     pub(crate) dependencies: &'a BTreeMap<Name, Arc<Contract>>,
 }
 
 impl<'a> Catalogue<'a> {
     /// The asset type called `asset` of `contract`.
-    pub fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&'a AssetType> {
+    fn find(&self, contract: &Name, asset: &Name) -> Option<&'a AssetType> {
         if *contract == self.package.name {
             self.package.assets.get(asset)
         } else {
             self.dependencies.get(contract)?.package.assets.get(asset)
         }
+    }
+}
+
+impl AssetTypes for Catalogue<'_> {
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType> {
+        self.find(contract, asset)
     }
 }
 

@@ -119,6 +119,13 @@ pub struct AssetType {
     pub states: Vec<Name>,
 }
 
+/// Asset types by contract and name: a package's own, and those of the contracts
+/// that it requires.
+pub(crate) trait AssetTypes {
+    /// The asset type called `asset` of `contract`.
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType>;
+}
+
 /// A field of an asset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {

@@ -79,6 +79,21 @@ fn each_mistake_has_its_line_and_remedy() {
         ("sequence = \"strict\"", "sequence = \"loose\"", "must be \"strict\""),
         ("signer = \"device-registry/device\"", "signer = \"lease\"", "a field `identity`"),
         ("rows.metric", "rows.device", "a column that every stream has"),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"time\", min = \"yesterday\" }",
+            "is not a time",
+        ),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"time\", max_ahead = -1 }",
+            "a number of milliseconds",
+        ),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"symbol\", max_ahead = 1 }",
+            "is for a signer's time",
+        ),
         ("max_rows = 3", "max_rows = 100000", "1 to 10000 are accepted"),
         ("holds = \"asset.paid <= asset.accrued\"", "holds = \"asset.paid\"", "mixes int"),
         ("on = \"reading\"", "on = \"readings\"", "no valid asset type or stream"),

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::sources::MAX_PACKAGE;
+use hufu_contract::spelling;
 use hufu_proof::declaration::{Declaration, MAX_ROLES};
 use hufu_proof::member::{Jurisdictions, Member, MemberV1};
+use hufu_proof::text::is_invisible;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{Name, Outcome, Payload, Value};
 
@@ -61,6 +63,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
             size(jurisdictions.named().count(), 0, Jurisdictions::MAX)?;
             size(names.len(), 0, Member::MAX_NAMES)
         }
+        Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
+            Err(Outcome::Malformed)
+        }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }
@@ -68,7 +73,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
 
 fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
     size(issuance.tbs.len(), 1, Issuance::MAX_TBS)?;
-    text(&issuance.subject, Issuance::MAX_SUBJECT)?;
+    // A device's is its identifier in contracts; one name is one, whoever has it.
+    size(issuance.subject.len(), 1, Issuance::MAX_SUBJECT)?;
+    spelling::check(&issuance.subject, Issuance::MAX_SUBJECT).map_err(|_| Outcome::Malformed)?;
     // A member's key comes from the genesis file, not from a certificate.
     if issuance.not_before >= issuance.not_after || issuance.kind == IdentityKind::Member {
         return Err(Outcome::Malformed);
@@ -99,7 +106,7 @@ fn described(titles: &BTreeMap<String, String>, kinds: &BTreeSet<Name>) -> Resul
 
 fn text(text: &str, limit: usize) -> Result<(), Outcome> {
     size(text.len(), 1, limit)?;
-    if text.chars().any(char::is_control) { Err(Outcome::Malformed) } else { Ok(()) }
+    if text.chars().any(is_invisible) { Err(Outcome::Malformed) } else { Ok(()) }
 }
 
 fn size(size: usize, least: usize, most: usize) -> Result<(), Outcome> {

@@ -30,6 +30,9 @@
 //! key is used once: by one member, for votes or for statements, and not again
 //! when it has been replaced. With a new statement key the old one is revoked at
 //! once; votes change hands with the next epoch ([`crate::epoch`]).
+//!
+//! How much may be recorded in a day is changed by a proposal as well, from the
+//! next block on ([`crate::accounts`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +41,9 @@ use hufu_contract::compare::incompatibilities;
 use hufu_proof::genesis::{MAX_MEMBERS, Member};
 use hufu_proof::membership::Seat;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
-use hufu_proof::{Digest, Genesis, IdentityId, Membership, Name, Outcome, PublicKey, codec};
+use hufu_proof::{
+    Budget, Digest, Genesis, IdentityId, Membership, Name, Outcome, PublicKey, codec,
+};
 
 use crate::contracts;
 use crate::error::MachineError;
@@ -237,6 +242,7 @@ impl Execution<'_> {
             Proposal::Deploy { package } => contracts::name(package).ok_or(Outcome::Package)?,
             Proposal::MemberV1 { member } => member.name.clone(),
             Proposal::Member { member } => member.name.clone(),
+            Proposal::Budget { .. } => budget_name()?,
         };
         self.decide(id, *digest, &proposal, subject, record)
     }
@@ -280,6 +286,10 @@ impl Execution<'_> {
                 self.change_member(id, &member.clone().into(), Form::First)
             }
             Proposal::Member { member } => self.change_member(id, member, Form::Second),
+            Proposal::Budget { budget } => {
+                self.put(key::BUDGET.to_vec(), budget);
+                Ok(())
+            }
         }
     }
 
@@ -308,6 +318,13 @@ impl Execution<'_> {
             Proposal::Member { member } => {
                 self.check_member(member)?;
                 Ok(member.name.clone())
+            }
+            Proposal::Budget { budget } => {
+                let now: Option<Budget> = self.record("budget", key::BUDGET)?;
+                if now.unwrap_or_default() == *budget {
+                    return Err(Outcome::Conflict.into());
+                }
+                budget_name()
             }
         }
     }
@@ -490,6 +507,12 @@ impl Execution<'_> {
             Err(Outcome::Forbidden)
         }
     }
+}
+
+/// What a proposal of a budget is about.
+fn budget_name() -> Result<Name, Stop> {
+    // The key of what it changes is a name.
+    Ok(Name::new("budget").map_err(|_| MachineError::damaged("name of the budget"))?)
 }
 
 /// What is recorded of a member.

@@ -18,6 +18,7 @@
 
 pub mod ancestry;
 pub mod block;
+pub mod budget;
 pub mod codec;
 pub mod declaration;
 pub mod finality;
@@ -30,11 +31,13 @@ pub mod merkle;
 pub mod names;
 pub mod receipt;
 pub mod state;
+pub mod text;
 pub mod transaction;
 pub mod value;
 
 pub use ancestry::{FinalityProof, Handover};
 pub use block::{Block, Commitment, Header};
+pub use budget::Budget;
 pub use declaration::Declaration;
 pub use finality::FinalityCertificate;
 pub use genesis::Genesis;

@@ -7,6 +7,7 @@ use hufu_client::Client;
 use hufu_configuration::files;
 use hufu_configuration::time::utc;
 use hufu_proof::Outcome;
+use hufu_proof::text::shown;
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -63,22 +64,24 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
         match value {
             Value::Null => {}
             Value::Object(_) => {
-                *text += &format!("{indent}{name}:\n");
+                *text += &format!("{indent}{}:\n", shown(name));
                 lines(value, depth + 1, text);
             }
             Value::Number(milliseconds) if name == "since_ms" => {
                 let since = milliseconds.as_u64().map(utc).unwrap_or_default();
                 *text += &format!("{indent}since: {since}\n");
             }
-            Value::String(said) => *text += &format!("{indent}{name}: {said}\n"),
+            Value::String(said) => {
+                *text += &format!("{indent}{}: {}\n", shown(name), shown(said));
+            }
             Value::Array(items) => {
                 let items: Vec<String> = items
                     .iter()
                     .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
                     .collect();
-                *text += &format!("{indent}{name}: {}\n", items.join(", "));
+                *text += &format!("{indent}{}: {}\n", shown(name), shown(&items.join(", ")));
             }
-            other => *text += &format!("{indent}{name}: {other}\n"),
+            other => *text += &format!("{indent}{}: {other}\n", shown(name)),
         }
     }
 }
@@ -125,7 +128,9 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
             let mut named = BTreeMap::new();
             for text in &params {
                 let (name, value) = parse_parameter(text)?;
-                named.insert(name, value);
+                if named.insert(name.clone(), value).is_some() {
+                    anyhow::bail!("--param: `{name}` is given twice; which counts cannot be known");
+                }
             }
             let body = json!({
                 "contract": contract, "action": action, "asset": asset, "params": named,
@@ -139,12 +144,12 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
                 .success()?;
             match out {
                 Some(path) => files::write(&path, &receipt),
-                None => output::raw(&String::from_utf8_lossy(&receipt)),
+                None => output::lines(&String::from_utf8_lossy(&receipt)),
             }
         }
         Ledger::Block { height } => {
             let block: Value = admin.get(&format!("/blocks/{height}")).await?;
-            output::raw(&(serde_json::to_string_pretty(&block)? + "\n"))
+            output::print(true, &block, Value::to_string)
         }
     }
 }
@@ -162,7 +167,9 @@ pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
     let outcome: Option<Outcome> =
         answer.get("outcome").and_then(|outcome| serde_json::from_value(outcome.clone()).ok());
     match outcome {
-        Some(outcome) if !outcome.is_accepted() => Err(no(outcome.to_string())),
+        Some(outcome) if !outcome.is_accepted() => {
+            Err(no(format!("{outcome}: {}", outcome.meaning())))
+        }
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::join::{self, JoinRequest};
-use hufu_proof::{Genesis, Jurisdictions, Name};
+use hufu_proof::{Budget, Genesis, Jurisdictions, Name};
 use serde::Serialize;
 use serde_json::json;
 
@@ -60,6 +60,10 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
             let change = json!({ "member": member, "jurisdictions": seen, "names": names });
             let change = json!({ "change": change });
             submitted(json, &access.connect()?.post("/proposals", &change).await?)
+        }
+        Org::Budget { identity_bytes, member_bytes } => {
+            let budget = json!({ "budget": Budget { identity_bytes, member_bytes } });
+            submitted(json, &access.connect()?.post("/proposals", &budget).await?)
         }
         Org::Review { proposal } => {
             let path = format!("/proposals/{proposal}");

@@ -35,7 +35,12 @@ pub async fn run(
             .split_once('.')
             .ok_or_else(|| anyhow::anyhow!("`{text}` is not of the form CONTROL.NAME=VALUE"))?;
         let (name, value) = parse_parameter(rest)?;
-        parameters.entry(control.parse()?).or_default().insert(name, value);
+        let of_control = parameters.entry(control.parse()?).or_default();
+        if of_control.insert(name.clone(), value).is_some() {
+            anyhow::bail!(
+                "--param: `{control}.{name}` is given twice; which counts cannot be known"
+            );
+        }
     }
     let request = json!({
         "control_set": format!("{}/{}", arguments.contract, arguments.control_set),

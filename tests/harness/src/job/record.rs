@@ -235,6 +235,8 @@ pub fn attested(consortium: &Consortium, fleet: &Fleet, file: &Path) -> anyhow::
                 &consortium.root_path(),
                 &consortium.genesis_path(),
                 file,
+                // They tell of what was before the devices came to be.
+                Some("2024-01-01T00:00:00Z"),
             )?
             .success()
             .with_context(|| format!("readings of {}", device.id))?;
