@@ -3,8 +3,8 @@
 //! | form | body | after the body |
 //! |---|---|---|
 //! | JSON | the canonical report | `{"report":` before it, `,"signature":` BLOCK `}` after it |
-//! | HTML | the page | `<!-- hufu report v1 signature: ` BASE64 ` -->` LF |
-//! | CSV | the lines | `# hufu report v1 signature: ` BASE64 CR LF |
+//! | HTML | the page | who signed, `<!-- hufu report v1 signature: ` BASE64 ` -->` LF, the end of the page |
+//! | CSV | the ZIP without its last entry | the last entry, `proof/signature.json`: BLOCK |
 //!
 //! BLOCK is [`SignatureBlock`] as canonical JSON, BASE64 is RFC 4648 §4 of it.
 //! It is the only part in which the files of two members differ.
@@ -26,9 +26,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError};
-use crate::message::Language;
 use crate::model::{AsOf, Counts, Report};
-use crate::{csv, html};
+use crate::style::Style;
+use crate::{archive, first, html};
 
 /// What is signed begins with this and a zero byte.
 pub const DOMAIN: &str = "hufu report v1";
@@ -37,9 +37,9 @@ pub const DOMAIN: &str = "hufu report v1";
 pub const MAX_REPORT: usize = 64 * 1024 * 1024;
 
 const HTML_MARKER: &str = "<!-- hufu report v1 signature: ";
-const HTML_END: &str = " -->\n";
-const CSV_MARKER: &str = "# hufu report v1 signature: ";
-const CSV_END: &str = "\r\n";
+const HTML_END: &str = " -->\n</body>\n</html>\n";
+/// How the visible part of the signature begins.
+const HTML_SIGNED: &str = "<section id=\"signed\"";
 
 /// The form of a report file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub enum Format {
     Json,
     /// A page, to read and print.
     Html,
-    /// Lines, for a spreadsheet.
+    /// A ZIP with a table for each control, for a spreadsheet.
     Csv,
 }
 
@@ -60,7 +60,16 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Html => "text/html; charset=utf-8",
-            Self::Csv => "text/csv; charset=utf-8",
+            Self::Csv => "application/zip",
+        }
+    }
+
+    /// How the name of a file of it ends.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Csv => "zip",
         }
     }
 
@@ -122,7 +131,7 @@ pub struct Checked {
     /// log entries in evidence is included under the log root.
     pub counts: Counts,
     /// Whether the page was rendered again from its data and is the same.
-    /// False only for pages of another version of the presentation.
+    /// False only for pages and tables of the first version of the presentation.
     pub presentation_recomputed: bool,
 }
 
@@ -148,7 +157,8 @@ impl Checked {
         said.push(if self.presentation_recomputed {
             "what is shown is exactly what the data says".into()
         } else {
-            "the page is of another version of the presentation, so only its signature was checked"
+            "it is of the first version of the presentation, so of what is shown only the signature \
+             was checked"
                 .into()
         });
         said
@@ -171,6 +181,12 @@ pub enum ReportError {
     /// What is shown is not what the data says.
     #[error("the report's presentation does not hold: {0}")]
     Presentation(String),
+    /// Of a version of the presentation that this program does not know.
+    #[error(
+        "the report is of presentation `{0}`, which this program does not know; use a newer one, \
+         or the JSON form"
+    )]
+    OtherPresentation(String),
     /// The content contradicts itself.
     #[error("the report contradicts itself: {0}")]
     Content(String),
@@ -214,11 +230,11 @@ impl From<SignerFault> for ReportError {
 /// # Errors
 /// [`ReportError`] when the report cannot be written, which is a fault of the
 /// program that made it.
-pub fn body(report: &Report, format: Format, language: Language) -> Result<Vec<u8>, ReportError> {
+pub fn body(report: &Report, format: Format, style: Style) -> Result<Vec<u8>, ReportError> {
     match format {
         Format::Json => Ok(canonical::encode(report)?),
-        Format::Html => html::render(report, language),
-        Format::Csv => csv::render(report),
+        Format::Html => html::render(report, style),
+        Format::Csv => archive::write(&archive::entries(report, style)?),
     }
 }
 
@@ -235,17 +251,17 @@ pub fn message(body: &[u8]) -> Vec<u8> {
 pub fn seal(
     report: &Report,
     format: Format,
-    language: Language,
+    style: Style,
     member: &Name,
     signer: &dyn Signer,
     finality: FinalityProof,
     later: Vec<Handover>,
 ) -> Result<Vec<u8>, ReportError> {
-    let body = body(report, format, language)?;
+    let body = body(report, format, style)?;
     let signature = low_s(signer.sign(&message(&body))?)
         .ok_or_else(|| ReportError::Signature(member.clone()))?;
     let block = SignatureBlock { member: member.clone(), signature, finality, later };
-    let file = join(&body, format, &block)?;
+    let file = join(body, format, style, &block)?;
     if file.len() > MAX_REPORT { Err(ReportError::TooLarge(file.len())) } else { Ok(file) }
 }
 
@@ -334,32 +350,84 @@ pub fn open(bytes: &[u8]) -> Result<Opened, ReportError> {
             presentation_recomputed: true,
         });
     }
-    let (format, marker, end) = if bytes.starts_with(b"<!DOCTYPE html>") {
-        (Format::Html, HTML_MARKER, HTML_END)
-    } else if bytes.starts_with(csv::BEGIN.as_bytes()) {
-        (Format::Csv, CSV_MARKER, CSV_END)
-    } else {
-        return Err(ReportError::Malformed("it begins like none of JSON, HTML and CSV".into()));
-    };
-    let (body, block) = split(bytes, marker, end)?;
-    let (report, presentation_recomputed) = match format {
-        Format::Html => html::parse(body)?,
-        _ => (csv::parse(body)?, true),
-    };
-    Ok(Opened { report, block, format, body: body.to_vec(), presentation_recomputed })
+    if bytes.starts_with(archive::BEGIN) {
+        return open_archive(bytes);
+    }
+    if bytes.starts_with(first::CSV_BEGIN) {
+        let (body, block) = split(bytes, first::CSV_MARKER, first::CSV_END)?;
+        let report = first::parse_csv(body)?;
+        return Ok(Opened {
+            report,
+            block,
+            format: Format::Csv,
+            body: body.to_vec(),
+            presentation_recomputed: false,
+        });
+    }
+    if !bytes.starts_with(b"<!DOCTYPE html>") {
+        return Err(ReportError::Malformed("it begins like none of JSON, HTML and ZIP".into()));
+    }
+    open_page(bytes)
 }
 
-fn join(body: &[u8], format: Format, block: &SignatureBlock) -> Result<Vec<u8>, ReportError> {
-    let block = canonical::encode(block)?;
-    let (marker, end) = match format {
-        Format::Json => {
-            return Ok([b"{\"report\":", body, b",\"signature\":", &block, b"}"].concat());
-        }
-        Format::Html => (HTML_MARKER, HTML_END),
-        Format::Csv => (CSV_MARKER, CSV_END),
+fn open_page(bytes: &[u8]) -> Result<Opened, ReportError> {
+    let of_first = !bytes.ends_with(HTML_END.as_bytes());
+    let end = if of_first { first::HTML_END } else { HTML_END };
+    let (front, block) = split(bytes, HTML_MARKER, end)?;
+    let (body, signed) = if of_first {
+        (front, "")
+    } else {
+        let text = std::str::from_utf8(front)
+            .map_err(|error| ReportError::Malformed(error.to_string()))?;
+        let at = text
+            .rfind(HTML_SIGNED)
+            .ok_or_else(|| ReportError::Malformed("it does not say who signed".into()))?;
+        (&front[..at], &text[at..])
     };
-    let block = STANDARD.encode(block);
-    Ok([body, marker.as_bytes(), block.as_bytes(), end.as_bytes()].concat())
+    let html::Opened { report, style } = html::parse(body)?;
+    let expected = match style {
+        Some(style) => html::signed(&block, style.language)?,
+        None => String::new(),
+    };
+    if expected != signed {
+        return Err(ReportError::Presentation("the page does not show who signed it".into()));
+    }
+    Ok(Opened {
+        report,
+        block,
+        format: Format::Html,
+        body: body.to_vec(),
+        presentation_recomputed: style.is_some(),
+    })
+}
+
+fn open_archive(bytes: &[u8]) -> Result<Opened, ReportError> {
+    let (report, style, block) = archive::read(bytes)?;
+    let block: SignatureBlock = canonical::decode(&block)?;
+    let body = body(&report, Format::Csv, style)?;
+    if join(body.clone(), Format::Csv, style, &block)? != bytes {
+        return Err(ReportError::Presentation("the tables do not show their data".into()));
+    }
+    Ok(Opened { report, block, format: Format::Csv, body, presentation_recomputed: true })
+}
+
+fn join(
+    body: Vec<u8>,
+    format: Format,
+    style: Style,
+    block: &SignatureBlock,
+) -> Result<Vec<u8>, ReportError> {
+    let bytes = canonical::encode(block)?;
+    match format {
+        Format::Json => Ok([b"{\"report\":", &*body, b",\"signature\":", &bytes, b"}"].concat()),
+        Format::Html => {
+            let signed = html::signed(block, style.language)?;
+            let encoded = STANDARD.encode(bytes);
+            let tail = [&signed, HTML_MARKER, &encoded, HTML_END].concat();
+            Ok([body, tail.into_bytes()].concat())
+        }
+        Format::Csv => archive::append(body, &bytes),
+    }
 }
 
 fn split<'a>(
