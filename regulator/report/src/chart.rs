@@ -8,7 +8,7 @@ use crate::cell::Cell;
 use crate::model::{ControlResult, Report};
 use crate::row::{Columns, Measured, Row};
 use crate::style::Style;
-use crate::visible::visible;
+use hufu_proof::text::shown as visible;
 
 /// Bars of the chart over time.
 const BARS: usize = 24;

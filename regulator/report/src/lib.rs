@@ -10,8 +10,8 @@
 //! I/O. It compiles for a browser.
 //!
 //! Where to start reading: [`model`] is what a report says and [`shown`] how its
-//! values are meant; [`style`] writes a value for people and [`visible`] text from
-//! the ledger; `page` and [`html`] make the page, [`csv`] and `archive` the
+//! values are meant; [`style`] writes a value for people, and text from the ledger
+//! so that nothing obeys it ([`hufu_proof::text`]); `page` and [`html`] make the page, [`csv`] and `archive` the
 //! tables; [`file`] seals and verifies.
 
 mod archive;
@@ -29,7 +29,6 @@ mod row;
 pub mod shown;
 pub mod style;
 pub mod time;
-pub mod visible;
 
 pub use cell::Cell;
 pub use file::{
@@ -44,4 +43,3 @@ pub use model::{
 pub use shown::{Bound, Column, Form, Range, Role, Shown, Word};
 pub use style::Style;
 pub use time::UtcOffset;
-pub use visible::visible;

@@ -14,7 +14,7 @@ use crate::message::{Language, message, messages, outcome, title};
 use crate::model::{ControlResult, Finding, Report, Severity};
 use crate::row::{Columns, Excess, Row};
 use crate::style::Style;
-use crate::visible::visible;
+use hufu_proof::text::shown as visible;
 
 /// Most findings of one control that a page lists; all of them are in its data.
 pub const MAX_LISTED: usize = 200;

@@ -10,7 +10,7 @@ use crate::message::{Language, message, title};
 use crate::model::{ControlResult, Finding, Report};
 use crate::shown::{Bound, Column, Form, Role, Shown, Words};
 use crate::style::{Style, word};
-use crate::visible::visible;
+use hufu_proof::text::shown as visible;
 
 /// The columns of a control's result.
 pub(crate) struct Columns<'a> {

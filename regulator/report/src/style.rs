@@ -8,7 +8,7 @@ use crate::cell::Cell;
 use crate::message::Language;
 use crate::shown::Form;
 use crate::time::UtcOffset;
-use crate::visible::visible;
+use hufu_proof::text::shown as visible;
 
 /// For whom a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!((english(&cell, &form), chinese(&cell, &form)), (text.into(), other.into()));
         }
         assert_eq!(english(&Cell::Null, &Form::Time), "–");
-        assert_eq!(english(&Cell::Text("a\u{202e}".into()), &int("ms")), "a⟨U+202E⟩");
+        assert_eq!(english(&Cell::Text("a\u{202e}".into()), &int("ms")), "a\\u{202e}");
         assert_eq!(chinese(&Cell::Text("[\"a\",1]".into()), &Form::List), "a、1");
         let beside = Style::default().value(&Cell::Integer(85_000), &decimal(None), Some("°C"));
         assert_eq!(beside, "85.000\u{a0}°C");
