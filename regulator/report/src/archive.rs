@@ -22,7 +22,7 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use crate::canonical;
 use crate::csv;
-use crate::file::{MAX_REPORT, ReportError};
+use crate::error::{MAX_REPORT, ReportError};
 use crate::html::PRESENTATION;
 use crate::message::Language;
 use crate::model::Report;

@@ -17,24 +17,21 @@ use hufu_proof::ancestry::{MAX_HANDOVERS, follow};
 use hufu_proof::finality::FinalityError;
 use hufu_proof::membership::Seat;
 use hufu_proof::receipt::{ReceiptError, check_header};
-use hufu_proof::{
-    Algorithm, Digest, FinalityProof, Genesis, Handover, Name, Signature, Signer, SignerFault,
-};
+use hufu_proof::{Algorithm, Digest, FinalityProof, Genesis, Handover, Name, Signature, Signer};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{self, CanonicalError};
+pub use crate::block::SignatureBlock;
+use crate::canonical;
+pub use crate::error::{MAX_REPORT, ReportError, SignerFaultText};
 use crate::model::{AsOf, Counts, Report};
 use crate::style::Style;
 use crate::{archive, first, html};
 
 /// What is signed begins with this and a zero byte.
 pub const DOMAIN: &str = "hufu report v1";
-
-/// Largest report file, in bytes.
-pub const MAX_REPORT: usize = 64 * 1024 * 1024;
 
 const HTML_MARKER: &str = "<!-- hufu report v1 signature: ";
 const HTML_END: &str = " -->\n</body>\n</html>\n";
@@ -81,22 +78,6 @@ impl Format {
             Self::Csv => "csv",
         }
     }
-}
-
-/// The only part of a report file that differs between members.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignatureBlock {
-    /// Who signed.
-    pub member: Name,
-    /// By the member's statement key.
-    pub signature: Signature,
-    /// Proof that the anchor is final.
-    pub finality: FinalityProof,
-    /// How the epochs from the anchor's on gave way to that in which the member
-    /// has the key, where it has had another one in the anchor's epoch.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub later: Vec<Handover>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,66 +143,6 @@ impl Checked {
                 .into()
         });
         said
-    }
-}
-
-/// Why a report does not convince.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReportError {
-    /// Larger than a report may be.
-    #[error("the report is {0} bytes; at most {MAX_REPORT} are accepted")]
-    TooLarge(usize),
-    /// Not a report.
-    #[error("not a report: {0}")]
-    Malformed(String),
-    /// Not in the one form that it may have.
-    #[error("the report is not in its exact form: {0}")]
-    Canonical(#[from] CanonicalError),
-    /// What is shown is not what the data says.
-    #[error("the report's presentation does not hold: {0}")]
-    Presentation(String),
-    /// Of a version of the presentation that this program does not know.
-    #[error(
-        "the report is of presentation `{0}`, which this program does not know; use a newer one, \
-         or the JSON form"
-    )]
-    OtherPresentation(String),
-    /// The content contradicts itself.
-    #[error("the report contradicts itself: {0}")]
-    Content(String),
-    /// It belongs to another consortium.
-    #[error("the report is of consortium `{name}` with genesis {digest}, not of this one")]
-    OtherConsortium {
-        /// The name in the report.
-        name: Name,
-        /// The genesis digest in the report.
-        digest: Digest,
-    },
-    /// The anchor is not final.
-    #[error("the report's anchor does not hold: {0}")]
-    Anchor(ReceiptError),
-    /// Signed by someone who is no member.
-    #[error("the report is signed by `{0}`, who is not a member of the consortium")]
-    UnknownSigner(Name),
-    /// The signature does not verify.
-    #[error(
-        "the signature of `{0}` does not verify: the file was altered or the member did not sign it"
-    )]
-    Signature(Name),
-    /// The signer did not sign.
-    #[error("the report could not be signed")]
-    Signer(#[source] SignerFaultText),
-}
-
-/// [`SignerFault`] as a comparable cause.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SignerFaultText(pub String);
-
-impl From<SignerFault> for ReportError {
-    fn from(fault: SignerFault) -> Self {
-        Self::Signer(SignerFaultText(fault.to_string()))
     }
 }
 

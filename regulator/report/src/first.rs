@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::canonical;
-use crate::file::ReportError;
+use crate::error::ReportError;
 use crate::model::Report;
 
 /// How a page ended.

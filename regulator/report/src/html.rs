@@ -20,8 +20,9 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Output, State};
 use serde::Serialize;
 
+use crate::block::SignatureBlock;
 use crate::canonical;
-use crate::file::{ReportError, SignatureBlock};
+use crate::error::ReportError;
 use crate::message::{Language, messages};
 use crate::model::Report;
 use crate::page::page;

@@ -15,10 +15,12 @@
 //! tables; [`file`] seals and verifies.
 
 mod archive;
+mod block;
 pub mod canonical;
 pub mod cell;
 mod chart;
 pub mod csv;
+mod error;
 pub mod file;
 mod first;
 pub mod html;

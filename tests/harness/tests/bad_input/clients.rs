@@ -119,7 +119,7 @@ fn the_revoked_are_refused_everywhere() -> anyhow::Result<()> {
     hufu_harness::job::life::agree(consortium)?;
     let device = Device::new("REVOKED-LINE-2", Algorithm::Ed25519)?;
     harmless(&world, |_| {
-        problem("revoked", &http.get(&status)?, (403, "certificate-refused", "revoked"))?;
+        problem("revoked", &http.get(&status)?, (403, "certificate-revoked", "revoked"))?;
         let refused = est.enrol("idevid", &device.request()?)?.err().context("enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");
         assert!(refused.reason.starts_with("client.certificate-revoked"), "{refused:?}");
@@ -176,7 +176,7 @@ fn what_is_expired_or_not_on_the_ledger_is_refused() -> anyhow::Result<()> {
 
         let unknown = Http::tls(&root, Some(&unrecorded(consortium, "unrecorded", "1")?))?;
         let answer = unknown.get(&status)?;
-        problem("not on the ledger", &answer, (403, "certificate-refused", "no entry"))?;
+        problem("not on the ledger", &answer, (403, "certificate-unknown", "no entry"))?;
         let refused = Est::new(unknown, &est).enrol("idevid", &device.request()?)?;
         let refused = refused.err().context("enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");
