@@ -19,7 +19,7 @@ use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::authority::{IssueRequest, TokenRequest};
+use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::machine;
 use crate::node::Node;
 use crate::review;
@@ -46,6 +46,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/certificates/{serial}/revoke", post(revoke))
         .route("/certificates/{serial}/bundle", get(certificate_bundle))
         .route("/enrolment-tokens", post(enrolment_token))
+        .route("/root-list", post(root_list))
         .route("/tls", post(install))
         .route("/machine/{*path}", any(machine::forward))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
@@ -320,6 +321,13 @@ async fn enrolment_token(
     Json(request): Json<TokenRequest>,
 ) -> Answer<Json<Value>> {
     Ok(Json(node.authority()?.enrolment_token(request).await?))
+}
+
+async fn root_list(
+    State(node): State<Arc<Node>>,
+    Json(request): Json<RootListRequest>,
+) -> Answer<Json<Value>> {
+    Ok(Json(node.authority()?.root_list(&request).await?))
 }
 
 async fn certificate_bundle(

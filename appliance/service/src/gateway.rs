@@ -73,7 +73,7 @@ pub fn with_peer_certificate(router: Router) -> Router {
     router.layer(middleware::from_fn(|mut request: Request, next: Next| async move {
         let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
         if let Some(der) = shown {
-            request.extensions_mut().insert(hufu_ca::PeerCertificate(der));
+            request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
         }
         next.run(request).await
     }))
@@ -100,7 +100,8 @@ async fn caller(node: &Node, der: &[u8]) -> Result<Caller, Problem> {
     let refused = |why: String| Problem::new(Code::CertificateRefused, why);
     let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
     let unreadable = |error: MachineError| Problem::new(Code::Unavailable, error.to_string());
-    let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
+    let certificate =
+        hufu_issuance::Certificate::from_der(der).map_err(|error| malformed(&error))?;
     let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
     // TLS found that an authority signed it, and what an authority signs is on
     // the ledger before: if it is not here, this node is a little behind.
@@ -127,7 +128,7 @@ async fn caller(node: &Node, der: &[u8]) -> Result<Caller, Problem> {
     let Some(member) = member else {
         return told(Code::CertificateRefused, "is of a member that the ledger has not");
     };
-    let named = hufu_ca::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
+    let named = hufu_issuance::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
     let named = named.map(|(_, roles)| roles).unwrap_or_default();
     let device = record.kind == IdentityKind::Device;
     // A device speaks for itself, not with its owner's powers.

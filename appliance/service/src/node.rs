@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::health::Health;
+use crate::renewal;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::NodeCertificate;
@@ -97,6 +98,10 @@ impl Node {
             },
             "read_model": { "height": self.supervision.height() },
             "tls_certificate": self.certificate.current().is_some(),
+            "certificates": renewal::standing(self)
+                .iter()
+                .map(|one| json!({ "name": one.name, "not_after": one.not_after.to_string() }))
+                .collect::<Vec<Value>>(),
         })
     }
 

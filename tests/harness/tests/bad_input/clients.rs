@@ -15,7 +15,7 @@ use hufu_proof::Algorithm;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::common::world;
-use crate::{client, harmless, problem, sentence};
+use crate::{client, harmless, problem};
 
 const JSON: &str = "application/json";
 
@@ -47,8 +47,10 @@ fn nobody_gets_nothing_but_what_is_public() -> anyhow::Result<()> {
             let url = format!("{est}/.well-known/est/idevid/{operation}");
             let body = device.request()?;
             let answer = http.post(&url, "application/pkcs10", &body)?;
-            let expected = (401, "client.unauthenticated", "client certificate");
-            sentence(operation, &answer, expected)?;
+            // Bouncy Castle's client cannot answer a challenge that has a body;
+            // code and sentence stand in headers.
+            anyhow::ensure!(answer.status == 401, "{operation}: {}", answer.status);
+            anyhow::ensure!(answer.text().is_empty(), "{operation}: {}", answer.text());
         }
         let cacerts = format!("{est}/.well-known/est/cacerts");
         assert_eq!(http.get(&cacerts)?.status, 200);
