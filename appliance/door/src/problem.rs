@@ -17,7 +17,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const CODE_HEADER: HeaderName = HeaderName::from_static("hufu-code");
 
 /// Has the sentence of a refusal that has no body.
-pub const DETAIL_HEADER: HeaderName = HeaderName::from_static("hufu-detail");
+pub const DETAIL_HEADER: HeaderName = HeaderName::from_static("hufu-reason");
 
 macro_rules! codes {
     ($($variant:ident = $code:literal, $status:literal, $title:literal;)*) => {
@@ -88,6 +88,11 @@ codes! {
     KeyTaken = "key-taken", 409, "The key belongs to another";
     LintRefused = "lint-refused", 400, "The certificate would break a standard";
     LedgerRefused = "ledger-refused", 403, "The ledger refused the entry";
+    AlreadyRevoked = "already-revoked", 409, "The certificate is revoked already";
+    DeviceTaken = "device-taken", 403, "The device belongs to another";
+    EnrolmentTokenOtherProfile = "enrolment-token-other-profile", 403, "The enrolment token is for another profile";
+    EnrolmentTokenSpent = "enrolment-token-spent", 403, "The enrolment token is spent";
+    RenewalRefused = "renewal-refused", 403, "The certificate cannot be renewed here";
     CertificateInvalid = "certificate-invalid", 400, "The certificate does not hold";
     NotTheAuthority = "not-the-authority", 404, "Another member runs the authority";
     // Setup and the machine.
@@ -333,6 +338,15 @@ mod tests {
             assert_eq!(code.status().as_u16(), status);
             // RFC 9110 §15.5.2: a 401 says how to do better.
             assert_eq!(status == 401, code.challenge().is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        let documented = include_str!("../../../docs/problems.md");
+        for code in Code::ALL {
+            let (text, status, title) = code.row();
+            assert!(documented.contains(&format!("| `{text}` | {status} | {title} |")), "{text}");
         }
     }
 

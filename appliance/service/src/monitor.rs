@@ -8,6 +8,7 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hufu_door::{Form, Metrics, Route, Rule, route};
 
 use crate::disk;
 use crate::health::State;
@@ -16,17 +17,33 @@ use crate::renewal;
 
 type EngineMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// `/metrics`, `/healthz`, `/readyz`.
-pub fn router(node: Arc<Node>, engine: EngineMetrics) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state((node, engine))
+/// Every route of the metrics' door.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/metrics", Rule::Anyone),
+    Route::new("GET", "/healthz", Rule::Anyone),
+    Route::new("GET", "/readyz", Rule::Anyone),
+];
+
+#[derive(Clone)]
+struct Watched {
+    node: Arc<Node>,
+    engine: EngineMetrics,
+    doors: Metrics,
+}
+
+/// The router.
+pub fn router(node: Arc<Node>, engine: EngineMetrics, doors: Metrics) -> Router {
+    let own = node.config.member.name.clone();
+    route::router(ROUTES, Some(&own), Form::Json, |route| match route.path {
+        "/metrics" => get(metrics),
+        "/healthz" => get(healthz),
+        _ => get(readyz),
+    })
+    .with_state(Watched { node, engine, doors })
 }
 
 /// Alive: the process answers and has not failed.
-async fn healthz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn healthz(Shared(Watched { node, .. }): Shared<Watched>) -> Response {
     let condition = node.health.condition();
     let status = match condition.state {
         State::Failed => StatusCode::SERVICE_UNAVAILABLE,
@@ -36,7 +53,7 @@ async fn healthz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Respo
 }
 
 /// Ready: it does everything it is configured for.
-async fn readyz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn readyz(Shared(Watched { node, .. }): Shared<Watched>) -> Response {
     let condition = node.health.condition();
     let status = match condition.state {
         State::Operational => StatusCode::OK,
@@ -108,7 +125,8 @@ pub fn failed(node: &Node) {
 }
 
 /// Prometheus text (exposition format 0.0.4).
-async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn metrics(Shared(watched): Shared<Watched>) -> Response {
+    let Watched { node, engine, doors } = watched;
     let ledger = node.ledger.status();
     let applied = node.ledger.committed();
     let counters = node.custody.counters();
@@ -161,6 +179,7 @@ async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> 
         // Writing to a String cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
+    text += &doors.text();
     text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\
              # TYPE hufu_certificate_seconds_left gauge\n";
     let now = hufu_issuance::UnixTime::from_seconds(hufu_configuration::time::now_ms() / 1000);

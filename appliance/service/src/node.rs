@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_configuration::{certificates, files};
 use hufu_contract::Sources;
+use hufu_door::{Code, Problem};
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
 use hufu_proof::{Digest, Genesis, Name, Receipt};
@@ -205,8 +206,10 @@ impl Node {
         let failures = report.cases.iter().flat_map(|case| &case.failures);
         let lines: Vec<String> =
             report.problems.iter().chain(failures).map(ToString::to_string).collect();
-        anyhow::ensure!(lines.is_empty(), "the package does not pass:\n{}", lines.join("\n"));
-        Ok(())
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(Code::PackageRefused, lines.join("\n")).into())
     }
 
     /// Asks the read model.
@@ -244,8 +247,9 @@ impl Node {
     /// # Errors
     /// When another member runs it.
     pub fn authority(&self) -> anyhow::Result<&Authority> {
-        self.authority.get().with_context(|| {
-            format!("member `{}` runs the authority; ask it there", self.genesis.authority.member)
+        self.authority.get().ok_or_else(|| {
+            let detail = format!("ask at the node of member `{}`", self.genesis.authority.member);
+            Problem::new(Code::NotTheAuthority, detail).into()
         })
     }
 

@@ -45,7 +45,7 @@ pub(crate) type Answered = Result<Response, ApiProblem>;
 
 /// The router.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    hufu_door::route::router(ROUTES, &gateway.member, Form::Json, handler)
+    hufu_door::route::router(ROUTES, Some(&gateway.member), Form::Json, handler)
         .layer(from_fn_with_state(Arc::clone(&gateway), count))
         .with_state(gateway)
 }
