@@ -197,6 +197,17 @@ pub enum Org {
         /// The member's join request, made by `hufu init`.
         request: PathBuf,
     },
+    /// Propose how much may be recorded in a day, UTC; this approves it for this
+    /// member. `hufu status` shows what is used.
+    #[command(after_help = examples::ORG_BUDGET)]
+    Budget {
+        /// Of one device, client or server, in bytes.
+        #[arg(long, value_name = "BYTES")]
+        identity_bytes: u64,
+        /// Of all identities of a member together, in bytes.
+        #[arg(long, value_name = "BYTES")]
+        member_bytes: u64,
+    },
     /// Show what a proposal would do. Compare the fingerprints with the member
     /// before you approve.
     #[command(after_help = examples::ORG_REVIEW)]

@@ -17,7 +17,7 @@ use hufu_configuration::join::JoinRequest;
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_proof::transaction::{Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
+use hufu_proof::{Budget, Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -204,6 +204,19 @@ enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
     Member(Box<JoinRequest>),
+    Budget(Budget),
+}
+
+/// The budget, if a consortium can go on with it.
+fn sound(budget: Budget) -> anyhow::Result<Budget> {
+    anyhow::ensure!(
+        budget.is_sound(),
+        "at least {} bytes for an identity and {} for a member, and not more for an identity than \
+         for a member",
+        Budget::LEAST_IDENTITY,
+        Budget::LEAST_MEMBER
+    );
+    Ok(budget)
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -221,6 +234,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             problem.context("the join request")?;
             Proposal::Member { member }
         }
+        Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();

@@ -147,11 +147,6 @@ impl Contract {
         &self.controls.words
     }
 
-    /// The generated Cedar schema, for people.
-    pub fn cedar_schema(&self) -> &str {
-        &self.policies.schema
-    }
-
     /// The tables of the read model: one for each asset type, then one for each
     /// stream, by name.
     pub fn tables(&self) -> Vec<Table> {

@@ -42,6 +42,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
         Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
         Payload::Propose(Proposal::Member { member: one }) => member(one),
+        Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
+            Err(Outcome::Malformed)
+        }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }
@@ -49,9 +52,12 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
 
 fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
     size(issuance.tbs.len(), 1, Issuance::MAX_TBS)?;
-    // A device's is its identifier in contracts; one name is one, whoever has it.
-    size(issuance.subject.len(), 1, Issuance::MAX_SUBJECT)?;
-    spelling::check(&issuance.subject, Issuance::MAX_SUBJECT).map_err(|_| Outcome::Malformed)?;
+    text(&issuance.subject, Issuance::MAX_SUBJECT)?;
+    // A device's is its identifier in contracts, where a name has one spelling.
+    if issuance.kind == IdentityKind::Device {
+        let checked = spelling::check(&issuance.subject, Issuance::MAX_SUBJECT);
+        checked.map_err(|_| Outcome::Malformed)?;
+    }
     // A member's key comes from the genesis file, not from a certificate.
     if issuance.not_before >= issuance.not_after || issuance.kind == IdentityKind::Member {
         return Err(Outcome::Malformed);

@@ -6,6 +6,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::codec;
 use crate::genesis::Member;
 use crate::identifier::{Digest, Name, Serial};
@@ -210,6 +211,11 @@ pub enum Proposal {
         /// The member.
         member: Member,
     } = 3,
+    /// Change how much may be recorded in a day.
+    Budget {
+        /// From the next block on.
+        budget: Budget,
+    } = 5,
 }
 
 impl Proposal {
@@ -342,6 +348,9 @@ pub enum Outcome {
     /// A time that the signer declares is before the earliest, or further ahead
     /// of the block than the contract allows.
     Time = 24,
+    /// The signer, or the member that answers for it, has used up what may be
+    /// recorded of it in a day ([`crate::Budget`]).
+    OverBudget = 28,
 }
 
 impl Outcome {
@@ -378,6 +387,7 @@ impl Outcome {
             Self::NotFound => "not-found",
             Self::Package => "package",
             Self::Time => "time",
+            Self::OverBudget => "over-budget",
         }
     }
 
@@ -418,6 +428,10 @@ impl Outcome {
             Self::Package => "the contract package does not pass its check",
             Self::Time => {
                 "a time that it declares is before the earliest, or too far ahead of the block"
+            }
+            Self::OverBudget => {
+                "its signer, or the member that answers for it, has used up what may be recorded of it \
+                 today"
             }
         }
     }

@@ -234,8 +234,9 @@ pub fn report_subject(caller: &Caller, made: &Made) -> String {
 }
 
 /// At most [`Look::MAX_SUBJECT`] bytes; what is cut off is replaced by the
-/// digest of the whole.
+/// digest of the whole. On one line, since the ledger takes no line feed there.
 fn bounded(text: String) -> String {
+    let text = hufu_proof::text::shown(&text).into_owned();
     if text.len() <= Look::MAX_SUBJECT {
         return text;
     }

@@ -114,7 +114,7 @@ fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
     Name::new(text).map_err(|error| malformed(format!("{field}: {error}")))
 }
 
-fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
+pub(crate) fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
     let peer = request.get::<Peer>().cloned().unwrap_or_default();
     Ok(Arc::clone(peer.caller()?))
 }

@@ -339,6 +339,18 @@ async fn every_transaction_of_a_bundle_has_its_own_answer() {
     node.mode.store(WORKS, std::sync::atomic::Ordering::Relaxed);
     let answers = bundle(&router, &transactions).await;
     assert!(answers.iter().all(|one| one["outcome"] == "accepted"), "{answers:?}");
+
+    // Nothing of it is taken today: all of it is refused, and until when is said.
+    node.mode.store(OVER, std::sync::atomic::Ordering::Relaxed);
+    let binary = [("content-type", "application/octet-stream")];
+    let whole = hufu_proof::codec::encode(&transactions);
+    let one = hufu_proof::codec::encode(&transactions[0]);
+    for (uri, bytes) in [("/v1/transactions/bundle", whole), ("/v1/transactions", one)] {
+        let reply = send(&router, "operator", "POST", uri, &binary, bytes).await;
+        assert_eq!((reply.status, reply.code().as_str()), (429, "over-budget"));
+        assert_eq!(reply.header("retry-after"), "3600");
+        assert_eq!(reply.json()["ends_ms"], 86_400_000);
+    }
 }
 
 #[tokio::test]

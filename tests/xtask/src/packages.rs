@@ -56,6 +56,7 @@ const PACKAGES: &[Package] = &[
     for_tests("systemd", "seals PINs as an appliance does (systemd-creds)"),
     for_tests("opensc", "makes keys in a token that are not ours (pkcs11-tool)"),
     for_tests("tpm2-tools", "fills a TPM as a crashed program leaves it"),
+    for_tests("libfaketime", "gives a node a clock that is wrong"),
     for_tests("strongswan-pki", "an EST client that is not ours"),
     for_tests("libstrongswan-standard-plugins", "elliptic curves for it"),
     for_tests("python3-venv", "holds pkilint, the certificate linter"),

@@ -164,6 +164,11 @@ pub const ORG_REVIEW: &str = "\
 Examples:
   hufu --config node.toml org review 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
 
+/// `hufu org budget`.
+pub const ORG_BUDGET: &str = "\
+Examples:
+  hufu --config node.toml org budget --identity-bytes 67108864 --member-bytes 1073741824";
+
 /// `hufu org approve`.
 pub const ORG_APPROVE: &str = "\
 Examples:

@@ -13,7 +13,6 @@ use hufu_client::Client;
 use hufu_client::device_key::DeviceKey;
 use hufu_client::est;
 use hufu_client::member;
-use hufu_client::tls;
 use hufu_configuration::bundle;
 use hufu_configuration::certificates;
 use hufu_configuration::config::Config;
