@@ -8,15 +8,17 @@
 
 pub mod admin;
 pub mod authority;
+pub mod clock;
 pub mod disk;
 pub mod gateway;
 pub mod health;
 pub mod hierarchy;
 pub mod issuance;
-pub mod listen;
 pub mod machine;
 pub mod monitor;
 pub mod node;
+pub mod records;
+pub mod refusal;
 pub mod renewal;
 pub mod review;
 pub mod root_list;
