@@ -333,9 +333,9 @@ fn unavailable(error: &MachineError) -> LedgerFault {
     LedgerFault::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(5) }
 }
 
-/// What a refusal means for a certificate, and what to do.
-fn sentence(outcome: Outcome) -> String {
-    let meant = match outcome {
+/// What a refusal means for a certificate.
+fn sentence(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Conflict => {
             "another entry stands in its way: the serial number or key is recorded for another \
              subject, owner or kind, or the revocation already stands"
@@ -350,16 +350,16 @@ fn sentence(outcome: Outcome) -> String {
              approve`"
         }
         Outcome::ForeignDevice => "the device identifier is another member's",
-        _ => return outcome.code().to_owned(),
-    };
-    format!("{meant} ({})", outcome.code())
+        _ => "its rules do not allow it",
+    }
 }
 
 fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
-        hufu_node::Error::Refused(outcome) => {
-            LedgerFault::Refused { code: outcome.code().to_owned(), reason: sentence(outcome) }
-        }
+        hufu_node::Error::Refused(outcome) => LedgerFault::Refused {
+            code: outcome.code().to_owned(),
+            reason: sentence(outcome).to_owned(),
+        },
         hufu_node::Error::Busy { retry_after } => {
             LedgerFault::Unavailable { reason: "too much waits".to_owned(), retry_after }
         }

@@ -9,6 +9,7 @@ use crate::control::{Control, ControlSet, Controls};
 use crate::expression::Checked;
 use crate::package::{Action, AssetType, AssetTypes, Package, Stream, Title, Version};
 use crate::policy::Policies;
+use crate::shown::Words;
 use crate::types::Type;
 
 /// A checked, compiled contract: cheap to share behind an [`Arc`]. Made by
@@ -141,6 +142,11 @@ impl Contract {
         &self.controls.sets
     }
 
+    /// Words for the symbols in its results, by the name of their list.
+    pub fn words(&self) -> &BTreeMap<Name, Words> {
+        &self.controls.words
+    }
+
     /// The tables of the read model: one for each asset type, then one for each
     /// stream, by name.
     pub fn tables(&self) -> Vec<Table> {
@@ -160,7 +166,8 @@ impl Contract {
         };
         let mut tables = Vec::new();
         for (name, asset) in &self.package.assets {
-            let key = Column { key: true, ..column(asset.key.as_str(), Type::Id) };
+            let title = asset.key_title.clone();
+            let key = Column { key: true, title, ..column(asset.key.as_str(), Type::Id) };
             let mut columns = vec![key, column("state", Type::Symbol)];
             columns.extend(asset.fields.iter().map(|(name, field)| Column {
                 optional: field.optional,

@@ -38,6 +38,7 @@ mod policy;
 pub mod problem;
 mod reader;
 pub mod review;
+pub mod shown;
 pub mod sources;
 pub mod spelling;
 pub mod time;

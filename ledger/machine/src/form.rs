@@ -73,9 +73,12 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
 
 fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
     size(issuance.tbs.len(), 1, Issuance::MAX_TBS)?;
-    // A device's is its identifier in contracts; one name is one, whoever has it.
-    size(issuance.subject.len(), 1, Issuance::MAX_SUBJECT)?;
-    spelling::check(&issuance.subject, Issuance::MAX_SUBJECT).map_err(|_| Outcome::Malformed)?;
+    text(&issuance.subject, Issuance::MAX_SUBJECT)?;
+    // A device's is its identifier in contracts, where a name has one spelling.
+    if issuance.kind == IdentityKind::Device {
+        let checked = spelling::check(&issuance.subject, Issuance::MAX_SUBJECT);
+        checked.map_err(|_| Outcome::Malformed)?;
+    }
     // A member's key comes from the genesis file, not from a certificate.
     if issuance.not_before >= issuance.not_after || issuance.kind == IdentityKind::Member {
         return Err(Outcome::Malformed);

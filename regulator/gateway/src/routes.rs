@@ -312,14 +312,14 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     drop(turn);
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
-        subject: answer::report_subject(caller, asked),
+        subject: answer::report_subject(caller, &made),
         height: made.report.as_of.height,
         answer: made.body,
     };
     let look = record(&gateway, look).await?;
     let (format, findings) = (asked.format, made.report.counts.findings);
     let (height, body) = (made.report.as_of.height, made.body);
-    let name = format!("{}-{height}.{}", made.report.control_set.name, format.code());
+    let name = format!("{}-{height}.{}", made.report.control_set.name, format.ending());
     let file = blocking(&gateway, move |gateway| answer::seal(gateway, made)).await?;
     gateway.metrics.reports.inc();
     gateway.metrics.findings.inc_by(findings);

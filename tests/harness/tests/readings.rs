@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use common::{World, world};
+use hufu_harness::Consortium;
 use hufu_harness::process::{Answer, wait_for};
-use hufu_harness::{Consortium, TpmDevice};
+use hufu_harness::tpm_device::TpmDevice;
 
 /// Rows of the file.
 const ROWS: usize = 8_000;

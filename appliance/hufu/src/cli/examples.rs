@@ -317,7 +317,9 @@ pub const REPORT_RUN: &str = "\
 Examples:
   hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --out report.html
   # As of a height, with another threshold, to process:
-  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --as-of 1200 --param over-limit.tolerance=0.5 --format json --out report.json
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --as-of 1200 --param over-limit.tolerance=0.5 --out report.json
+  # In Chinese, with the times of another place; the tables for a spreadsheet:
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --lang zh --utc-offset +06:00 --out report.zip
   hufu verify --genesis genesis.json report.json";
 
 /// `hufu query`.

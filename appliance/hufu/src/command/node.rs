@@ -8,6 +8,7 @@ use hufu_configuration::files;
 use hufu_configuration::time::utc;
 use hufu_proof::Outcome;
 use hufu_proof::text::shown;
+use hufu_report::{Cell, Form};
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -93,27 +94,48 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 pub async fn query(query: Query, access: &Access, json: bool) -> anyhow::Result<()> {
     let question = json!({ "sql": query.sql, "as_of": query.as_of });
     let answer: Value = access.connect()?.post("/query", &question).await?;
-    output::print(json, &answer, |answer| {
-        let cell = |value: &Value| match value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let list =
-            |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-        let header: Vec<String> = list(answer.get("columns")).iter().map(cell).collect();
-        let rows: Vec<Vec<String>> = list(answer.get("rows"))
-            .iter()
-            .map(|row| list(Some(row)).iter().map(cell).collect())
-            .collect();
-        let names: Vec<&str> = header.iter().map(String::as_str).collect();
-        format!(
-            "{}\n{} rows as of height {}",
-            output::table(&names, &rows),
-            rows.len(),
-            answer.get("as_of").map(cell).unwrap_or_default()
-        )
-    })
+    output::print(json, &answer, query_text)
+}
+
+/// The answer to a query as a table: values as their types write them, and what is
+/// known of no column said below.
+fn query_text(answer: &Value) -> String {
+    let list = |name: &str| answer.get(name).cloned().unwrap_or_default();
+    let columns: Vec<String> = serde_json::from_value(list("columns")).unwrap_or_default();
+    let types: Vec<Form> = serde_json::from_value(list("types")).unwrap_or_default();
+    let rows: Vec<Vec<Cell>> = serde_json::from_value(list("rows")).unwrap_or_default();
+    let form = |place: usize| types.get(place).unwrap_or(&Form::Plain);
+    let cell = |(place, cell): (usize, &Cell)| match (form(place), cell) {
+        (_, Cell::Null) => String::new(),
+        // Exact, and in the form in which a query takes it.
+        (Form::Time, Cell::Integer(time)) => hufu_report::time::iso_time(*time),
+        (form, cell) => hufu_report::Style::default().value(cell, form, None),
+    };
+    let table: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().enumerate().map(cell).collect()).collect();
+    let plain: Vec<&str> = columns
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| {
+            *form(*place) == Form::Plain
+                && rows.iter().any(|row| matches!(row.get(*place), Some(Cell::Integer(_))))
+        })
+        .map(|(_, name)| name.as_str())
+        .collect();
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut text = format!(
+        "{}\n{} rows as of height {}",
+        output::table(&names, &table),
+        rows.len(),
+        answer.get("as_of").unwrap_or(&Value::Null)
+    );
+    if !plain.is_empty() {
+        text += &format!(
+            "\nshown as computed, in units of its last decimal where it has any: {}",
+            plain.join(", ")
+        );
+    }
+    text
 }
 
 /// `hufu ledger`.
