@@ -22,10 +22,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::authority::{IssueRequest, TokenRequest};
+use crate::fault;
 use crate::machine;
 use crate::node::Node;
 use crate::review;
-use crate::supervision::Behind;
 
 /// Largest request, in bytes: a contract package in base64.
 const MAX_REQUEST: usize = 2 * 1024 * 1024;
@@ -60,22 +60,7 @@ pub struct Refusal(pub StatusCode, pub anyhow::Error);
 impl<E: Into<anyhow::Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         let error = error.into();
-        let node_may_later = matches!(
-            error.downcast_ref::<hufu_node::Error>(),
-            Some(
-                hufu_node::Error::Busy { .. }
-                    | hufu_node::Error::Pending
-                    | hufu_node::Error::Closed
-                    | hufu_node::Error::Token(_)
-                    | hufu_node::Error::Stopped,
-            )
-        );
-        let status = if node_may_later || error.is::<Behind>() {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Self(status, error)
+        Self(fault::status(&error), error)
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod authority;
 pub mod disk;
+pub mod fault;
 pub mod gateway;
 pub mod health;
 pub mod hierarchy;
