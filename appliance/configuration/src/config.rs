@@ -245,6 +245,10 @@ pub struct Ca {
     /// Public URL of the status service, written into certificates. Default:
     /// `http://` and the address it listens on.
     pub status_url: Option<String>,
+    /// At a member that is not the authority: `https://HOST:PORT` of the
+    /// authority's EST service, where the node renews its TLS certificate. Default:
+    /// it is not renewed in service, and its end is warned of.
+    pub est_url: Option<String>,
     /// Certificates a member may have at a time for one profile. Default: no
     /// limit but the ledger's.
     pub quota: Option<u64>,

@@ -25,6 +25,7 @@ use crate::authority::{IssueRequest, TokenRequest};
 use crate::fault;
 use crate::machine;
 use crate::node::Node;
+use crate::recertification;
 use crate::review;
 
 /// Largest request, in bytes: a contract package in base64.
@@ -49,6 +50,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/certificates/{serial}/bundle", get(certificate_bundle))
         .route("/enrolment-tokens", post(enrolment_token))
         .route("/tls", post(install))
+        .route("/tls/renew", post(renew))
         .route("/machine/{*path}", any(machine::forward))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(node)
@@ -347,4 +349,8 @@ struct Install {
 async fn install(State(node): State<Arc<Node>>, Json(asked): Json<Install>) -> Answer<Json<Value>> {
     node.install_certificate(&asked.chain)?;
     Ok(Json(json!({ "installed": true })))
+}
+
+async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+    Ok(Json(json!({ "serial": recertification::renew_own(&node).await? })))
 }

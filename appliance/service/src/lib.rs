@@ -18,6 +18,7 @@ pub mod listen;
 pub mod machine;
 pub mod monitor;
 pub mod node;
+pub mod recertification;
 pub mod review;
 pub mod serve;
 pub mod submit;

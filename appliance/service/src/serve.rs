@@ -29,7 +29,7 @@ use crate::node::Node;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::{self, NodeCertificate};
-use crate::{admin, gateway, listen, monitor};
+use crate::{admin, gateway, listen, monitor, recertification};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -208,7 +208,8 @@ async fn spawn_tls_services(
         services.push((listen::bind("services.gateway", address).await?, router));
     }
     if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
-        let router = gateway::with_peer_certificate(authority.enrolment.clone());
+        let router = gateway::with_peer_certificate(authority.enrolment.clone())
+            .merge(recertification::router(node.clone()));
         services.push((listen::bind("services.est", address).await?, router));
     }
     for (listener, router) in services {
