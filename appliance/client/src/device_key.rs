@@ -38,7 +38,7 @@ impl DeviceKey {
         chain: Vec<CertificateDer<'static>>,
     ) -> anyhow::Result<Arc<CertifiedKey>> {
         let leaf = chain.first().context("the certificate file is empty")?;
-        let certified = hufu_ca::public_key_of(leaf).context("the device's certificate")?;
+        let certified = hufu_issuance::public_key_of(leaf).context("the device's certificate")?;
         anyhow::ensure!(
             ledger_key(&certified)? == self.public,
             "the certificate is not for the key in this TPM"

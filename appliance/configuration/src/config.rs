@@ -155,7 +155,7 @@ impl FromStr for PeerAddress {
         };
         let (host, port) = text.rsplit_once(':').with_context(wrong)?;
         let port = port.parse::<NonZeroU16>().ok().with_context(wrong)?.get();
-        anyhow::ensure!(hufu_ca::AlternativeName::dns(host).is_ok(), wrong());
+        anyhow::ensure!(hufu_issuance::AlternativeName::dns(host).is_ok(), wrong());
         Ok(Self::Name { host: host.to_owned(), port })
     }
 }
@@ -215,7 +215,7 @@ impl FromStr for TimeServer {
             },
         };
         let is_ip = host.parse::<IpAddr>().is_ok();
-        let named = hufu_ca::AlternativeName::dns(&host).is_ok();
+        let named = hufu_issuance::AlternativeName::dns(&host).is_ok();
         anyhow::ensure!((is_ip || named) && port != Some(0), wrong());
         Ok(Self { host, port })
     }
@@ -245,13 +245,16 @@ pub struct Ca {
     /// Public URL of the status service, written into certificates. Default:
     /// `http://` and the address it listens on.
     pub status_url: Option<String>,
+    /// Certificates a member may have at a time for one profile. Default: no
+    /// limit but the ledger's.
+    pub quota: Option<u64>,
+    /// Certificates a member may have issued in a day (UTC) under one profile.
+    /// Default: what the profile says.
+    pub quota_per_day: Option<u64>,
     /// At a member that is not the authority: `https://HOST:PORT` of the
     /// authority's EST service, where the node renews its TLS certificate. Default:
     /// it is not renewed in service, and its end is warned of.
     pub est_url: Option<String>,
-    /// Certificates a member may have at a time for one profile. Default: no
-    /// limit but the ledger's.
-    pub quota: Option<u64>,
 }
 
 impl Config {

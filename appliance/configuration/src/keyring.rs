@@ -62,7 +62,7 @@ fn algorithm(algorithm: KeyAlgorithm) -> anyhow::Result<Algorithm> {
 ///
 /// # Errors
 /// When it is not a point of its curve's form.
-pub fn ledger_key(key: &hufu_ca::PublicKey) -> anyhow::Result<PublicKey> {
+pub fn ledger_key(key: &hufu_issuance::PublicKey) -> anyhow::Result<PublicKey> {
     let raw = key.raw();
     let compressed = |half: usize| -> anyhow::Result<Vec<u8>> {
         // SEC 1 §2.3.3: 04 ‖ x ‖ y becomes 02 or 03 ‖ x by the parity of y.
@@ -71,9 +71,9 @@ pub fn ledger_key(key: &hufu_ca::PublicKey) -> anyhow::Result<PublicKey> {
         Ok([&[2 + odd], x].concat())
     };
     let (algorithm, bytes) = match key.algorithm() {
-        hufu_ca::KeyAlgorithm::Ed25519 => (Algorithm::Ed25519, raw.to_vec()),
-        hufu_ca::KeyAlgorithm::P256 => (Algorithm::EcdsaP256, compressed(32)?),
-        hufu_ca::KeyAlgorithm::P384 => (Algorithm::EcdsaP384, compressed(48)?),
+        hufu_issuance::KeyAlgorithm::Ed25519 => (Algorithm::Ed25519, raw.to_vec()),
+        hufu_issuance::KeyAlgorithm::P256 => (Algorithm::EcdsaP256, compressed(32)?),
+        hufu_issuance::KeyAlgorithm::P384 => (Algorithm::EcdsaP384, compressed(48)?),
         other => anyhow::bail!("the ledger has no keys of algorithm {other}"),
     };
     Ok(PublicKey::new(algorithm, &bytes)?)

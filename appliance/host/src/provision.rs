@@ -350,7 +350,7 @@ impl Provisioner {
                           `hufu cert issue --profile operator-client --role administrator`";
             return Err(Problem::new("certificate-refused", detail));
         }
-        let roles = [hufu_ca::Role::Administrator.name()];
+        let roles = [hufu_issuance::Role::Administrator.name()];
         let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
         tracing::info!("the authority's first administrator has a certificate");
         Ok(chain)

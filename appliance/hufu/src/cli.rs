@@ -227,9 +227,13 @@ pub enum Cert {
         /// A role the certificate carries; may be repeated.
         #[arg(long = "role")]
         roles: Vec<Name>,
-        /// The request (PKCS#10, PEM).
+        /// The request (PKCS#10: PEM, base64 or DER, as programs write it).
         #[arg(long, value_name = "FILE")]
         csr: PathBuf,
+        /// Issue a new certificate although the same request has one that is
+        /// not due for renewal.
+        #[arg(long)]
+        renew: bool,
         /// Where to write the certificate and its issuer (PEM).
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -262,7 +266,16 @@ pub enum Cert {
         /// Its serial number, hexadecimal.
         serial: Serial,
     },
-    /// Revoke a certificate (authority only).
+    /// Make a new revocation list of the root (authority only, where the token
+    /// holds the root's key).
+    #[command(after_help = examples::CERT_ROOT_LIST)]
+    RootList {
+        /// Put the issuing certificate on it: all that it issued ends.
+        #[arg(long, value_name = "REASON")]
+        revoke_issuing: Option<Reason>,
+    },
+    /// Revoke a certificate (authority only), or give a revocation that stands
+    /// another reason: keyCompromise, or any where none was given.
     #[command(after_help = examples::CERT_REVOKE)]
     Revoke {
         /// Its serial number, hexadecimal.

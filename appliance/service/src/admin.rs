@@ -21,7 +21,7 @@ use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::authority::{IssueRequest, TokenRequest};
+use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::fault;
 use crate::machine;
 use crate::node::Node;
@@ -49,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/certificates/{serial}/revoke", post(revoke))
         .route("/certificates/{serial}/bundle", get(certificate_bundle))
         .route("/enrolment-tokens", post(enrolment_token))
+        .route("/root-list", post(root_list))
         .route("/tls", post(install))
         .route("/tls/renew", post(renew))
         .route("/machine/{*path}", any(machine::forward))
@@ -322,6 +323,13 @@ async fn enrolment_token(
     Ok(Json(node.authority()?.enrolment_token(request).await?))
 }
 
+async fn root_list(
+    State(node): State<Arc<Node>>,
+    Json(request): Json<RootListRequest>,
+) -> Answer<Json<Value>> {
+    Ok(Json(node.authority()?.root_list(&request).await?))
+}
+
 async fn certificate_bundle(
     State(node): State<Arc<Node>>,
     Path(serial): Path<Serial>,
@@ -352,5 +360,10 @@ async fn install(State(node): State<Arc<Node>>, Json(asked): Json<Install>) -> A
 }
 
 async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
-    Ok(Json(json!({ "serial": recertification::renew_own(&node).await? })))
+    let serial = recertification::renew_own(&node).await?.context(
+        "`[ca] est_url` of the configuration does not name the authority's EST service: name it \
+         and start the node again, or have tls.csr certified (`hufu cert issue --renew` at the \
+         authority) and run `hufu cert install`",
+    )?;
+    Ok(Json(json!({ "serial": serial })))
 }

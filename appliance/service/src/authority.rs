@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use hufu_ca::{
-    AttestationLevel, Authenticator, CaError, Certificate, CertificateStatus, CertificationRequest,
-    CrlPublisher, Issuance, Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester,
-    Requesters, RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
-    ocsp::Responder,
-};
 use hufu_configuration::Config;
 use hufu_configuration::bundle;
 use hufu_configuration::keyring::{self, label};
+use hufu_issuance::{
+    AttestationLevel, Authenticator, CaError, Certificate, CertificateStatus, CertificationRequest,
+    Issuance, Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
+    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner, armour,
+};
 use hufu_keys::Custody;
 use hufu_machine::record::MemberRecord;
 use hufu_node::Ledger;
 use hufu_proof::{Genesis, Name};
+use hufu_protocols::CrlPublisher;
+use hufu_protocols::ocsp::Responder;
 use hufu_tpm::attest::ManufacturerRoots;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::hierarchy::status_base;
 use crate::issuance::LedgerIssuance;
+use crate::root_list::RootLists;
 use crate::submit::Submitter;
 
 /// How long a revocation list says that it is good; a new one is made at half
@@ -41,7 +44,21 @@ pub struct IssueRequest {
     profile: Name,
     member: Name,
     roles: Vec<Name>,
+    /// The request: PEM, or DER in base64.
     csr: String,
+    /// Whether a new certificate is wished for where the same request has one
+    /// that would do.
+    #[serde(default)]
+    renew: bool,
+}
+
+/// A new revocation list of the root.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootListRequest {
+    /// Puts the issuing certificate on it, for a reason of RFC 5280 §5.3.1.
+    #[serde(default)]
+    revoke_issuing: Option<u8>,
 }
 
 /// What an operator wants an enrolment token for.
@@ -59,6 +76,7 @@ pub struct TokenRequest {
 pub struct Authority {
     issuance: Issuance,
     ledger: Ledger,
+    root_lists: Arc<RootLists>,
     /// EST and attestation, for the TLS listener.
     pub enrolment: Router,
     /// CRL, OCSP and CA certificates, for the plain listener.
@@ -86,16 +104,16 @@ impl Authority {
         );
         let profiles = Profiles::shipped()?;
         let quotas = Arc::new(Quotas::new());
-        if let Some(total) = config.ca.quota {
-            for profile in profiles.iter() {
-                quotas.set_default(&profile.name, Quota { total: Some(total), per_day: None });
-            }
+        for profile in profiles.iter() {
+            let per_day = config.ca.quota_per_day.or(profile.per_day);
+            quotas.set_default(&profile.name, Quota { total: config.ca.quota, per_day });
         }
-        let addresses = match (&config.ca.status_url, config.services.status) {
-            (Some(url), _) => StatusAddresses::under(url)?,
-            (None, Some(address)) => StatusAddresses::under(&format!("http://{address}"))?,
-            (None, None) => StatusAddresses::default(),
-        };
+        let base = status_base(config);
+        let addresses =
+            base.as_deref().map(StatusAddresses::under).transpose()?.unwrap_or_default();
+        let root_lists =
+            RootLists::open(config, custody, issuer.root().clone(), issuer.certificate().clone())?;
+        root_lists.keep_current();
         let members = submitter.ledger().clone();
         let ledger = LedgerIssuance::new(submitter, profiles.clone());
         let store = Arc::new(Store::open(&config.data("ca.sqlite"))?);
@@ -116,13 +134,15 @@ impl Authority {
             roots.push('\n');
         }
         let roots = ManufacturerRoots::from_pem(&roots).context("tpm.manufacturer_roots")?;
-        let enrolment = hufu_ca::est::router(issuance.clone(), authenticator.clone(), "idevid")?
-            .merge(hufu_ca::attest::router(issuance.clone(), authenticator, roots));
+        let enrolment =
+            hufu_protocols::est::router(issuance.clone(), authenticator.clone(), "idevid")?
+                .merge(hufu_protocols::attestation::router(issuance.clone(), authenticator, roots));
         let crl = CrlPublisher::new(issuance.clone(), CRL_LIFE);
         crl.keep_current();
         let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
-        let status = hufu_ca::status::router(issuance.clone(), crl, ocsp);
-        Ok(Self { issuance, ledger: members, enrolment, status })
+        let status =
+            hufu_protocols::status::router(issuance.clone(), crl, root_lists.served(), ocsp);
+        Ok(Self { issuance, ledger: members, root_lists, enrolment, status })
     }
 
     /// What the ledger has of a member.
@@ -137,13 +157,7 @@ impl Authority {
     /// # Errors
     /// What the request, the profile or the ledger does not allow.
     pub async fn issue(&self, request: IssueRequest) -> anyhow::Result<(Serial, String)> {
-        let (label, der) =
-            pem_rfc7468::decode_vec(request.csr.as_bytes()).context("the request's PEM")?;
-        anyhow::ensure!(
-            label == "CERTIFICATE REQUEST",
-            "a PEM block `{label}` instead of a certificate request"
-        );
-        let csr = CertificationRequest::from_der(&der)?;
+        let csr = CertificationRequest::from_der(&armour::decode_request(request.csr.as_bytes())?)?;
         let member = self.member(&request.member)?;
         // A member's node has the roles that go with what the member is.
         let asked = match request.roles.is_empty() && request.profile.as_str() == NODE_PROFILE {
@@ -153,13 +167,14 @@ impl Authority {
         let roles = asked
             .iter()
             .map(|role| {
-                Role::ALL
-                    .into_iter()
-                    .find(|known| known.name() == role.as_str())
-                    .with_context(|| format!("there is no role `{role}`"))
+                Role::named(role.as_str()).with_context(|| {
+                    let known = Role::ALL.map(Role::name).join(", ");
+                    format!("there is no role `{role}`; there are {known}")
+                })
             })
             .collect::<anyhow::Result<Vec<Role>>>()?;
-        let on_behalf = OnBehalf { member: request.member.as_str(), roles: &roles };
+        let on_behalf =
+            OnBehalf { member: request.member.as_str(), roles: &roles, renew: request.renew };
         let issued = self
             .issuance
             .enrol(&csr, request.profile.as_str(), &Requester::Ceremony, Some(on_behalf))
@@ -211,7 +226,7 @@ impl Authority {
     ///
     /// # Errors
     /// When the profile is not one to enrol under with a token, there is no such
-    /// member, or a bound of [`hufu_ca::Tokens`] is passed.
+    /// member, or a bound of [`hufu_issuance::Tokens`] is passed.
     pub async fn enrolment_token(&self, request: TokenRequest) -> anyhow::Result<Value> {
         let TokenRequest { profile, member, device_id, keys, seconds } = request;
         // It stands for a registration authority, and shows no TPM.
@@ -246,9 +261,21 @@ impl Authority {
     /// # Errors
     /// When there is no such reason or certificate, or the ledger refuses.
     pub async fn revoke(&self, serial: &hufu_proof::Serial, reason: u8) -> anyhow::Result<u64> {
-        let reason = RevocationReason::from_code(reason)
-            .with_context(|| format!("{reason} is not a reason of RFC 5280 §5.3.1"))?;
-        Ok(self.issuance.revoke(&Serial::from_bytes(serial.as_bytes())?, reason).await?)
+        let serial = Serial::from_bytes(serial.as_bytes())?;
+        Ok(self.issuance.revoke(&serial, self::reason(reason)?).await?)
+    }
+
+    /// Makes a new revocation list of the root: its number, dates and length.
+    ///
+    /// # Errors
+    /// When there is no such reason, or the token does not hold the root's key.
+    pub async fn root_list(&self, request: &RootListRequest) -> anyhow::Result<Value> {
+        let reason = request.revoke_issuing.map(reason).transpose()?;
+        let list = self.root_lists.make(reason).await?;
+        Ok(json!({
+            "number": list.number, "this_update": list.this_update.to_string(),
+            "next_update": list.next_update.to_string(), "revoked": list.len(),
+        }))
     }
 
     /// A certificate that was issued here, DER.
@@ -267,6 +294,11 @@ impl Authority {
     pub async fn stop(&self) {
         self.issuance.stop().await;
     }
+}
+
+fn reason(code: u8) -> anyhow::Result<RevocationReason> {
+    RevocationReason::from_code(code)
+        .with_context(|| format!("{code} is not a reason of RFC 5280 §5.3.1"))
 }
 
 /// The role that a member's node has for what the member is.

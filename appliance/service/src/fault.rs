@@ -2,9 +2,10 @@
 //! node's, which the caller can only wait for.
 
 use axum::http::StatusCode;
-use hufu_ca::CaError;
+use hufu_issuance::CaError;
 use hufu_keys::AtFault;
 use hufu_machine::MachineError;
+use hufu_protocols::CODES;
 use hufu_readmodel::ReadModelError;
 use hufu_store::StoreError;
 
@@ -18,7 +19,8 @@ pub fn status(error: &anyhow::Error) -> StatusCode {
 
 fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
     if let Some(error) = cause.downcast_ref::<CaError>() {
-        return Some(error.status());
+        let known = CODES.iter().find(|(code, _, _)| *code == error.code());
+        return known.and_then(|(_, status, _)| StatusCode::from_u16(*status).ok());
     }
     let ours = if let Some(error) = cause.downcast_ref::<hufu_node::Error>() {
         !matches!(error, hufu_node::Error::Refused(_) | hufu_node::Error::Expired)
@@ -28,6 +30,7 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
         cause.is::<Behind>()
             || cause.is::<MachineError>()
             || cause.is::<StoreError>()
+            || cause.is::<hufu_issuance::StoreError>()
             || cause.is::<ReadModelError>()
             || cause.is::<std::io::Error>()
             || cause.is::<tokio::task::JoinError>()
@@ -40,7 +43,7 @@ mod tests {
     use std::time::Duration;
 
     use anyhow::Context as _;
-    use hufu_ca::LedgerFault;
+    use hufu_issuance::LedgerFault;
     use hufu_proof::Outcome;
 
     use super::*;

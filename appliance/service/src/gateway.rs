@@ -1,5 +1,6 @@
 //! The gateway over this node's ledger, and who asks it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_configuration::time::now_ms;
 use hufu_contract::{Contract, Principal, World as _};
+use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role, Rule};
 use hufu_gateway::{
-    ApiProblem, AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
-    LedgerStatus, Metrics, Recorded, StreamState,
+    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
+    Metrics, Recorded, StreamState,
 };
 use hufu_machine::record::{CertificateRecord, CertificateStatus};
 use hufu_machine::{MachineError, View};
@@ -56,41 +58,22 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>) -> anyhow::Result<Router
 /// member and says so. Whoever gets through acts for the member, as somebody at
 /// the admin socket does.
 async fn administrators(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let extensions = request.extensions();
-    if let Some(problem) = extensions.get::<ApiProblem>() {
-        return problem.clone().into_response();
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    let (who, method, path) = (peer.describe(), request.method(), request.uri().path());
+    if let Err(problem) = Rule::Administrator.admit(&peer, &node.config.member.name) {
+        tracing::warn!(who, %method, path, "administration refused");
+        return problem.into_response();
     }
-    let Some((caller, Roles(roles))) = extensions.get::<Caller>().zip(extensions.get::<Roles>())
-    else {
-        let detail = "connect with a client certificate of an administrator";
-        return ApiProblem::new("anonymous", detail).into_response();
-    };
-    let own = &node.config.member.name;
-    let (method, path) = (request.method(), request.uri().path());
-    if caller.member != *own || !roles.contains(&hufu_ca::Role::Administrator) {
-        tracing::warn!(
-            member = %caller.member, subject = %caller.subject, %method, path,
-            "administration refused"
-        );
-        let detail = format!(
-            "ask with a client certificate of member `{own}` that has the role `administrator`"
-        );
-        return ApiProblem::new("not-an-administrator", detail).into_response();
-    }
-    tracing::info!(subject = %caller.subject, %method, path, "administration");
+    tracing::info!(who, %method, path, "administration");
     next.run(request).await
 }
-
-/// What the certificate says that its holder may do.
-#[derive(Clone)]
-struct Roles(Vec<hufu_ca::Role>);
 
 /// Puts the certificate that TLS saw where EST looks for it.
 pub fn with_peer_certificate(router: Router) -> Router {
     router.layer(middleware::from_fn(|mut request: Request, next: Next| async move {
         let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
         if let Some(der) = shown {
-            request.extensions_mut().insert(hufu_ca::PeerCertificate(der));
+            request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
         }
         next.run(request).await
     }))
@@ -101,83 +84,92 @@ pub fn with_peer_certificate(router: Router) -> Router {
 async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
     let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
     if let Some(der) = shown {
-        match caller(&node, &der).await {
-            Ok((caller, roles)) => {
-                request.extensions_mut().insert(caller);
-                request.extensions_mut().insert(roles);
-            }
+        let peer = match caller(&node, &der).await {
+            Ok(caller) => Peer::Known(Arc::new(caller)),
             Err(problem) => {
                 tracing::warn!(?problem, "client certificate refused");
-                request.extensions_mut().insert(problem);
+                Peer::Refused(problem)
             }
-        }
+        };
+        request.extensions_mut().insert(peer);
     }
     next.run(request).await
 }
 
-async fn caller(node: &Node, der: &[u8]) -> Result<(Caller, Roles), ApiProblem> {
-    let refused = |why: String| ApiProblem::new("certificate-refused", why);
+async fn caller(node: &Node, der: &[u8]) -> Result<Caller, Problem> {
+    let refused = |why: String| Problem::new(Code::CertificateRefused, why);
     let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
-    let certificate = hufu_ca::Certificate::from_der(der).map_err(|error| malformed(&error))?;
+    let unreadable = |error: MachineError| Problem::new(Code::Unavailable, error.to_string());
+    let certificate =
+        hufu_issuance::Certificate::from_der(der).map_err(|error| malformed(&error))?;
     let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
     // TLS found that an authority signed it, and what an authority signs is on
     // the ledger before: if it is not here, this node is a little behind.
     let record = tokio::time::timeout(PATIENCE, recorded(node, &serial)).await;
     let (state, record) = record.unwrap_or_else(|_| {
         let height = node.ledger.committed().height;
-        Err(refused(format!(
+        let detail = format!(
             "the ledger has no entry for client certificate {serial} up to height {height}, where \
              this node is; ask later, or another node"
-        )))
+        );
+        Err(Problem::new(Code::CertificateUnknown, detail))
     })?;
-    let problem = if record.tbs != Digest::of(certificate.tbs()) {
-        Some("is not the one on the ledger")
-    } else if record.status != CertificateStatus::Good {
-        Some("is revoked or on hold; ask for a new one")
-    } else if !(record.not_before..=record.not_after).contains(&now_ms()) {
-        Some("is not valid now; renew it")
-    } else {
-        None
-    };
-    if let Some(problem) = problem {
-        return Err(refused(format!("client certificate {serial} {problem}")));
+    let told = |code, why| Err(Problem::new(code, format!("client certificate {serial} {why}")));
+    if record.tbs != Digest::of(certificate.tbs()) {
+        return told(Code::CertificateRefused, "is not the one on the ledger");
     }
-    // A device speaks for itself, not with its owner's powers.
-    let mut kinds = match record.kind {
-        IdentityKind::Device => Default::default(),
-        _ => state
-            .member_record(&record.owner)
-            .map_err(broken)?
-            .map(|member| member.kinds)
-            .unwrap_or_default(),
+    if record.status != CertificateStatus::Good {
+        return told(Code::CertificateRevoked, "is revoked or on hold; ask for a new one");
+    }
+    if !(record.not_before..=record.not_after).contains(&now_ms()) {
+        return told(Code::CertificateExpired, "is not valid now; renew it");
+    }
+    let member = state.member_record(&record.owner).map_err(unreadable)?;
+    let Some(member) = member else {
+        return told(Code::CertificateRefused, "is of a member that the ledger has not");
     };
+    let named = hufu_issuance::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
+    let named = named.map(|(_, roles)| roles).unwrap_or_default();
+    let device = record.kind == IdentityKind::Device;
+    // A device speaks for itself, not with its owner's powers.
+    let roles: BTreeSet<Role> =
+        named.into_iter().filter(|_| !device).filter_map(|role| Role::of_urn(role.urn())).collect();
+    let mut kinds = if device { BTreeSet::new() } else { member.kinds };
     // Not everyone at a regulator supervises.
-    let named = hufu_ca::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
-    let roles = named.map(|(_, roles)| roles).unwrap_or_default();
-    if !roles.contains(&hufu_ca::Role::Regulator) {
+    if !roles.contains(&Role::Regulator) {
         kinds.remove("regulator");
     }
-    let caller = Caller {
+    let jurisdictions = match kinds.contains("regulator") {
+        false => Jurisdictions::None,
+        true if member.jurisdictions.is_empty() => Jurisdictions::Whole,
+        true => Jurisdictions::of(member.jurisdictions),
+    };
+    Ok(Caller {
         member: record.owner,
+        kind: record.kind,
         kinds,
+        roles,
+        jurisdictions,
         subject: record.subject,
         identity: Some(record.identity),
-    };
-    Ok((caller, Roles(roles)))
+        serial,
+        height: state.height(),
+    })
 }
 
 /// What the ledger says of a certificate as soon as this node has it, and the
 /// state that says so.
-async fn recorded(node: &Node, serial: &Serial) -> Result<(View, CertificateRecord), ApiProblem> {
+async fn recorded(node: &Node, serial: &Serial) -> Result<(View, CertificateRecord), Problem> {
+    let unreadable = |error: MachineError| Problem::new(Code::Unavailable, error.to_string());
     let mut applied = node.ledger.applied();
     loop {
         applied.mark_unchanged();
-        let state = node.ledger.reader().state().map_err(broken)?;
-        if let Some(record) = state.certificate(serial).map_err(broken)? {
+        let state = node.ledger.reader().state().map_err(unreadable)?;
+        if let Some(record) = state.certificate(serial).map_err(unreadable)? {
             return Ok((state, record));
         }
         if applied.changed().await.is_err() {
-            return Err(LedgerFault::Unavailable("the node stops".into()).into());
+            return Err(Problem::new(Code::Unavailable, "the node stops"));
         }
     }
 }

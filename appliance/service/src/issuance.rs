@@ -6,15 +6,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hufu_ca::{
+use hufu_configuration::keyring::ledger_key;
+use hufu_issuance::{
     Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault, Profiles, Purpose,
     Recorded, Revocation, RevocationReason, Serial, Subject, UnixTime,
 };
-use hufu_configuration::keyring::ledger_key;
 use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus as LedgerStatus};
+use hufu_node::Ledger;
 use hufu_proof::transaction::{IdentityKind, Issuance, Payload, Revocation as LedgerRevocation};
-use hufu_proof::{Digest, Name, Outcome};
+use hufu_proof::{Digest, Name, Outcome, Value};
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::Decode as _;
 
@@ -151,6 +152,11 @@ impl IssuanceLedger for LedgerIssuance {
         std::future::ready(status).boxed()
     }
 
+    fn device_owner(&self, device: String) -> BoxFuture<'_, Result<Option<String>, LedgerFault>> {
+        let owner = registered_owner(self.submitter.ledger(), &device);
+        std::future::ready(owner.map_err(|error| unavailable(&error))).boxed()
+    }
+
     fn revoked(&self) -> BoxFuture<'_, Result<Vec<Revocation>, LedgerFault>> {
         let revoked = || self.submitter.ledger().reader().state()?.revoked();
         let all = revoked().map_err(|error| unavailable(&error)).map(|all| {
@@ -158,12 +164,27 @@ impl IssuanceLedger for LedgerIssuance {
                 .filter_map(|(serial, record)| {
                     let (at, reason) = revocation(&record)?;
                     let serial = Serial::from_bytes(serial.as_bytes()).ok()?;
-                    Some(Revocation { serial, at, reason })
+                    let not_after = UnixTime::from_seconds(record.not_after / 1000);
+                    Some(Revocation { serial, at, reason, not_after })
                 })
                 .collect()
         });
         std::future::ready(all).boxed()
     }
+}
+
+/// The owner that the device registry has for a device.
+fn registered_owner(ledger: &Ledger, device: &str) -> Result<Option<String>, MachineError> {
+    let (Ok(contract), Ok(kind), Ok(owner)) =
+        (Name::new("device-registry"), Name::new("device"), Name::new("owner"))
+    else {
+        return Ok(None);
+    };
+    let asset = ledger.reader().state()?.asset_record(&contract, &kind, device)?;
+    Ok(asset.and_then(|asset| match asset.fields.get(&owner) {
+        Some(Value::Member(owner)) => Some(owner.to_string()),
+        _ => None,
+    }))
 }
 
 fn revocation(record: &CertificateRecord) -> Option<(UnixTime, RevocationReason)> {
@@ -199,10 +220,26 @@ fn unavailable(error: &MachineError) -> LedgerFault {
     LedgerFault::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(5) }
 }
 
+/// What a refusal means for a certificate, and what to do.
+fn sentence(outcome: Outcome) -> String {
+    let meant = match outcome {
+        Outcome::Conflict => {
+            "another entry stands in its way: the serial number or key is recorded for another \
+             subject, owner or kind, or the revocation already stands"
+        }
+        Outcome::NotFound => "it names a member or serial number that the ledger does not have",
+        Outcome::Forbidden => "this node's key is not the certification authority's",
+        Outcome::Oversized => "it is larger than the ledger takes",
+        Outcome::Malformed => "it is not of the form the ledger takes",
+        _ => return outcome.code().to_owned(),
+    };
+    format!("{meant} ({})", outcome.code())
+}
+
 fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
         hufu_node::Error::Refused(outcome) => {
-            LedgerFault::Refused { code: outcome.code().to_owned(), reason: outcome.to_string() }
+            LedgerFault::Refused { code: outcome.code().to_owned(), reason: sentence(outcome) }
         }
         hufu_node::Error::Busy { retry_after } => {
             LedgerFault::Unavailable { reason: "too much waits".to_owned(), retry_after }

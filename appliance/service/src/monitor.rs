@@ -12,6 +12,7 @@ use axum::routing::get;
 use crate::disk;
 use crate::health::State;
 use crate::node::Node;
+use crate::renewal;
 
 type EngineMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -85,6 +86,7 @@ pub fn look(node: &Node) {
             "no TLS certificate: have tls.csr certified and run `hufu cert install`".to_owned(),
         );
     }
+    reasons.extend(renewal::reasons(node));
     let state = match node.custody.status() {
         hufu_keys::Status::PinRefused { .. } => State::Locked,
         _ if reasons.is_empty() => State::Operational,
@@ -158,6 +160,13 @@ async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> 
     ] {
         // Writing to a String cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\
+             # TYPE hufu_certificate_seconds_left gauge\n";
+    let now = hufu_issuance::UnixTime::from_seconds(hufu_configuration::time::now_ms() / 1000);
+    for one in renewal::standing(&node) {
+        let (name, left) = (one.name, one.left(now).as_secs());
+        let _ = writeln!(text, "hufu_certificate_seconds_left{{certificate=\"{name}\"}} {left}");
     }
     text += &engine();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::health::Health;
+use crate::renewal;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::NodeCertificate;
@@ -97,6 +98,10 @@ impl Node {
             },
             "read_model": { "height": self.supervision.height() },
             "tls_certificate": self.certificate.current().is_some(),
+            "certificates": renewal::standing(self)
+                .iter()
+                .map(|one| json!({ "name": one.name, "not_after": one.not_after.to_string() }))
+                .collect::<Vec<Value>>(),
         })
     }
 
@@ -253,7 +258,8 @@ impl Node {
         let Some(leaf) = current.as_ref().and_then(|current| current.cert.first()) else {
             return Ok(None);
         };
-        let certificate = hufu_ca::Certificate::from_der(leaf).context("the TLS certificate")?;
+        let certificate =
+            hufu_issuance::Certificate::from_der(leaf).context("the TLS certificate")?;
         Ok(Some(Serial::new(certificate.serial().as_bytes())?))
     }
 

@@ -19,9 +19,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hufu_ca::CertificationRequest;
 use hufu_client::{Client, tls};
 use hufu_configuration::{certificates, csr};
+use hufu_issuance::CertificationRequest;
 use hufu_proof::{Digest, Name, Serial, Signature, codec};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -72,12 +72,11 @@ fn message(chain: &Digest, member: &Name, serial: &Serial, height: u64, csr: &[u
 
 /// Renews this node's TLS certificate for the key in its token, and has the
 /// services use the new one: its serial number. The authority's own node asks
-/// itself, others ask at `ca.est_url`.
+/// itself, others ask at `ca.est_url`; `None` where that names nobody.
 ///
 /// # Errors
-/// When there is nothing to renew, nobody is named who would, or the authority does
-/// not answer or refuses.
-pub async fn renew_own(node: &Arc<Node>) -> anyhow::Result<Serial> {
+/// When there is nothing to renew, or the authority does not answer or refuses.
+pub async fn renew_own(node: &Arc<Node>) -> anyhow::Result<Option<Serial>> {
     let serial = node.tls_serial()?.context(
         "this node has no TLS certificate yet: have tls.csr certified and run `hufu cert install`",
     )?;
@@ -90,13 +89,10 @@ pub async fn renew_own(node: &Arc<Node>) -> anyhow::Result<Serial> {
             authority.renew(&node.config.member.name, &serial, &csr).await?
         }
         (None, Some(url)) => ask(node, url, serial, &csr).await?,
-        (None, None) => anyhow::bail!(
-            "ca.est_url of the configuration does not name the authority's EST service; name it \
-             and start the node again, or have tls.csr certified and run `hufu cert install`"
-        ),
+        (None, None) => return Ok(None),
     };
     node.install_certificate(&chain)?;
-    node.tls_serial()?.context("the new certificate is not there")
+    node.tls_serial()
 }
 
 /// Asks the authority whose EST service is at `url`: the chain, PEM.

@@ -29,7 +29,7 @@ use crate::node::Node;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::{self, NodeCertificate};
-use crate::{admin, gateway, listen, monitor, recertification};
+use crate::{admin, gateway, listen, monitor, recertification, renewal};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -152,6 +152,8 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     tasks.spawn(listen::socket(socket, admin::router(node.clone()), stopping.clone()));
     spawn_tls_services(&mut tasks, &node, statement, &stopping).await?;
 
+    let renewal = tokio::spawn(renewal::keep(node.clone()));
+
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(member = %node.config.member.name, "the node serves");
     let mut ended = running.ended();
@@ -171,6 +173,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
             _ = interrupt.recv() => {}
         }
     }
+    renewal.abort();
     health.report(State::Stopping, vec!["told to".into()]);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);

@@ -1,7 +1,7 @@
 //! Certificates a second through the parts of issuance, against the bare
 //! signature on the same token in the same run.
 //!
-//! `cargo bench -p hufu-ca --bench issue`
+//! `cargo bench -p hufu-issuance --bench issue`
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -12,7 +12,7 @@ use common::clients::quick_request;
 use common::{World, registration_authority};
 use criterion::{BatchSize, Criterion, Throughput};
 use futures::stream::{self, StreamExt};
-use hufu_ca::*;
+use hufu_issuance::*;
 use hufu_keys::testing::rerun;
 
 /// Certificates in one round.

@@ -16,7 +16,7 @@ use der::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use spki::SubjectPublicKeyInfoRef;
 
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::{oid, tlv};
 
 /// Public key algorithms that this authority certifies.
@@ -96,27 +96,40 @@ impl SignatureAlgorithm {
     }
 
     /// The AlgorithmIdentifier in DER.
-    pub(crate) fn to_der(self) -> Vec<u8> {
+    pub fn to_der(self) -> Vec<u8> {
         tlv::sequence(&[&tlv::oid(&self.oid())])
     }
 
     /// From an AlgorithmIdentifier; parameters must be absent.
     pub(crate) fn from_identifier(
         identifier: &spki::AlgorithmIdentifierOwned,
-    ) -> Result<Self, CaError> {
-        let refused = || CaError::Algorithm {
+    ) -> Result<Self, FormError> {
+        let parameters = identifier.parameters.as_ref().map(|parameters| parameters.to_der());
+        let parameters = parameters.transpose().map_err(FormError::encoding)?;
+        Self::from_parts(&identifier.oid, parameters.as_deref())
+    }
+
+    /// From the parts of an AlgorithmIdentifier; parameters (DER) must be absent.
+    pub(crate) fn from_parts(
+        algorithm: &ObjectIdentifier,
+        parameters: Option<&[u8]>,
+    ) -> Result<Self, FormError> {
+        let name = oid::name_of(algorithm);
+        let refused = |given: String| FormError::Algorithm {
             what: "signature algorithm",
-            given: oid::name_of(&identifier.oid),
+            given,
             accepted: "ecdsa-with-SHA256, ecdsa-with-SHA384, Ed25519 (all without parameters)"
                 .to_owned(),
         };
-        if identifier.parameters.is_some() {
-            return Err(refused());
-        }
-        [Self::EcdsaSha256, Self::EcdsaSha384, Self::Ed25519]
+        let known = [Self::EcdsaSha256, Self::EcdsaSha384, Self::Ed25519]
             .into_iter()
-            .find(|known| known.oid() == identifier.oid)
-            .ok_or_else(refused)
+            .find(|known| known.oid() == *algorithm);
+        match (known, parameters) {
+            (Some(known), None) => Ok(known),
+            (Some(_), Some([0x05, 0x00])) => Err(refused(format!("{name} with NULL parameters"))),
+            (Some(_), Some(_)) => Err(refused(format!("{name} with parameters"))),
+            (None, _) => Err(refused(name)),
+        }
     }
 }
 
@@ -130,10 +143,10 @@ pub struct PublicKey {
 impl PublicKey {
     /// From raw octets: an uncompressed point, or 32 octets for Ed25519. That
     /// the point is on its curve is checked when a signature is verified.
-    pub fn new(algorithm: KeyAlgorithm, raw: Vec<u8>) -> Result<PublicKey, CaError> {
+    pub fn new(algorithm: KeyAlgorithm, raw: Vec<u8>) -> Result<PublicKey, FormError> {
         let uncompressed = algorithm == KeyAlgorithm::Ed25519 || raw.first() == Some(&0x04);
         if raw.len() != algorithm.public_key_len() || !uncompressed {
-            return Err(CaError::malformed(
+            return Err(FormError::malformed(
                 "public key",
                 format!(
                     "a {algorithm} key has {} octets{}, this one has {}",
@@ -152,10 +165,10 @@ impl PublicKey {
 
     /// From a SubjectPublicKeyInfo in DER. RSA and other curves are refused
     /// by name.
-    pub fn from_spki_der(spki: &[u8]) -> Result<PublicKey, CaError> {
+    pub fn from_spki_der(spki: &[u8]) -> Result<PublicKey, FormError> {
         let parsed = SubjectPublicKeyInfoRef::try_from(spki)
-            .map_err(|error| CaError::malformed("subjectPublicKeyInfo", error))?;
-        let refused = |given: String| CaError::Algorithm {
+            .map_err(|error| FormError::malformed("subjectPublicKeyInfo", error))?;
+        let refused = |given: String| FormError::Algorithm {
             what: "public key algorithm",
             given,
             accepted: "P-256, P-384, Ed25519".to_owned(),
@@ -169,17 +182,19 @@ impl PublicKey {
             match curve {
                 oid::P256 => KeyAlgorithm::P256,
                 oid::P384 => KeyAlgorithm::P384,
-                other => return Err(refused(format!("EC curve {other}"))),
+                other => return Err(refused(format!("EC curve {}", oid::name_of(&other)))),
             }
         } else if parsed.algorithm.oid == oid::ED25519 && parsed.algorithm.parameters.is_none() {
             KeyAlgorithm::Ed25519
+        } else if parsed.algorithm.oid == oid::ED25519 {
+            return Err(refused("Ed25519 with parameters (there must be none)".to_owned()));
         } else {
             return Err(refused(oid::name_of(&parsed.algorithm.oid)));
         };
         let raw = parsed
             .subject_public_key
             .as_bytes()
-            .ok_or_else(|| CaError::malformed("subjectPublicKey", "unused bits"))?;
+            .ok_or_else(|| FormError::malformed("subjectPublicKey", "unused bits"))?;
         PublicKey::new(algorithm, raw.to_vec())
     }
 
@@ -242,14 +257,14 @@ impl fmt::Debug for PublicKey {
 }
 
 /// SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut output = [0; 32];
     output.copy_from_slice(digest(&SHA256, bytes).as_ref());
     output
 }
 
 /// SHA-1, for names that standards define with it.
-pub(crate) fn sha1(bytes: &[u8]) -> [u8; 20] {
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     let mut output = [0; 20];
     output.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref());
     output
@@ -257,14 +272,14 @@ pub(crate) fn sha1(bytes: &[u8]) -> [u8; 20] {
 
 /// Decodes DER and refuses bytes whose canonical encoding differs: what is
 /// stored, digested and signed is then exactly what was sent.
-pub(crate) fn strict<'a, T>(what: &'static str, bytes: &'a [u8]) -> Result<T, CaError>
+pub(crate) fn strict<'a, T>(what: &'static str, bytes: &'a [u8]) -> Result<T, FormError>
 where
     T: Decode<'a, Error = der::Error> + Encode,
 {
-    let value = T::from_der(bytes).map_err(|error| CaError::malformed(what, error))?;
-    let again = value.to_der().map_err(|error| CaError::malformed(what, error))?;
+    let value = T::from_der(bytes).map_err(|error| FormError::malformed(what, error))?;
+    let again = value.to_der().map_err(|error| FormError::malformed(what, error))?;
     if again != bytes {
-        return Err(CaError::malformed(what, "not in DER: its canonical encoding differs"));
+        return Err(FormError::malformed(what, "not in DER: its canonical encoding differs"));
     }
     Ok(value)
 }

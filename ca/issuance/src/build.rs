@@ -6,7 +6,7 @@
 //! `x509-cert`, so two pieces of code have to agree on every octet.
 
 use crate::algorithm::{PublicKey, SignatureAlgorithm};
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::names::{self, AlternativeName};
 use crate::profile::Profile;
 use crate::serial::Serial;
@@ -37,23 +37,42 @@ impl StatusAddresses {
     /// # Errors
     /// `base` is not an `http` address (these services must be plain HTTP,
     /// RFC 5280 section 8: a client that checks TLS would go in circles).
-    pub fn under(base: &str) -> Result<StatusAddresses, CaError> {
+    pub fn under(base: &str) -> Result<StatusAddresses, FormError> {
+        let base = Self::base(base)?;
+        Ok(StatusAddresses {
+            crl: Some(format!("{base}/crl/issuing.crl")),
+            ocsp: Some(format!("{base}/ocsp")),
+            issuer: Some(format!("{base}/ca/issuing.cer")),
+        })
+    }
+
+    /// What the issuing certificate says: the root's list and certificate under
+    /// the same `base`. The root's key answers no OCSP.
+    ///
+    /// # Errors
+    /// As of [`StatusAddresses::under`].
+    pub fn of_root(base: &str) -> Result<StatusAddresses, FormError> {
+        let base = Self::base(base)?;
+        Ok(StatusAddresses {
+            crl: Some(format!("{base}/crl/root.crl")),
+            ocsp: None,
+            issuer: Some(format!("{base}/ca/root.cer")),
+        })
+    }
+
+    fn base(base: &str) -> Result<&str, FormError> {
         let base = base.trim_end_matches('/');
         let host = base.strip_prefix("http://").unwrap_or("");
         let fine = !host.is_empty()
             && base.len() <= 200
             && base.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
         if !fine {
-            return Err(CaError::malformed(
+            return Err(FormError::malformed(
                 "status address",
                 "use an address that begins with http:// and holds no spaces",
             ));
         }
-        Ok(StatusAddresses {
-            crl: Some(format!("{base}/crl/issuing.crl")),
-            ocsp: Some(format!("{base}/ocsp")),
-            issuer: Some(format!("{base}/ca/issuing.cer")),
-        })
+        Ok(base)
     }
 }
 
@@ -74,11 +93,11 @@ pub(crate) struct Content<'a> {
 }
 
 /// The TBSCertificate, DER.
-pub(crate) fn tbs(content: &Content<'_>) -> Result<Vec<u8>, CaError> {
+pub(crate) fn tbs(content: &Content<'_>) -> Result<Vec<u8>, FormError> {
     let version = tlv::wrap(tlv::context(0), &[&tlv::unsigned(2)]);
     let validity = tlv::sequence(&[
-        &content.not_before.to_x509()?.to_der().map_err(CaError::encoding)?,
-        &content.not_after.to_x509()?.to_der().map_err(CaError::encoding)?,
+        &content.not_before.to_x509()?.to_der().map_err(FormError::encoding)?,
+        &content.not_after.to_x509()?.to_der().map_err(FormError::encoding)?,
     ]);
     let extensions = extensions(content)?;
     Ok(tlv::sequence(&[
@@ -103,7 +122,7 @@ pub(crate) fn authority_key_identifier(identifier: &[u8]) -> Vec<u8> {
     tlv::sequence(&[&tlv::wrap(0x80, &[identifier])])
 }
 
-fn extensions(content: &Content<'_>) -> Result<Vec<u8>, CaError> {
+fn extensions(content: &Content<'_>) -> Result<Vec<u8>, FormError> {
     let rules = &content.profile.extensions;
     let mut list: Vec<Vec<u8>> = Vec::with_capacity(8);
     list.push(tlv::extension(
@@ -120,7 +139,7 @@ fn extensions(content: &Content<'_>) -> Result<Vec<u8>, CaError> {
         .key_usage
         .iter()
         .fold(FlagSet::<KeyUsages>::default(), |bits, usage| bits | usage.bit());
-    let usage = KeyUsage(bits).to_der().map_err(CaError::encoding)?;
+    let usage = KeyUsage(bits).to_der().map_err(FormError::encoding)?;
     list.push(tlv::extension(&oid::KEY_USAGE, true, &usage));
     if content.profile.purpose.is_authority() {
         let ca = [tlv::BOOLEAN, 1, 0xff];

@@ -1,7 +1,4 @@
-//! Certificates of this authority, read strictly; and issuers, which sign and
-//! are checked against.
-
-use std::sync::Arc;
+//! Certificates of this authority, read strictly.
 
 use der::asn1::ObjectIdentifier;
 use der::{Decode, Encode};
@@ -11,10 +8,9 @@ use x509_cert::ext::pkix::{
 };
 
 use crate::algorithm::{PublicKey, SignatureAlgorithm, strict};
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::names::{self, AlternativeName};
 use crate::serial::Serial;
-use crate::signer::TbsSigner;
 use crate::subject::{Subject, name_der};
 use crate::time::UnixTime;
 use crate::{limits, oid};
@@ -35,23 +31,26 @@ impl Certificate {
     /// # Errors
     /// Too large, not DER, a key or signature of an algorithm that this
     /// authority does not use.
-    pub fn from_der(der: &[u8]) -> Result<Certificate, CaError> {
+    pub fn from_der(der: &[u8]) -> Result<Certificate, FormError> {
         if der.len() > limits::CERTIFICATE_DER {
-            return Err(CaError::TooLarge { what: "certificate", limit: limits::CERTIFICATE_DER });
+            return Err(FormError::TooLarge {
+                what: "certificate",
+                limit: limits::CERTIFICATE_DER,
+            });
         }
         let inner: x509_cert::Certificate = strict("certificate", der)?;
         let tbs = inner.tbs_certificate();
         if tbs.signature() != inner.signature_algorithm() {
-            return Err(CaError::malformed(
+            return Err(FormError::malformed(
                 "certificate",
                 "signatureAlgorithm differs inside and outside the TBSCertificate",
             ));
         }
         SignatureAlgorithm::from_identifier(inner.signature_algorithm())?;
-        let spki = tbs.subject_public_key_info().to_der().map_err(CaError::encoding)?;
+        let spki = tbs.subject_public_key_info().to_der().map_err(FormError::encoding)?;
         let public_key = PublicKey::from_spki_der(&spki)?;
         let serial = Serial::from_bytes(tbs.serial_number().as_bytes())?;
-        let tbs = tbs.to_der().map_err(CaError::encoding)?;
+        let tbs = tbs.to_der().map_err(FormError::encoding)?;
         Ok(Certificate { der: der.to_vec(), tbs, public_key, serial, inner })
     }
 
@@ -86,63 +85,63 @@ impl Certificate {
     }
 
     /// The subject.
-    pub fn subject(&self) -> Result<Subject, CaError> {
+    pub fn subject(&self) -> Result<Subject, FormError> {
         Subject::from_name(self.inner.tbs_certificate().subject())
     }
 
     /// The subject's Name, DER.
-    pub fn subject_der(&self) -> Result<Vec<u8>, CaError> {
+    pub fn subject_der(&self) -> Result<Vec<u8>, FormError> {
         name_der(self.inner.tbs_certificate().subject())
     }
 
     /// The issuer's Name, DER.
-    pub fn issuer_der(&self) -> Result<Vec<u8>, CaError> {
+    pub fn issuer_der(&self) -> Result<Vec<u8>, FormError> {
         name_der(self.inner.tbs_certificate().issuer())
     }
 
     /// Alternative names; none if there is no such extension.
-    pub fn alternative_names(&self) -> Result<Vec<AlternativeName>, CaError> {
+    pub fn alternative_names(&self) -> Result<Vec<AlternativeName>, FormError> {
         self.extension(&oid::SUBJECT_ALT_NAME).map_or(Ok(Vec::new()), names::parse)
     }
 
     /// Key purposes; none if there is no such extension.
-    pub fn extended_key_usages(&self) -> Result<Vec<ObjectIdentifier>, CaError> {
+    pub fn extended_key_usages(&self) -> Result<Vec<ObjectIdentifier>, FormError> {
         let Some(value) = self.extension(&oid::EXTENDED_KEY_USAGE) else { return Ok(Vec::new()) };
         ExtendedKeyUsage::from_der(value)
             .map(|usages| usages.0)
-            .map_err(|error| CaError::malformed("extKeyUsage", error))
+            .map_err(|error| FormError::malformed("extKeyUsage", error))
     }
 
     /// Whether basicConstraints says cA.
-    pub fn is_authority(&self) -> Result<bool, CaError> {
+    pub fn is_authority(&self) -> Result<bool, FormError> {
         let Some(value) = self.extension(&oid::BASIC_CONSTRAINTS) else { return Ok(false) };
         BasicConstraints::from_der(value)
             .map(|constraints| constraints.ca)
-            .map_err(|error| CaError::malformed("basicConstraints", error))
+            .map_err(|error| FormError::malformed("basicConstraints", error))
     }
 
     /// Whether keyUsage allows signing certificates.
-    pub fn may_sign_certificates(&self) -> Result<bool, CaError> {
+    pub fn may_sign_certificates(&self) -> Result<bool, FormError> {
         let Some(value) = self.extension(&oid::KEY_USAGE) else { return Ok(false) };
         KeyUsage::from_der(value)
             .map(|usage| usage.0.contains(KeyUsages::KeyCertSign))
-            .map_err(|error| CaError::malformed("keyUsage", error))
+            .map_err(|error| FormError::malformed("keyUsage", error))
     }
 
     /// The subjectKeyIdentifier.
-    pub fn subject_key_identifier(&self) -> Result<Option<Vec<u8>>, CaError> {
+    pub fn subject_key_identifier(&self) -> Result<Option<Vec<u8>>, FormError> {
         let Some(value) = self.extension(&oid::SUBJECT_KEY_IDENTIFIER) else { return Ok(None) };
         SubjectKeyIdentifier::from_der(value)
             .map(|identifier| Some(identifier.0.as_bytes().to_vec()))
-            .map_err(|error| CaError::malformed("subjectKeyIdentifier", error))
+            .map_err(|error| FormError::malformed("subjectKeyIdentifier", error))
     }
 
     /// The keyIdentifier of the authorityKeyIdentifier.
-    pub fn authority_key_identifier(&self) -> Result<Option<Vec<u8>>, CaError> {
+    pub fn authority_key_identifier(&self) -> Result<Option<Vec<u8>>, FormError> {
         let Some(value) = self.extension(&oid::AUTHORITY_KEY_IDENTIFIER) else { return Ok(None) };
         AuthorityKeyIdentifier::from_der(value)
             .map(|identifier| identifier.key_identifier.map(|key| key.as_bytes().to_vec()))
-            .map_err(|error| CaError::malformed("authorityKeyIdentifier", error))
+            .map_err(|error| FormError::malformed("authorityKeyIdentifier", error))
     }
 
     /// Whether the signature is by `key`.
@@ -167,8 +166,8 @@ impl Certificate {
     }
 
     /// Checks that `self` is an authority's certificate that signed `child`.
-    pub(crate) fn check_signed(&self, child: &Certificate) -> Result<(), CaError> {
-        let wrong = |detail: &str| Err(CaError::Certificate(detail.to_owned()));
+    pub(crate) fn check_signed(&self, child: &Certificate) -> Result<(), FormError> {
+        let wrong = |detail: &str| Err(FormError::Certificate(detail.to_owned()));
         if child.issuer_der()? != self.subject_der()? {
             return wrong("its issuer is another authority");
         }
@@ -184,81 +183,5 @@ impl Certificate {
             return wrong("its signature is not by its issuer's key");
         }
         Ok(())
-    }
-}
-
-/// An authority that signs: its certificate and its key in the token.
-pub struct Issuer {
-    certificate: Certificate,
-    root: Certificate,
-    signer: Arc<dyn TbsSigner>,
-    key_identifier: Vec<u8>,
-    subject_der: Vec<u8>,
-}
-
-impl Issuer {
-    /// From the issuing certificate, the root above it and the key.
-    ///
-    /// # Errors
-    /// The certificate is not the key's, not an authority's, or not under the
-    /// root.
-    pub fn new(
-        certificate: Certificate,
-        root: Certificate,
-        signer: Arc<dyn TbsSigner>,
-    ) -> Result<Issuer, CaError> {
-        root.check_signed(&certificate)?;
-        root.check_signed(&root)?;
-        if PublicKey::from_spki_der(signer.spki_der())? != *certificate.public_key() {
-            return Err(CaError::Certificate(
-                "the issuing certificate is of another key than the token's".to_owned(),
-            ));
-        }
-        if certificate.public_key().algorithm().signature() != signer.algorithm() {
-            return Err(CaError::Certificate(
-                "the token's key signs with another algorithm than its certificate's key"
-                    .to_owned(),
-            ));
-        }
-        if !certificate.is_authority()? || !certificate.may_sign_certificates()? {
-            return Err(CaError::Certificate(
-                "the issuing certificate is not an authority's".to_owned(),
-            ));
-        }
-        let key_identifier = certificate
-            .subject_key_identifier()?
-            .unwrap_or_else(|| certificate.public_key().key_identifier().to_vec());
-        let subject_der = certificate.subject_der()?;
-        Ok(Issuer { certificate, root, signer, key_identifier, subject_der })
-    }
-
-    /// The issuing certificate.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
-    }
-
-    /// The root certificate.
-    pub fn root(&self) -> &Certificate {
-        &self.root
-    }
-
-    /// The key.
-    pub fn signer(&self) -> &Arc<dyn TbsSigner> {
-        &self.signer
-    }
-
-    /// The keyIdentifier that issued certificates, CRLs name it by.
-    pub fn key_identifier(&self) -> &[u8] {
-        &self.key_identifier
-    }
-
-    /// The issuer's Name, DER.
-    pub fn subject_der(&self) -> &[u8] {
-        &self.subject_der
-    }
-
-    /// Checks that `certificate` was signed by this issuer.
-    pub fn check_issued(&self, certificate: &Certificate) -> Result<(), CaError> {
-        self.certificate.check_signed(certificate)
     }
 }

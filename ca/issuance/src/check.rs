@@ -6,9 +6,10 @@
 
 use crate::algorithm::{PublicKey, sha256};
 use crate::certificate::Certificate;
-use crate::error::CaError;
+use crate::form::FormError;
+use crate::member::Role;
 use crate::names::AlternativeName;
-use crate::requester::{Role, member_and_roles};
+use crate::requester::member_and_roles;
 use crate::serial::Serial;
 use crate::subject::Subject;
 use crate::time::UnixTime;
@@ -46,10 +47,10 @@ pub fn check_certificate(
     certificate: &[u8],
     issuing: &[u8],
     root: &[u8],
-) -> Result<(CertificateSummary, Vec<u8>), CaError> {
-    let of = |name: &str, error: CaError| match error {
-        CaError::Certificate(detail) => CaError::Certificate(format!("{name}: {detail}")),
-        other => CaError::Certificate(format!("{name}: {other}")),
+) -> Result<(CertificateSummary, Vec<u8>), FormError> {
+    let of = |name: &str, error: FormError| match error {
+        FormError::Certificate(detail) => FormError::Certificate(format!("{name}: {detail}")),
+        other => FormError::Certificate(format!("{name}: {other}")),
     };
     let root = Certificate::from_der(root).map_err(|error| of("root certificate", error))?;
     let issuing =
@@ -74,6 +75,6 @@ pub fn check_certificate(
 }
 
 /// The public key in a certificate (DER), without checking anything else.
-pub fn public_key_of(certificate: &[u8]) -> Result<PublicKey, CaError> {
+pub fn public_key_of(certificate: &[u8]) -> Result<PublicKey, FormError> {
     Ok(Certificate::from_der(certificate)?.public_key().clone())
 }

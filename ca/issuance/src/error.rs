@@ -1,86 +1,25 @@
-//! What can go wrong, who is at fault, and what each interface answers.
+//! What can go wrong when a certificate is asked for, and who is at fault.
 //!
-//! Every variant has a stable code ([`CaError::code`]) and an HTTP status
-//! ([`CaError::status`]); [`CODES`] is the whole table. EST answers with the
-//! sentence as plain text (RFC 7030 section 4.2.3 allows it), the JSON
-//! interfaces with an RFC 9457 problem document ([`crate::Problem`]). Nothing
-//! secret stands in a message: what belongs to the inside is in the source
-//! and goes to the log only.
+//! Every failure has a stable code ([`CaError::code`]); what a protocol answers
+//! to it is the protocol's. Nothing secret stands in a message: what belongs to
+//! the inside is in the source and goes to the log only.
 
 use std::time::Duration;
 
-use http::StatusCode;
-
+use crate::form::FormError;
 use crate::ledger::LedgerFault;
 use crate::lint::Finding;
 use crate::signer::SignFault;
+use crate::store::StoreError;
+use crate::time::UnixTime;
 
-/// Any failure of this crate.
+/// Any failure of issuance, revocation and status.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaError {
-    /// A request that is not what the interface takes. The caller mends it.
-    #[error("{what} is malformed: {detail}")]
-    Malformed {
-        /// Which input.
-        what: &'static str,
-        /// What and where.
-        detail: String,
-    },
-
-    /// Larger than the limit of [`crate::limits`].
-    #[error("{what} is larger than {limit} bytes; send one of at most that size")]
-    TooLarge {
-        /// Which input.
-        what: &'static str,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-
-    /// The `Content-Type` is not the one this resource takes.
-    #[error("this resource takes Content-Type {expected}, not {given}")]
-    ContentType {
-        /// What it takes.
-        expected: &'static str,
-        /// What was sent (sanitised).
-        given: String,
-    },
-
-    /// The certification request is not signed by the key inside it.
-    #[error(
-        "the certification request's signature does not verify with the public key inside it; \
-         sign the request with the private key of that public key"
-    )]
-    ProofOfPossession,
-
-    /// A key or signature algorithm that the profile does not take.
-    #[error("{what} {given} is not accepted; use one of {accepted}")]
-    Algorithm {
-        /// "public key algorithm", "signature algorithm", ...
-        what: &'static str,
-        /// What was given.
-        given: String,
-        /// What would be accepted.
-        accepted: String,
-    },
-
-    /// The requested subject breaks a rule of the profile.
-    #[error("subject field {field}: {detail}")]
-    Subject {
-        /// The attribute.
-        field: String,
-        /// The rule and the remedy.
-        detail: String,
-    },
-
-    /// A requested extension or attribute that no requester may set.
-    #[error("requested extension {extension}: {detail}")]
-    Extension {
-        /// Its name or object identifier.
-        extension: String,
-        /// The rule and the remedy.
-        detail: String,
-    },
+    /// A request that breaks a rule of form.
+    #[error(transparent)]
+    Form(#[from] FormError),
 
     /// Neither a client certificate nor an enrolment token that is known and
     /// in time.
@@ -94,16 +33,20 @@ pub enum CaError {
     ClientCertificate(String),
 
     /// The client certificate's time is over, or not begun.
-    #[error("the client certificate is valid from {not_before} to {not_after}, not now; renew it")]
+    #[error(
+        "the client certificate is valid from {not_before} to {not_after}, not now; leave it out and enrol anew, with an enrolment token or through the registration authority"
+    )]
     ClientCertificateExpired {
         /// Start.
-        not_before: String,
+        not_before: UnixTime,
         /// End.
-        not_after: String,
+        not_after: UnixTime,
     },
 
     /// The client certificate is revoked or on hold on the ledger.
-    #[error("the client certificate was revoked on the ledger ({reason}); ask for a new one")]
+    #[error(
+        "the client certificate was revoked on the ledger ({reason}); leave it out and ask for a new one, with a new key"
+    )]
     ClientCertificateRevoked {
         /// RFC 5280 reason.
         reason: &'static str,
@@ -116,23 +59,28 @@ pub enum CaError {
         needed: String,
     },
 
-    /// No profile of that name.
-    #[error("there is no profile {name:?}; this authority has {known}")]
-    ProfileUnknown {
-        /// The label asked for.
-        name: String,
-        /// All names.
-        known: String,
+    /// An enrolment token that is not for the profile asked for.
+    #[error("the enrolment token is for profile {given}, not for {asked}")]
+    TokenProfile {
+        /// The token's profile.
+        given: String,
+        /// The one asked for.
+        asked: String,
     },
 
-    /// A profile's file does not say what it must.
-    #[error("profile {name}: {detail}")]
-    ProfileInvalid {
-        /// The profile.
-        name: String,
-        /// Which key, and what it may be.
-        detail: String,
+    /// The enrolment token has enrolled all the keys it is for.
+    #[error(
+        "the enrolment token has enrolled the {keys} {} that it is for; ask the authority for a new token",
+        counted(.keys)
+    )]
+    TokenSpent {
+        /// How many it was for.
+        keys: u32,
     },
+
+    /// A certificate that cannot be renewed in this way.
+    #[error("the certificate cannot be renewed here: {0}")]
+    Renewal(String),
 
     /// The member has used up what it may issue under the profile.
     #[error(
@@ -172,15 +120,6 @@ pub enum CaError {
         profile: String,
     },
 
-    /// The attestation was refused.
-    #[error("the attestation was refused: {detail}")]
-    Attestation {
-        /// Stable reason of the attestation check.
-        reason: String,
-        /// Sentence with the remedy.
-        detail: String,
-    },
-
     /// A certificate of this very key was revoked.
     #[error("a certificate of this key was revoked; make a new key and ask again")]
     KeyRevoked,
@@ -188,6 +127,31 @@ pub enum CaError {
     /// The key is certified for another member, or is the authority's own.
     #[error("this key is already certified for another member; make a new key and ask again")]
     KeyTaken,
+
+    /// The device belongs to another member.
+    #[error(
+        "device {device} belongs to member {owner}; who owns it asks for its certificates, or transfers it first"
+    )]
+    DeviceTaken {
+        /// The device's serialNumber.
+        device: String,
+        /// Whose it is.
+        owner: String,
+    },
+
+    /// The certificate is revoked already, and the new reason does not replace
+    /// the one that stands.
+    #[error(
+        "certificate {serial} was revoked at {at} for {reason}; that can only become keyCompromise, or, from unspecified, another reason"
+    )]
+    RevokedAlready {
+        /// The certificate.
+        serial: String,
+        /// Since when.
+        at: UnixTime,
+        /// Why.
+        reason: &'static str,
+    },
 
     /// The certificate was not signed because lint found something.
     #[error("the certificate would break {}", findings(.0))]
@@ -199,17 +163,11 @@ pub enum CaError {
 
     /// The token could not sign.
     #[error("the token cannot sign now; ask again later")]
-    Token(#[source] SignFault),
+    Token(#[from] SignFault),
 
-    /// The certificate store failed; nothing more is issued until a restart.
-    #[error("the certificate store failed; nothing is issued until it is reopened")]
-    Store(#[source] rusqlite::Error),
-
-    /// A former failure of the store stopped it.
-    #[error(
-        "the certificate store stopped after a failure; nothing is issued until it is reopened"
-    )]
-    StorePoisoned,
+    /// The certificate store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 
     /// More work than may wait.
     #[error("too many enrolments are under way; ask again shortly")]
@@ -223,17 +181,13 @@ pub enum CaError {
     #[error("{0} is not known here")]
     NotFound(String),
 
-    /// What the certificate says is not what its issuer or the ledger says.
-    #[error("the certificate does not hold: {0}")]
-    Certificate(String),
-
-    /// A value of our own making does not encode: a defect.
-    #[error("a value could not be encoded")]
-    Encoding(#[source] der::Error),
-
     /// A defect that is none of the above.
     #[error("internal fault: {0}")]
     Internal(&'static str),
+}
+
+fn counted(keys: &u32) -> &'static str {
+    if *keys == 1 { "key" } else { "keys" }
 }
 
 fn findings(findings: &[Finding]) -> String {
@@ -244,94 +198,36 @@ fn findings(findings: &[Finding]) -> String {
         .join("; ")
 }
 
-/// All codes with their HTTP status and a short title: interface, never renamed.
-pub const CODES: &[(&str, u16, &str)] = &[
-    ("request.malformed", 400, "The request is malformed"),
-    ("request.too-large", 413, "The request is too large"),
-    ("request.content-type", 415, "The content type is not taken here"),
-    ("csr.signature-invalid", 400, "No proof of possession"),
-    ("csr.algorithm-refused", 400, "The algorithm is not accepted"),
-    ("csr.subject-invalid", 400, "The subject breaks a rule"),
-    ("csr.extension-refused", 400, "A requested extension is refused"),
-    ("client.unauthenticated", 401, "A client certificate or token is needed"),
-    ("client.certificate-invalid", 403, "The client certificate is not accepted"),
-    ("client.certificate-expired", 403, "The client certificate is not valid now"),
-    ("client.certificate-revoked", 403, "The client certificate is revoked"),
-    ("client.role-missing", 403, "The client lacks the role"),
-    ("profile.unknown", 404, "No such profile"),
-    ("profile.invalid", 500, "A profile is invalid"),
-    ("quota.exhausted", 403, "The quota is used up"),
-    ("quota.today", 429, "The quota of today is used up"),
-    ("attestation.missing", 403, "The key is not attested"),
-    ("attestation.refused", 403, "The attestation was refused"),
-    ("key.revoked", 403, "The key was revoked"),
-    ("key.taken", 409, "The key belongs to another"),
-    ("lint.refused", 400, "The certificate would break a standard"),
-    ("ledger.refused", 403, "The ledger refused the entry"),
-    ("ledger.unavailable", 503, "The ledger is not available"),
-    ("token.unavailable", 503, "The token is not available"),
-    ("store.failed", 503, "The certificate store failed"),
-    ("service.busy", 503, "Too much work is waiting"),
-    ("service.stopping", 503, "The service is stopping"),
-    ("resource.unknown", 404, "No such resource"),
-    ("certificate.invalid", 400, "The certificate does not hold"),
-    ("internal", 500, "Internal fault"),
-];
-
 impl CaError {
-    /// The stable machine code, one of [`CODES`].
+    /// The stable machine code: interface, never renamed.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "request.malformed",
-            Self::TooLarge { .. } => "request.too-large",
-            Self::ContentType { .. } => "request.content-type",
-            Self::ProofOfPossession => "csr.signature-invalid",
-            Self::Algorithm { .. } => "csr.algorithm-refused",
-            Self::Subject { .. } => "csr.subject-invalid",
-            Self::Extension { .. } => "csr.extension-refused",
+            Self::Form(error) => error.code(),
             Self::Unauthenticated => "client.unauthenticated",
             Self::ClientCertificate(_) => "client.certificate-invalid",
             Self::ClientCertificateExpired { .. } => "client.certificate-expired",
             Self::ClientCertificateRevoked { .. } => "client.certificate-revoked",
             Self::Role { .. } => "client.role-missing",
-            Self::ProfileUnknown { .. } => "profile.unknown",
-            Self::ProfileInvalid { .. } => "profile.invalid",
+            Self::TokenProfile { .. } => "enrolment-token.other-profile",
+            Self::TokenSpent { .. } => "enrolment-token.spent",
+            Self::Renewal(_) => "renewal.refused",
             Self::QuotaExhausted { .. } => "quota.exhausted",
             Self::QuotaToday { .. } => "quota.today",
             Self::AttestationMissing { .. } => "attestation.missing",
-            Self::Attestation { .. } => "attestation.refused",
             Self::KeyRevoked => "key.revoked",
             Self::KeyTaken => "key.taken",
+            Self::DeviceTaken { .. } => "device.taken",
+            Self::RevokedAlready { .. } => "certificate.revoked",
             Self::Lint(_) => "lint.refused",
             Self::Ledger(LedgerFault::Refused { .. }) => "ledger.refused",
             Self::Ledger(_) => "ledger.unavailable",
             Self::Token(_) => "token.unavailable",
-            Self::Store(_) | Self::StorePoisoned => "store.failed",
+            Self::Store(_) => "store.failed",
             Self::Busy => "service.busy",
             Self::Stopping => "service.stopping",
             Self::NotFound(_) => "resource.unknown",
-            Self::Certificate(_) => "certificate.invalid",
-            Self::Encoding(_) | Self::Internal(_) => "internal",
+            Self::Internal(_) => "internal",
         }
-    }
-
-    /// The HTTP status, from [`CODES`].
-    pub fn status(&self) -> StatusCode {
-        let code = self.code();
-        CODES
-            .iter()
-            .find(|(known, _, _)| *known == code)
-            .and_then(|(_, status, _)| StatusCode::from_u16(*status).ok())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
-    /// The short title of the code, from [`CODES`].
-    pub fn title(&self) -> &'static str {
-        let code = self.code();
-        CODES
-            .iter()
-            .find(|(known, _, _)| *known == code)
-            .map_or("Internal fault", |(_, _, title)| title)
     }
 
     /// When it makes sense to ask again; `None` where asking again gives the
@@ -345,7 +241,7 @@ impl CaError {
             Self::Token(fault) => Some(fault.retry_after),
             Self::Busy => Some(Duration::from_secs(1)),
             Self::Stopping => Some(Duration::from_secs(10)),
-            Self::Store(_) | Self::StorePoisoned => Some(Duration::from_secs(60)),
+            Self::Store(_) => Some(Duration::from_secs(60)),
             _ => None,
         }
     }
@@ -354,8 +250,8 @@ impl CaError {
     /// refusal where there is one. Other sources stay inside.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Ledger(LedgerFault::Refused { code, reason }) => {
-                format!("the ledger refused the entry: {code}: {reason}")
+            Self::Ledger(LedgerFault::Refused { reason, .. }) => {
+                format!("the ledger refused the entry: {reason}")
             }
             Self::Ledger(_) => "the ledger cannot take the entry now; ask again later".to_owned(),
             other => other.to_string(),
@@ -364,15 +260,17 @@ impl CaError {
 
     /// Whether the fault is on our side, so that it is logged as an error.
     pub fn is_ours(&self) -> bool {
-        self.status().is_server_error()
-    }
-
-    pub(crate) fn malformed(what: &'static str, detail: impl ToString) -> CaError {
-        CaError::Malformed { what, detail: detail.to_string() }
-    }
-
-    pub(crate) fn encoding(error: der::Error) -> CaError {
-        CaError::Encoding(error)
+        match self {
+            Self::Form(error) => matches!(
+                error,
+                FormError::Encoding(_) | FormError::Random | FormError::ProfileInvalid { .. }
+            ),
+            Self::Ledger(fault) => !matches!(fault, LedgerFault::Refused { .. }),
+            Self::Token(_) | Self::Store(_) | Self::Busy | Self::Stopping | Self::Internal(_) => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The same error for another waiter of the same request: errors hold
@@ -381,7 +279,7 @@ impl CaError {
         match self {
             Self::Ledger(fault) => Self::Ledger(fault.clone()),
             Self::Token(fault) => Self::Token(fault.clone()),
-            Self::Store(_) | Self::StorePoisoned => Self::StorePoisoned,
+            Self::Store(_) => Self::Store(StoreError::Poisoned),
             Self::Lint(findings) => Self::Lint(findings.clone()),
             Self::Stopping => Self::Stopping,
             Self::Busy => Self::Busy,
@@ -390,27 +288,25 @@ impl CaError {
     }
 }
 
-impl From<rusqlite::Error> for CaError {
-    fn from(error: rusqlite::Error) -> CaError {
-        CaError::Store(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_in_the_table_once() {
-        let mut seen = std::collections::BTreeSet::new();
-        for (code, status, title) in CODES {
-            assert!(seen.insert(code), "{code} twice");
-            assert!(StatusCode::from_u16(*status).is_ok());
-            assert!(!title.is_empty());
-        }
-        let error = CaError::Busy;
-        assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
-        assert_eq!(CaError::Unauthenticated.status(), StatusCode::UNAUTHORIZED);
+    fn a_busy_service_says_when_to_come_again_and_a_refusal_does_not() {
+        assert_eq!(CaError::Busy.retry_after(), Some(Duration::from_secs(1)));
+        assert!(CaError::Busy.is_ours());
+        assert!(!CaError::KeyTaken.is_ours());
+        let refused =
+            LedgerFault::Refused { code: "conflict".into(), reason: "it is there".into() };
+        let error = CaError::Ledger(refused);
+        assert_eq!(error.retry_after(), None);
+        assert_eq!(error.sentence(), "the ledger refused the entry: it is there");
+    }
+
+    #[test]
+    fn a_spent_token_speaks_of_keys_as_one_speaks() {
+        assert!(CaError::TokenSpent { keys: 1 }.to_string().contains("the 1 key that"));
+        assert!(CaError::TokenSpent { keys: 2 }.to_string().contains("the 2 keys that"));
     }
 }

@@ -4,14 +4,20 @@
 //! Everything else goes through [`crate::Issuance`]. What is made here is put
 //! on the ledger by the genesis that names it.
 
+use std::time::Duration;
+
 use crate::algorithm::PublicKey;
 use crate::build::{self, Content, StatusAddresses};
-use crate::certificate::{Certificate, Issuer};
+use crate::certificate::Certificate;
 use crate::error::CaError;
+use crate::form::FormError;
+use crate::issuer::Issuer;
+use crate::ledger::Revocation;
 use crate::lint::{self, IssuerFacts};
+use crate::member::{Role, check_member, member_urn};
 use crate::names::AlternativeName;
 use crate::profile::{Profile, Purpose};
-use crate::requester::{Role, check_member, member_urn};
+use crate::revocation_list::RevocationList;
 use crate::serial::Serial;
 use crate::signer::{TbsSigner, sign_checked};
 use crate::subject::{Attribute, Subject};
@@ -28,22 +34,25 @@ pub struct AuthorityParameters<'a> {
     pub organization: &'a str,
     /// Its own name, such as `Hufu Root 2026`.
     pub common_name: &'a str,
+    /// Where the certificate says that the status is to be had
+    /// ([`StatusAddresses::of_root`] for an issuing certificate).
+    pub addresses: &'a StatusAddresses,
     /// The current time.
     pub now: UnixTime,
 }
 
 impl AuthorityParameters<'_> {
-    fn subject(&self) -> Result<Subject, CaError> {
+    fn subject(&self) -> Result<Subject, FormError> {
         let country = self.country.map(|country| (Attribute::C, country));
         let rest = [(Attribute::O, self.organization), (Attribute::CN, self.common_name)];
         Subject::new(country.into_iter().chain(rest))
     }
 
-    fn expect(&self, purpose: Purpose) -> Result<(), CaError> {
+    fn expect(&self, purpose: Purpose) -> Result<(), FormError> {
         if self.profile.purpose == purpose {
             Ok(())
         } else {
-            Err(CaError::ProfileInvalid {
+            Err(FormError::ProfileInvalid {
                 name: self.profile.name.clone(),
                 detail: format!("purpose: this certificate needs {purpose:?}"),
             })
@@ -63,16 +72,8 @@ pub async fn self_signed_root(
     let name = subject.to_der();
     let identifier = key.key_identifier();
     let by = By { name: &name, key: &key, key_identifier: &identifier, signer, not_after: None };
-    sign(
-        &by,
-        parameters.profile,
-        &subject,
-        &key,
-        &[],
-        (not_before, not_after),
-        &StatusAddresses::default(),
-    )
-    .await
+    let window = (not_before, not_after);
+    sign(&by, parameters.profile, &subject, &key, &[], window, parameters.addresses).await
 }
 
 /// The certificate of the issuing authority with `key`, signed by the root.
@@ -87,10 +88,11 @@ pub async fn issue_issuing(
     let window = parameters.profile.window(parameters.now, root.not_after());
     let name = root.subject_der()?;
     if name == subject.to_der() {
-        return Err(CaError::Subject {
+        return Err(FormError::Subject {
             field: "CN".to_owned(),
             detail: "must differ from the root's, so that paths are unambiguous".to_owned(),
-        });
+        }
+        .into());
     }
     let identifier = root
         .subject_key_identifier()?
@@ -103,10 +105,38 @@ pub async fn issue_issuing(
         not_after: Some(root.not_after()),
     };
     let certificate =
-        sign(&by, parameters.profile, &subject, key, &[], window, &StatusAddresses::default())
-            .await?;
+        sign(&by, parameters.profile, &subject, key, &[], window, parameters.addresses).await?;
     root.check_signed(&certificate)?;
     Ok(certificate)
+}
+
+/// How long a list of the root is good for. It is made by hand where the root's
+/// key is kept apart, so it lives longer than the issuing authority's.
+pub const ROOT_LIST_LIFE: Duration = Duration::from_secs(397 * 86_400);
+
+/// A revocation list of the root: the issuing certificates that are revoked.
+///
+/// # Errors
+/// The token does not sign.
+pub async fn root_list(
+    root: &Certificate,
+    signer: &dyn TbsSigner,
+    number: u64,
+    now: UnixTime,
+    revoked: Vec<Revocation>,
+) -> Result<RevocationList, CaError> {
+    let identifier = root
+        .subject_key_identifier()?
+        .unwrap_or_else(|| root.public_key().key_identifier().to_vec());
+    RevocationList::sign(
+        signer,
+        root.public_key(),
+        (&root.subject_der()?, &identifier),
+        number,
+        (now, ROOT_LIST_LIFE),
+        revoked,
+    )
+    .await
 }
 
 /// A member's certificate made in the ceremony.
@@ -148,10 +178,11 @@ pub async fn issue_member(
             }
         }
         _ => {
-            return Err(CaError::ProfileInvalid {
+            return Err(FormError::ProfileInvalid {
                 name: profile.name.clone(),
                 detail: "purpose: a member's certificate is server or client".to_owned(),
-            });
+            }
+            .into());
         }
     }
     let subject =
@@ -210,5 +241,5 @@ async fn sign(
         return Err(CaError::Lint(findings));
     }
     let signature = sign_checked(by.signer, by.key, &tbs).await?;
-    Certificate::from_der(&build::assemble(&tbs, by.signer.algorithm(), &signature))
+    Ok(Certificate::from_der(&build::assemble(&tbs, by.signer.algorithm(), &signature))?)
 }

@@ -74,6 +74,8 @@ pub struct Revocation {
     pub at: UnixTime,
     /// Why.
     pub reason: RevocationReason,
+    /// End of the certificate's validity.
+    pub not_after: UnixTime,
 }
 
 /// Reasons of RFC 5280 section 5.3.1 that are used here. `removeFromCRL` (8)
@@ -149,6 +151,21 @@ impl RevocationReason {
         }
     }
 
+    /// Whether a revocation for this reason may be given the other one later.
+    /// Its date stays. What is compromised may be found out late, and no reason
+    /// may be replaced by any; a hold becomes a revocation, of which the ledger
+    /// keeps the date of its own.
+    pub fn may_become(self, other: RevocationReason) -> bool {
+        match (self, other) {
+            (_, Self::CertificateHold) => false,
+            (Self::CertificateHold, _) => true,
+            (Self::KeyCompromise, _) => false,
+            (_, Self::KeyCompromise) => true,
+            (Self::Unspecified, other) => other != Self::Unspecified,
+            _ => false,
+        }
+    }
+
     /// From its name; letters' case does not matter.
     pub fn from_name(name: &str) -> Option<RevocationReason> {
         Self::ALL.into_iter().find(|reason| reason.name().eq_ignore_ascii_case(name))
@@ -202,8 +219,9 @@ pub trait IssuanceLedger: Send + Sync + 'static {
         entries: Vec<IssuanceEntry>,
     ) -> BoxFuture<'_, Result<Vec<Recorded>, LedgerFault>>;
 
-    /// Revokes a certificate and returns when that is final: the height and
-    /// the time at which the ledger says it took effect.
+    /// Revokes a certificate, or gives another reason for a revocation that
+    /// stands and keeps its date ([`RevocationReason::may_become`]); returns
+    /// when that is final.
     fn revoke(
         &self,
         serial: Serial,
@@ -213,6 +231,10 @@ pub trait IssuanceLedger: Send + Sync + 'static {
 
     /// The status of a certificate, as of the last finalized height.
     fn status(&self, serial: Serial) -> BoxFuture<'_, Result<CertificateStatus, LedgerFault>>;
+
+    /// The member that the registry names as the owner of a device; `None` if
+    /// it has no such device.
+    fn device_owner(&self, device: String) -> BoxFuture<'_, Result<Option<String>, LedgerFault>>;
 
     /// All revocations in effect as of the last finalized height.
     fn revoked(&self) -> BoxFuture<'_, Result<Vec<Revocation>, LedgerFault>>;

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// names is under 1 kB.
 pub const CSR_DER: usize = 8 * 1024;
 
-/// Largest body of an EST request, in bytes: a request in base64 or PEM.
-pub const EST_BODY: usize = 16 * 1024;
+/// Largest text of a request, in bytes: base64, PEM, UTF-16, with words around it.
+pub const REQUEST_TEXT: usize = 16 * 1024;
 
 /// Largest certificate this crate parses, DER, in bytes.
 pub const CERTIFICATE_DER: usize = 16 * 1024;
@@ -40,8 +40,8 @@ pub const OCSP_REQUEST: usize = 4 * 1024;
 /// Most certificates asked for in one OCSP request.
 pub const OCSP_CERTIFICATES: usize = 16;
 
-/// Largest nonce echoed, in octets (RFC 9654 section 2.1 asks for 32).
-pub const OCSP_NONCE: usize = 32;
+/// Largest nonce echoed, in octets (RFC 9654 section 2.1).
+pub const OCSP_NONCE: usize = 128;
 
 /// Completed attestations remembered at once.
 pub const ATTESTATIONS: usize = 65_536;
@@ -63,3 +63,6 @@ pub const PROFILE_FILE: usize = 16 * 1024;
 
 /// Most octets in a member's name.
 pub const MEMBER_NAME: usize = 64;
+
+/// Largest revocation list of the root that is read back, DER, in bytes.
+pub const ROOT_LIST: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use der::asn1::ObjectIdentifier;
 use der::{Decode, Encode};
 use x509_cert::ext::pkix::name::{GeneralName, HardwareModuleName};
 
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::{limits, oid, tlv};
 
 /// One alternative name.
@@ -32,7 +32,7 @@ pub enum AlternativeName {
 
 impl AlternativeName {
     /// A checked host name.
-    pub fn dns(name: &str) -> Result<AlternativeName, CaError> {
+    pub fn dns(name: &str) -> Result<AlternativeName, FormError> {
         let name = name.to_ascii_lowercase();
         let label = |label: &str| {
             !label.is_empty()
@@ -56,7 +56,7 @@ impl AlternativeName {
 
     /// A checked URN of this system: `urn:hufu:` and printable ASCII of the
     /// characters RFC 3986 leaves unreserved, and `:` and `%`.
-    pub fn urn(uri: &str) -> Result<AlternativeName, CaError> {
+    pub fn urn(uri: &str) -> Result<AlternativeName, FormError> {
         let rest = uri.strip_prefix("urn:hufu:").unwrap_or("");
         let fine = !rest.is_empty()
             && uri.len() <= limits::SAN_VALUE
@@ -71,14 +71,14 @@ impl AlternativeName {
     pub fn hardware_module(
         kind: ObjectIdentifier,
         serial: &[u8],
-    ) -> Result<AlternativeName, CaError> {
+    ) -> Result<AlternativeName, FormError> {
         if serial.is_empty() || serial.len() > 64 {
             return Err(refused("hwSerialNum must have 1 to 64 octets".to_owned()));
         }
         Ok(AlternativeName::HardwareModule { kind, serial: serial.to_vec() })
     }
 
-    fn from_general(name: &GeneralName) -> Result<AlternativeName, CaError> {
+    fn from_general(name: &GeneralName) -> Result<AlternativeName, FormError> {
         match name {
             GeneralName::DnsName(name) => Self::dns(name.as_str()),
             GeneralName::UniformResourceIdentifier(uri) => Self::urn(uri.as_str()),
@@ -100,7 +100,7 @@ impl AlternativeName {
                 Self::hardware_module(module.hw_type, module.hw_serial_num.as_bytes())
             }
             other => Err(refused(format!(
-                "a {} name is not certified here; use dNSName, iPAddress, urn:hufu: or hardwareModuleName",
+                "a name of the kind {} is not certified here; use dNSName, iPAddress, urn:hufu: or hardwareModuleName",
                 kind_of(other)
             ))),
         }
@@ -140,10 +140,10 @@ impl fmt::Display for AlternativeName {
 }
 
 /// Parses the value of a subjectAltName extension.
-pub(crate) fn parse(value: &[u8]) -> Result<Vec<AlternativeName>, CaError> {
+pub(crate) fn parse(value: &[u8]) -> Result<Vec<AlternativeName>, FormError> {
     let names = Vec::<GeneralName>::from_der(value)
         .map_err(|error| refused(format!("does not decode: {error}")))?;
-    if names.to_der().map_err(CaError::encoding)? != value {
+    if names.to_der().map_err(FormError::encoding)? != value {
         return Err(refused("is not in DER".to_owned()));
     }
     if names.is_empty() || names.len() > limits::SAN_NAMES {
@@ -159,6 +159,21 @@ pub(crate) fn parse(value: &[u8]) -> Result<Vec<AlternativeName>, CaError> {
     Ok(names)
 }
 
+/// Whether a request for `some` asks for what a certificate with `held` has: the
+/// same names in whatever order. Member and roles, which the authority wrote, it
+/// may leave out.
+pub(crate) fn renews(some: &[AlternativeName], held: &[AlternativeName]) -> bool {
+    let asked = |name: &AlternativeName| some.contains(name);
+    some.iter().all(|name| held.contains(name))
+        && held.iter().all(|name| matches!(name, AlternativeName::Uri(_)) || asked(name))
+}
+
+/// The names as text, for messages.
+pub(crate) fn listed(names: &[AlternativeName]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 /// The value of a subjectAltName extension.
 pub(crate) fn to_der(names: &[AlternativeName]) -> Vec<u8> {
     let names: Vec<Vec<u8>> = names.iter().map(AlternativeName::to_der).collect();
@@ -166,8 +181,8 @@ pub(crate) fn to_der(names: &[AlternativeName]) -> Vec<u8> {
     tlv::sequence(&parts)
 }
 
-fn refused(detail: String) -> CaError {
-    CaError::Extension { extension: "subjectAltName".to_owned(), detail }
+fn refused(detail: String) -> FormError {
+    FormError::Extension { extension: "subjectAltName".to_owned(), detail }
 }
 
 fn shortened(text: &str) -> String {

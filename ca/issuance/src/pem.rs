@@ -3,19 +3,19 @@
 
 use pem_rfc7468::LineEnding;
 
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::limits;
 
 const LABEL: &str = "CERTIFICATE";
 
 /// One certificate (DER) as PEM.
-pub fn encode(der: &[u8]) -> Result<String, CaError> {
+pub fn encode(der: &[u8]) -> Result<String, FormError> {
     pem_rfc7468::encode_string(LABEL, LineEnding::LF, der)
-        .map_err(|_| CaError::Internal("a certificate does not encode as PEM"))
+        .map_err(|_| FormError::malformed("certificate", "does not encode as PEM"))
 }
 
 /// Certificates (DER), one after the other.
-pub fn encode_bundle<C: AsRef<[u8]>>(certificates: &[C]) -> Result<String, CaError> {
+pub fn encode_bundle<C: AsRef<[u8]>>(certificates: &[C]) -> Result<String, FormError> {
     certificates.iter().map(|certificate| encode(certificate.as_ref())).collect()
 }
 
@@ -24,11 +24,11 @@ pub fn encode_bundle<C: AsRef<[u8]>>(certificates: &[C]) -> Result<String, CaErr
 ///
 /// # Errors
 /// Empty, too long, another label, text between blocks, wrong line length.
-pub fn decode_bundle(text: &str) -> Result<Vec<Vec<u8>>, CaError> {
+pub fn decode_bundle(text: &str) -> Result<Vec<Vec<u8>>, FormError> {
     if text.len() > limits::PEM_BUNDLE {
-        return Err(CaError::TooLarge { what: "PEM bundle", limit: limits::PEM_BUNDLE });
+        return Err(FormError::TooLarge { what: "PEM bundle", limit: limits::PEM_BUNDLE });
     }
-    let wrong = |detail: String| CaError::malformed("PEM bundle", detail);
+    let wrong = |detail: String| FormError::malformed("PEM bundle", detail);
     let text = text.replace("\r\n", "\n");
     let mut rest = text.as_str();
     let mut certificates = Vec::new();

@@ -11,10 +11,10 @@ use x509_cert::ext::pkix::KeyUsages;
 
 use crate::algorithm::KeyAlgorithm;
 use crate::csr::CertificationRequest;
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::limits;
+use crate::member::{MEMBER_URN, Role, member_urn};
 use crate::names::AlternativeName;
-use crate::requester::{Role, member_urn};
 use crate::subject::{Attribute, Subject};
 use crate::time::UnixTime;
 
@@ -38,6 +38,10 @@ pub struct Profile {
     /// `/simplereenroll`).
     #[serde(default)]
     pub renewable: bool,
+    /// How many certificates a member may have issued under it in a day, where
+    /// the authority is not configured otherwise; no limit when absent.
+    #[serde(default)]
+    pub per_day: Option<u64>,
     /// From when until when.
     pub validity: Validity,
     /// Rules for the subject.
@@ -232,13 +236,13 @@ impl Profile {
     /// Parses and checks one profile file.
     ///
     /// # Errors
-    /// [`CaError::ProfileInvalid`] with the key, the line (for TOML faults)
+    /// [`FormError::ProfileInvalid`] with the key, the line (for TOML faults)
     /// and what would do.
-    pub fn parse(file: &str, text: &str) -> Result<Profile, CaError> {
+    pub fn parse(file: &str, text: &str) -> Result<Profile, FormError> {
         if text.len() > limits::PROFILE_FILE {
-            return Err(CaError::TooLarge { what: "profile file", limit: limits::PROFILE_FILE });
+            return Err(FormError::TooLarge { what: "profile file", limit: limits::PROFILE_FILE });
         }
-        let profile: Profile = toml::from_str(text).map_err(|error| CaError::ProfileInvalid {
+        let profile: Profile = toml::from_str(text).map_err(|error| FormError::ProfileInvalid {
             name: file.to_owned(),
             detail: error.to_string(),
         })?;
@@ -246,9 +250,9 @@ impl Profile {
         Ok(profile)
     }
 
-    fn check(&self) -> Result<(), CaError> {
+    fn check(&self) -> Result<(), FormError> {
         let invalid = |detail: &str| {
-            Err(CaError::ProfileInvalid { name: self.name.clone(), detail: detail.to_owned() })
+            Err(FormError::ProfileInvalid { name: self.name.clone(), detail: detail.to_owned() })
         };
         let character = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if self.name.is_empty() || self.name.len() > 32 || !self.name.bytes().all(character) {
@@ -324,24 +328,29 @@ impl Profile {
         request: &CertificationRequest,
         member: &str,
         roles: &[Role],
-    ) -> Result<(Subject, Vec<AlternativeName>), CaError> {
-        let algorithm = request.public_key().algorithm();
-        if !self.keys.contains(&algorithm) {
-            return Err(CaError::Algorithm {
-                what: "public key algorithm",
-                given: algorithm.to_string(),
-                accepted: self.keys.iter().map(|key| key.name()).collect::<Vec<_>>().join(", "),
-            });
-        }
+    ) -> Result<(Subject, Vec<AlternativeName>), FormError> {
+        self.check_key(request.public_key().algorithm())?;
         let subject = self.subject(request.subject().clone(), member)?;
         let names = self.alternative_names(request.alternative_names(), member, roles)?;
         Ok((subject, names))
     }
 
-    pub(crate) fn subject(&self, requested: Subject, member: &str) -> Result<Subject, CaError> {
+    /// Whether it certifies keys of this algorithm.
+    pub(crate) fn check_key(&self, algorithm: KeyAlgorithm) -> Result<(), FormError> {
+        if self.keys.contains(&algorithm) {
+            return Ok(());
+        }
+        Err(FormError::Algorithm {
+            what: "public key algorithm",
+            given: algorithm.to_string(),
+            accepted: self.keys.iter().map(|key| key.name()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    pub(crate) fn subject(&self, requested: Subject, member: &str) -> Result<Subject, FormError> {
         for (attribute, value) in requested.attributes() {
             if !self.subject.allowed.contains(&attribute) {
-                return Err(CaError::Subject {
+                return Err(FormError::Subject {
                     field: attribute.name().to_owned(),
                     detail: format!("is not part of profile {}; leave it out", self.name),
                 });
@@ -350,7 +359,7 @@ impl Profile {
                 && self.subject.member != MemberRule::Free
                 && value != member
             {
-                return Err(CaError::Subject {
+                return Err(FormError::Subject {
                     field: "O".to_owned(),
                     detail: format!("must be the member's name, {member:?}, or be left out"),
                 });
@@ -362,7 +371,7 @@ impl Profile {
         };
         for attribute in &self.subject.required {
             if subject.value(*attribute).is_none() {
-                return Err(CaError::Subject {
+                return Err(FormError::Subject {
                     field: attribute.name().to_owned(),
                     detail: format!("is missing; profile {} requires it", self.name),
                 });
@@ -376,9 +385,11 @@ impl Profile {
         requested: &[AlternativeName],
         member: &str,
         roles: &[Role],
-    ) -> Result<Vec<AlternativeName>, CaError> {
-        let refused =
-            |detail: String| CaError::Extension { extension: "subjectAltName".to_owned(), detail };
+    ) -> Result<Vec<AlternativeName>, FormError> {
+        let refused = |detail: String| FormError::Extension {
+            extension: "subjectAltName".to_owned(),
+            detail,
+        };
         let allowed = &self.extensions.alternative_names;
         let set_here = allowed.contains(&NameKind::MemberRoles);
         let mut names = Vec::new();
@@ -395,9 +406,11 @@ impl Profile {
                     self.name
                 )));
             }
-            // Member and roles come from who asks, not from the request.
-            if kind != NameKind::MemberRoles {
-                names.push(name.clone());
+            // Member and roles come from who asks; the request may name no
+            // others, or it would get less than it says.
+            match name {
+                AlternativeName::Uri(uri) => check_urn(uri, member, roles).map_err(refused)?,
+                _ => names.push(name.clone()),
             }
         }
         if set_here {
@@ -411,6 +424,30 @@ impl Profile {
         }
         Ok(names)
     }
+}
+
+/// Whether a URI that a request names is of what the certificate will say.
+fn check_urn(uri: &str, member: &str, roles: &[Role]) -> Result<(), String> {
+    if let Some(named) = uri.strip_prefix(MEMBER_URN) {
+        return match named == member {
+            true => Ok(()),
+            false => Err(format!(
+                "URI:{uri} names another member than the one that asks, {member}; leave it out"
+            )),
+        };
+    }
+    if roles.iter().any(|role| role.urn() == uri) {
+        return Ok(());
+    }
+    if Role::ALL.iter().any(|role| role.urn() == uri) {
+        let given: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+        return Err(format!(
+            "URI:{uri} names a role that is not given here (given: {}); leave it out or have it given",
+            if given.is_empty() { "none".to_owned() } else { given.join(", ") }
+        ));
+    }
+    let known: Vec<&str> = Role::ALL.iter().map(|role| role.urn()).collect();
+    Err(format!("URI:{uri} is neither a member nor a role; roles are {}", known.join(", ")))
 }
 
 /// The profiles of one authority, by name.
@@ -431,7 +468,7 @@ const SHIPPED: [(&str, &str); 8] = [
 
 impl Profiles {
     /// The profiles that ship with this crate.
-    pub fn shipped() -> Result<Profiles, CaError> {
+    pub fn shipped() -> Result<Profiles, FormError> {
         let mut profiles = Profiles(BTreeMap::new());
         for (file, text) in SHIPPED {
             profiles.add(Profile::parse(file, text)?);
@@ -445,8 +482,8 @@ impl Profiles {
     }
 
     /// The profile of that name.
-    pub fn named(&self, name: &str) -> Result<Arc<Profile>, CaError> {
-        self.0.get(name).cloned().ok_or_else(|| CaError::ProfileUnknown {
+    pub fn named(&self, name: &str) -> Result<Arc<Profile>, FormError> {
+        self.0.get(name).cloned().ok_or_else(|| FormError::ProfileUnknown {
             name: name.chars().take(32).collect(),
             known: self.0.keys().cloned().collect::<Vec<_>>().join(", "),
         })

@@ -1,15 +1,15 @@
 //! How many certificates a member may issue under a profile, in all and in a
-//! day (UTC). Counted from the store when it is opened, then in memory; a
-//! request that fails gives its place back.
+//! day (UTC). Counted from the store when it is opened, then in memory. A place
+//! is a value: dropped, it is given back; [kept](QuotaPlace::keep), it counts.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::CaError;
-use crate::store::Usage;
+use crate::record::Usage;
 use crate::time::UnixTime;
 
 const DAY: u64 = 86_400;
@@ -79,7 +79,12 @@ impl Quotas {
     }
 
     /// Takes one place.
-    pub(crate) fn take(&self, member: &str, profile: &str, now: UnixTime) -> Result<(), CaError> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        member: &str,
+        profile: &str,
+        now: UnixTime,
+    ) -> Result<QuotaPlace, CaError> {
         let mut state = self.state();
         let key = (member.to_owned(), profile.to_owned());
         let quota = state
@@ -111,15 +116,30 @@ impl Quotas {
         }
         count.total += 1;
         count.today += 1;
-        Ok(())
+        drop(state);
+        Ok(self.counted(member, profile, now))
     }
 
-    /// Gives one place back that was taken at `taken`.
-    pub(crate) fn give_back(&self, member: &str, profile: &str, taken: UnixTime) {
+    /// A place that is counted already: that of a row in the store.
+    pub(crate) fn counted(
+        self: &Arc<Self>,
+        member: &str,
+        profile: &str,
+        at: UnixTime,
+    ) -> QuotaPlace {
+        QuotaPlace {
+            quotas: Some(self.clone()),
+            member: member.to_owned(),
+            profile: profile.to_owned(),
+            at,
+        }
+    }
+
+    fn give_back(&self, member: &str, profile: &str, at: UnixTime) {
         let mut state = self.state();
         if let Some(count) = state.counts.get_mut(&(member.to_owned(), profile.to_owned())) {
             count.total = count.total.saturating_sub(1);
-            if count.day == taken.seconds() / DAY {
+            if count.day == at.seconds() / DAY {
                 count.today = count.today.saturating_sub(1);
             }
         }
@@ -130,30 +150,58 @@ impl Quotas {
     }
 }
 
+/// One place of a quota, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct QuotaPlace {
+    /// None once it is kept.
+    quotas: Option<Arc<Quotas>>,
+    member: String,
+    profile: String,
+    at: UnixTime,
+}
+
+impl QuotaPlace {
+    /// It is used for good.
+    pub(crate) fn keep(mut self) {
+        self.quotas = None;
+    }
+}
+
+impl Drop for QuotaPlace {
+    fn drop(&mut self) {
+        if let Some(quotas) = self.quotas.take() {
+            quotas.give_back(&self.member, &self.profile, self.at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn limits_hold_in_all_and_by_day() {
-        let quotas = Quotas::new();
+        let quotas = Arc::new(Quotas::new());
         quotas.set_default("idevid", Quota { total: Some(3), per_day: Some(2) });
         let monday = UnixTime::from_seconds(100 * DAY + 10);
         let tuesday = UnixTime::from_seconds(101 * DAY);
-        quotas.take("maker", "idevid", monday).unwrap();
-        quotas.take("maker", "idevid", monday).unwrap();
-        let error = quotas.take("maker", "idevid", monday).unwrap_err();
+        let take = |member: &str, at| quotas.take(member, "idevid", at);
+        take("maker", monday).unwrap().keep();
+        // A request that came to nothing used nothing.
+        drop(take("maker", monday).unwrap());
+        take("maker", monday).unwrap().keep();
+        let error = take("maker", monday).unwrap_err();
         assert_eq!(error.code(), "quota.today");
         assert_eq!(error.retry_after(), Some(Duration::from_secs(DAY - 10)));
-        quotas.take("other", "idevid", monday).unwrap();
-        quotas.take("maker", "idevid", tuesday).unwrap();
-        assert_eq!(quotas.take("maker", "idevid", tuesday).unwrap_err().code(), "quota.exhausted");
-        quotas.give_back("maker", "idevid", tuesday);
-        quotas.take("maker", "idevid", tuesday).unwrap();
+        take("other", monday).unwrap().keep();
+        take("maker", tuesday).unwrap().keep();
+        assert_eq!(take("maker", tuesday).unwrap_err().code(), "quota.exhausted");
+        drop(quotas.counted("maker", "idevid", tuesday));
+        take("maker", tuesday).unwrap().keep();
         assert_eq!(quotas.used("maker", "idevid", tuesday), (3, 1));
         quotas.set("maker", "idevid", Quota::default());
         for _ in 0..10 {
-            quotas.take("maker", "idevid", tuesday).unwrap();
+            take("maker", tuesday).unwrap().keep();
         }
     }
 }

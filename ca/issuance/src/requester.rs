@@ -7,88 +7,31 @@
 //! others never are.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use crate::algorithm::sha256;
-use crate::certificate::{Certificate, Issuer};
+use crate::certificate::Certificate;
 use crate::error::CaError;
+use crate::form::FormError;
+use crate::issuer::Issuer;
 use crate::ledger::{CertificateStatus, IssuanceLedger};
+use crate::member::{MEMBER_URN, Role};
 use crate::names::AlternativeName;
+use crate::oid;
+use crate::record::Token;
 use crate::serial::Serial;
 use crate::time::UnixTime;
-use crate::tokens::Token;
-use crate::{limits, oid};
 
-/// Roles of people and companies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Runs a member's appliance.
-    Operator,
-    /// Asks for device certificates on behalf of a member (RFC 5280 section
-    /// 3.1 calls it RA).
-    RegistrationAuthority,
-    /// Reads and reports on behalf of a regulator.
-    Regulator,
-    /// Acts for a member on its own node, from afar.
-    Administrator,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Role; 4] =
-        [Self::Operator, Self::RegistrationAuthority, Self::Regulator, Self::Administrator];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::RegistrationAuthority => "registration-authority",
-            Self::Regulator => "regulator",
-            Self::Administrator => "administrator",
-        }
-    }
-
-    /// Its name in certificates.
-    pub const fn urn(self) -> &'static str {
-        match self {
-            Self::Operator => "urn:hufu:role:operator",
-            Self::RegistrationAuthority => "urn:hufu:role:registration-authority",
-            Self::Regulator => "urn:hufu:role:regulator",
-            Self::Administrator => "urn:hufu:role:administrator",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The URI that names a member in a certificate. A member's name has 1 to 64
-/// characters of `a-z A-Z 0-9 - . _`.
-pub fn member_urn(member: &str) -> Result<String, CaError> {
-    check_member(member)?;
-    Ok(format!("urn:hufu:member:{member}"))
-}
-
-/// Checks a member's name.
-pub(crate) fn check_member(member: &str) -> Result<(), CaError> {
-    let fine = !member.is_empty()
-        && member.len() <= limits::MEMBER_NAME
-        && member.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    if fine {
-        Ok(())
-    } else {
-        Err(CaError::malformed(
-            "member name",
-            "use 1 to 64 letters, digits, hyphens, dots and underscores",
-        ))
-    }
+/// For whom the ceremony or command line asks.
+#[derive(Clone, Copy, Debug)]
+pub struct OnBehalf<'a> {
+    /// The member that the certificate belongs to.
+    pub member: &'a str,
+    /// Roles for a client certificate.
+    pub roles: &'a [Role],
+    /// Whether a new certificate is wished for where the same request got one
+    /// before that would do.
+    pub renew: bool,
 }
 
 /// Who asks.
@@ -159,8 +102,8 @@ impl Authenticator {
         let certificate = self.verified(der)?;
         if now < certificate.not_before() || now > certificate.not_after() {
             return Err(CaError::ClientCertificateExpired {
-                not_before: certificate.not_before().to_string(),
-                not_after: certificate.not_after().to_string(),
+                not_before: certificate.not_before(),
+                not_after: certificate.not_after(),
             });
         }
         let status =
@@ -219,14 +162,16 @@ impl Authenticator {
 }
 
 /// Member and roles in the alternative name; `None` if it names no member.
-pub fn member_and_roles(certificate: &Certificate) -> Result<Option<(String, Vec<Role>)>, CaError> {
+pub fn member_and_roles(
+    certificate: &Certificate,
+) -> Result<Option<(String, Vec<Role>)>, FormError> {
     let mut member = None;
     let mut roles = Vec::new();
     for name in certificate.alternative_names()? {
         let AlternativeName::Uri(uri) = name else { continue };
-        if let Some(name) = uri.strip_prefix("urn:hufu:member:") {
+        if let Some(name) = uri.strip_prefix(MEMBER_URN) {
             if member.replace(name.to_owned()).is_some() {
-                return Err(CaError::ClientCertificate("it names two members".to_owned()));
+                return Err(FormError::Certificate("it names two members".to_owned()));
             }
         } else if let Some(role) = Role::ALL.into_iter().find(|role| role.urn() == uri) {
             roles.push(role);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::tlv;
 
 /// A positive serial number of at most 20 octets, in its shortest form.
@@ -17,37 +17,35 @@ impl Serial {
 
     /// A new random serial: 17 octets, of which 16 are random and the first
     /// is `01` to `7f`, so that it is positive and never shorter.
-    pub fn random() -> Result<Serial, CaError> {
+    pub fn random() -> Result<Serial, FormError> {
         let mut octets = [0u8; 17];
-        SystemRandom::new()
-            .fill(&mut octets)
-            .map_err(|_| CaError::Internal("the system gave no random numbers"))?;
+        SystemRandom::new().fill(&mut octets).map_err(|_| FormError::Random)?;
         octets[0] = (octets[0] & 0x7f).max(1);
         Ok(Serial(octets.to_vec()))
     }
 
     /// From the octets of a positive INTEGER; leading zeros are dropped.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Serial, CaError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Serial, FormError> {
         let significant: &[u8] = match bytes.iter().position(|octet| *octet != 0) {
             Some(first) => &bytes[first..],
-            None => return Err(CaError::malformed("serial number", "zero; it must be positive")),
+            None => return Err(FormError::malformed("serial number", "zero; it must be positive")),
         };
         // A first bit set costs one more octet in DER.
         if significant.len() + usize::from(significant[0] >> 7) > Self::MAX_LEN {
-            return Err(CaError::malformed("serial number", "longer than 20 octets"));
+            return Err(FormError::malformed("serial number", "longer than 20 octets"));
         }
         Ok(Serial(significant.to_vec()))
     }
 
     /// From hexadecimal digits, with or without colons.
-    pub fn from_hex(text: &str) -> Result<Serial, CaError> {
+    pub fn from_hex(text: &str) -> Result<Serial, FormError> {
         let digits: String = text.chars().filter(|c| *c != ':').collect();
         if digits.len() > 2 * Self::MAX_LEN {
-            return Err(CaError::malformed("serial number", "longer than 20 octets"));
+            return Err(FormError::malformed("serial number", "longer than 20 octets"));
         }
         let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
         let bytes = hex::decode(padded)
-            .map_err(|_| CaError::malformed("serial number", "not hexadecimal digits"))?;
+            .map_err(|_| FormError::malformed("serial number", "not hexadecimal digits"))?;
         Self::from_bytes(&bytes)
     }
 
@@ -57,7 +55,7 @@ impl Serial {
     }
 
     /// The INTEGER in DER.
-    pub(crate) fn to_der(&self) -> Vec<u8> {
+    pub fn to_der(&self) -> Vec<u8> {
         let pad: &[u8] =
             if self.0.first().is_some_and(|first| first & 0x80 != 0) { &[0] } else { &[] };
         tlv::wrap(tlv::INTEGER, &[pad, &self.0])

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::algorithm::{PublicKey, SignatureAlgorithm};
-use crate::error::CaError;
+use crate::form::FormError;
 
 /// A key that signs certificates, CRLs and OCSP responses.
 pub trait TbsSigner: Send + Sync + 'static {
@@ -35,19 +35,22 @@ pub struct SignFault {
 /// Signs and checks the signature with the public key before anything is done
 /// with it: a token that returns a wrong signature (a bit flip, a wrong handle)
 /// must not put a broken certificate into the world.
-pub(crate) async fn sign_checked(
+///
+/// # Errors
+/// The token did not sign, or not with the key that it says.
+pub async fn sign_checked(
     signer: &dyn TbsSigner,
     key: &PublicKey,
     message: &[u8],
-) -> Result<Vec<u8>, CaError> {
-    let signature = signer.sign(message.to_vec()).await.map_err(CaError::Token)?;
+) -> Result<Vec<u8>, SignFault> {
+    let signature = signer.sign(message.to_vec()).await?;
     if key.verify(signer.algorithm(), message, &signature) {
         Ok(signature)
     } else {
-        Err(CaError::Token(SignFault {
+        Err(SignFault {
             reason: "the signature it returned does not verify with its own public key".to_owned(),
             retry_after: Duration::from_secs(30),
-        }))
+        })
     }
 }
 
@@ -63,7 +66,7 @@ impl TokenSigner {
     ///
     /// # Errors
     /// The key's algorithm is not one that this crate certifies with.
-    pub fn new(key: hufu_keys::Key) -> Result<TokenSigner, CaError> {
+    pub fn new(key: hufu_keys::Key) -> Result<TokenSigner, FormError> {
         let spki = key.spki_der();
         let algorithm = PublicKey::from_spki_der(&spki)?.algorithm().signature();
         Ok(TokenSigner { key, spki, algorithm })

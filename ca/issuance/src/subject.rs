@@ -2,16 +2,20 @@
 //!
 //! A requested name is taken apart attribute by attribute and put together
 //! again by this crate, so nothing of a request reaches a certificate that
-//! was not looked at. Departures from RFC 5280: only PrintableString and
-//! UTF8String are taken (section 4.1.2.4 asks the same of new certificates),
-//! one attribute to each RDN, each attribute once.
+//! was not looked at. Values are in Unicode's normal form C, so that one name has
+//! one spelling, and hold nothing that does not show. Departures from RFC 5280:
+//! only PrintableString and UTF8String are written (section 4.1.2.4 asks the
+//! same of new certificates); what Windows writes for others (BMPString,
+//! TeletexString, IA5String) is read; one attribute to each RDN, each attribute
+//! once.
 
 use der::asn1::{Any, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 use der::{Decode, Encode, Tag, Tagged};
 use serde::{Deserialize, Serialize};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 use x509_cert::name::Name;
 
-use crate::error::CaError;
+use crate::form::FormError;
 use crate::{limits, oid, tlv};
 
 /// Attributes that a subject may hold here.
@@ -51,7 +55,8 @@ impl Attribute {
         }
     }
 
-    const fn oid(self) -> ObjectIdentifier {
+    /// Its object identifier.
+    pub const fn oid(self) -> ObjectIdentifier {
         match self {
             Self::C => oid::COUNTRY,
             Self::ST => oid::STATE,
@@ -68,9 +73,10 @@ impl Attribute {
         matches!(self, Self::C | Self::SerialNumber)
     }
 
-    fn check(self, value: &str) -> Result<(), CaError> {
+    /// Checks a value by the rules of the attribute.
+    pub(crate) fn check(self, value: &str) -> Result<(), FormError> {
         let wrong = |detail: &str| {
-            Err(CaError::Subject { field: self.name().to_owned(), detail: detail.to_owned() })
+            Err(FormError::Subject { field: self.name().to_owned(), detail: detail.to_owned() })
         };
         let characters = value.chars().count();
         if characters == 0 {
@@ -88,14 +94,39 @@ impl Attribute {
         if value.trim() != value {
             return wrong("begins or ends with a space; remove it");
         }
-        if value.chars().any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')) {
-            return wrong("holds control or direction characters; remove them");
+        if let Some(hidden) = value.chars().find(|c| does_not_show(*c)) {
+            return wrong(&format!(
+                "holds U+{:04X}, which is a control or direction character or does not show; remove it",
+                u32::from(hidden)
+            ));
+        }
+        if let Some(space) = value.chars().find(|c| *c != ' ' && c.is_whitespace()) {
+            return wrong(&format!(
+                "holds U+{:04X}, a space that looks like another; use a plain one",
+                u32::from(space)
+            ));
+        }
+        if !is_nfc(value) {
+            return wrong("is not in Unicode's normal form C");
         }
         if self.printable_only() && !value.bytes().all(is_printable) {
             return wrong("may hold only letters, digits, space and '()+,-./:=? (PrintableString)");
         }
         Ok(())
     }
+}
+
+/// Characters that a reader does not see, so that two names would look alike:
+/// controls, directions, joiners, fillers, variation selectors and tags
+/// (Unicode's Default_Ignorable_Code_Point, and interlinear annotations).
+fn does_not_show(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Characters of PrintableString (X.680 section 41.4).
@@ -120,7 +151,7 @@ impl Subject {
     /// custom. C and serialNumber become PrintableString, others UTF8String.
     pub fn new<'a>(
         attributes: impl IntoIterator<Item = (Attribute, &'a str)>,
-    ) -> Result<Subject, CaError> {
+    ) -> Result<Subject, FormError> {
         let mut subject = Subject(Vec::new());
         for (attribute, value) in attributes {
             subject.push(attribute, value.to_owned(), attribute.printable_only())?;
@@ -129,12 +160,12 @@ impl Subject {
     }
 
     /// From a Name out of a request or certificate.
-    pub fn from_name(name: &Name) -> Result<Subject, CaError> {
+    pub fn from_name(name: &Name) -> Result<Subject, FormError> {
         let mut subject = Subject(Vec::new());
         for rdn in name.iter_rdn() {
             let mut attributes = rdn.iter();
             let (Some(attribute), None) = (attributes.next(), attributes.next()) else {
-                return Err(CaError::Subject {
+                return Err(FormError::Subject {
                     field: "RDN".to_owned(),
                     detail: "holds several attributes; give each its own RDN".to_owned(),
                 });
@@ -142,7 +173,7 @@ impl Subject {
             let known = Attribute::ALL
                 .into_iter()
                 .find(|known| known.oid() == attribute.oid)
-                .ok_or_else(|| CaError::Subject {
+                .ok_or_else(|| FormError::Subject {
                     field: oid::name_of(&attribute.oid),
                     detail: "is not an attribute that this authority certifies; remove it"
                         .to_owned(),
@@ -154,21 +185,27 @@ impl Subject {
     }
 
     /// From a Name in DER.
-    pub fn from_der(der: &[u8]) -> Result<Subject, CaError> {
-        let name = Name::from_der(der).map_err(|error| CaError::malformed("name", error))?;
+    pub fn from_der(der: &[u8]) -> Result<Subject, FormError> {
+        let name = Name::from_der(der).map_err(|error| FormError::malformed("name", error))?;
         Self::from_name(&name)
     }
 
-    fn push(&mut self, attribute: Attribute, text: String, printable: bool) -> Result<(), CaError> {
+    fn push(
+        &mut self,
+        attribute: Attribute,
+        text: String,
+        printable: bool,
+    ) -> Result<(), FormError> {
+        let text: String = text.nfc().collect();
         attribute.check(&text)?;
         if self.value(attribute).is_some() {
-            return Err(CaError::Subject {
+            return Err(FormError::Subject {
                 field: attribute.name().to_owned(),
                 detail: "stands twice; give it once".to_owned(),
             });
         }
         if self.0.len() >= limits::SUBJECT_ATTRIBUTES {
-            return Err(CaError::Subject {
+            return Err(FormError::Subject {
                 field: "subject".to_owned(),
                 detail: format!("holds more than {} attributes", limits::SUBJECT_ATTRIBUTES),
             });
@@ -194,12 +231,13 @@ impl Subject {
 
     /// This name with `attribute` set to `value`: replaced where it stands,
     /// or put first.
-    pub(crate) fn with(mut self, attribute: Attribute, value: &str) -> Result<Subject, CaError> {
-        attribute.check(value)?;
-        if self.value(attribute) == Some(value) {
+    pub(crate) fn with(mut self, attribute: Attribute, value: &str) -> Result<Subject, FormError> {
+        let value: String = value.nfc().collect();
+        attribute.check(&value)?;
+        if self.value(attribute) == Some(value.as_str()) {
             return Ok(self);
         }
-        let new = Value { text: value.to_owned(), printable: attribute.printable_only() };
+        let new = Value { text: value, printable: attribute.printable_only() };
         match self.0.iter_mut().find(|(known, _)| *known == attribute) {
             Some((_, old)) => *old = new,
             None => self.0.insert(0, (attribute, new)),
@@ -228,6 +266,17 @@ impl Subject {
         tlv::sequence(&parts)
     }
 
+    /// The attributes as they stand in the encoding, first one first, each with
+    /// its name: `C=CN / O=maker / serialNumber=SN-1`.
+    pub fn in_encoded_order(&self) -> String {
+        let parts: Vec<String> = self
+            .0
+            .iter()
+            .map(|(attribute, value)| format!("{}={}", attribute.name(), escaped(&value.text)))
+            .collect();
+        if parts.is_empty() { "empty".to_owned() } else { parts.join(" / ") }
+    }
+
     /// RFC 4514 text: last attribute first, special characters escaped.
     pub fn to_text(&self) -> String {
         let mut parts: Vec<String> = self
@@ -240,8 +289,8 @@ impl Subject {
     }
 }
 
-fn text_of(attribute: Attribute, value: &Any) -> Result<(String, bool), CaError> {
-    let wrong = |detail: String| CaError::Subject { field: attribute.name().to_owned(), detail };
+fn text_of(attribute: Attribute, value: &Any) -> Result<(String, bool), FormError> {
+    let wrong = |detail: String| FormError::Subject { field: attribute.name().to_owned(), detail };
     match value.tag() {
         Tag::PrintableString => {
             let text: PrintableStringRef<'_> =
@@ -252,6 +301,21 @@ fn text_of(attribute: Attribute, value: &Any) -> Result<(String, bool), CaError>
             let text: Utf8StringRef<'_> =
                 value.decode_as().map_err(|error| wrong(format!("does not decode: {error}")))?;
             Ok((text.as_str().to_owned(), false))
+        }
+        // Two octets a character; a pair of surrogates is more than X.680 allows
+        // and what Windows writes.
+        Tag::BmpString => {
+            let units =
+                value.value().chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            let text: Result<String, _> = char::decode_utf16(units).collect();
+            match text {
+                Ok(text) if value.value().len().is_multiple_of(2) => Ok((text, false)),
+                _ => Err(wrong("is a BMPString that does not decode; use UTF8String".to_owned())),
+            }
+        }
+        // Of these only what they have in common with ASCII is certain.
+        Tag::TeletexString | Tag::Ia5String if value.value().is_ascii() => {
+            Ok((String::from_utf8_lossy(value.value()).into_owned(), false))
         }
         other => Err(wrong(format!("is a {other}; use UTF8String or PrintableString"))),
     }
@@ -271,8 +335,8 @@ fn escaped(text: &str) -> String {
 }
 
 /// A Name of any shape in DER from its parsed form.
-pub(crate) fn name_der(name: &Name) -> Result<Vec<u8>, CaError> {
-    name.to_der().map_err(CaError::encoding)
+pub(crate) fn name_der(name: &Name) -> Result<Vec<u8>, FormError> {
+    name.to_der().map_err(FormError::encoding)
 }
 
 #[cfg(test)]
@@ -301,8 +365,43 @@ mod tests {
         assert!(message(Attribute::CN, &"x".repeat(65)).contains("64"));
         assert!(message(Attribute::CN, "a\u{0}b").contains("control"));
         assert!(message(Attribute::CN, "a\u{202e}b").contains("direction"));
+        for hidden in ["a\u{200b}b", "a\u{ad}b", "a\u{2060}b", "a\u{fe0f}", "a\u{e0041}"] {
+            assert!(message(Attribute::CN, hidden).contains("does not show"), "{hidden:?}");
+        }
+        assert!(message(Attribute::CN, "a\u{a0}b").contains("plain"));
         let twice = Subject::new([(Attribute::CN, "a"), (Attribute::CN, "b")]);
         assert!(twice.unwrap_err().to_string().contains("twice"));
+    }
+
+    #[test]
+    fn one_name_has_one_spelling() {
+        let composed = Subject::new([(Attribute::CN, "caf\u{e9}")]).unwrap();
+        let decomposed = Subject::new([(Attribute::CN, "cafe\u{301}")]).unwrap();
+        assert_eq!(composed, decomposed);
+        assert_eq!(decomposed.value(Attribute::CN), Some("caf\u{e9}"));
+        let name = |tag: u8, value: &[u8]| {
+            let value = tlv::wrap(tag, &[value]);
+            let attribute = tlv::sequence(&[&tlv::oid(&oid::COMMON_NAME), &value]);
+            Subject::from_der(&tlv::sequence(&[&tlv::wrap(tlv::SET, &[&attribute])]))
+        };
+        let utf8 = name(0x0c, "cafe\u{301}".as_bytes()).unwrap();
+        assert_eq!(utf8.to_der(), composed.to_der());
+        // As Windows writes it, and old tools.
+        let bmp: Vec<u8> = "cafe\u{301}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(name(0x1e, &bmp).unwrap().to_der(), composed.to_der());
+        assert_eq!(name(0x14, b"pump_1").unwrap().value(Attribute::CN), Some("pump_1"));
+        assert_eq!(name(0x16, b"pump_1").unwrap().value(Attribute::CN), Some("pump_1"));
+        assert!(name(0x14, b"caf\xe9").unwrap_err().to_string().contains("UTF8String"));
+        assert!(name(0x1e, &bmp[1..]).is_err());
+        assert!(name(0x1e, &[0xd8, 0]).is_err());
+    }
+
+    #[test]
+    fn two_orders_can_be_told_apart() {
+        let one = Subject::new([(Attribute::O, "maker"), (Attribute::CN, "pump")]).unwrap();
+        let other = Subject::new([(Attribute::CN, "pump"), (Attribute::O, "maker")]).unwrap();
+        assert_eq!(one.in_encoded_order(), "O=maker / CN=pump");
+        assert_eq!(other.in_encoded_order(), "CN=pump / O=maker");
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use der::asn1::{GeneralizedTime, UtcTime};
 use der::{DateTime, Encode};
 use x509_cert::time::Time;
 
-use crate::error::CaError;
+use crate::form::FormError;
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,22 +53,22 @@ impl UnixTime {
 
     /// As an X.509 time: UTCTime through 2049, GeneralizedTime after (RFC
     /// 5280 section 4.1.2.5).
-    pub fn to_x509(self) -> Result<Time, CaError> {
+    pub fn to_x509(self) -> Result<Time, FormError> {
         let at = self.date_time()?;
         Ok(if at.year() <= UtcTime::MAX_YEAR {
-            Time::UtcTime(UtcTime::from_date_time(at).map_err(CaError::encoding)?)
+            Time::UtcTime(UtcTime::from_date_time(at).map_err(FormError::encoding)?)
         } else {
             Time::GeneralTime(GeneralizedTime::from_date_time(at))
         })
     }
 
     /// As a DER GeneralizedTime, which is all that OCSP knows.
-    pub(crate) fn to_generalized_der(self) -> Result<Vec<u8>, CaError> {
-        GeneralizedTime::from_date_time(self.date_time()?).to_der().map_err(CaError::encoding)
+    pub fn to_generalized_der(self) -> Result<Vec<u8>, FormError> {
+        GeneralizedTime::from_date_time(self.date_time()?).to_der().map_err(FormError::encoding)
     }
 
     /// As an HTTP date (RFC 9110 section 5.6.7), for `Last-Modified` and `Expires`.
-    pub(crate) fn to_http_date(self) -> String {
+    pub fn to_http_date(self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const MONTHS: [&str; 12] =
             ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -85,8 +85,8 @@ impl UnixTime {
         )
     }
 
-    fn date_time(self) -> Result<DateTime, CaError> {
-        DateTime::from_unix_duration(Duration::from_secs(self.0)).map_err(CaError::encoding)
+    fn date_time(self) -> Result<DateTime, FormError> {
+        DateTime::from_unix_duration(Duration::from_secs(self.0)).map_err(FormError::encoding)
     }
 }
 

@@ -3,10 +3,15 @@
 //! HTTP Basic (RFC 7030 section 3.2.3).
 //!
 //! A token is for one member, one profile, a number of keys and a time, and
-//! where it says so for one device. Only its SHA-256 is stored. It is as strong as a key (192 random bits), so there
-//! is nothing to slow down for those who guess.
+//! where it says so for one device. Only its SHA-256 is stored. It is as strong as
+//! a key (192 random bits), so there is nothing to slow down for those who guess.
+//!
+//! A key counts when its certificate does: it is held while the request is at
+//! work, and stored in the transaction that stores the pending row, to be
+//! freed with it if the ledger refuses.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -14,10 +19,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::algorithm::sha256;
-use crate::batch::blocking;
 use crate::error::CaError;
-use crate::requester::check_member;
-use crate::store::Store;
+use crate::form::FormError;
+use crate::member::check_member;
+use crate::record::Token;
+use crate::store::{Store, blocking};
+use crate::subject::Attribute;
 use crate::time::{Clock, UnixTime};
 
 /// Most keys that one token may enrol.
@@ -25,9 +32,6 @@ pub const MOST_KEYS: u32 = 100_000;
 
 /// Longest life of a token.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(90 * 86_400);
-
-/// Longest name of a device, in bytes (RFC 5280 appendix A.1, ub-serial-number).
-const DEVICE: usize = 64;
 
 /// Largest `Authorization` header looked at, in bytes.
 const HEADER: usize = 512;
@@ -42,32 +46,20 @@ pub struct NewToken {
     pub expires: UnixTime,
 }
 
-/// A stored token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    pub(crate) digest: [u8; 32],
-    /// The member it enrols for.
-    pub member: String,
-    /// The only profile it enrols under.
-    pub profile: String,
-    /// How many keys it may enrol.
-    pub keys: u32,
-    /// Until when.
-    pub expires: UnixTime,
-    /// The serialNumber that the subject must have; any when absent.
-    pub device: Option<String>,
-}
+/// Keys that requests at work would enrol with a token, by the token's digest.
+type Held = Mutex<HashMap<[u8; 32], HashSet<[u8; 32]>>>;
 
-/// Makes and checks tokens.
+/// Makes and checks tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    held: Arc<Held>,
 }
 
 impl Tokens {
     pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>) -> Tokens {
-        Tokens { store, clock }
+        Tokens { store, clock, held: Arc::default() }
     }
 
     /// Makes a token for `keys` keys, of the device called `device` where that
@@ -84,19 +76,19 @@ impl Tokens {
         device: Option<&str>,
     ) -> Result<NewToken, CaError> {
         check_member(member)?;
-        if device.is_some_and(|device| device.is_empty() || device.len() > DEVICE) {
-            return Err(CaError::malformed("token", format!("device: 1 to {DEVICE} bytes")));
+        // No request can name a device that a certificate cannot.
+        if let Some(device) = device {
+            Attribute::SerialNumber.check(device)?;
         }
         if keys == 0 || keys > MOST_KEYS {
-            return Err(CaError::malformed("token", format!("keys: 1 to {MOST_KEYS}")));
+            let keys = format!("keys: 1 to {MOST_KEYS}");
+            return Err(FormError::malformed("enrolment token", keys).into());
         }
         if life.is_zero() || life > LONGEST_LIFE {
-            return Err(CaError::malformed("token", "life: at most 90 days"));
+            return Err(FormError::malformed("enrolment token", "life: at most 90 days").into());
         }
         let mut secret = [0u8; 24];
-        SystemRandom::new()
-            .fill(&mut secret)
-            .map_err(|_| CaError::Internal("the system gave no random numbers"))?;
+        SystemRandom::new().fill(&mut secret).map_err(|_| FormError::Random)?;
         let password = URL_SAFE_NO_PAD.encode(secret);
         let expires = self.clock.now().plus(life);
         let token = Token {
@@ -118,7 +110,7 @@ impl Tokens {
     /// # Errors
     /// [`CaError::Unauthenticated`] (401) if it is not, whatever the
     /// reason.
-    pub(crate) fn authenticate(&self, authorization: &str) -> Result<Token, CaError> {
+    pub fn authenticate(&self, authorization: &str) -> Result<Token, CaError> {
         let refused = || CaError::Unauthenticated;
         if authorization.len() > HEADER {
             return Err(refused());
@@ -137,20 +129,76 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Counts `key` as one of the token's, once.
+    /// Holds a place of the token for `key`.
     ///
     /// # Errors
-    /// [`CaError::QuotaExhausted`] if it has no place left.
-    pub(crate) async fn claim(&self, token: &Token, key: [u8; 32]) -> Result<(), CaError> {
-        let (store, digest, most) = (self.store.clone(), token.digest, token.keys);
-        if blocking(move || store.claim_token(&digest, &key, most)).await? {
-            Ok(())
-        } else {
-            Err(CaError::QuotaExhausted {
-                member: token.member.clone(),
-                profile: token.profile.clone(),
-                limit: u64::from(token.keys),
-            })
+    /// [`CaError::TokenSpent`] if it has no place left.
+    pub(crate) fn hold(&self, token: &Token, key: [u8; 32]) -> Result<TokenPlace, CaError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = held.entry(token.digest).or_default();
+        let spent = self.spent(token, keys, &key);
+        if !matches!(spent, Ok(false)) {
+            if keys.is_empty() {
+                held.remove(&token.digest);
+            }
+            spent?;
+            return Err(CaError::TokenSpent { keys: token.keys });
+        }
+        // A key that is held already stays the other request's to free.
+        let ours = keys.insert(key);
+        Ok(TokenPlace { held: ours.then(|| self.held.clone()), digest: token.digest, key })
+    }
+
+    /// Whether all places are taken by other keys.
+    fn spent(
+        &self,
+        token: &Token,
+        held: &HashSet<[u8; 32]>,
+        key: &[u8; 32],
+    ) -> Result<bool, CaError> {
+        if held.contains(key) || self.store.token_has(&token.digest, key)? {
+            return Ok(false);
+        }
+        let most = u64::from(token.keys);
+        let stored = self.store.token_keys(&token.digest)?;
+        if stored + (held.len() as u64) < most {
+            return Ok(false);
+        }
+        // A held key may be stored by now, and must not count twice.
+        let mut taken = stored;
+        for other in held {
+            taken += u64::from(!self.store.token_has(&token.digest, other)?);
+        }
+        Ok(taken >= most)
+    }
+}
+
+/// A place of a token, held while a request is at work.
+#[derive(Debug)]
+pub(crate) struct TokenPlace {
+    /// None where another request holds the same key.
+    held: Option<Arc<Held>>,
+    digest: [u8; 32],
+    key: [u8; 32],
+}
+
+impl TokenPlace {
+    /// Digest of the token, for the row.
+    pub(crate) fn token(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+impl Drop for TokenPlace {
+    /// Whether it is spent is by then for the store to say.
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = held.get_mut(&self.digest) {
+            keys.remove(&self.key);
+            if keys.is_empty() {
+                held.remove(&self.digest);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::clients::{quick_request, quick_request_for, request};
 use common::ledger::Mishap;
 use common::{MAKER, World, block_on, member, registration_authority};
-use hufu_ca::*;
+use hufu_issuance::*;
 use hufu_keys::testing::isolated;
 
 async fn enrol(issuance: &Issuance, csr: &[u8], profile: &str) -> Result<Certificate, CaError> {
@@ -103,6 +103,240 @@ fn the_same_request_gets_the_first_certificate() {
             drop(issuance);
             let issuance = world.start();
             assert_eq!(enrol(&issuance, &csr, "idevid").await.unwrap(), first);
+            assert_eq!(world.ledger.issued(), 1);
+        });
+    });
+}
+
+#[test]
+fn a_request_gets_a_new_certificate_when_that_is_due_or_wished_for() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            let day = Duration::from_secs(86_400);
+            // A node's own certificate (397 days), asked for with one request.
+            let csr = request(
+                &world.directory,
+                "node",
+                "P-256",
+                "/CN=node",
+                Some("subjectAltName=DNS:node.example.org"),
+            );
+            let csr = CertificationRequest::from_der(&csr).unwrap();
+            let ask = async |renew: bool| {
+                let on_behalf = OnBehalf { member: "plant", roles: &[Role::Operator], renew };
+                let issued = issuance
+                    .enrol(&csr, "member-node", &Requester::Ceremony, Some(on_behalf))
+                    .await
+                    .unwrap();
+                Certificate::from_der(issued.certificate.as_ref().unwrap()).unwrap()
+            };
+            let first = ask(false).await;
+            assert_eq!(ask(false).await, first);
+            world.clock.forward(day);
+            assert_eq!(ask(false).await, first, "not due");
+            // With an explicit wish at once, and the same again for minutes.
+            let wished = ask(true).await;
+            assert_ne!(wished.serial(), first.serial());
+            assert!(wished.not_after() > first.not_after());
+            world.clock.forward(Duration::from_secs(120));
+            assert_eq!(ask(true).await, wished);
+            assert_eq!(ask(false).await, wished, "the newest of the same request");
+            world.clock.forward(AGAIN);
+            assert_ne!(ask(true).await.serial(), wished.serial());
+            // That the first is replaced does not hinder what comes after.
+            issuance.revoke(first.serial(), RevocationReason::Superseded).await.unwrap();
+            // When a part of its life is over, without a wish; old and new stand.
+            let newest = ask(false).await;
+            world.clock.forward(day * 60);
+            let renewed = ask(false).await;
+            assert_ne!(renewed.serial(), newest.serial());
+            assert!(renewed.not_after() > newest.not_after());
+            assert_eq!(ask(false).await, renewed);
+            assert_eq!(world.ledger.issued(), 4);
+
+            // A device that renews so, and one whose certificate has no end.
+            let device = quick_request("SN-1");
+            let (local, initial) = (
+                enrol(&issuance, &device, "ldevid").await.unwrap(),
+                enrol(&issuance, &device, "idevid").await.unwrap(),
+            );
+            world.clock.forward(day * 200);
+            assert_ne!(enrol(&issuance, &device, "ldevid").await.unwrap(), local);
+            assert_eq!(enrol(&issuance, &device, "idevid").await.unwrap(), initial);
+        });
+    });
+}
+
+#[test]
+fn a_refusal_spends_neither_token_nor_quota() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            let key = rcgen::KeyPair::generate().unwrap();
+            let lost = enrol(&issuance, &quick_request_for(&key, "SN-0"), "ldevid").await.unwrap();
+            issuance.revoke(lost.serial(), RevocationReason::KeyCompromise).await.unwrap();
+            let life = Duration::from_secs(3600);
+            let token = issuance.tokens().create(MAKER, "idevid", 1, life, None).await.unwrap();
+            let basic = {
+                use base64::Engine as _;
+                let pair = format!("{}:{}", token.user, token.password);
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            };
+            let token = issuance.tokens().authenticate(&basic).unwrap();
+            let requester = Requester::Token(token);
+            let ask = async |csr: &[u8]| {
+                let csr = CertificationRequest::from_der(csr).unwrap();
+                issuance
+                    .enrol(&csr, "idevid", &requester, None)
+                    .await
+                    .map(|issued| issued.serial.clone())
+            };
+            // Refused: a revoked key, a subject that breaks a rule, a ledger that
+            // refuses, one that is away.
+            let error = ask(&quick_request_for(&key, "SN-1")).await.unwrap_err();
+            assert_eq!(error.code(), "key.revoked");
+            let wrong = request(&world.directory, "wrong", "P-256", "/CN=no serial", None);
+            assert_eq!(ask(&wrong).await.unwrap_err().code(), "csr.subject-invalid");
+            world.ledger.refused.lock().unwrap().push("serialNumber=SN-2".to_owned());
+            assert_eq!(ask(&quick_request("SN-2")).await.unwrap_err().code(), "ledger.refused");
+            world.ledger.next(Mishap::Unavailable);
+            assert_eq!(ask(&quick_request("SN-3")).await.unwrap_err().code(), "ledger.unavailable");
+            assert_eq!(world.quotas.used(MAKER, "idevid", world.clock.now()).0, 0);
+            // The first good one has it, and has it again; another does not.
+            let good = quick_request("SN-4");
+            let serial = ask(&good).await.unwrap();
+            assert_eq!(ask(&good).await.unwrap(), serial);
+            let error = ask(&quick_request("SN-5")).await.unwrap_err();
+            assert_eq!(error.code(), "enrolment-token.spent");
+            // Many at once get no more than it is for.
+            let most = 5;
+            let token = issuance.tokens().create(MAKER, "idevid", most, life, None).await.unwrap();
+            let pair = format!("{}:{}", token.user, token.password);
+            let basic = {
+                use base64::Engine as _;
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            };
+            let requester = Requester::Token(issuance.tokens().authenticate(&basic).unwrap());
+            let requests: Vec<CertificationRequest> = (10..30)
+                .map(|number| quick_request(&format!("SN-{number}")))
+                .map(|csr| CertificationRequest::from_der(&csr).unwrap())
+                .collect();
+            let outcomes = futures::future::join_all(
+                requests.iter().map(|csr| issuance.enrol(csr, "idevid", &requester, None)),
+            )
+            .await;
+            let issued = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            assert_eq!(issued, most as usize);
+            for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                assert_eq!(error.code(), "enrolment-token.spent");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_device_is_certified_for_whom_it_belongs_to() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            let ask = async |member_name: &str, number: &str| {
+                let csr = CertificationRequest::from_der(&quick_request(number)).unwrap();
+                let requester = member(member_name, &[Role::RegistrationAuthority]);
+                issuance.enrol(&csr, "idevid", &requester, None).await
+            };
+            // The registry says whose it is.
+            world.ledger.owners.lock().unwrap().insert("REG-1".into(), "plant".into());
+            let error = ask(MAKER, "REG-1").await.unwrap_err();
+            assert_eq!(error.code(), "device.taken");
+            assert!(error.to_string().contains("belongs to member plant"), "{error}");
+            ask("plant", "REG-1").await.unwrap();
+            // It is not registered yet: the certificate in force says so.
+            let first = ask(MAKER, "NEW-1").await.unwrap();
+            assert_eq!(ask("plant", "NEW-1").await.unwrap_err().code(), "device.taken");
+            ask(MAKER, "NEW-1").await.unwrap();
+            // Handed over: the registry counts before certificates.
+            world.ledger.owners.lock().unwrap().insert("NEW-1".into(), "plant".into());
+            ask("plant", "NEW-1").await.unwrap();
+            assert_eq!(ask(MAKER, "NEW-1").await.unwrap_err().code(), "device.taken");
+            // A device renews its own, whoever owns it by now.
+            let certificate = Certificate::from_der(first.certificate.as_ref().unwrap()).unwrap();
+            let csr = CertificationRequest::from_der(&quick_request("NEW-1")).unwrap();
+            issuance.renew(&csr, &certificate, None).await.unwrap();
+            // A certificate that was revoked holds nothing.
+            let lost = ask(MAKER, "LOST-1").await.unwrap();
+            issuance.revoke(&lost.serial, RevocationReason::KeyCompromise).await.unwrap();
+            ask("plant", "LOST-1").await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn names_that_would_be_dropped_are_refused_by_name() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            let operator = member("plant", &[Role::Operator]);
+            let ask = async |name: &str, uris: &str| {
+                let san = format!("subjectAltName={uris}");
+                let csr = request(&world.directory, name, "P-256", "/CN=someone", Some(&san));
+                let csr = CertificationRequest::from_der(&csr).unwrap();
+                issuance.enrol(&csr, "operator-client", &operator, None).await
+            };
+            for (name, uri) in [
+                ("other", "URI:urn:hufu:member:regulator"),
+                ("role", "URI:urn:hufu:role:emperor"),
+                ("neither", "URI:urn:hufu:colour:red"),
+            ] {
+                let error = ask(name, uri).await.unwrap_err();
+                assert_eq!(error.code(), "csr.extension-refused");
+                assert!(error.to_string().contains(uri), "{error}");
+            }
+            ask("own", "URI:urn:hufu:member:plant,URI:urn:hufu:role:operator").await.unwrap();
+            // From the command line, too.
+            let csr = request(
+                &world.directory,
+                "line",
+                "P-256",
+                "/CN=someone",
+                Some("subjectAltName=URI:urn:hufu:role:regulator"),
+            );
+            let csr = CertificationRequest::from_der(&csr).unwrap();
+            let roles: &[Role] = &[Role::Operator];
+            let on_behalf = OnBehalf { member: "plant", roles, renew: false };
+            let error = issuance
+                .enrol(&csr, "operator-client", &Requester::Ceremony, Some(on_behalf))
+                .await
+                .unwrap_err();
+            assert!(error.to_string().contains("given: operator"), "{error}");
+            // What no certificate could name is no token's device either.
+            let life = Duration::from_secs(60);
+            for device in ["", "a\0b", "a\nb", "a\u{202e}b", "PUMP*", &"x".repeat(65)] {
+                let made = issuance.tokens().create(MAKER, "idevid", 1, life, Some(device)).await;
+                assert_eq!(made.err().unwrap().code(), "csr.subject-invalid", "{device:?}");
+            }
+        });
+    });
+}
+
+#[test]
+fn one_name_in_two_spellings_is_one_request() {
+    isolated(|site| {
+        block_on(async {
+            let world = World::new(site).await;
+            let issuance = world.start();
+            let key = "cafe.key";
+            let (composed, decomposed) =
+                ("/CN=caf\u{e9}/serialNumber=SN-1", "/CN=cafe\u{301}/serialNumber=SN-1");
+            let one = request(&world.directory, "cafe", "P-256", composed, None);
+            let other =
+                common::clients::request_for(&world.directory, "cafe2", key, decomposed, None);
+            let first = enrol(&issuance, &one, "idevid").await.unwrap();
+            assert_eq!(enrol(&issuance, &other, "idevid").await.unwrap(), first);
             assert_eq!(world.ledger.issued(), 1);
         });
     });
@@ -378,10 +612,10 @@ fn who_may_ask_for_what() {
             // The command line gives any role to any member.
             let issued = issuance
                 .enrol(
-                    &wants("c", Role::Operator),
+                    &wants("c", Role::Regulator),
                     "operator-client",
                     &Requester::Ceremony,
-                    Some(OnBehalf { member: "ministry", roles: &[Role::Regulator] }),
+                    Some(OnBehalf { member: "ministry", roles: &[Role::Regulator], renew: false }),
                 )
                 .await
                 .unwrap();

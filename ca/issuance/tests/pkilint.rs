@@ -5,7 +5,7 @@ mod common;
 
 use common::clients::{lint, request, succeed};
 use common::{MAKER, World, block_on, registration_authority};
-use hufu_ca::*;
+use hufu_issuance::*;
 use hufu_keys::testing::isolated;
 
 async fn judge(world: &World, name: &str, der: &[u8]) {

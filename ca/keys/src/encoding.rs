@@ -77,7 +77,7 @@ fn unwrap_point<'a>(bytes: &'a [u8], lengths: &[usize]) -> Result<&'a [u8]> {
 pub(crate) fn canonical_signature(algorithm: KeyAlgorithm, raw: Vec<u8>) -> Result<Vec<u8>> {
     const BAD: Error = Error::Malformed("C_Sign returned no signature of the key's algorithm");
     if raw.len() != algorithm.signature_len() {
-        return Err(BAD);
+        return Err(if is_ecdsa_der(algorithm, &raw) { IN_DER } else { BAD });
     }
     match algorithm {
         KeyAlgorithm::P256 => {
@@ -89,6 +89,19 @@ pub(crate) fn canonical_signature(algorithm: KeyAlgorithm, raw: Vec<u8>) -> Resu
             Ok(raw)
         }
         KeyAlgorithm::Ed25519 => Ok(raw),
+    }
+}
+
+/// What a module that departs from the standard is called.
+const IN_DER: Error = Error::Malformed(
+    "C_Sign returned the ECDSA signature in DER; PKCS#11 (section 6.3.1) asks for r and s side by side, so this token's module cannot be used: ask its maker for one that keeps to it",
+);
+
+fn is_ecdsa_der(algorithm: KeyAlgorithm, raw: &[u8]) -> bool {
+    match algorithm {
+        KeyAlgorithm::P256 => p256::ecdsa::Signature::from_der(raw).is_ok(),
+        KeyAlgorithm::P384 => p384::ecdsa::Signature::from_der(raw).is_ok(),
+        KeyAlgorithm::Ed25519 => false,
     }
 }
 
@@ -223,6 +236,18 @@ mod tests {
             ];
             prop_assert!(canonical[32..] <= half[..]);
             prop_assert_eq!(&canonical[..32], &r[..]);
+        }
+    }
+
+    #[test]
+    fn a_signature_in_der_is_named() {
+        for (algorithm, half) in [(KeyAlgorithm::P256, 32), (KeyAlgorithm::P384, 48)] {
+            for first in [0x01, 0x81] {
+                let mut fixed = vec![0x11; 2 * half];
+                fixed[0] = first;
+                let error = canonical_signature(algorithm, ecdsa_der(&fixed)).unwrap_err();
+                assert!(error.to_string().contains("in DER"), "{error}");
+            }
         }
     }
 

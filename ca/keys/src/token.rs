@@ -47,13 +47,19 @@ pub struct TokenDescription {
 impl TokenDescription {
     fn of(info: &TokenInfo) -> Self {
         Self {
-            label: info.label().to_owned(),
-            serial: info.serial_number().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            model: info.model().to_owned(),
+            label: unpadded(info.label()).to_owned(),
+            serial: unpadded(info.serial_number()).to_owned(),
+            manufacturer: unpadded(info.manufacturer_id()).to_owned(),
+            model: unpadded(info.model()).to_owned(),
             firmware: info.firmware_version().to_string(),
         }
     }
+}
+
+/// A text of a token without what fills it up: blanks by PKCS#11 (section 3.1,
+/// CK_TOKEN_INFO), a NUL and whatever follows it by modules that copy a C string.
+fn unpadded(text: &str) -> &str {
+    text.split('\0').next().unwrap_or_default().trim_end_matches(' ')
 }
 
 /// What the token says about a private key; for the ceremony transcript.
@@ -115,7 +121,7 @@ pub(crate) fn locate(inside: &Inside<'_>, module: &Path, label: &str) -> Result<
     for slot in pkcs11.get_slots_with_token().map_err(Error::token)? {
         // One broken reader must not hide the others.
         match pkcs11.get_token_info(slot) {
-            Ok(info) if info.token_initialized() && info.label() == label => {
+            Ok(info) if info.token_initialized() && unpadded(info.label()) == label => {
                 found.push((slot, info));
             }
             Ok(_) => {}
@@ -158,7 +164,7 @@ pub fn initialise_token(
         };
         if !info.token_initialized() {
             free = free.or(Some(slot));
-        } else if info.label() == label {
+        } else if unpadded(info.label()) == label {
             return Err(Error::TokenExists(label.to_owned()));
         }
     }

@@ -479,7 +479,7 @@ fn closing_does_not_wait_for_a_hanging_call_for_ever() {
 fn spoilt_signatures_are_never_given_out() {
     isolated(|site| {
         let (faults, _custody, key) = open(site);
-        for spoil in [1, 2] {
+        for spoil in [1, 2, 3] {
             faults.set(Knob::Spoil, spoil);
             let error = key.sign(b"x").unwrap_err();
             assert!(
@@ -492,6 +492,29 @@ fn spoilt_signatures_are_never_given_out() {
             faults.set(Knob::Spoil, 0);
             comes_back(&key);
         }
+    });
+}
+
+#[test]
+fn a_label_that_is_filled_up_with_nul_is_found() {
+    isolated(|site| {
+        let faults = site.faults();
+        faults.set(Knob::NulLabels, 1);
+        let custody = Custody::open(config(site, &faults), site.pin()).unwrap();
+        let key = custody.generate("vote", KeyAlgorithm::P256).unwrap();
+        signs(&key);
+        assert!(!custody.token().label.contains('\0'));
+    });
+}
+
+#[test]
+fn a_token_that_signs_in_der_is_named() {
+    isolated(|site| {
+        let (faults, custody, _key) = open(site);
+        faults.set(Knob::Spoil, 3);
+        let error = custody.generate("other", KeyAlgorithm::P256).unwrap_err();
+        assert!(error.to_string().contains("in DER"), "{error:?}");
+        faults.set(Knob::Spoil, 0);
     });
 }
 

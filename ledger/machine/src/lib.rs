@@ -46,6 +46,7 @@ mod log;
 mod machine;
 mod reader;
 pub mod record;
+mod revoked;
 pub mod signatures;
 mod state;
 pub mod system;

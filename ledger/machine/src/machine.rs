@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::reader::{Reader, Shared};
 use crate::system::{identity_record, member_record};
 use crate::tree::{self, NodeCache, node_cache};
-use crate::{chain, key};
+use crate::{chain, key, revoked};
 
 /// What executing a block resulted in, after it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,7 @@ impl Machine {
         if log.root()? != commitment.log_root {
             return Err(MachineError::damaged("transaction log"));
         }
+        revoked::complete(&*store, height)?;
         let reader = Reader::new(store, Arc::new(genesis), height)?;
         Ok(Self {
             reader,

@@ -18,6 +18,7 @@ use crate::record::{
     CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, MemberRecord,
     ProposalRecord, VersionRecord,
 };
+use crate::revoked;
 
 /// State as of some point, by key.
 pub(crate) trait State {
@@ -245,30 +246,21 @@ impl View {
     }
 
     /// The certificates that are revoked or on hold, in the order of their
-    /// serial numbers. Reads every certificate's record.
+    /// serial numbers. Reads no certificate that never was.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
     pub fn revoked(&self) -> Result<Vec<(Serial, CertificateRecord)>, MachineError> {
-        const PAGE: usize = 4_096;
-        let prefix = b"certificate/";
-        let mut range = KeyRange::prefix(prefix);
         let mut revoked = Vec::new();
-        loop {
-            let rows = self.store.scan(Space::State, &range, self.height, PAGE)?;
-            for (key, value) in &rows {
-                let record: CertificateRecord = decode("certificate", value)?;
-                if record.status != CertificateStatus::Good {
-                    let serial = Serial::new(&key[prefix.len()..])
-                        .map_err(|_| MachineError::damaged("key of a certificate"))?;
-                    revoked.push((serial, record));
-                }
-            }
-            match rows.last() {
-                Some((key, _)) if rows.len() == PAGE => range = range.after(key),
-                _ => return Ok(revoked),
+        for serial in revoked::serials(&*self.store)? {
+            // Revoked after this height, or no longer on hold.
+            if let Some(record) = self.certificate(&serial)?
+                && record.status != CertificateStatus::Good
+            {
+                revoked.push((serial, record));
             }
         }
+        Ok(revoked)
     }
 
     /// At most `limit` assets of a type in the order of their keys, those after

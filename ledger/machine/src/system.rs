@@ -48,12 +48,25 @@ use crate::record::{
     CertificateRecord, CertificateStatus, ContractRecord, IdentityRecord, IdentityStatus,
     MemberRecord, ProposalRecord, VersionRecord,
 };
+use crate::revoked;
 use crate::state::State as _;
 
 /// CRLReason `certificateHold` (RFC 5280 §5.3.1).
 const CERTIFICATE_HOLD: u8 = 6;
 /// CRLReason `removeFromCRL`.
 const REMOVE_FROM_CRL: u8 = 8;
+/// CRLReason `keyCompromise`.
+const KEY_COMPROMISE: u8 = 1;
+/// CRLReason `unspecified`.
+const UNSPECIFIED: u8 = 0;
+
+/// Whether a revocation for a reason may be given a `later` one.
+fn replaces(reason: u8, later: u8) -> bool {
+    reason != later
+        && later != CERTIFICATE_HOLD
+        && later != REMOVE_FROM_CRL
+        && (reason == UNSPECIFIED || (later == KEY_COMPROMISE && reason != KEY_COMPROMISE))
+}
 
 impl Execution<'_> {
     pub(crate) fn issue(
@@ -136,6 +149,11 @@ impl Execution<'_> {
         let mut record: CertificateRecord = record.ok_or(Outcome::NotFound)?;
         let at_ms = self.time_ms;
         let (certificate, identity_status) = match (record.status, revocation.reason) {
+            // A reason may be given or a compromise found out later; the date
+            // of the revocation stays.
+            (CertificateStatus::Revoked { reason, at_ms }, later) if replaces(reason, later) => {
+                (CertificateStatus::Revoked { reason: later, at_ms }, IdentityStatus::Revoked)
+            }
             (CertificateStatus::Revoked { .. }, _)
             | (CertificateStatus::Held { .. }, CERTIFICATE_HOLD)
             | (CertificateStatus::Good, REMOVE_FROM_CRL) => return Err(Outcome::Conflict.into()),
@@ -149,6 +167,7 @@ impl Execution<'_> {
         };
         record.status = certificate;
         let holder = record.identity;
+        self.put_rows(vec![revoked::write(&revocation.serial)]);
         self.put(certificate_key, &record);
         let serial = revocation.serial.clone();
         self.tell(Event::Certificate { transaction: id, serial, record });

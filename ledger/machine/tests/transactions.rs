@@ -73,6 +73,45 @@ fn a_certificate_is_recorded_renewed_held_and_revoked() {
 }
 
 #[test]
+fn a_reason_may_become_key_compromise_later_and_the_date_stays() {
+    let mut node = Node::new();
+    let authority = key("authority");
+    node.must(&authority, issue(vec![issuance("pump", 1), issuance("fan", 2)]));
+    let reader = node.reader();
+    let status = |serial| {
+        reader.state().unwrap().certificate(&serial_number(serial)).unwrap().unwrap().status
+    };
+    node.must(&authority, revoke(1, 0));
+    let at_ms = node.machine.header().time_ms;
+    let height = node.height();
+    node.must(&authority, revoke(1, 4));
+    assert_eq!(status(1), CertificateStatus::Revoked { reason: 4, at_ms }, "given a reason");
+    for reason in [0, 3, 4, 5, 6, 8, 9] {
+        assert_eq!(node.one(&authority, revoke(1, reason)), Outcome::Conflict, "{reason}");
+    }
+    node.must(&authority, revoke(1, 1));
+    assert_eq!(status(1), CertificateStatus::Revoked { reason: 1, at_ms }, "found out");
+    for reason in [0, 1, 2, 4, 10] {
+        assert_eq!(node.one(&authority, revoke(1, reason)), Outcome::Conflict, "{reason}");
+    }
+    // The ledger shows what was said then.
+    let then = reader.certificate_status(&serial_number(1), height).unwrap().unwrap();
+    assert_eq!(then.status, CertificateStatus::Revoked { reason: 0, at_ms });
+    // The list has it once, and not what was on hold for a time.
+    node.must(&authority, revoke(2, 6));
+    let listed = |height: u64| -> Vec<_> {
+        let state = reader.state_at(height).unwrap();
+        state.revoked().unwrap().into_iter().map(|(serial, _)| serial).collect()
+    };
+    assert_eq!(listed(node.height()), [serial_number(1), serial_number(2)]);
+    let held = node.height();
+    node.must(&authority, revoke(2, 8));
+    assert_eq!(listed(node.height()), [serial_number(1)]);
+    assert_eq!(listed(held), [serial_number(1), serial_number(2)]);
+    assert_eq!(listed(height - 1), []);
+}
+
+#[test]
 fn an_issuance_takes_effect_as_a_whole_or_not_at_all() {
     let mut node = Node::new();
     let authority = key("authority");

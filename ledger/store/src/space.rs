@@ -27,11 +27,13 @@ pub enum Space {
     Packages = 9,
     /// Nodes of the Merkle log.
     Tiles = 10,
+    /// Which certificates were ever revoked.
+    Revoked = 11,
 }
 
 impl Space {
     /// Every space, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::State,
         Self::Blocks,
         Self::Headers,
@@ -42,6 +44,7 @@ impl Space {
         Self::Events,
         Self::Packages,
         Self::Tiles,
+        Self::Revoked,
     ];
 
     /// Whether a key has a value per height.
@@ -67,6 +70,7 @@ impl Space {
             Self::Events => "events",
             Self::Packages => "packages",
             Self::Tiles => "tiles",
+            Self::Revoked => "revoked",
         }
     }
 }

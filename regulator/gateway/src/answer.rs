@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use hufu_door::{Caller, Code, Jurisdictions};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, FinalityProof, Name};
-use hufu_readmodel::{Limits, Snapshot};
 use hufu_report::{Cell, Format, Language, Report, canonical, seal as seal_report};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Gateway;
-use crate::ledger::{Caller, LedgerFault};
+use crate::ledger::LedgerFault;
 use crate::problem::ApiProblem;
 use crate::run::{Run, RunError, active_contracts, run, title};
 
@@ -68,7 +68,7 @@ impl QueryAnswer {
     pub fn digest(&self) -> Result<Digest, ApiProblem> {
         let bytes = canonical::encode(&Self { look: None, ..self.clone() }).map_err(|error| {
             tracing::error!(%error, "an answer is not canonical JSON");
-            ApiProblem::new("internal", "the answer cannot be written")
+            ApiProblem::new(Code::Internal, "the answer cannot be written")
         })?;
         Ok(Digest::of(&bytes))
     }
@@ -136,7 +136,7 @@ pub fn query(
         Some(height) => height,
         None => gateway.reader.applied()?.map_or(0, |(height, _)| height),
     };
-    within_jurisdiction(gateway, caller, asked.jurisdiction.as_deref())?;
+    within_jurisdiction(caller, asked.jurisdiction.as_deref())?;
     let mut snapshot = gateway.reader.snapshot(height, asked.jurisdiction.as_deref())?;
     let answer = snapshot.query(&asked.sql, &asked.parameters, &gateway.limits.query)?;
     let time_ms = snapshot.time_ms();
@@ -145,7 +145,7 @@ pub fn query(
 
 /// Computes a report.
 pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<Made, ApiProblem> {
-    let wrong = |detail: String| ApiProblem::new("request-malformed", detail);
+    let wrong = |detail: String| ApiProblem::new(Code::RequestMalformed, detail);
     let (contract, set) = asked
         .control_set
         .split_once('/')
@@ -158,7 +158,7 @@ pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<M
             anchored.min(gateway.reader.applied()?.map_or(0, |(height, _)| height))
         }
     };
-    within_jurisdiction(gateway, caller, asked.jurisdiction.as_deref())?;
+    within_jurisdiction(caller, asked.jurisdiction.as_deref())?;
     let asked_run = Run {
         contract: name(contract)?,
         set: name(set)?,
@@ -187,7 +187,7 @@ pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
         match error {
             hufu_report::ReportError::Signer(cause) => {
                 tracing::error!(%cause, "a report could not be signed");
-                ApiProblem::new("unavailable", "the signing token does not answer")
+                ApiProblem::new(Code::Unavailable, "the signing token does not answer")
                     .retry_after(std::time::Duration::from_secs(5))
             }
             other => RunError::from(other).into(),
@@ -221,51 +221,38 @@ fn bounded(text: String) -> String {
     format!("{}{tail}", &text[..end])
 }
 
-/// A regulator of some jurisdictions must name one of them; a regulator without
-/// any is one of the whole consortium.
-fn within_jurisdiction(
-    gateway: &Gateway,
-    caller: &Caller,
-    asked: Option<&str>,
-) -> Result<(), ApiProblem> {
-    let Some((height, _)) = gateway.reader.applied()? else { return Ok(()) };
-    let own = jurisdictions(&mut gateway.reader.snapshot(height, None)?, &caller.member)?;
-    if own.is_empty() || asked.is_some_and(|asked| own.iter().any(|one| one == asked)) {
-        return Ok(());
-    }
-    let detail = format!("jurisdiction: name one of yours: {}", own.join(", "));
-    Err(ApiProblem::new("outside-jurisdiction", detail))
-}
-
-fn jurisdictions(snapshot: &mut Snapshot, member: &Name) -> Result<Vec<String>, ApiProblem> {
-    let Ok(parameter) = Name::new("member") else { return Ok(Vec::new()) };
-    let answer = snapshot.query(
-        "SELECT jurisdictions FROM ledger.members WHERE name = :member",
-        &BTreeMap::from([(parameter, Cell::Text(member.to_string()))]),
-        &Limits::CONTROL,
-    )?;
-    Ok(match answer.rows.first().map(Vec::as_slice) {
-        Some([Cell::Text(list)]) => serde_json::from_str(list).unwrap_or_default(),
-        _ => Vec::new(),
-    })
+/// A regulator of some jurisdictions must name one of them; one of the whole
+/// consortium may name any or none.
+fn within_jurisdiction(caller: &Caller, asked: Option<&str>) -> Result<(), ApiProblem> {
+    let own = match &caller.jurisdictions {
+        Jurisdictions::Whole => return Ok(()),
+        Jurisdictions::Some(own) if asked.is_some_and(|asked| own.contains(asked)) => return Ok(()),
+        Jurisdictions::Some(own) => own.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+        Jurisdictions::None => {
+            let detail = format!("the ledger gives member `{}` no jurisdiction", caller.member);
+            return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
+        }
+    };
+    let detail = format!("jurisdiction: name one of yours: {own}");
+    Err(ApiProblem::new(Code::OutsideJurisdiction, detail))
 }
 
 impl From<RunError> for ApiProblem {
     fn from(error: RunError) -> Self {
         let detail = error.to_string();
         match error {
-            RunError::Request(_) => Self::new("request-malformed", detail),
+            RunError::Request(_) => Self::new(Code::RequestMalformed, detail),
             RunError::NotAnchored(_) => {
-                Self::new("not-anchored", detail).retry_after(std::time::Duration::from_secs(1))
+                Self::new(Code::NotAnchored, detail).retry_after(std::time::Duration::from_secs(1))
             }
             RunError::Control { control, problem } => {
                 Self::from(problem).with("control", control.to_string())
             }
             RunError::Read(problem) => problem.into(),
-            RunError::TooLarge => Self::new("report-too-large", detail),
+            RunError::TooLarge => Self::new(Code::ReportTooLarge, detail),
             RunError::Ledger(LedgerFault::NotFound(_)) | RunError::Report(_) => {
                 tracing::error!(%detail, "a report does not hold");
-                Self::new("internal", "the report does not hold; the log of this node says why")
+                Self::new(Code::Internal, "the report does not hold; the log of this node says why")
             }
             RunError::Ledger(fault) => fault.into(),
         }

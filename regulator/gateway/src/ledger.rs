@@ -1,40 +1,19 @@
 //! What the gateway asks of the ledger. The appliance implements it over its
 //! node; the gateway knows no node, store or network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hufu_contract::{Asset, Contract};
+use hufu_door::Caller;
 use hufu_proof::transaction::Look;
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt,
     Transaction, Value,
 };
 use serde::Serialize;
-
-/// Who asks. TLS is not terminated here: whoever terminates it inserts this as
-/// an extension of the request, or the [`crate::ApiProblem`] that a client gets
-/// whose certificate is not accepted. A request without either is anonymous.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The member that answers for the client.
-    pub member: Name,
-    /// What that member is to the consortium.
-    pub kinds: BTreeSet<Name>,
-    /// The certificate's subject, for the record.
-    pub subject: String,
-    /// The client's identity on the ledger, when its key has one.
-    pub identity: Option<IdentityId>,
-}
-
-impl Caller {
-    /// Whether it acts for a regulator.
-    pub fn is_regulator(&self) -> bool {
-        self.kinds.contains("regulator")
-    }
-}
 
 /// How the ledger is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,7 +2,7 @@
 //! submit, queries and reports as of a height.
 //!
 //! [`router`] gives an axum router. TLS is terminated by the appliance, which
-//! tells who asks by a [`Caller`] in the request's extensions; the ledger is
+//! tells who asks by a [`hufu_door::Peer`] in the request's extensions; the ledger is
 //! behind [`LedgerAccess`], which the appliance implements over its node.
 //! `openapi.json` beside this crate's manifest describes the interface and is
 //! served at `/openapi.json`; a test holds the two together.
@@ -10,7 +10,7 @@
 //! Rules it keeps:
 //! - Nobody is anonymous, and only a regulator queries and gets reports.
 //! - A regulator's look is recorded on the ledger before it is answered.
-//! - Every error is a problem document with a code of [`problem::PROBLEMS`].
+//! - Every error is a problem document with a code of [`problem::CODES`].
 //! - Every body, query and report is bounded ([`GatewayLimits`]).
 
 use std::sync::Arc;
@@ -31,10 +31,10 @@ mod submit;
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{
-    AssetView, BlockSummary, Caller, LedgerAccess, LedgerFault, LedgerStatus, Recorded, StreamState,
+    AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded, StreamState,
 };
 pub use metrics::Metrics;
-pub use problem::{ApiProblem, PROBLEMS};
+pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, router};
 pub use run::{Run, RunError, run};
 pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};

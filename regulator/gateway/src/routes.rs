@@ -4,42 +4,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{MatchedPath, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hufu_contract::Type;
+use hufu_door::body::{Path, Query, json, whole_number};
+use hufu_door::{Caller, Code, Form, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, IdentityId, Name, Receipt};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{self, AskQuery, AskReport};
-use crate::ledger::{Caller, LedgerFault, Recorded, StreamState};
+use crate::ledger::{LedgerFault, Recorded, StreamState};
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
 use crate::{Gateway, OPENAPI, submit};
 
-/// Every route: method and path, as OpenAPI writes them.
-pub const ROUTES: &[(&str, &str)] = &[
-    ("get", "/openapi.json"),
-    ("get", "/v1/status"),
-    ("get", "/v1/blocks/{height}"),
-    ("post", "/v1/transactions"),
-    ("post", "/v1/transactions/bundle"),
-    ("get", "/v1/transactions/{id}"),
-    ("get", "/v1/receipts/{id}"),
-    ("get", "/v1/contracts"),
-    ("get", "/v1/contracts/{name}/{asset}/{key}"),
-    ("get", "/v1/streams/{contract}/{stream}"),
-    ("post", "/v1/query"),
-    ("post", "/v1/reports"),
+/// Every route of this door, as OpenAPI writes its path.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/openapi.json", Rule::Anyone),
+    Route::new("GET", "/v1/status", Rule::Caller),
+    Route::new("GET", "/v1/blocks/{height}", Rule::Caller),
+    Route::new("POST", "/v1/transactions", Rule::Caller),
+    Route::new("POST", "/v1/transactions/bundle", Rule::Caller),
+    Route::new("GET", "/v1/transactions/{id}", Rule::Caller),
+    Route::new("GET", "/v1/receipts/{id}", Rule::Caller),
+    Route::new("GET", "/v1/contracts", Rule::Caller),
+    Route::new("GET", "/v1/contracts/{name}/{asset}/{key}", Rule::Caller),
+    Route::new("GET", "/v1/streams/{contract}/{stream}", Rule::Caller),
+    Route::new("POST", "/v1/query", Rule::Regulator),
+    Route::new("POST", "/v1/reports", Rule::Regulator),
 ];
 
 pub(crate) type Shared = State<Arc<Gateway>>;
@@ -47,51 +45,34 @@ pub(crate) type Answered = Result<Response, ApiProblem>;
 
 /// The router.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    let mut router = Router::new();
-    for (method, path) in ROUTES {
-        router = router.route(path, handler(method, path));
-    }
-    router
-        .fallback(async || ApiProblem::new("not-found", "there is no such path; see /openapi.json"))
-        .method_not_allowed_fallback(async || {
-            ApiProblem::new("method", "this path has other methods; see /openapi.json")
-        })
-        .layer(from_fn_with_state(Arc::clone(&gateway), watch))
+    hufu_door::route::router(ROUTES, &gateway.member, Form::Json, handler)
+        .layer(from_fn_with_state(Arc::clone(&gateway), count))
         .with_state(gateway)
 }
 
-fn handler(method: &str, path: &str) -> MethodRouter<Arc<Gateway>> {
-    match (method, path) {
-        ("get", "/openapi.json") => get(openapi),
-        ("get", "/v1/status") => get(status),
-        ("get", "/v1/blocks/{height}") => get(block),
-        ("post", "/v1/transactions") => post(submit::one),
-        ("post", "/v1/transactions/bundle") => post(submit::bundle),
-        ("get", "/v1/transactions/{id}") => get(transaction),
-        ("get", "/v1/receipts/{id}") => get(receipt),
-        ("get", "/v1/contracts") => get(contracts),
-        ("get", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
-        ("get", "/v1/streams/{contract}/{stream}") => get(stream),
-        ("post", "/v1/query") => post(query),
-        ("post", "/v1/reports") => post(report),
-        // The test of routes meets every row of the table.
+fn handler(route: &Route) -> MethodRouter<Arc<Gateway>> {
+    match (route.method, route.path) {
+        ("GET", "/openapi.json") => get(openapi),
+        ("GET", "/v1/status") => get(status),
+        ("GET", "/v1/blocks/{height}") => get(block),
+        ("POST", "/v1/transactions") => post(submit::one),
+        ("POST", "/v1/transactions/bundle") => post(submit::bundle),
+        ("GET", "/v1/transactions/{id}") => get(transaction),
+        ("GET", "/v1/receipts/{id}") => get(receipt),
+        ("GET", "/v1/contracts") => get(contracts),
+        ("GET", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
+        ("GET", "/v1/streams/{contract}/{stream}") => get(stream),
+        ("POST", "/v1/query") => post(query),
+        ("POST", "/v1/reports") => post(report),
+        // Every test of this router meets every row.
         _ => MethodRouter::new(),
     }
 }
 
-/// Refuses who is anonymous or was not accepted, and counts.
-async fn watch(State(gateway): Shared, request: Request, next: Next) -> Response {
+/// Counts what is asked and how it ended.
+async fn count(State(gateway): Shared, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let public = matched.as_deref() == Some("/openapi.json");
-    let refused = request.extensions().get::<ApiProblem>().filter(|_| !public).cloned();
-    let response = if let Some(problem) = refused {
-        problem.into_response()
-    } else if public || request.extensions().get::<Caller>().is_some() {
-        next.run(request).await
-    } else {
-        ApiProblem::new("anonymous", "connect with a client certificate of a member")
-            .into_response()
-    };
+    let response = next.run(request).await;
     let labels = RequestLabels {
         route: matched.unwrap_or_else(|| "other".into()),
         status: response.status().as_u16(),
@@ -108,49 +89,21 @@ pub(crate) async fn blocking<T: Send + 'static>(
     let gateway = Arc::clone(gateway);
     tokio::task::spawn_blocking(move || work(&gateway)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request failed");
-        Err(ApiProblem::new("internal", "the request failed; the log of this node says why"))
+        Err(ApiProblem::new(Code::Internal, "the request failed; the log of this node says why"))
     })
 }
 
 pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
     let text = serde_json::to_string(value).map_err(|error| {
         tracing::error!(%error, "an answer is not JSON");
-        ApiProblem::new("internal", "the answer cannot be written")
+        ApiProblem::new(Code::Internal, "the answer cannot be written")
     })?;
     let kind = HeaderValue::from_static("application/json");
     Ok((status, [(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 pub(crate) fn malformed(detail: impl Into<String>) -> ApiProblem {
-    ApiProblem::new("request-malformed", detail)
-}
-
-/// The whole body, at most `limit` bytes.
-pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, ApiProblem> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(ApiProblem::new("request-too-large", format!("at most {limit} bytes are accepted")))
-        }
-        Err(_) => Err(malformed("the body ends early")),
-    }
-}
-
-pub(crate) fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
-}
-
-pub(crate) async fn json_body<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    from: Body,
-    limit: usize,
-) -> Result<T, ApiProblem> {
-    if !media_type(headers).eq_ignore_ascii_case("application/json") {
-        return Err(ApiProblem::new("media-type", "send application/json"));
-    }
-    let bytes = body(from, limit).await?;
-    serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the body: {error}")))
+    ApiProblem::new(Code::RequestMalformed, detail)
 }
 
 fn digest(text: &str) -> Result<Digest, ApiProblem> {
@@ -161,18 +114,9 @@ fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
     Name::new(text).map_err(|error| malformed(format!("{field}: {error}")))
 }
 
-fn caller(request: &axum::http::Extensions) -> Result<Caller, ApiProblem> {
-    request.get::<Caller>().cloned().ok_or_else(|| {
-        ApiProblem::new("anonymous", "connect with a client certificate of a member")
-    })
-}
-
-fn regulator(caller: &Caller) -> Result<(), ApiProblem> {
-    if caller.is_regulator() {
-        return Ok(());
-    }
-    let detail = format!("member `{}` is not a regulator of this consortium", caller.member);
-    Err(ApiProblem::new("not-a-regulator", detail))
+fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
+    let peer = request.get::<Peer>().cloned().unwrap_or_default();
+    Ok(Arc::clone(peer.caller()?))
 }
 
 async fn openapi() -> Answered {
@@ -200,8 +144,7 @@ async fn status(State(gateway): Shared) -> Answered {
 }
 
 async fn block(State(gateway): Shared, Path(height): Path<String>) -> Answered {
-    let height: u64 =
-        height.parse().map_err(|_| malformed("height: a whole number without sign"))?;
+    let height = whole_number("height", &height)?;
     let found = blocking(&gateway, move |gateway| Ok(gateway.ledger.block(height)?)).await?;
     json_response(StatusCode::OK, &found)
 }
@@ -235,7 +178,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
         let recorded = gateway.ledger.transaction(&id)?;
         if !may_see(&caller, &recorded) {
             let detail = "a receipt holds the transaction; it is for its sender and regulators";
-            return Err(ApiProblem::new("not-permitted", detail));
+            return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
         Ok(codec::encode(&gateway.ledger.receipt(&id)?))
     })
@@ -247,7 +190,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
     let text = pem_rfc7468::encode_string(Receipt::PEM_LABEL, pem_rfc7468::LineEnding::LF, &bytes)
         .map_err(|error| {
             tracing::error!(%error, "a receipt does not encode");
-            ApiProblem::new("internal", "the receipt cannot be written")
+            ApiProblem::new(Code::Internal, "the receipt cannot be written")
         })?;
     let kind = HeaderValue::from_static("application/x-pem-file");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
@@ -267,12 +210,10 @@ struct AsOfQuery {
 async fn asset(
     State(gateway): Shared,
     Path((contract, asset_type, key)): Path<(String, String, String)>,
-    query: Result<Query<AsOfQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<AsOfQuery>,
     request: Request,
 ) -> Answered {
     let caller = caller(request.extensions())?;
-    let Query(query) =
-        query.map_err(|_| malformed("as_of: a height, and no other query parameter"))?;
     let (contract, asset_type) = (name("name", &contract)?, name("asset", &asset_type)?);
     if key.is_empty() || key.len() > hufu_proof::Value::MAX_ID {
         return Err(malformed("key: 1 to 128 bytes"));
@@ -306,12 +247,10 @@ struct StreamQuery {
 async fn stream(
     State(gateway): Shared,
     Path((contract, stream)): Path<(String, String)>,
-    query: Result<Query<StreamQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<StreamQuery>,
     request: Request,
 ) -> Answered {
     let caller = caller(request.extensions())?;
-    let Query(query) =
-        query.map_err(|_| malformed("identity: a signer's, and no other query parameter"))?;
     let (contract, stream) = (name("contract", &contract)?, name("stream", &stream)?);
     let identity: IdentityId = match (query.identity, caller.identity) {
         (Some(text), _) => text.parse().map_err(|error| malformed(format!("identity: {error}")))?,
@@ -352,9 +291,8 @@ async fn stream(
 
 async fn query(State(gateway): Shared, request: Request) -> Answered {
     let caller = caller(request.extensions())?;
-    regulator(&caller)?;
     let (parts, from) = request.into_parts();
-    let asked: AskQuery = json_body(&parts.headers, from, gateway.limits.body).await?;
+    let asked: AskQuery = json(&parts.headers, from, gateway.limits.body).await?;
     let turn = turn(&gateway)?;
     let about = Arc::new((caller, asked));
     let shared = Arc::clone(&about);
@@ -372,9 +310,8 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
 
 async fn report(State(gateway): Shared, request: Request) -> Answered {
     let caller = caller(request.extensions())?;
-    regulator(&caller)?;
     let (parts, from) = request.into_parts();
-    let asked: AskReport = json_body(&parts.headers, from, gateway.limits.body).await?;
+    let asked: AskReport = json(&parts.headers, from, gateway.limits.body).await?;
     let turn = turn(&gateway)?;
     let about = Arc::new((caller, asked));
     let shared = Arc::clone(&about);
@@ -419,7 +356,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
 
 fn turn(gateway: &Gateway) -> Result<tokio::sync::OwnedSemaphorePermit, ApiProblem> {
     Arc::clone(&gateway.turns).try_acquire_owned().map_err(|_| {
-        ApiProblem::new("busy", "as many queries as may run at once are running")
+        ApiProblem::new(Code::Busy, "as many queries as may run at once are running")
             .retry_after(Duration::from_secs(1))
     })
 }
@@ -435,7 +372,7 @@ async fn record(gateway: &Gateway, look: Look) -> Result<Digest, ApiProblem> {
         Err(fault) => {
             tracing::warn!(%fault, "a look could not be recorded, so it was not answered");
             Err(ApiProblem::new(
-                "unavailable",
+                Code::Unavailable,
                 format!("the look could not be recorded on the ledger: {fault}"),
             )
             .retry_after(Duration::from_secs(5)))

@@ -3,15 +3,15 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use hufu_door::Code;
+use hufu_door::body::{json as json_body, media_type, read as body};
 use hufu_proof::codec::{self, DecodeError, MAX_TRANSACTION};
 use hufu_proof::{Digest, LogEntry, Transaction};
 use serde_json::{Value, json};
 
 use crate::ledger::LedgerFault;
 use crate::problem::ApiProblem;
-use crate::routes::{
-    Answered, Shared, blocking, body, json_body, json_response, malformed, media_type,
-};
+use crate::routes::{Answered, Shared, blocking, json_response, malformed};
 
 /// Largest transaction in JSON, in bytes: base64 and names make it longer.
 const MAX_JSON_TRANSACTION: usize = 3 * MAX_TRANSACTION;
@@ -33,7 +33,7 @@ pub(crate) async fn one(State(gateway): Shared, headers: HeaderMap, from: Body) 
         "application/json" => json_body(&headers, from, MAX_JSON_TRANSACTION).await?,
         _ => {
             let detail = "send application/octet-stream (borsh) or application/json";
-            return Err(ApiProblem::new("media-type", detail));
+            return Err(ApiProblem::new(Code::MediaType, detail));
         }
     };
     let id = transaction.id();
@@ -43,7 +43,7 @@ pub(crate) async fn one(State(gateway): Shared, headers: HeaderMap, from: Body) 
             let log_index =
                 blocking(&gateway, move |gateway| Ok(gateway.ledger.log_index(&id)?)).await?;
             if !entry.outcome.is_accepted() {
-                return Err(ApiProblem::new("transaction-refused", entry.outcome.to_string())
+                return Err(ApiProblem::new(Code::TransactionRefused, entry.outcome.to_string())
                     .with("outcome", entry.outcome.code())
                     .with("id", id.to_string())
                     .with("height", entry.height)
@@ -77,14 +77,14 @@ fn unanswered() -> LedgerFault {
 /// taken in, refused and recorded by itself, and each has its own answer.
 pub(crate) async fn bundle(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
     if !media_type(&headers).eq_ignore_ascii_case("application/octet-stream") {
-        return Err(ApiProblem::new("media-type", "send application/octet-stream (borsh)"));
+        return Err(ApiProblem::new(Code::MediaType, "send application/octet-stream (borsh)"));
     }
     let bytes = body(from, MAX_BUNDLE_BYTES).await?;
     let transactions: Vec<Transaction> =
         codec::decode_list("bundle", &bytes, MAX_BUNDLE_BYTES, MAX_BUNDLE).map_err(|error| {
             match error {
                 DecodeError::TooMany { .. } => {
-                    ApiProblem::new("request-too-large", format!("{error}; send several bundles"))
+                    ApiProblem::new(Code::RequestTooLarge, format!("{error}; send several bundles"))
                 }
                 _ => malformed(error.to_string()),
             }

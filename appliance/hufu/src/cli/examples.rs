@@ -194,7 +194,9 @@ Examples:
 pub const CERT_ISSUE: &str = "\
 Examples:
   hufu --config authority.toml cert issue --profile member-node --member maker --csr maker/tls.csr --out maker.pem
-  hufu --config authority.toml cert issue --profile operator-client --member maker --role registration-authority --csr line.csr --out line.pem";
+  hufu --config authority.toml cert issue --profile operator-client --member maker --role registration-authority --csr line.csr --out line.pem
+  # Before its end, for the same key:
+  hufu --config authority.toml cert issue --renew --profile member-node --member maker --csr maker/tls.csr --out maker.pem";
 
 /// `hufu cert install`.
 pub const CERT_INSTALL: &str = "\
@@ -216,6 +218,13 @@ Examples:
 pub const CERT_SHOW: &str = "\
 Examples:
   hufu --config node.toml cert show 5f3a9c";
+
+/// `hufu cert root-list`.
+pub const CERT_ROOT_LIST: &str = "\
+Examples:
+  hufu --config authority.toml cert root-list
+  # The issuing authority's key is out: who checks the whole chain learns it.
+  hufu --config authority.toml cert root-list --revoke-issuing key-compromise";
 
 /// `hufu cert revoke`.
 pub const CERT_REVOKE: &str = "\

@@ -1,8 +1,11 @@
 //! `hufu cert`: certificates, through the running node.
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use hufu_configuration::files;
+use hufu_issuance::armour;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,14 +26,19 @@ struct Issued {
 pub async fn run(command: Cert, access: &Access, json: bool) -> anyhow::Result<()> {
     let admin = access.connect()?;
     match command {
-        Cert::Issue { profile, member, roles, csr, out } => {
-            let csr = std::fs::read_to_string(&csr)
-                .with_context(|| format!("cannot read {}", csr.display()))?;
+        Cert::Issue { profile, member, roles, csr, renew, out } => {
+            // The same reader as at the other doors; what goes to the node is
+            // then DER, whatever the file is.
+            let given = files::read(&csr, hufu_issuance::limits::REQUEST_TEXT as u64)?;
+            let der =
+                armour::decode_request(&given).with_context(|| format!("in {}", csr.display()))?;
+            let csr = STANDARD.encode(der);
             let issued: Issued = admin
                 .post(
                     "/certificates",
                     &json!({
                         "profile": profile, "member": member, "roles": roles, "csr": csr,
+                        "renew": renew,
                     }),
                 )
                 .await?;
@@ -69,6 +77,18 @@ pub async fn run(command: Cert, access: &Access, json: bool) -> anyhow::Result<(
             let record: Value = admin.get(&format!("/certificates/{serial}")).await?;
             output::print(json, &record, |record| {
                 serde_json::to_string_pretty(record).unwrap_or_default()
+            })
+        }
+        Cert::RootList { revoke_issuing } => {
+            let asked = json!({ "revoke_issuing": revoke_issuing.map(code) });
+            let answer: Value = admin.post("/root-list", &asked).await?;
+            output::print(json, &answer, |answer| {
+                format!(
+                    "list {} of the root, good until {}, {} revoked",
+                    text(answer, "number"),
+                    text(answer, "next_update"),
+                    text(answer, "revoked")
+                )
             })
         }
         Cert::Revoke { serial, reason } => {

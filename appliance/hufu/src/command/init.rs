@@ -18,6 +18,7 @@ use hufu_configuration::time::now_ms;
 use hufu_keys::{Custody, Key, KeyAlgorithm, KeyDescription, TokenDescription};
 use hufu_proof::{Digest, Name, PublicKey, Signature, Signer as _};
 use hufu_service::hierarchy;
+use hufu_service::root_list::ROOT_LIST;
 use serde::Serialize;
 
 use crate::cli::Init;
@@ -115,6 +116,7 @@ pub fn run(
                 file: name.to_owned(),
             });
         }
+        files::write(&config.data(ROOT_LIST), &hierarchy.root_list)?;
         authority_certificates = Some(Certificates {
             root: STANDARD.encode(&hierarchy.root),
             issuing: STANDARD.encode(&hierarchy.issuing),

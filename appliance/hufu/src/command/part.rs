@@ -21,7 +21,7 @@ pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<(
             let copy = config.data(COPY);
             // One that was left when the machine lost its power.
             files::remove(&copy)?;
-            Ok(hufu_ca::Store::back_up(&config.data("ca.sqlite"), &copy)?)
+            Ok(hufu_issuance::Store::back_up(&config.data("ca.sqlite"), &copy)?)
         }
         Part::DestroyKeys => {
             let pin = pin::user(pin_fd)?;

@@ -105,7 +105,7 @@ fn check_certificate(
     checked: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let authority = &genesis.authority;
-    let (parsed, tbs) = hufu_ca::check_certificate(
+    let (parsed, tbs) = hufu_issuance::check_certificate(
         certificate,
         &authority.issuing_certificate,
         &authority.root_certificate,

@@ -16,11 +16,11 @@ for key in P-256 P-384 ED25519; do
         -addext "subjectAltName=URI:urn:hufu:member:maker,URI:urn:hufu:role:operator" \
         -outform DER -out "certificate/$key.der"
 done
-openssl req -inform DER -in csr/P-256.der -out est_body/request.pem
-base64 csr/P-256.der > est_body/lines.b64
-base64 -w0 csr/ED25519.der > est_body/one-line.b64
-cp csr/P-256.der est_body/request.der
-openssl x509 -inform DER -in certificate/P-256.der -out est_body/bundle.pem
+openssl req -inform DER -in csr/P-256.der -out armour/request.pem
+base64 csr/P-256.der > armour/lines.b64
+base64 -w0 csr/ED25519.der > armour/one-line.b64
+cp csr/P-256.der armour/request.der
+openssl x509 -inform DER -in certificate/P-256.der -out armour/bundle.pem
 openssl x509 -inform DER -in certificate/P-256.der -out "$work/ca.pem"
 openssl ocsp -issuer "$work/ca.pem" -cert "$work/ca.pem" -reqout ocsp_request/nonce.der
 openssl ocsp -issuer "$work/ca.pem" -cert "$work/ca.pem" -no_nonce -reqout ocsp_request/plain.der

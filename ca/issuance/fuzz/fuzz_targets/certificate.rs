@@ -1,7 +1,7 @@
 //! A client's certificate, as it comes out of a TLS handshake.
 #![no_main]
 
-use hufu_ca::{Certificate, member_and_roles};
+use hufu_issuance::{Certificate, member_and_roles};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|der: &[u8]| {

@@ -2,7 +2,7 @@
 //! what was sent.
 #![no_main]
 
-use hufu_ca::CertificationRequest;
+use hufu_issuance::CertificationRequest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|der: &[u8]| {

@@ -1,7 +1,7 @@
 //! An OCSP request: never a panic, and what is read survives a round trip.
 #![no_main]
 
-use hufu_ca::ocsp::Request;
+use hufu_protocols::ocsp::Request;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|der: &[u8]| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hufu_ca::*;
+use hufu_issuance::*;
 use tokio::sync::Notify;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct TestLedger {
     pub refused: Mutex<Vec<String>>,
     pub batches: Mutex<Vec<usize>>,
     pub away: std::sync::atomic::AtomicBool,
+    /// What the registry says of devices.
+    pub owners: Mutex<BTreeMap<String, String>>,
     release: Arc<Notify>,
     pub hanging: AtomicUsize,
 }
@@ -142,6 +144,14 @@ impl IssuanceLedger for TestLedger {
         async move {
             let mut lines = self.lines.lock().unwrap();
             let line = lines.get_mut(&serial).expect("a known serial");
+            // As the ledger does: another reason keeps the date.
+            let at = match line.status {
+                CertificateStatus::Revoked { at, reason: stands } => {
+                    assert!(stands.may_become(reason));
+                    at
+                }
+                _ => at,
+            };
             line.status = CertificateStatus::Revoked { at, reason };
             Ok(Recorded { serial, height: 99, transaction: [8; 32] })
         }
@@ -158,6 +168,11 @@ impl IssuanceLedger for TestLedger {
         .boxed()
     }
 
+    fn device_owner(&self, device: String) -> BoxFuture<'_, Result<Option<String>, LedgerFault>> {
+        let owner = self.owners.lock().unwrap().get(&device).cloned();
+        async move { Ok(owner) }.boxed()
+    }
+
     fn revoked(&self) -> BoxFuture<'_, Result<Vec<Revocation>, LedgerFault>> {
         async move {
             if self.away.load(Ordering::SeqCst) {
@@ -168,7 +183,9 @@ impl IssuanceLedger for TestLedger {
                 .iter()
                 .filter_map(|(serial, line)| match line.status {
                     CertificateStatus::Revoked { at, reason } => {
-                        Some(Revocation { serial: serial.clone(), at, reason })
+                        let not_after =
+                            line.entry.as_ref().map_or(UnixTime::NEVER, |entry| entry.not_after);
+                        Some(Revocation { serial: serial.clone(), at, reason, not_after })
                     }
                     _ => None,
                 })

@@ -4,14 +4,13 @@
 
 pub mod clients;
 pub mod ledger;
-pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hufu_ca::*;
+use hufu_issuance::*;
 use hufu_keys::testing::Site;
 use hufu_keys::{Custody, Key};
 
@@ -49,6 +48,9 @@ pub struct World {
 
 pub const MAKER: &str = "maker";
 
+/// Where certificates of the world say that status is to be had.
+pub const PKI: &str = "http://pki.example.org";
+
 impl World {
     /// The ceremony, on a token of `site`.
     pub async fn new(site: &Site) -> World {
@@ -56,6 +58,11 @@ impl World {
     }
 
     pub async fn with(site: &Site, algorithm: hufu_keys::KeyAlgorithm) -> World {
+        Self::at(site, algorithm, PKI).await
+    }
+
+    /// The ceremony of an authority whose status is to be had under `pki`.
+    pub async fn at(site: &Site, algorithm: hufu_keys::KeyAlgorithm, pki: &str) -> World {
         site.create_token("authority");
         let custody = Custody::open(site.config("authority"), site.pin()).unwrap();
         let root_signer = TokenSigner::new(custody.generate("root", algorithm).unwrap()).unwrap();
@@ -64,17 +71,21 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let now = clock.now();
         let root_profile = profiles.named("root").unwrap();
+        let none = StatusAddresses::default();
+        let of_root = StatusAddresses::of_root(pki).unwrap();
         let mut parameters = AuthorityParameters {
             profile: &root_profile,
             country: Some("CN"),
             organization: "Test Authority",
             common_name: "Test Root",
+            addresses: &none,
             now,
         };
         let root = self_signed_root(&root_signer, &parameters).await.unwrap();
         let issuing_profile = profiles.named("issuing").unwrap();
         parameters.profile = &issuing_profile;
         parameters.common_name = "Test Issuing";
+        parameters.addresses = &of_root;
         let key = PublicKey::from_spki_der(signer.spki_der()).unwrap();
         let issuing = issue_issuing(&root, &root_signer, &key, &parameters).await.unwrap();
         let issuer = Arc::new(Issuer::new(issuing, root.clone(), Arc::new(signer)).unwrap());
@@ -87,7 +98,7 @@ impl World {
             ledger: Arc::new(TestLedger::default()),
             clock,
             quotas: Arc::new(Quotas::new()),
-            addresses: StatusAddresses::under("http://pki.example.org").unwrap(),
+            addresses: StatusAddresses::under(pki).unwrap(),
         };
         std::fs::write(world.path("root.pem"), pem::encode(world.root.der()).unwrap()).unwrap();
         std::fs::write(
@@ -101,6 +112,11 @@ impl World {
         )
         .unwrap();
         world
+    }
+
+    /// The root's key, as a ceremony would hold it.
+    pub fn root_signer(&self) -> TokenSigner {
+        TokenSigner::new(self.custody.key("root").unwrap()).unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

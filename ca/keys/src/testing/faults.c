@@ -34,7 +34,7 @@ enum {
 enum {
     SIGN_CODE, SIGN_TIMES, SIGN_DELAY_MICROS, SESSION_LIMIT, CLOSE_ALL, LOG_OUT,
     LOGIN_CODE, LOGIN_TIMES, OPEN_CODE, OPEN_TIMES, HANG, UNPLUGGED, SPOIL,
-    WEAKEN,
+    WEAKEN, NUL_LABELS,
     LOGINS = 32, INITIALISATIONS, FINALISATIONS, SIGNATURES, SEARCHES, SESSIONS,
     MOST_SESSIONS, DOUBLE_INITIALISATIONS
 };
@@ -100,7 +100,12 @@ static ck get_slot_list(unsigned char present, ck *slots, ck *number) {
 static ck get_token_info(ck slot, void *info) {
     if (control[UNPLUGGED]) return CKR_TOKEN_NOT_PRESENT;
     ENTER;
-    LEAVE(REAL(GET_TOKEN_INFO, ck, void *)(slot, info));
+    ck result = REAL(GET_TOKEN_INFO, ck, void *)(slot, info);
+    unsigned char *label = info;
+    /* label is the first member: 32 octets. */
+    if (result == 0 && control[NUL_LABELS])
+        for (int i = 31; i >= 0 && label[i] == ' '; i--) label[i] = 0;
+    LEAVE(result);
 }
 
 static ck open_session(ck slot, ck flags, void *a, void *b, ck *session) {
@@ -193,8 +198,30 @@ static ck sign(ck session, void *data, ck length, unsigned char *signature, ck *
             LEAVE(control[SIGN_CODE]);
         }
     }
+    if (control[SPOIL] == 3 && !signature) {
+        *signature_length = 72;
+        return 0;
+    }
     ENTER;
     ck result = REAL(SIGN, ck, void *, ck, unsigned char *, ck *)(session, data, length, signature, signature_length);
+    if (result == 0 && signature && control[SPOIL] == 3 && *signature_length == 64) {
+        unsigned char fixed[64], *out = signature + 2;
+        memcpy(fixed, signature, 64);
+        for (int half = 0; half < 2; half++) {
+            unsigned char *from = fixed + 32 * half;
+            int skip = 0, pad;
+            while (skip < 31 && from[skip] == 0) skip++;
+            pad = from[skip] >= 0x80;
+            *out++ = 2;
+            *out++ = (unsigned char)(32 - skip + pad);
+            if (pad) *out++ = 0;
+            memcpy(out, from + skip, 32 - skip);
+            out += 32 - skip;
+        }
+        signature[0] = 0x30;
+        signature[1] = (unsigned char)(out - signature - 2);
+        *signature_length = out - signature;
+    }
     if (result == 0 && signature) {
         if (control[SPOIL] == 1) *signature_length -= 1;
         if (control[SPOIL] == 2) memset(signature, 0, *signature_length);

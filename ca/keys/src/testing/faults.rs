@@ -39,10 +39,12 @@ pub enum Knob {
     Hang = 10,
     /// No token is present while this is not 0.
     Unplugged = 11,
-    /// What C_Sign returns is spoilt: 1 one byte short, 2 all zeros.
+    /// What C_Sign returns is spoilt: 1 one byte short, 2 all zeros, 3 in DER.
     Spoil = 12,
     /// C_GenerateKeyPair makes extractable keys.
     Weaken = 13,
+    /// C_GetTokenInfo fills the label up with NUL instead of blanks.
+    NulLabels = 14,
 }
 
 /// What is counted.

@@ -15,9 +15,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hufu_contract::{Contract, Sources};
+use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role};
 use hufu_gateway::{
-    ApiProblem, AssetView, BlockSummary, Caller, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
-    LedgerStatus, Metrics, Recorded, StreamState, router,
+    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
+    Metrics, Recorded, StreamState, router,
 };
 use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
@@ -490,10 +491,28 @@ pub fn gateway(node: &Arc<Node>, member: &str, limits: GatewayLimits) -> (Router
     (router(Arc::new(gateway)), metrics)
 }
 
+/// A regulator supervises all, but for one that ends in its jurisdictions.
+fn jurisdictions(member: &str) -> Jurisdictions {
+    match member.split_once(" of ") {
+        Some((_, "none")) => Jurisdictions::None,
+        Some((_, names)) => Jurisdictions::of(names.split('+').map(name).collect()),
+        None if member == "regulator" => Jurisdictions::Whole,
+        None => Jurisdictions::None,
+    }
+}
+
+/// A client of `member`, which may be `regulator of north+west`.
 pub fn caller(member: &str) -> Caller {
+    let jurisdictions = jurisdictions(member);
+    let member = member.split(" of ").next().unwrap_or(member);
     Caller {
         member: name(member),
         kinds: BTreeSet::from([name(member)]),
+        kind: IdentityKind::Client,
+        roles: BTreeSet::from([Role::Operator, Role::Regulator]),
+        jurisdictions,
+        serial: hufu_proof::Serial::new(&[1]).unwrap(),
+        height: 0,
         subject: format!("CN={member} client"),
         // A stranger's key is not on the ledger.
         identity: MEMBERS
@@ -519,13 +538,15 @@ impl Reply {
     }
 
     pub fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), hufu_gateway::problem::MEDIA_TYPE);
+        assert_eq!(self.header("content-type"), hufu_door::problem::MEDIA_TYPE);
         let document = self.json();
         assert_eq!(document["status"], self.status);
         let code = document["code"].as_str().unwrap().to_owned();
         assert_eq!(document["type"], format!("urn:hufu:problem:{code}"));
-        let row = hufu_gateway::PROBLEMS.iter().find(|row| row.0 == code).unwrap();
-        assert_eq!((row.1, row.2), (self.status, document["title"].as_str().unwrap()));
+        let known = Code::named(&code).unwrap();
+        assert!(hufu_gateway::CODES.contains(&known), "{code}");
+        assert_eq!(known.status().as_u16(), self.status);
+        assert_eq!(document["title"], known.title());
         assert!(!document["detail"].as_str().unwrap().is_empty());
         code
     }
@@ -549,9 +570,10 @@ pub async fn send(
     }
     let mut request = request.body(body.into()).unwrap();
     if member == REFUSED {
-        request.extensions_mut().insert(ApiProblem::new("certificate-refused", "it is revoked"));
+        let problem = Problem::new(Code::CertificateRevoked, "it is revoked");
+        request.extensions_mut().insert(Peer::Refused(problem));
     } else if !member.is_empty() {
-        request.extensions_mut().insert(caller(member));
+        request.extensions_mut().insert(Peer::Known(Arc::new(caller(member))));
     }
     let response: Response<Body> = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();

@@ -15,7 +15,7 @@ use hufu_proof::Algorithm;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::common::world;
-use crate::{client, harmless, problem, sentence};
+use crate::{client, harmless, problem};
 
 const JSON: &str = "application/json";
 
@@ -47,8 +47,10 @@ fn nobody_gets_nothing_but_what_is_public() -> anyhow::Result<()> {
             let url = format!("{est}/.well-known/est/idevid/{operation}");
             let body = device.request()?;
             let answer = http.post(&url, "application/pkcs10", &body)?;
-            let expected = (401, "client.unauthenticated", "client certificate");
-            sentence(operation, &answer, expected)?;
+            // Bouncy Castle's client cannot answer a challenge that has a body;
+            // code and sentence stand in headers.
+            anyhow::ensure!(answer.status == 401, "{operation}: {}", answer.status);
+            anyhow::ensure!(answer.text().is_empty(), "{operation}: {}", answer.text());
         }
         let cacerts = format!("{est}/.well-known/est/cacerts");
         assert_eq!(http.get(&cacerts)?.status, 200);
@@ -119,7 +121,7 @@ fn the_revoked_are_refused_everywhere() -> anyhow::Result<()> {
     hufu_harness::job::life::agree(consortium)?;
     let device = Device::new("REVOKED-LINE-2", Algorithm::Ed25519)?;
     harmless(&world, |_| {
-        problem("revoked", &http.get(&status)?, (403, "certificate-refused", "revoked"))?;
+        problem("revoked", &http.get(&status)?, (403, "certificate-revoked", "revoked"))?;
         let refused = est.enrol("idevid", &device.request()?)?.err().context("enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");
         assert!(refused.reason.starts_with("client.certificate-revoked"), "{refused:?}");
@@ -176,7 +178,7 @@ fn what_is_expired_or_not_on_the_ledger_is_refused() -> anyhow::Result<()> {
 
         let unknown = Http::tls(&root, Some(&unrecorded(consortium, "unrecorded", "1")?))?;
         let answer = unknown.get(&status)?;
-        problem("not on the ledger", &answer, (403, "certificate-refused", "no entry"))?;
+        problem("not on the ledger", &answer, (403, "certificate-unknown", "no entry"))?;
         let refused = Est::new(unknown, &est).enrol("idevid", &device.request()?)?;
         let refused = refused.err().context("enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");

@@ -1,0 +1,187 @@
+//! Who asks, in one form for every door.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use hufu_proof::transaction::IdentityKind;
+use hufu_proof::{IdentityId, Name, Serial};
+
+use crate::problem::{Code, Problem};
+
+/// Roles of people and programs, which their certificates name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Runs a member's appliance.
+    Operator,
+    /// Asks for device certificates on behalf of a member (RFC 5280 §3.1 calls
+    /// it RA).
+    RegistrationAuthority,
+    /// Reads and reports on behalf of a regulator.
+    Regulator,
+    /// Acts for a member on its own node, from afar.
+    Administrator,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Operator, Self::RegistrationAuthority, Self::Regulator, Self::Administrator];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::RegistrationAuthority => "registration-authority",
+            Self::Regulator => "regulator",
+            Self::Administrator => "administrator",
+        }
+    }
+
+    /// The role that a URI in a certificate names.
+    pub fn of_urn(urn: &str) -> Option<Self> {
+        let name = urn.strip_prefix("urn:hufu:role:")?;
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What a caller may see as a supervisor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Jurisdictions {
+    /// Nothing.
+    #[default]
+    None,
+    /// What is of one of these, which are never none.
+    Some(BTreeSet<Name>),
+    /// The whole consortium: governance made it so, explicitly.
+    Whole,
+}
+
+impl Jurisdictions {
+    /// These; [`Self::None`] when there are none.
+    pub fn of(names: BTreeSet<Name>) -> Self {
+        if names.is_empty() { Self::None } else { Self::Some(names) }
+    }
+
+    /// Whether it has this one.
+    pub fn covers(&self, jurisdiction: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(names) => names.contains(jurisdiction),
+            Self::Whole => true,
+        }
+    }
+}
+
+/// Who asks: what TLS proved and the ledger says, as of one height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The member that answers for the client, by the ledger.
+    pub member: Name,
+    /// What the client is: a device speaks for itself, a client or a server for
+    /// its member.
+    pub kind: IdentityKind,
+    /// What the member is to the consortium, as far as it counts for this
+    /// client: none for a device, and no `regulator` without the role.
+    pub kinds: BTreeSet<Name>,
+    /// What the client may do for the member.
+    pub roles: BTreeSet<Role>,
+    /// What it may see as a supervisor.
+    pub jurisdictions: Jurisdictions,
+    /// The certificate's subject, for the record.
+    pub subject: String,
+    /// The client's identity on the ledger.
+    pub identity: Option<IdentityId>,
+    /// The certificate.
+    pub serial: Serial,
+    /// The height as of which the ledger says so.
+    pub height: u64,
+}
+
+impl Caller {
+    /// Whether it acts for a regulator.
+    pub fn is_regulator(&self) -> bool {
+        self.kinds.contains("regulator")
+    }
+
+    /// Whether it has this role.
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// For the log: who it is, in a line.
+    pub fn describe(&self) -> String {
+        format!("{} of {} (certificate {})", self.subject, self.member, self.serial)
+    }
+}
+
+/// Who is at the other end of a request: in its extensions at every door.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Peer {
+    /// Nobody showed a certificate.
+    #[default]
+    Anonymous,
+    /// Somebody who may open a socket of this machine, and so acts for the
+    /// member.
+    Local,
+    /// Somebody whose certificate counts.
+    Known(Arc<Caller>),
+    /// Somebody whose certificate does not count, and why.
+    Refused(Problem),
+}
+
+impl Peer {
+    /// The caller.
+    ///
+    /// # Errors
+    /// `anonymous`, or why its certificate does not count.
+    pub fn caller(&self) -> Result<&Arc<Caller>, Problem> {
+        match self {
+            Self::Known(caller) => Ok(caller),
+            Self::Refused(problem) => Err(problem.clone()),
+            Self::Anonymous | Self::Local => Err(anonymous()),
+        }
+    }
+
+    /// For the log.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Local => "local".to_owned(),
+            Self::Known(caller) => caller.describe(),
+            Self::Refused(problem) => format!("refused ({})", problem.code()),
+        }
+    }
+}
+
+fn anonymous() -> Problem {
+    Problem::new(Code::Anonymous, "connect with a client certificate of a member")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jurisdictions_fail_closed() {
+        let north = Name::new("north").unwrap();
+        let some = Jurisdictions::of(BTreeSet::from([north]));
+        assert!(some.covers("north") && !some.covers("south"));
+        assert_eq!(Jurisdictions::of(BTreeSet::new()), Jurisdictions::None);
+        assert!(!Jurisdictions::default().covers("north") && Jurisdictions::Whole.covers("north"));
+    }
+
+    #[test]
+    fn roles_are_told_from_their_names_in_certificates() {
+        for role in Role::ALL {
+            assert_eq!(Role::of_urn(&format!("urn:hufu:role:{role}")), Some(role));
+        }
+        assert_eq!(Role::of_urn("urn:hufu:role:root"), None);
+    }
+}
