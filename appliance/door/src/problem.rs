@@ -17,7 +17,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const CODE_HEADER: HeaderName = HeaderName::from_static("hufu-code");
 
 /// Has the sentence of a refusal that has no body.
-pub const DETAIL_HEADER: HeaderName = HeaderName::from_static("hufu-detail");
+pub const DETAIL_HEADER: HeaderName = HeaderName::from_static("hufu-reason");
 
 macro_rules! codes {
     ($($variant:ident = $code:literal, $status:literal, $title:literal;)*) => {
@@ -52,6 +52,7 @@ codes! {
     NotARegulator = "not-a-regulator", 403, "Only a regulator may do this";
     NotPermitted = "not-permitted", 403, "The contract's policy does not permit this";
     OutsideJurisdiction = "outside-jurisdiction", 403, "Outside the regulator's jurisdiction";
+    ForeignSigner = "foreign-signer", 403, "The transaction is signed by somebody else";
     CodeMissing = "code-missing", 401, "The one-time code is needed";
     CodeWrong = "code-wrong", 401, "The one-time code is not right";
     SetupClosed = "setup-closed", 403, "The setup endpoint is closed";
@@ -64,6 +65,7 @@ codes! {
     NotFound = "not-found", 404, "There is no such thing";
     // How much of it.
     TooManyRequests = "too-many-requests", 429, "The caller holds as much as one caller may";
+    OverBudget = "over-budget", 429, "What may be recorded in a day is used up";
     Busy = "busy", 503, "Too many requests wait";
     // The ledger and what is read from it.
     NotAnchored = "not-anchored", 409, "No final header commits to this height yet";
@@ -88,6 +90,11 @@ codes! {
     KeyTaken = "key-taken", 409, "The key belongs to another";
     LintRefused = "lint-refused", 400, "The certificate would break a standard";
     LedgerRefused = "ledger-refused", 403, "The ledger refused the entry";
+    AlreadyRevoked = "already-revoked", 409, "The certificate is revoked already";
+    DeviceTaken = "device-taken", 403, "The device belongs to another";
+    EnrolmentTokenOtherProfile = "enrolment-token-other-profile", 403, "The enrolment token is for another profile";
+    EnrolmentTokenSpent = "enrolment-token-spent", 403, "The enrolment token is spent";
+    RenewalRefused = "renewal-refused", 403, "The certificate cannot be renewed here";
     CertificateInvalid = "certificate-invalid", 400, "The certificate does not hold";
     NotTheAuthority = "not-the-authority", 404, "Another member runs the authority";
     // Setup and the machine.
@@ -333,6 +340,15 @@ mod tests {
             assert_eq!(code.status().as_u16(), status);
             // RFC 9110 §15.5.2: a 401 says how to do better.
             assert_eq!(status == 401, code.challenge().is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        let documented = include_str!("../../../docs/problems.md");
+        for code in Code::ALL {
+            let (text, status, title) = code.row();
+            assert!(documented.contains(&format!("| `{text}` | {status} | {title} |")), "{text}");
         }
     }
 

@@ -37,11 +37,12 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Whether `peer` may, at a node of member `own`.
+    /// Whether `peer` may, at a node of member `own`; one of no member yet has no
+    /// administrators but at its sockets.
     ///
     /// # Errors
     /// The problem that it is told.
-    pub fn admit(self, peer: &Peer, own: &Name) -> Result<(), Problem> {
+    pub fn admit(self, peer: &Peer, own: Option<&Name>) -> Result<(), Problem> {
         match self {
             Self::Anyone | Self::Credential | Self::OneTimeCode => Ok(()),
             Self::Socket if *peer == Peer::Local => Ok(()),
@@ -63,12 +64,13 @@ impl Rule {
             Self::Administrator if *peer == Peer::Local => Ok(()),
             Self::Administrator => {
                 let caller = peer.caller()?;
-                if caller.member == *own && caller.has(Role::Administrator) {
+                if Some(&caller.member) == own && caller.has(Role::Administrator) {
                     return Ok(());
                 }
                 let detail = format!(
-                    "ask with a client certificate of member `{own}` that has the role \
-                     `administrator`"
+                    "ask with a client certificate of member `{}` that has the role \
+                     `administrator`",
+                    own.map_or("", Name::as_str)
                 );
                 Err(Problem::new(Code::NotAnAdministrator, detail))
             }
@@ -84,6 +86,9 @@ fn kind(kind: IdentityKind) -> &'static str {
         IdentityKind::Server => "a server",
     }
 }
+
+/// Where a door describes itself, if it does.
+const DESCRIPTION: &str = "/openapi.json";
 
 /// A route: a row of its door's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,14 +137,14 @@ impl Form {
 /// meets it.
 pub fn router<S: Clone + Send + Sync + 'static>(
     routes: &'static [Route],
-    own: &Name,
+    own: Option<&Name>,
     form: Form,
     handler: impl Fn(&Route) -> MethodRouter<S>,
 ) -> Router<S> {
     let mut paths: BTreeMap<&str, (MethodRouter<S>, BTreeSet<&str>)> = BTreeMap::new();
     for route in routes {
         let guarded =
-            handler(route).layer(from_fn_with_state((route.rule, own.clone(), form), guard));
+            handler(route).layer(from_fn_with_state((route.rule, own.cloned(), form), guard));
         let (all, methods) = paths.entry(route.path).or_default();
         *all = std::mem::take(all).merge(guarded);
         methods.insert(route.method);
@@ -168,12 +173,12 @@ pub fn router<S: Clone + Send + Sync + 'static>(
 
 /// Lets in whom the row's rule admits.
 async fn guard(
-    State((rule, own, form)): State<(Rule, Name, Form)>,
+    State((rule, own, form)): State<(Rule, Option<Name>, Form)>,
     request: Request,
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-    match rule.admit(&peer, &own) {
+    match rule.admit(&peer, own.as_ref()) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
             let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
@@ -197,9 +202,21 @@ fn nowhere(routes: &[Route], path: &str) -> Problem {
         if meant {
             format!("there is no path `{shown}`; write `{tidy}`, without empty parts")
         } else {
-            format!("there is no path `{shown}`")
+            format!("there is no path `{shown}`{}", whole_list(routes))
         },
     )
+}
+
+/// Where all the paths of a door are to be read.
+fn whole_list(routes: &[Route]) -> String {
+    if routes.iter().any(|route| route.path == DESCRIPTION) {
+        return format!("; see {DESCRIPTION}");
+    }
+    let paths: BTreeSet<&str> = routes.iter().map(|route| route.path).collect();
+    match paths.len() {
+        0..=12 => format!("; there are {}", paths.into_iter().collect::<Vec<_>>().join(", ")),
+        _ => String::new(),
+    }
 }
 
 /// Whether a path is one of the pattern's.
@@ -264,7 +281,7 @@ mod tests {
 
     fn door(form: Form) -> Router {
         let own = Name::new("maker").unwrap();
-        router(ROUTES, &own, form, |route| match (route.method, route.path) {
+        router(ROUTES, Some(&own), form, |route| match (route.method, route.path) {
             ("GET", "/open") => get(async |_: Query<BTreeMap<String, String>>| "open"),
             ("GET", "/mine/{id}") => get(async || "mine"),
             ("POST", "/mine/{id}") => post(async |_: Octets| "changed"),

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hufu_configuration::config::{self, Config};
+use hufu_door::{Code, Problem};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::problem::Problem;
+use crate::problem;
 use crate::provision::{check_config, peer_without_address, same_keys};
 use crate::site::Site;
 
@@ -62,7 +63,7 @@ impl Settings {
     /// [`Problem`], when there is none.
     pub fn show(&self) -> Result<Value, Problem> {
         self.set_up()?;
-        let text = config::text(&self.site.config()).map_err(|error| Problem::internal(&error))?;
+        let text = config::text(&self.site.config()).map_err(|error| problem::internal(&error))?;
         let inner = self.lock();
         let left = inner.until.map(|until| until.saturating_duration_since(Instant::now()));
         Ok(json!({
@@ -82,25 +83,25 @@ impl Settings {
         let mut inner = self.lock();
         if inner.until.is_some() {
             let detail = "confirm the one on trial first, or wait until it is given up";
-            return Err(Problem::new("configuration-on-trial", detail));
+            return Err(Problem::new(Code::ConfigurationOnTrial, detail));
         }
         let path = self.site.config();
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         let old = config::text(&path).map_err(internal)?;
         if !same_keys(&Config::parse(&old, "hufu.toml").map_err(internal)?, &config) {
             let detail = "member, token.module and token.label stay as they were in the ceremony; \
                           another ceremony needs a factory reset";
-            return Err(Problem::new("configuration-refused", detail));
+            return Err(Problem::new(Code::ConfigurationRefused, detail));
         }
         if Config::parse(&old, "hufu.toml").map_err(internal)?.backup != config.backup {
             let detail = "backup stays as it was in the ceremony: who opens backups is changed by \
                           them, with a factory reset and a restore with `--new-config`";
-            return Err(Problem::new("configuration-refused", detail));
+            return Err(Problem::new(Code::ConfigurationRefused, detail));
         }
         let genesis = config::read_genesis(&self.site.genesis()).map_err(internal)?;
         if let Some(member) = peer_without_address(&genesis, &config) {
             let detail = format!("in hufu.toml: network.peers has no address of member `{member}`");
-            return Err(Problem::new("configuration-refused", detail));
+            return Err(Problem::new(Code::ConfigurationRefused, detail));
         }
         self.site.write(&before(&self.site), old.as_bytes()).map_err(internal)?;
         self.site.write(&path, text.as_bytes()).map_err(internal)?;
@@ -120,11 +121,11 @@ impl Settings {
         let mut inner = self.lock();
         // The node that is being stopped may still pass this on.
         if inner.until.is_none() || !inner.runs {
-            return Err(Problem::new("no-trial", "no configuration runs that is on trial"));
+            return Err(Problem::new(Code::NoTrial, "no configuration runs that is on trial"));
         }
         fs::remove_file(before(&self.site))
             .context("the configuration before")
-            .map_err(|error| Problem::internal(&error))?;
+            .map_err(|error| problem::internal(&error))?;
         inner.until = None;
         tracing::info!("the new configuration is kept");
         Ok(json!({ "kept": true }))
@@ -196,7 +197,7 @@ impl Settings {
         if self.site.ceremony_held() && self.site.genesis().exists() {
             return Ok(());
         }
-        Err(Problem::new("too-early", "the machine is not set up; `hufu setup` gives it all"))
+        Err(Problem::new(Code::TooEarly, "the machine is not set up; `hufu setup` gives it all"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -254,20 +255,24 @@ mod tests {
     #[test]
     fn what_is_confirmed_stays() {
         let (_root, site, settings) = on_trial();
-        assert_eq!(settings.confirm().unwrap_err().code(), "no-trial", "it does not run yet");
+        assert_eq!(
+            settings.confirm().unwrap_err().code().as_str(),
+            "no-trial",
+            "it does not run yet"
+        );
         settings.node_runs();
         settings.confirm().unwrap();
         assert!(!settings.due(Instant::now() + 9 * SECOND).unwrap());
         settings.node_ended("later").unwrap();
         assert_eq!(fs::read(site.config()).unwrap(), b"new");
         assert_eq!(settings.notice(), None);
-        assert_eq!(settings.confirm().unwrap_err().code(), "no-trial");
+        assert_eq!(settings.confirm().unwrap_err().code().as_str(), "no-trial");
     }
 
     #[test]
     fn a_machine_that_is_not_set_up_has_none() {
         let (_root, _site, settings) = on_trial();
-        assert_eq!(settings.show().unwrap_err().code(), "too-early");
-        assert_eq!(settings.change("").unwrap_err().code(), "too-early");
+        assert_eq!(settings.show().unwrap_err().code().as_str(), "too-early");
+        assert_eq!(settings.change("").unwrap_err().code().as_str(), "too-early");
     }
 }

@@ -12,19 +12,18 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, RawQuery, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use axum::routing::{MethodRouter, get, post};
 use hufu_configuration::certificates::fingerprint;
 use hufu_configuration::csr;
+use hufu_door::body::{Path as UrlPath, expect_type as media_type, read as body};
+use hufu_door::{Code, Door, Form, Metrics, Problem, Route, Rule, json, listen, route};
 use hufu_keys::{Custody, KeyAlgorithm, Pin, TokenConfig};
 use hufu_proof::codec::MAX_GENESIS;
-use hufu_service::listen;
 use hufu_service::tls::{self, NodeCertificate};
-use hyper::body::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -35,7 +34,6 @@ use crate::backup::{Restores, ShareRequest};
 use crate::code::{self, Gate, Verdict};
 use crate::extension::Extensions;
 use crate::install::{Installer, Order, Told};
-use crate::problem::Problem;
 use crate::provision::{Ceremony, Progress, Provisioner};
 use crate::site::{Site, directory, softhsm};
 
@@ -144,7 +142,8 @@ impl Endpoint {
         let config = tls::public_server(self.certificate.clone())?;
         let (stop, stopping) = watch::channel(false);
         let router = router(machine.clone(), self.gate.clone(), self.installer.clone());
-        let task = tokio::spawn(listen::tls(listener, config, router, stopping));
+        let door = Door::new("setup", router, Metrics::default());
+        let task = tokio::spawn(door.tls(listener, config, None, stopping));
         tracing::info!(%address, "the setup endpoint is open");
         self.serving = Some(Serving { address, stop, task });
         Ok(())
@@ -178,26 +177,44 @@ struct Shared {
     extensions: Arc<Extensions>,
 }
 
-/// The endpoint's routes. Every one, those that are not there too, wants the
+/// Every route of the setup endpoint.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/v1/setup", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/ceremony", Rule::OneTimeCode),
+    Route::new("POST", RESTORE, Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/restore/shares", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/genesis", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/administrator", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/certificate", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/extension/{name}", Rule::OneTimeCode),
+    Route::new("GET", "/v1/setup/installation", Rule::OneTimeCode),
+    Route::new("POST", "/v1/setup/installation", Rule::OneTimeCode),
+];
+
+fn handler(route: &Route) -> MethodRouter<Shared> {
+    match (route.method, route.path) {
+        ("GET", "/v1/setup") => get(progress),
+        ("POST", "/v1/setup/ceremony") => post(ceremony),
+        ("POST", RESTORE) => post(restore),
+        ("POST", "/v1/setup/restore/shares") => post(shares),
+        ("POST", "/v1/setup/genesis") => post(genesis),
+        ("POST", "/v1/setup/administrator") => post(administrator),
+        ("POST", "/v1/setup/certificate") => post(certificate),
+        ("POST", "/v1/setup/extension/{name}") => post(extension),
+        ("GET", "/v1/setup/installation") => get(installation),
+        ("POST", "/v1/setup/installation") => post(install),
+        // Every test of this router meets every row.
+        _ => MethodRouter::new(),
+    }
+}
+
+/// The endpoint's router. Every path, those that are not there too, wants the
 /// code.
 pub fn router(machine: Arc<Provisioner>, gate: Arc<Gate>, installer: Installer) -> Router {
     let restores = Arc::new(Restores::new(machine.clone()));
     let extensions = Arc::new(Extensions::new(machine.site.clone()));
     let shared = Shared { machine, restores, gate, installer, extensions };
-    Router::new()
-        .route("/v1/setup", get(progress))
-        .route("/v1/setup/ceremony", post(ceremony))
-        .route(RESTORE, post(restore))
-        .route("/v1/setup/restore/shares", post(shares))
-        .route("/v1/setup/genesis", post(genesis))
-        .route("/v1/setup/administrator", post(administrator))
-        .route("/v1/setup/certificate", post(certificate))
-        .route(&format!("{EXTENSION}{{name}}"), post(extension))
-        .route("/v1/setup/installation", get(installation).post(install))
-        .fallback(async || Problem::new("not-found", "there is no such path; GET /v1/setup"))
-        .method_not_allowed_fallback(async || {
-            Problem::new("method", "GET /v1/setup; POST what is missing to the paths under it")
-        })
+    route::router(ROUTES, None, Form::Json, handler)
         .layer(from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
 }
@@ -227,21 +244,21 @@ fn judge(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
         .map(|code| Zeroizing::new(code.to_owned()));
     let Some(given) = given else {
         let detail = "send the code that the console shows as `Authorization: Bearer CODE`";
-        return Err(Problem::new("code-missing", detail));
+        return Err(Problem::new(Code::CodeMissing, detail));
     };
     match shared.gate.judge(&given) {
         Verdict::Right => Ok(()),
         Verdict::Wrong(left) => {
             tracing::warn!(left, "wrong one-time code");
             let detail = format!("read it from the console again; wrong codes left: {left}");
-            Err(Problem::new("code-wrong", detail))
+            Err(Problem::new(Code::CodeWrong, detail))
         }
         Verdict::Closed => {
             tracing::warn!("the setup endpoint is closed after wrong codes");
             shared.machine.done.notify_one();
             let detail = "too many wrong codes: somebody must press Enter at the console, which \
                           shows a new code";
-            Err(Problem::new("setup-closed", detail))
+            Err(Problem::new(Code::SetupClosed, detail))
         }
     }
 }
@@ -286,7 +303,9 @@ async fn genesis(
         None => false,
         Some("admitted") => true,
         Some(other) => {
-            return Err(malformed(format!("the query is `admitted` or none, not `{other}`")));
+            return Err(Problem::malformed(format!(
+                "the query is `admitted` or none, not `{other}`"
+            )));
         }
     };
     let bytes = body(from, MAX_GENESIS).await?;
@@ -321,8 +340,7 @@ async fn install(
 ) -> Result<axum::Json<Told>, Problem> {
     media_type(&headers, "application/json")?;
     let bytes = body(from, MAX_BODY).await?;
-    let order: Order =
-        serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the body: {error}")))?;
+    let order: Order = json::from_slice(&bytes)?;
     must_be_new(&shared)?;
     shared.installer.begin(&order).map(axum::Json)
 }
@@ -344,7 +362,7 @@ fn must_be_new(shared: &Shared) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "this machine has held its ceremony; do this with one that is new";
-    Err(Problem::new("ceremony-held", detail))
+    Err(Problem::new(Code::CeremonyHeld, detail))
 }
 
 async fn shares(
@@ -365,46 +383,24 @@ async fn restore(State(shared): State<Shared>, headers: HeaderMap, from: Body) -
 /// A body of JSON that may hold a PIN or a share: its bytes do not stay.
 async fn secret_json<T: DeserializeOwned>(from: Body, limit: usize) -> Result<T, Problem> {
     let bytes = body(from, limit).await?;
-    let parsed = serde_json::from_slice(&bytes);
+    let parsed = json::from_slice(&bytes);
     if let Ok(mut bytes) = bytes.try_into_mut() {
         bytes.zeroize();
     }
-    parsed.map_err(|error| malformed(format!("the body: {error}")))
+    Ok(parsed?)
 }
 
 /// A body of PEM.
 async fn text(from: Body) -> Result<String, Problem> {
     let bytes = body(from, MAX_CHAIN).await?;
     String::from_utf8(bytes.to_vec())
-        .map_err(|_| malformed("the body is not PEM: it is not text".to_owned()))
-}
-
-fn malformed(detail: String) -> Problem {
-    Problem::new("request-malformed", detail)
-}
-
-fn media_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let found = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
-    if found.eq_ignore_ascii_case(wanted) {
-        return Ok(());
-    }
-    Err(Problem::new("media-type", format!("send {wanted}")))
-}
-
-async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new("request-too-large", format!("at most {limit} bytes are accepted")))
-        }
-        Err(_) => Err(malformed("the body ends early or came too slowly".to_owned())),
-    }
+        .map_err(|_| Problem::malformed("the body is not PEM: it is not text"))
 }
 
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
+    use http_body_util::BodyExt as _;
     use proptest::prelude::*;
     use tower::ServiceExt as _;
 
@@ -580,7 +576,7 @@ mod tests {
                 "image",
             ),
             (Method::GET, "genesis", "", "", 405, "method", "POST"),
-            (Method::POST, "nothing", "", "", 404, "not-found", "/v1/setup"),
+            (Method::POST, "nothing", "", "", 404, "not-found", "/v1/setup/nothing"),
         ] {
             let path = format!("/v1/setup/{path}");
             let (found, problem) =

@@ -12,11 +12,12 @@ use anyhow::Context as _;
 use axum::body::Body;
 use futures::StreamExt as _;
 use hufu_configuration::files;
+use hufu_door::{Code, Problem};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 
-use crate::problem::Problem;
+use crate::problem;
 use crate::site::{self, Site};
 use crate::unit::systemctl;
 use crate::upgrade::Running;
@@ -50,7 +51,7 @@ impl Extensions {
     /// # Errors
     /// [`Problem`]; then the machine is as it was.
     pub async fn add(&self, name: &str, body: Body) -> Result<Value, Problem> {
-        let refused = |detail: String| Problem::new("extension-refused", detail);
+        let refused = |detail: String| Problem::new(Code::ExtensionRefused, detail);
         if Running::read(&self.site).is_err() {
             return Err(refused("this machine does not run an image".to_owned()));
         }
@@ -60,7 +61,7 @@ impl Extensions {
             return Err(refused(format!("the name of an extension {what}, not `{name}`")));
         }
         let _turn = self.turn.lock().await;
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         let directory = self.site.extensions();
         site::directory(&directory, 0o755, None).map_err(internal)?;
         // The service manager looks at none of the first two names.

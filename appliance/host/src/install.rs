@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hufu_configuration::files;
+use hufu_door::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk};
-use crate::problem::Problem;
+use crate::problem;
 use crate::site::{self, Site};
 use crate::spawn;
 use crate::upgrade::Running;
@@ -95,7 +96,7 @@ impl Installer {
     /// # Errors
     /// When the kernel does not show them.
     pub fn look(&self) -> Result<Told, Problem> {
-        let disks = disk::all(self.site.root()).map_err(|error| Problem::internal(&error))?;
+        let disks = disk::all(self.site.root()).map_err(|error| problem::internal(&error))?;
         Ok(Told { disks, installation: self.lock().clone() })
     }
 
@@ -109,7 +110,7 @@ impl Installer {
     /// # Errors
     /// What stands against it; nothing is written then.
     pub fn begin(&self, order: &Order) -> Result<Told, Problem> {
-        let refused = |detail: String| Err(Problem::new("disk-refused", detail));
+        let refused = |detail: String| Err(Problem::new(Code::DiskRefused, detail));
         let Ok(running) = Running::read(&self.site) else {
             return refused("this machine does not run an image that can be installed".to_owned());
         };
@@ -218,7 +219,7 @@ mod tests {
         let order = |disk: &str, erase| Order { disk: disk.to_owned(), erase };
         let refused = |disk: &str, erase| {
             let problem = installer.begin(&order(disk, erase)).unwrap_err();
-            assert_eq!(problem.code(), "disk-refused");
+            assert_eq!(problem.code().as_str(), "disk-refused");
             problem.detail().to_owned()
         };
         assert!(refused("nvme0n1", true).contains("does not run an image"));

@@ -20,7 +20,7 @@ use hufu_client::Client;
 use hufu_configuration::Config;
 use hufu_configuration::files;
 use hufu_configuration::time::now_ms;
-use hufu_service::listen;
+use hufu_door::{Door, Metrics};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -157,17 +157,20 @@ impl Machine {
         let (stop, stopping) = watch::channel(false);
         let listener = socket::bind(&self.site)?;
         let backups = Backups::new(self.site.clone(), self.provisioner.vault.clone())?;
-        let asked = tokio::spawn(listen::socket(
-            listener,
-            socket::router(
-                self.report.subscribe(),
-                Upgrades::new(self.site.clone()),
-                self.settings.clone(),
-                backups,
-                self.resets.clone(),
-            ),
-            stopping,
-        ));
+        let asked = tokio::spawn(
+            Door::new(
+                "owner",
+                socket::router(
+                    self.report.subscribe(),
+                    Upgrades::new(self.site.clone()),
+                    self.settings.clone(),
+                    backups,
+                    self.resets.clone(),
+                ),
+                Metrics::default(),
+            )
+            .socket(listener, stopping),
+        );
         let mut keys = typed_lines();
         let mut button = match self.options.power_button {
             true => button::pressed(),

@@ -19,6 +19,7 @@ use hufu_configuration::config::{self, Config};
 use hufu_configuration::files;
 use hufu_configuration::join::{JoinRequest, MAX_JOIN};
 use hufu_configuration::{Ending, Exit};
+use hufu_door::{Code, Problem};
 use hufu_keys::Pin;
 use hufu_proof::codec::MAX_GENESIS;
 use hufu_proof::{Digest, Genesis, Name};
@@ -28,7 +29,7 @@ use tokio::sync::{Mutex, Notify};
 use zeroize::Zeroizing;
 
 use crate::code;
-use crate::problem::Problem;
+use crate::problem;
 use crate::site::{Site, Stage};
 use crate::spawn;
 use crate::unit::as_node;
@@ -124,7 +125,7 @@ impl Provisioner {
     /// # Errors
     /// [`Problem`], when it cannot be told.
     pub fn is_new(&self) -> Result<bool, Problem> {
-        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        let missing = self.site.missing().map_err(|error| problem::internal(&error))?;
         Ok(missing.contains(&Stage::Ceremony))
     }
 
@@ -133,7 +134,7 @@ impl Provisioner {
     /// # Errors
     /// [`Problem`], when it cannot be told.
     pub fn progress(&self) -> Result<Progress, Problem> {
-        self.look().map_err(|error| Problem::internal(&error))
+        self.look().map_err(|error| problem::internal(&error))
     }
 
     fn look(&self) -> anyhow::Result<Progress> {
@@ -181,7 +182,7 @@ impl Provisioner {
         check_witnesses(&ceremony.witnesses)?;
         if let Some(pin) = &ceremony.pin {
             Pin::new(pin.clone())
-                .map_err(|error| Problem::new("pin-refused", error.to_string()))?;
+                .map_err(|error| Problem::new(Code::PinRefused, error.to_string()))?;
         }
         self.hold(&ceremony).await?;
         tracing::info!(
@@ -194,12 +195,12 @@ impl Provisioner {
     /// After the ceremony and before the genesis file, a configuration may still
     /// be mended in all that the ceremony did not use.
     fn change_config(&self, config: &Config, text: &str) -> Done {
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         let path = self.site.config();
         if config::text(&path).map_err(internal)? == text {
             return Ok(());
         }
-        let held = |what: &str| Problem::new("ceremony-held", what);
+        let held = |what: &str| Problem::new(Code::CeremonyHeld, what);
         if self.site.genesis().exists() {
             return Err(held(
                 "the machine is set up with another configuration; an administrator changes it with \
@@ -219,7 +220,7 @@ impl Provisioner {
     }
 
     async fn hold(&self, ceremony: &Ceremony) -> Done {
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         let sealed = match self.vault.has(vault::PIN) {
             true => Some(self.vault.open(vault::PIN).await.map_err(internal)?),
             false => None,
@@ -264,7 +265,7 @@ impl Provisioner {
             (None, _) => {}
         }
         tracing::warn!(error = format!("{error:#}"), "the key ceremony did not succeed");
-        Err(Problem::new("ceremony-failed", format!("{error:#}")))
+        Err(Problem::new(Code::CeremonyFailed, format!("{error:#}")))
     }
 
     /// Takes the genesis file. With `admitted` the consortium has taken the keys
@@ -274,10 +275,10 @@ impl Provisioner {
     /// [`Problem`]; then nothing was kept.
     pub async fn genesis(&self, bytes: &[u8], admitted: bool) -> Result<Progress, Problem> {
         let _turn = self.turn.lock().await;
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         if !self.site.ceremony_held() {
             return Err(Problem::new(
-                "too-early",
+                Code::TooEarly,
                 "the key ceremony comes before the genesis file",
             ));
         }
@@ -287,12 +288,12 @@ impl Provisioner {
                 return self.progress();
             }
             return Err(Problem::new(
-                "genesis-set",
+                Code::GenesisSet,
                 "the machine is a member of another consortium; that takes a factory reset",
             ));
         }
         let genesis = Genesis::from_json(bytes)
-            .map_err(|error| Problem::new("genesis-refused", error.to_string()))?;
+            .map_err(|error| Problem::new(Code::GenesisRefused, error.to_string()))?;
         let join = files::read(&self.site.data("join.json"), MAX_JOIN as u64).map_err(internal)?;
         let join = JoinRequest::from_json(&join).map_err(internal)?;
         let config = Config::load(&self.site.config()).map_err(internal)?;
@@ -318,14 +319,14 @@ impl Provisioner {
         let chain = match chain.trim() {
             "" if config.is_authority() => {
                 let csr = files::read(&self.site.data("tls.csr"), MAX_DOCUMENT)
-                    .map_err(|error| Problem::internal(&error))?;
+                    .map_err(|error| problem::internal(&error))?;
                 let csr = String::from_utf8_lossy(&csr);
                 own = self.issue(&config, NODE_PROFILE, &[], &csr).await?;
                 own.as_str()
             }
             "" => {
                 return Err(Problem::new(
-                    "certificate-refused",
+                    Code::ChainRefused,
                     "the body is empty: send the chain that the authority issued for tls.csr",
                 ));
             }
@@ -348,7 +349,7 @@ impl Provisioner {
         if !config.is_authority() {
             let detail = "this member is not the authority: have the request certified there, with \
                           `hufu cert issue --profile operator-client --role administrator`";
-            return Err(Problem::new("certificate-refused", detail));
+            return Err(Problem::new(Code::ChainRefused, detail));
         }
         let roles = [hufu_issuance::Role::Administrator.name()];
         let chain = self.issue(&config, CLIENT_PROFILE, &roles, csr).await?;
@@ -358,11 +359,11 @@ impl Provisioner {
 
     /// The configuration, when nothing but certificates is missing.
     fn certifiable(&self) -> Result<Config, Problem> {
-        let missing = self.site.missing().map_err(|error| Problem::internal(&error))?;
+        let missing = self.site.missing().map_err(|error| problem::internal(&error))?;
         if missing.iter().any(|stage| *stage != Stage::Certificate) {
-            return Err(Problem::new("too-early", "the genesis file comes before certificates"));
+            return Err(Problem::new(Code::TooEarly, "the genesis file comes before certificates"));
         }
-        Config::load(&self.site.config()).map_err(|error| Problem::internal(&error))
+        Config::load(&self.site.config()).map_err(|error| problem::internal(&error))
     }
 
     async fn issue(
@@ -377,7 +378,7 @@ impl Provisioner {
         });
         let issued = self.node("/certificates", &request).await?;
         issued["chain"].as_str().map(str::to_owned).ok_or_else(|| {
-            Problem::internal(&anyhow::anyhow!("the node issued a certificate without a chain"))
+            problem::internal(&anyhow::anyhow!("the node issued a certificate without a chain"))
         })
     }
 
@@ -387,7 +388,7 @@ impl Provisioner {
         match tokio::time::timeout(PATIENCE, socket.post::<Value>(path, body)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if is_no(&error) => {
-                Err(Problem::new("certificate-refused", format!("{error:#}")))
+                Err(Problem::new(Code::ChainRefused, format!("{error:#}")))
             }
             other => {
                 let why = match other {
@@ -399,7 +400,7 @@ impl Provisioner {
                     "the node is starting, or waits for the others; try again, and see what the \
                      console says of it ({why})"
                 );
-                Err(Problem::new("node-not-ready", detail).retry_after(Duration::from_secs(2)))
+                Err(Problem::new(Code::NodeNotReady, detail).retry_after(Duration::from_secs(2)))
             }
         }
     }
@@ -427,7 +428,7 @@ pub fn peer_without_address<'a>(genesis: &'a Genesis, config: &Config) -> Option
 /// # Errors
 /// [`Problem`] with line or key.
 pub fn check_config(site: &Site, text: &str) -> Result<Config, Problem> {
-    let refuse = |detail: String| Problem::new("configuration-refused", detail);
+    let refuse = |detail: String| Problem::new(Code::ConfigurationRefused, detail);
     let config = Config::parse(text, "hufu.toml").map_err(|error| refuse(format!("{error:#}")))?;
     let must = |key: &str, found: &Path, wanted: &Path| {
         if found == wanted {
@@ -450,7 +451,7 @@ pub fn check_config(site: &Site, text: &str) -> Result<Config, Problem> {
 }
 
 fn check_witnesses(witnesses: &[String]) -> Done {
-    let refuse = |detail: String| Err(Problem::new("witnesses-refused", detail));
+    let refuse = |detail: String| Err(Problem::new(Code::WitnessesRefused, detail));
     let fits = |name: &String| {
         let length = name.chars().count();
         name.trim() == name
@@ -482,7 +483,7 @@ fn check_witnesses(witnesses: &[String]) -> Done {
 
 /// The genesis file must have this member, with the keys of the ceremony.
 fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
-    let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
+    let refuse = |detail: String| Err(Problem::new(Code::GenesisRefused, detail));
     let request = &join.request;
     let Some(member) = genesis.member(&request.name) else {
         return refuse(format!(
@@ -518,7 +519,7 @@ fn check_founder(genesis: &Genesis, join: &JoinRequest) -> Done {
 /// # Errors
 /// [`Problem`] with the member.
 pub fn check_addresses(genesis: &Genesis, config: &Config) -> Done {
-    let refuse = |detail: String| Err(Problem::new("genesis-refused", detail));
+    let refuse = |detail: String| Err(Problem::new(Code::GenesisRefused, detail));
     match peer_without_address(genesis, config) {
         Some(other) => refuse(format!(
             "network.peers of the configuration has no address of member `{other}`; send the \
@@ -545,7 +546,7 @@ mod tests {
 
     fn refused(outcome: Result<Config, Problem>, words: &str) {
         let problem = outcome.unwrap_err();
-        assert_eq!(problem.code(), "configuration-refused");
+        assert_eq!(problem.code().as_str(), "configuration-refused");
         assert!(problem.detail().contains(words), "{}", problem.detail());
     }
 
@@ -592,7 +593,7 @@ mod tests {
             (0..17).map(|number| format!("Person {number}")).collect(),
         ] {
             let problem = check_witnesses(&bad).unwrap_err();
-            assert_eq!(problem.code(), "witnesses-refused", "{bad:?}");
+            assert_eq!(problem.code().as_str(), "witnesses-refused", "{bad:?}");
         }
     }
 
@@ -604,14 +605,14 @@ mod tests {
         let vault = Vault::new(Seal::Null, site.credentials());
         let machine = Provisioner::new(site.clone(), vault).unwrap();
         assert_eq!(machine.progress().unwrap().missing.len(), 3);
-        assert_eq!(machine.genesis(b"{}", false).await.unwrap_err().code(), "too-early");
-        assert_eq!(machine.certificate("").await.unwrap_err().code(), "too-early");
+        assert_eq!(machine.genesis(b"{}", false).await.unwrap_err().code().as_str(), "too-early");
+        assert_eq!(machine.certificate("").await.unwrap_err().code().as_str(), "too-early");
         let ceremony = Ceremony {
             config: config(&site),
             witnesses: vec!["one".to_owned(), "two".to_owned()],
             pin: Some(Zeroizing::new("a\nb".to_owned())),
         };
-        assert_eq!(machine.ceremony(ceremony).await.unwrap_err().code(), "pin-refused");
+        assert_eq!(machine.ceremony(ceremony).await.unwrap_err().code().as_str(), "pin-refused");
         assert!(!site.config().exists());
         assert_eq!(fs::read_dir(site.credentials()).unwrap().count(), 0);
     }

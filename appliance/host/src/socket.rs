@@ -5,21 +5,20 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::body::{Body, Bytes};
+use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use hufu_service::admin::Refusal;
-use hufu_service::listen;
-use serde::de::DeserializeOwned;
+use axum::routing::{MethodRouter, get, post};
+use hufu_door::body::{Json, Octets, Text};
+use hufu_door::{Form, Problem, Route, Rule, json, listen, route};
+use hufu_service::refusal::Refusal;
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::backup::Backups;
 use crate::configuration::Settings;
-use crate::problem::Problem;
 use crate::reset::Resets;
 use crate::site::Site;
 use crate::state::Report;
@@ -35,7 +34,20 @@ struct Asked {
     resets: Arc<Resets>,
 }
 
-/// The routes.
+/// Every route of the owner's socket.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/v1/state", Rule::Socket),
+    Route::new("GET", "/v1/upgrade", Rule::Socket),
+    Route::new("POST", "/v1/upgrade", Rule::Socket),
+    Route::new("POST", "/v1/upgrade/check", Rule::Socket),
+    Route::new("GET", "/v1/configuration", Rule::Socket),
+    Route::new("POST", "/v1/configuration", Rule::Socket),
+    Route::new("POST", "/v1/configuration/confirm", Rule::Socket),
+    Route::new("POST", "/v1/backup", Rule::Socket),
+    Route::new("POST", "/v1/reset", Rule::Socket),
+];
+
+/// The router.
 pub fn router(
     report: watch::Receiver<Report>,
     upgrades: Upgrades,
@@ -43,21 +55,29 @@ pub fn router(
     backups: Backups,
     resets: Arc<Resets>,
 ) -> Router {
-    Router::new()
-        .route("/v1/state", get(state))
-        .route("/v1/upgrade", get(upgrade_status).post(upgrade))
-        .route("/v1/upgrade/check", post(check_upgrade))
-        .route("/v1/configuration", get(configuration).post(configure))
-        .route("/v1/configuration/confirm", post(confirm_configuration))
-        .route("/v1/backup", post(backup))
-        .route("/v1/reset", post(reset))
-        .with_state(Asked {
-            report,
-            upgrades: Arc::new(upgrades),
-            settings,
-            backups: Arc::new(backups),
-            resets,
-        })
+    route::router(ROUTES, None, Form::Json, handler).with_state(Asked {
+        report,
+        upgrades: Arc::new(upgrades),
+        settings,
+        backups: Arc::new(backups),
+        resets,
+    })
+}
+
+fn handler(route: &Route) -> MethodRouter<Asked> {
+    match (route.method, route.path) {
+        ("GET", "/v1/state") => get(state),
+        ("GET", "/v1/upgrade") => get(upgrade_status),
+        ("POST", "/v1/upgrade") => post(upgrade),
+        ("POST", "/v1/upgrade/check") => post(check_upgrade),
+        ("GET", "/v1/configuration") => get(configuration),
+        ("POST", "/v1/configuration") => post(configure),
+        ("POST", "/v1/configuration/confirm") => post(confirm_configuration),
+        ("POST", "/v1/backup") => post(backup),
+        ("POST", "/v1/reset") => post(reset),
+        // The test of this router meets every row.
+        _ => MethodRouter::new(),
+    }
 }
 
 async fn state(State(asked): State<Asked>) -> Json<Report> {
@@ -68,7 +88,10 @@ async fn upgrade_status(State(asked): State<Asked>) -> Result<Json<Value>, Refus
     asked.upgrades.status().await.map(Json)
 }
 
-async fn check_upgrade(State(asked): State<Asked>, head: Bytes) -> Result<Json<Value>, Refusal> {
+async fn check_upgrade(
+    State(asked): State<Asked>,
+    Octets(head): Octets,
+) -> Result<Json<Value>, Refusal> {
     asked.upgrades.check(&head).await.map(Json)
 }
 
@@ -81,7 +104,7 @@ async fn configuration(State(asked): State<Asked>) -> Result<Json<Value>, Proble
     asked.settings.show().map(Json)
 }
 
-async fn configure(State(asked): State<Asked>, text: String) -> Result<Json<Value>, Problem> {
+async fn configure(State(asked): State<Asked>, Text(text): Text) -> Result<Json<Value>, Problem> {
     asked.settings.change(&text).map(Json)
 }
 
@@ -89,17 +112,15 @@ async fn confirm_configuration(State(asked): State<Asked>) -> Result<Json<Value>
     asked.settings.confirm().map(Json)
 }
 
-async fn backup(State(asked): State<Asked>, request: Bytes) -> Result<Response, Problem> {
-    asked.backups.make(parse(&request)?).await
+async fn backup(State(asked): State<Asked>, Octets(request): Octets) -> Result<Response, Problem> {
+    asked.backups.make(json::from_slice(&request)?).await
 }
 
-async fn reset(State(asked): State<Asked>, request: Bytes) -> Result<Json<Value>, Problem> {
-    asked.resets.ask(&parse(&request)?).map(Json)
-}
-
-fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(request)
-        .map_err(|error| Problem::new("request-malformed", format!("the body: {error}")))
+async fn reset(
+    State(asked): State<Asked>,
+    Octets(request): Octets,
+) -> Result<Json<Value>, Problem> {
+    asked.resets.ask(&json::from_slice(&request)?).map(Json)
 }
 
 /// Binds the socket.

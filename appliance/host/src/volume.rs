@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hufu_configuration::files;
+use hufu_door::Problem;
 use hufu_proof::Digest;
 use hufu_proof::codec::MAX_GENESIS;
 
-use crate::problem::Problem;
 use crate::provision::{Ceremony, Progress, Provisioner};
 use crate::site::Stage;
 

@@ -5,85 +5,105 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hufu_client::readings;
 use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
-use hufu_contract::Type;
-use hufu_proof::transaction::{Invocation, Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
+use hufu_door::body::{Json, Path, Query, whole_number};
+use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
+use hufu_proof::transaction::{Payload, Proposal};
+use hufu_proof::{Budget, Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
-use crate::fault;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
+use crate::refusal::Refusal;
 use crate::review;
 
 /// Largest request, in bytes: a contract package in base64.
 const MAX_REQUEST: usize = 2 * 1024 * 1024;
 
-/// The routes of the admin socket.
+/// Every route of the administration, at the socket and under `/admin` of the
+/// gateway.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/status", Rule::Administrator),
+    Route::new("GET", "/members", Rule::Administrator),
+    Route::new("POST", "/invoke", Rule::Administrator),
+    Route::new("GET", "/receipts/{transaction}", Rule::Administrator),
+    Route::new("GET", "/blocks/{height}", Rule::Administrator),
+    Route::new("POST", "/query", Rule::Administrator),
+    Route::new("GET", "/contracts", Rule::Administrator),
+    Route::new("POST", "/proposals", Rule::Administrator),
+    Route::new("GET", "/proposals/{digest}", Rule::Administrator),
+    Route::new("POST", "/proposals/{digest}/approve", Rule::Administrator),
+    Route::new("GET", "/certificates", Rule::Administrator),
+    Route::new("POST", "/certificates", Rule::Administrator),
+    Route::new("GET", "/certificates/{serial}", Rule::Administrator),
+    Route::new("POST", "/certificates/{serial}/revoke", Rule::Administrator),
+    Route::new("GET", "/certificates/{serial}/bundle", Rule::Administrator),
+    Route::new("POST", "/enrolment-tokens", Rule::Administrator),
+    Route::new("POST", "/root-list", Rule::Administrator),
+    Route::new("POST", "/tls", Rule::Administrator),
+    Route::new("POST", "/tls/renew", Rule::Administrator),
+    Route::new("*", "/machine/{*path}", Rule::Administrator),
+];
+
+fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
+    match (route.method, route.path) {
+        ("GET", "/status") => get(status),
+        ("GET", "/members") => get(members),
+        ("POST", "/invoke") => post(invoke),
+        ("GET", "/receipts/{transaction}") => get(receipt),
+        ("GET", "/blocks/{height}") => get(block),
+        ("POST", "/query") => post(query),
+        ("GET", "/contracts") => get(contracts),
+        ("POST", "/proposals") => post(propose),
+        ("GET", "/proposals/{digest}") => get(proposal),
+        ("POST", "/proposals/{digest}/approve") => post(approve),
+        ("GET", "/certificates") => get(certificates),
+        ("POST", "/certificates") => post(issue),
+        ("GET", "/certificates/{serial}") => get(certificate),
+        ("POST", "/certificates/{serial}/revoke") => post(revoke),
+        ("GET", "/certificates/{serial}/bundle") => get(certificate_bundle),
+        ("POST", "/enrolment-tokens") => post(enrolment_token),
+        ("POST", "/root-list") => post(root_list),
+        ("POST", "/tls") => post(install),
+        ("POST", "/tls/renew") => post(renew),
+        ("*", "/machine/{*path}") => any(machine::forward),
+        // The node's start meets every row.
+        _ => MethodRouter::new(),
+    }
+}
+
+/// The router of the administration. Whoever gets through acts for the member.
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/members", get(members))
-        .route("/invoke", post(invoke))
-        .route("/receipts/{transaction}", get(receipt))
-        .route("/blocks/{height}", get(block))
-        .route("/query", post(query))
-        .route("/contracts", get(contracts))
-        .route("/proposals", post(propose))
-        .route("/proposals/{digest}", get(proposal))
-        .route("/proposals/{digest}/approve", post(approve))
-        .route("/certificates", get(certificates).post(issue))
-        .route("/certificates/{serial}", get(certificate))
-        .route("/certificates/{serial}/revoke", post(revoke))
-        .route("/certificates/{serial}/bundle", get(certificate_bundle))
-        .route("/enrolment-tokens", post(enrolment_token))
-        .route("/root-list", post(root_list))
-        .route("/tls", post(install))
-        .route("/tls/renew", post(renew))
-        .route("/machine/{*path}", any(machine::forward))
+    route::router(ROUTES, Some(&node.config.member.name), Form::Json, handler)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(middleware::from_fn(log))
         .with_state(node)
 }
 
-/// A refusal as a problem document (RFC 9457).
-pub struct Refusal(pub StatusCode, pub anyhow::Error);
-
-impl<E: Into<anyhow::Error>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        let error = error.into();
-        Self(fault::status(&error), error)
+/// Logs who administers from afar.
+async fn log(request: Request, next: Next) -> Response {
+    if let Some(Peer::Known(caller)) = request.extensions().get::<Peer>() {
+        let (who, method, path) = (caller.describe(), request.method(), request.uri().path());
+        tracing::info!(who, %method, path, "administration");
     }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let problem = json!({
-            "type": "about:blank",
-            "title": self.0.canonical_reason().unwrap_or("refused"),
-            "status": self.0.as_u16(),
-            "detail": format!("{:#}", self.1),
-        });
-        let content = [(axum::http::header::CONTENT_TYPE, "application/problem+json")];
-        (self.0, content, problem.to_string()).into_response()
-    }
+    next.run(request).await
 }
 
 type Answer<T> = Result<T, Refusal>;
 
 fn not_found(what: impl std::fmt::Display) -> Refusal {
-    Refusal(StatusCode::NOT_FOUND, anyhow::anyhow!("no {what}"))
+    Refusal(Problem::new(Code::NotFound, format!("no {what}")))
 }
 
 async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
@@ -129,29 +149,18 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         .state()?
         .compiled(&asked.contract)?
         .ok_or_else(|| not_found(format!("contract `{}` is active", asked.contract)))?;
-    let action = contract
-        .action(asked.action.as_str())
-        .ok_or_else(|| not_found(format!("action `{}` in `{}`", asked.action, asked.contract)))?;
-    let mut params = BTreeMap::new();
-    let key = contract.asset_type(action.asset.as_str()).map(|asset| &asset.key);
-    for (name, text) in asked.params {
+    let action = asked.action.as_str();
+    let asset_type =
+        contract.action(action).and_then(|one| contract.asset_type(one.asset.as_str()));
+    let key = asset_type.map(|asset_type| &asset_type.key);
+    let params: BTreeMap<String, Value> = asked
+        .params
+        .into_iter()
         // A contract lists the key among the parameters; here it is the asset's.
-        if key == Some(&name) && text == asked.asset {
-            continue;
-        }
-        let parameter = action.params.get(&name).ok_or_else(|| {
-            anyhow::anyhow!("action `{}` has no parameter `{name}`", asked.action)
-        })?;
-        let scale = match parameter.ty {
-            Type::Decimal { scale, .. } => Some(scale),
-            _ => None,
-        };
-        let value = readings::value(&text, parameter.ty.name(), scale)
-            .map_err(|error| error.context(format!("parameter `{name}`")))?;
-        params.insert(name, value);
-    }
-    let invocation =
-        Invocation { contract: asked.contract, action: asked.action, asset: asked.asset, params };
+        .filter(|(name, text)| key != Some(name) || *text != asked.asset)
+        .map(|(name, text)| (name.to_string(), Value::String(text)))
+        .collect();
+    let invocation = contract.invocation(action, Some(&asked.asset), &params)?;
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
@@ -167,7 +176,8 @@ async fn receipt(State(node): State<Arc<Node>>, Path(transaction): Path<Digest>)
     Ok(bundle::receipt(&receipt.ok_or_else(|| not_found(format!("transaction {transaction}")))?)?)
 }
 
-async fn block(State(node): State<Arc<Node>>, Path(height): Path<u64>) -> Answer<Json<Value>> {
+async fn block(State(node): State<Arc<Node>>, Path(height): Path<String>) -> Answer<Json<Value>> {
+    let height = whole_number("height", &height)?;
     let block = node
         .ledger
         .reader()
@@ -197,6 +207,19 @@ enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
     Member(Box<JoinRequest>),
+    Budget(Budget),
+}
+
+/// The budget, if a consortium can go on with it.
+fn sound(budget: Budget) -> anyhow::Result<Budget> {
+    anyhow::ensure!(
+        budget.is_sound(),
+        "at least {} bytes for an identity and {} for a member, and not more for an identity than \
+         for a member",
+        Budget::LEAST_IDENTITY,
+        Budget::LEAST_MEMBER
+    );
+    Ok(budget)
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -214,6 +237,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             problem.context("the join request")?;
             Proposal::Member { member }
         }
+        Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();

@@ -1,177 +1,70 @@
 //! The gateway over this node's ledger, and who asks it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::{Method, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hufu_configuration::time::now_ms;
 use hufu_contract::{Contract, Principal, World as _};
-use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role, Rule};
+use hufu_door::{Caller, Form, Peer, Shown};
 use hufu_gateway::{
     AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
     Metrics, Recorded, StreamState,
 };
-use hufu_machine::record::{CertificateRecord, CertificateStatus};
-use hufu_machine::{MachineError, View};
+use hufu_machine::MachineError;
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Serial,
-    Signer, Transaction,
+    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Signer,
+    Transaction, Value,
 };
 
 use crate::admin;
-use crate::listen::ShownCertificate;
 use crate::node::Node;
 
-/// How long a submission waits for finality, and the holder of a certificate
-/// for this node to reach the block that has it.
+/// How long a submission waits for finality.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The gateway's routes.
-///
-/// # Errors
-/// Nothing yet; listening is where it can fail.
-pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>) -> anyhow::Result<Router> {
+/// The gateway's router.
+pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>, metrics: &hufu_door::Metrics) -> Router {
+    let counted = Metrics::default();
     let gateway = Gateway::new(
         Arc::new(NodeLedger { node: node.clone() }),
         node.supervision.reader().clone(),
         Arc::new(node.genesis.clone()),
         node.config.member.name.clone(),
         signer,
-        Metrics::default(),
+        counted.clone(),
         GatewayLimits { patience: PATIENCE, ..GatewayLimits::default() },
     );
-    let administration = admin::router(node.clone())
-        .layer(middleware::from_fn_with_state(node.clone(), administrators));
-    Ok(hufu_gateway::router(Arc::new(gateway))
-        .nest("/admin", administration)
-        .layer(middleware::from_fn_with_state(node, identify)))
+    metrics.register(|registry| counted.register(registry));
+    hufu_gateway::router(Arc::new(gateway)).nest("/admin", admin::router(node))
 }
 
-/// Lets in who administers this member's node: its certificate is of this
-/// member and says so. Whoever gets through acts for the member, as somebody at
-/// the admin socket does.
-async fn administrators(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-    let (who, method, path) = (peer.describe(), request.method(), request.uri().path());
-    if let Err(problem) = Rule::Administrator.admit(&peer, &node.config.member.name) {
-        tracing::warn!(who, %method, path, "administration refused");
-        return problem.into_response();
-    }
-    tracing::info!(who, %method, path, "administration");
-    next.run(request).await
-}
-
-/// Puts the certificate that TLS saw where EST looks for it.
+/// Puts the certificate that counts where EST looks for it. One that does not is
+/// told so, unless there is a token beside it, which then decides.
 pub fn with_peer_certificate(router: Router) -> Router {
     router.layer(middleware::from_fn(|mut request: Request, next: Next| async move {
-        let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
-        if let Some(der) = shown {
-            request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
+        let extensions = request.extensions();
+        match (extensions.get::<Peer>(), extensions.get::<Shown>()) {
+            (Some(Peer::Known(_)), Some(Shown::Certificate(shown))) => {
+                let der = shown.der().to_vec();
+                request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
+            }
+            (Some(Peer::Refused(problem)), _)
+                if request.method() == Method::POST
+                    && !request.headers().contains_key(header::AUTHORIZATION) =>
+            {
+                let json = request.uri().path().starts_with("/v1/");
+                return if json { Form::Json } else { Form::Text }.refuse(problem.clone());
+            }
+            _ => {}
         }
         next.run(request).await
     }))
-}
-
-/// Tells who asks from the certificate that TLS verified and from what the
-/// ledger says of it.
-async fn identify(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
-    let shown = request.extensions().get::<ShownCertificate>().and_then(|one| one.0.clone());
-    if let Some(der) = shown {
-        let peer = match caller(&node, &der).await {
-            Ok(caller) => Peer::Known(Arc::new(caller)),
-            Err(problem) => {
-                tracing::warn!(?problem, "client certificate refused");
-                Peer::Refused(problem)
-            }
-        };
-        request.extensions_mut().insert(peer);
-    }
-    next.run(request).await
-}
-
-async fn caller(node: &Node, der: &[u8]) -> Result<Caller, Problem> {
-    let refused = |why: String| Problem::new(Code::CertificateRefused, why);
-    let malformed = |error: &dyn std::fmt::Display| refused(format!("client certificate: {error}"));
-    let unreadable = |error: MachineError| Problem::new(Code::Unavailable, error.to_string());
-    let certificate =
-        hufu_issuance::Certificate::from_der(der).map_err(|error| malformed(&error))?;
-    let serial = Serial::new(certificate.serial().as_bytes()).map_err(|error| malformed(&error))?;
-    // TLS found that an authority signed it, and what an authority signs is on
-    // the ledger before: if it is not here, this node is a little behind.
-    let record = tokio::time::timeout(PATIENCE, recorded(node, &serial)).await;
-    let (state, record) = record.unwrap_or_else(|_| {
-        let height = node.ledger.committed().height;
-        let detail = format!(
-            "the ledger has no entry for client certificate {serial} up to height {height}, where \
-             this node is; ask later, or another node"
-        );
-        Err(Problem::new(Code::CertificateUnknown, detail))
-    })?;
-    let told = |code, why| Err(Problem::new(code, format!("client certificate {serial} {why}")));
-    if record.tbs != Digest::of(certificate.tbs()) {
-        return told(Code::CertificateRefused, "is not the one on the ledger");
-    }
-    if record.status != CertificateStatus::Good {
-        return told(Code::CertificateRevoked, "is revoked or on hold; ask for a new one");
-    }
-    if !(record.not_before..=record.not_after).contains(&now_ms()) {
-        return told(Code::CertificateExpired, "is not valid now; renew it");
-    }
-    let member = state.member_record(&record.owner).map_err(unreadable)?;
-    let Some(member) = member else {
-        return told(Code::CertificateRefused, "is of a member that the ledger has not");
-    };
-    let named = hufu_issuance::member_and_roles(&certificate).map_err(|error| malformed(&error))?;
-    let named = named.map(|(_, roles)| roles).unwrap_or_default();
-    let device = record.kind == IdentityKind::Device;
-    // A device speaks for itself, not with its owner's powers.
-    let roles: BTreeSet<Role> =
-        named.into_iter().filter(|_| !device).filter_map(|role| Role::of_urn(role.urn())).collect();
-    let mut kinds = if device { BTreeSet::new() } else { member.kinds };
-    // Not everyone at a regulator supervises.
-    if !roles.contains(&Role::Regulator) {
-        kinds.remove("regulator");
-    }
-    let jurisdictions = match kinds.contains("regulator") {
-        false => Jurisdictions::None,
-        true if member.jurisdictions.is_empty() => Jurisdictions::Whole,
-        true => Jurisdictions::of(member.jurisdictions),
-    };
-    Ok(Caller {
-        member: record.owner,
-        kind: record.kind,
-        kinds,
-        roles,
-        jurisdictions,
-        subject: record.subject,
-        identity: Some(record.identity),
-        serial,
-        height: state.height(),
-    })
-}
-
-/// What the ledger says of a certificate as soon as this node has it, and the
-/// state that says so.
-async fn recorded(node: &Node, serial: &Serial) -> Result<(View, CertificateRecord), Problem> {
-    let unreadable = |error: MachineError| Problem::new(Code::Unavailable, error.to_string());
-    let mut applied = node.ledger.applied();
-    loop {
-        applied.mark_unchanged();
-        let state = node.ledger.reader().state().map_err(unreadable)?;
-        if let Some(record) = state.certificate(serial).map_err(unreadable)? {
-            return Ok((state, record));
-        }
-        if applied.changed().await.is_err() {
-            return Err(Problem::new(Code::Unavailable, "the node stops"));
-        }
-    }
 }
 
 /// [`LedgerAccess`] over a node.
@@ -179,7 +72,48 @@ struct NodeLedger {
     node: Arc<Node>,
 }
 
+/// Where devices are registered with their owners.
+const REGISTRY: (&str, &str) = ("device-registry", "device");
+
 impl NodeLedger {
+    /// Whether the caller has to do with the signer of a transaction: it is the
+    /// signer, or acts for the member that answers for it, or for the owner of
+    /// the device that signed.
+    fn answers_for(&self, caller: &Caller, transaction: &Transaction) -> Result<(), LedgerFault> {
+        let signer = transaction.body.signer.identity();
+        if caller.identity == Some(signer) {
+            return Ok(());
+        }
+        let height = self.node.ledger.committed().height;
+        let record = self.reader().signer(&signer, height).map_err(broken)?;
+        let record = record.ok_or(LedgerFault::Refused(Outcome::UnknownSigner))?;
+        let device = caller.kind == IdentityKind::Device;
+        if !device
+            && (record.owner == caller.member || self.owns(caller, &signer, &record.subject)?)
+        {
+            return Ok(());
+        }
+        Err(LedgerFault::ForeignSigner { signer, member: record.owner.clone() })
+    }
+
+    /// Whether the caller's member owns the device with this subject and key.
+    fn owns(
+        &self,
+        caller: &Caller,
+        signer: &IdentityId,
+        subject: &str,
+    ) -> Result<bool, LedgerFault> {
+        let (Ok(contract), Ok(asset_type)) = (Name::new(REGISTRY.0), Name::new(REGISTRY.1)) else {
+            return Ok(false);
+        };
+        let state = self.reader().state().map_err(broken)?;
+        let device = state.asset_record(&contract, &asset_type, subject).map_err(broken)?;
+        Ok(device.is_some_and(|device| {
+            device.fields.get("identity") == Some(&Value::Identity(*signer))
+                && device.fields.get("owner") == Some(&Value::Member(caller.member.clone()))
+        }))
+    }
+
     fn reader(&self) -> &hufu_machine::Reader {
         self.node.ledger.reader()
     }
@@ -193,6 +127,11 @@ fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
         hufu_node::Error::Refused(outcome) => LedgerFault::Refused(outcome),
         hufu_node::Error::Busy { retry_after } => LedgerFault::Busy { retry_after },
+        hufu_node::Error::OverBudget(spent) => LedgerFault::OverBudget {
+            detail: spent.to_string(),
+            ends_ms: spent.ends_ms,
+            retry_after: spent.retry_after,
+        },
         hufu_node::Error::Pending => LedgerFault::Pending,
         // It left the queue, and can be in no block after that.
         hufu_node::Error::Expired => LedgerFault::Refused(Outcome::Expired),
@@ -324,16 +263,29 @@ impl LedgerAccess for NodeLedger {
         Ok(StreamState { contract: compiled, sequence })
     }
 
-    fn submit(
-        &self,
+    fn submit<'a>(
+        &'a self,
+        caller: &'a Caller,
         transactions: Vec<Transaction>,
         patience: Duration,
-    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>> {
+    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>> {
         async move {
-            let answers = self.node.ledger.submit(transactions, patience).await;
+            let mut answers: Vec<_> = transactions
+                .iter()
+                .map(|one| self.answers_for(caller, one).map(|()| None))
+                .collect();
+            let taken = answers.iter().map(Result::is_ok).collect::<Vec<_>>();
+            let transactions = transactions.into_iter().zip(&taken);
+            let transactions = transactions.filter_map(|(one, taken)| taken.then_some(one));
+            let submitted = self.node.ledger.submit(transactions.collect(), patience).await;
+            let places = answers.iter_mut().filter(|answer| answer.is_ok());
+            for (place, answer) in places.zip(submitted) {
+                *place = answer.map(|committed| Some(committed.entry)).map_err(fault);
+            }
+            let unanswered = || LedgerFault::Unavailable("it gave no answer".to_owned());
             answers
                 .into_iter()
-                .map(|answer| answer.map(|committed| committed.entry).map_err(fault))
+                .map(|answer| answer.and_then(|entry| entry.ok_or_else(unanswered)))
                 .collect()
         }
         .boxed()

@@ -8,17 +8,18 @@
 
 pub mod admin;
 pub mod authority;
+pub mod clock;
 pub mod disk;
-pub mod fault;
 pub mod gateway;
 pub mod health;
 pub mod hierarchy;
 pub mod issuance;
-pub mod listen;
 pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod recertification;
+pub mod records;
+pub mod refusal;
 pub mod renewal;
 pub mod review;
 pub mod root_list;

@@ -3,17 +3,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+use hufu_door::{Code, Problem};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::admin::Refusal;
 use crate::node::Node;
+use crate::refusal::{self, Refusal};
 
 /// Passes a request for `/machine/PATH` on as `/PATH`, and the answer back.
 ///
@@ -22,12 +24,13 @@ use crate::node::Node;
 /// answer.
 pub async fn forward(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Refusal> {
     if !node.machine.exists() {
-        let reason = anyhow::anyhow!("this node is not on an appliance");
-        return Err(Refusal(StatusCode::NOT_FOUND, reason));
+        let detail = "this node runs by itself; nothing owns its machine";
+        return Err(Refusal(Problem::new(Code::NoAppliance, detail)));
     }
     pass(&node.machine, request).await.map(IntoResponse::into_response).map_err(|error| {
-        let error = error.context("`hufu appliance run` does not answer");
-        Refusal(StatusCode::SERVICE_UNAVAILABLE, error)
+        let error = refusal::sentence(&error);
+        let detail = format!("`hufu appliance run` does not answer: {error}");
+        Refusal(Problem::new(Code::Unavailable, detail).retry_after(Duration::from_secs(5)))
     })
 }
 

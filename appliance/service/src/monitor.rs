@@ -8,7 +8,9 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hufu_door::{Form, Metrics, Route, Rule, route};
 
+use crate::clock;
 use crate::disk;
 use crate::health::State;
 use crate::node::Node;
@@ -16,17 +18,33 @@ use crate::renewal;
 
 type EngineMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// `/metrics`, `/healthz`, `/readyz`.
-pub fn router(node: Arc<Node>, engine: EngineMetrics) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state((node, engine))
+/// Every route of the metrics' door.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/metrics", Rule::Anyone),
+    Route::new("GET", "/healthz", Rule::Anyone),
+    Route::new("GET", "/readyz", Rule::Anyone),
+];
+
+#[derive(Clone)]
+struct Watched {
+    node: Arc<Node>,
+    engine: EngineMetrics,
+    doors: Metrics,
+}
+
+/// The router.
+pub fn router(node: Arc<Node>, engine: EngineMetrics, doors: Metrics) -> Router {
+    let own = node.config.member.name.clone();
+    route::router(ROUTES, Some(&own), Form::Json, |route| match route.path {
+        "/metrics" => get(metrics),
+        "/healthz" => get(healthz),
+        _ => get(readyz),
+    })
+    .with_state(Watched { node, engine, doors })
 }
 
 /// Alive: the process answers and has not failed.
-async fn healthz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn healthz(Shared(Watched { node, .. }): Shared<Watched>) -> Response {
     let condition = node.health.condition();
     let status = match condition.state {
         State::Failed => StatusCode::SERVICE_UNAVAILABLE,
@@ -36,7 +54,7 @@ async fn healthz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Respo
 }
 
 /// Ready: it does everything it is configured for.
-async fn readyz(Shared((node, _)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn readyz(Shared(Watched { node, .. }): Shared<Watched>) -> Response {
     let condition = node.health.condition();
     let status = match condition.state {
         State::Operational => StatusCode::OK,
@@ -65,6 +83,18 @@ pub fn look(node: &Node) {
             hufu_configuration::time::utc(restored_ms)
         ));
     }
+    let clock = clock::said(&ordering.clocks());
+    reasons.extend(clock.reasons);
+    let mut warnings = clock.warnings;
+    if let Some(found) = ordering.went_back {
+        warnings.push(format!(
+            "data directory: it was put back from an older copy; it was at height {} when this \
+             node started, and this validator knew height {} before. Nothing final is lost; if \
+             nobody did that, see that its vote key is used by no other machine",
+            found.started, found.known
+        ));
+    }
+    node.health.warn(warnings);
     let missing = node.missing();
     if !missing.is_empty() {
         let tolerated = ordering.members.len().saturating_sub(1) / 3;
@@ -108,7 +138,8 @@ pub fn failed(node: &Node) {
 }
 
 /// Prometheus text (exposition format 0.0.4).
-async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> Response {
+async fn metrics(Shared(watched): Shared<Watched>) -> Response {
+    let Watched { node, engine, doors } = watched;
     let ledger = node.ledger.status();
     let applied = node.ledger.committed();
     let counters = node.custody.counters();
@@ -161,6 +192,38 @@ async fn metrics(Shared((node, engine)): Shared<(Arc<Node>, EngineMetrics)>) -> 
         // Writing to a String cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
+    let clocks = ledger.ordering.clocks();
+    let _ = write!(
+        text,
+        "# HELP hufu_clock_ahead_seconds By how much this node's clock is ahead of the median \
+         of the members'.\n# TYPE hufu_clock_ahead_seconds gauge\n\
+         hufu_clock_ahead_seconds {:.3}\n",
+        clocks.own_ahead_ms as f64 / 1000.0
+    );
+    text += "# HELP hufu_member_clock_ahead_seconds By how much a member's clock is ahead of \
+             this node's.\n# TYPE hufu_member_clock_ahead_seconds gauge\n";
+    for member in &ledger.ordering.members {
+        if let Some(clock) = member.clock {
+            let name = &member.member;
+            let ahead = clock.ahead_ms as f64 / 1000.0;
+            let _ =
+                writeln!(text, "hufu_member_clock_ahead_seconds{{member=\"{name}\"}} {ahead:.3}");
+        }
+    }
+    if let Ok(today) = node.ledger.recorded_today() {
+        text += "# HELP hufu_member_recorded_bytes Bytes that were recorded of a member today, \
+                 UTC.\n# TYPE hufu_member_recorded_bytes gauge\n";
+        for (name, bytes) in &today.members {
+            let _ = writeln!(text, "hufu_member_recorded_bytes{{member=\"{name}\"}} {bytes}");
+        }
+        let _ = write!(
+            text,
+            "# HELP hufu_member_budget_bytes Bytes that may be recorded of a member in a day.\n\
+             # TYPE hufu_member_budget_bytes gauge\nhufu_member_budget_bytes {}\n",
+            today.budget.member_bytes
+        );
+    }
+    text += &doors.text();
     text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\
              # TYPE hufu_certificate_seconds_left gauge\n";
     let now = hufu_issuance::UnixTime::from_seconds(hufu_configuration::time::now_ms() / 1000);

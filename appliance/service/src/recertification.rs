@@ -13,21 +13,22 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
 use axum::routing::post;
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_client::{Client, tls};
 use hufu_configuration::{certificates, csr};
+use hufu_door::body::Json;
+use hufu_door::{Code, Problem};
 use hufu_issuance::CertificationRequest;
 use hufu_proof::{Digest, Name, Serial, Signature, codec};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::Refusal;
 use crate::node::Node;
+use crate::refusal::{Refusal, sentence};
 
 /// Where, at the authority's EST service.
 const PATH: &str = "/v1/node-certificate";
@@ -124,7 +125,8 @@ async fn renew(
     Json(asked): Json<Asked>,
 ) -> Result<Json<Renewed>, Refusal> {
     let Asked { member, serial, height, csr, signature } = asked;
-    let refused = |reason: anyhow::Error| Refusal(StatusCode::FORBIDDEN, reason);
+    let refused =
+        |reason: anyhow::Error| Refusal(Problem::new(Code::NotPermitted, sentence(&reason)));
     let csr = STANDARD.decode(csr).context("csr: not base64")?;
     let here = node.ledger.committed().height;
     if here.abs_diff(height) > NEAR {

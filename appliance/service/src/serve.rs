@@ -14,7 +14,8 @@ use hufu_configuration::join::{self, JoinRequest};
 use hufu_configuration::keyring::{self, TokenSigner, label};
 use hufu_configuration::locked;
 use hufu_configuration::pin;
-use hufu_configuration::{certificates, config, files};
+use hufu_configuration::{config, files};
+use hufu_door::{Authenticator, Chains, Door, Metrics, Stop, listen};
 use hufu_keys::Custody;
 use hufu_machine::Machine;
 use hufu_node::{Limits, PeerAddress};
@@ -26,10 +27,11 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::health::{Health, State};
 use crate::node::Node;
+use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::tls::{self, NodeCertificate};
-use crate::{admin, gateway, listen, monitor, recertification, renewal};
+use crate::tls::NodeCertificate;
+use crate::{admin, gateway, monitor, recertification, renewal};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -128,12 +130,13 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
             .with_context(|| format!("in {}", node.config.tls_chain().display()))?;
     }
 
-    let mut tasks = JoinSet::new();
+    let (mut tasks, metrics) = (JoinSet::new(), Metrics::default());
     let services = &node.config.services;
     if let Some(address) = services.metrics {
         let listener = listen::bind("services.metrics", address).await?;
-        let router = monitor::router(node.clone(), running.metrics.clone());
-        tasks.spawn(listen::plain(listener, router, stopping.clone()));
+        let router = monitor::router(node.clone(), running.metrics.clone(), metrics.clone());
+        let door = Door::new("metrics", router, metrics.clone());
+        tasks.spawn(door.plain(listener, stopping.clone()));
     }
     if node.config.is_authority() {
         let authority =
@@ -142,15 +145,17 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
                 .context("the certification authority")?;
         if let Some(address) = services.status {
             let listener = listen::bind("services.status", address).await?;
-            tasks.spawn(listen::plain(listener, authority.status.clone(), stopping.clone()));
+            let door = Door::new("status", authority.status.clone(), metrics.clone());
+            tasks.spawn(door.plain(listener, stopping.clone()));
         }
         if node.authority.set(authority).is_err() {
             anyhow::bail!("the authority was started twice");
         }
     }
     let socket = listen::bind_socket(&node.config.admin_socket())?;
-    tasks.spawn(listen::socket(socket, admin::router(node.clone()), stopping.clone()));
-    spawn_tls_services(&mut tasks, &node, statement, &stopping).await?;
+    let door = Door::new("admin", admin::router(node.clone()), metrics.clone());
+    tasks.spawn(door.socket(socket, stopping.clone()));
+    spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
     let renewal = tokio::spawn(renewal::keep(node.clone()));
 
@@ -196,27 +201,29 @@ async fn spawn_tls_services(
     tasks: &mut JoinSet<()>,
     node: &Arc<Node>,
     statement: Arc<dyn Signer>,
-    stopping: &listen::Stop,
+    metrics: &Metrics,
+    stopping: &Stop,
 ) -> anyhow::Result<()> {
     let root =
         rustls::pki_types::CertificateDer::from(node.genesis.authority.root_certificate.clone());
     let issuing =
         rustls::pki_types::CertificateDer::from(node.genesis.authority.issuing_certificate.clone());
-    // Clients may leave the issuing certificate out: it is in the genesis file.
-    let roots = certificates::roots([root, issuing])?;
-    let config = tls::server(node.certificate.clone(), roots, node.config.services.tls12)?;
+    let chains = Chains::new(root, issuing, hufu_client::tls::provider())?;
+    let config = chains.server(node.certificate.clone(), node.config.services.tls12)?;
+    let authenticator = Authenticator::new(LedgerRecords::new(node.ledger.clone()));
     let mut services = Vec::new();
     if let Some(address) = node.config.services.gateway {
-        let router = gateway::router(node.clone(), statement)?;
-        services.push((listen::bind("services.gateway", address).await?, router));
+        let router = gateway::router(node.clone(), statement, metrics);
+        services.push((listen::bind("services.gateway", address).await?, "gateway", router));
     }
     if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
         let router = gateway::with_peer_certificate(authority.enrolment.clone())
             .merge(recertification::router(node.clone()));
-        services.push((listen::bind("services.est", address).await?, router));
+        services.push((listen::bind("services.est", address).await?, "est", router));
     }
-    for (listener, router) in services {
-        let (config, stopping) = (config.clone(), stopping.clone());
+    for (listener, name, router) in services {
+        let door = Door::new(name, authenticator.before(router), metrics.clone());
+        let (config, chains, stopping) = (config.clone(), chains.clone(), stopping.clone());
         let mut certified = node.certified.subscribe();
         let mut stop = stopping.clone();
         tasks.spawn(async move {
@@ -224,7 +231,7 @@ async fn spawn_tls_services(
                 Ok(_) = certified.wait_for(|certified| *certified) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            listen::tls(listener, config, router, stopping).await;
+            door.tls(listener, config, Some(chains), stopping).await;
         });
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hufu_configuration::Config;
+use hufu_door::{Code, Problem};
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
@@ -135,14 +136,18 @@ impl Supervision {
     pub async fn query(&self, sql: String, as_of: Option<u64>) -> anyhow::Result<Value> {
         let newest = self.ledger.height()?;
         let height = as_of.unwrap_or(newest);
-        anyhow::ensure!(height <= newest, "height {height} is not executed here; {newest} is");
+        if height > newest {
+            let detail = format!("height {height} is not executed here; {newest} is");
+            return Err(Problem::new(Code::NotFound, detail).into());
+        }
         self.reach(height).await?;
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
             let mut snapshot = reader.snapshot(height, None)?;
             let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE)?;
             Ok(json!({
-                "as_of": answer.height, "columns": answer.columns, "rows": answer.rows,
+                "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
+                "rows": answer.rows,
             }))
         })
         .await?

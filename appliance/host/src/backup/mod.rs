@@ -19,11 +19,12 @@ use axum::response::{IntoResponse as _, Response};
 use hufu_backup::{BackupError, Plan, Sealer, TokenPart};
 use hufu_configuration::config::{self, Config, Operators};
 use hufu_configuration::time::now_ms;
+use hufu_door::{Code, Problem};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::backup::contents::Contents;
-use crate::problem::Problem;
+use crate::problem;
 use crate::site::Site;
 use crate::spawn;
 use crate::unit::as_node;
@@ -56,7 +57,7 @@ impl BackupRequest {
     /// must not take the machine's keys away, so that nobody is let in whom the
     /// configuration leaves out, where it names them.
     fn operators(self, config: &Config) -> Result<Operators, Problem> {
-        let refuse = |detail: &str| Err(Problem::new("backup-refused", detail));
+        let refuse = |detail: &str| Err(Problem::new(Code::BackupRefused, detail));
         match &config.backup {
             None => match self.threshold {
                 Some(threshold) if !self.recipients.is_empty() => {
@@ -110,16 +111,16 @@ impl Backups {
         let turn = self.turn.clone().lock_owned().await;
         if !self.site.ceremony_held() || !self.site.genesis().exists() {
             return Err(Problem::new(
-                "too-early",
+                Code::TooEarly,
                 "the machine is not set up: there is nothing yet",
             ));
         }
         let config =
-            Config::load(&self.site.config()).map_err(|error| Problem::internal(&error))?;
+            Config::load(&self.site.config()).map_err(|error| problem::internal(&error))?;
         let operators = request.operators(&config)?;
-        let contents = self.collect(&config).await.map_err(|error| Problem::internal(&error))?;
+        let contents = self.collect(&config).await.map_err(|error| problem::internal(&error))?;
         let plan =
-            self.plan(&config, &operators, &contents).map_err(|error| Problem::internal(&error))?;
+            self.plan(&config, &operators, &contents).map_err(|error| problem::internal(&error))?;
         let token = plan.token;
         let (pipe, mut pieces) = mpsc::channel(WAITING);
         // Heads are written in small pieces, before anything is sent.
@@ -127,8 +128,8 @@ impl Backups {
         let entries = contents.entries();
         let sealer = tokio::task::spawn_blocking(move || Sealer::new(&plan, entries, into))
             .await
-            .map_err(|error| Problem::internal(&error.into()))?
-            .map_err(|error| Problem::new("backup-refused", error.to_string()))?;
+            .map_err(|error| problem::internal(&error.into()))?
+            .map_err(|error| Problem::new(Code::BackupRefused, error.to_string()))?;
         let id = sealer.head().id.clone();
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -223,13 +224,13 @@ fn refused(error: &BackupError) -> Problem {
     match error {
         BackupError::ShareForm(_)
         | BackupError::OtherBackup { .. }
-        | BackupError::ShareWrong { .. } => Problem::new("share-refused", error.to_string()),
+        | BackupError::ShareWrong { .. } => Problem::new(Code::ShareRefused, error.to_string()),
         other => {
             let mut said = other.to_string();
             if let Some(source) = std::error::Error::source(other) {
                 said += &format!(": {source}");
             }
-            Problem::new("restore-refused", said)
+            Problem::new(Code::RestoreRefused, said)
         }
     }
 }
@@ -258,8 +259,8 @@ mod tests {
         };
         let open = config("");
         assert_eq!(ask(&[one], Some(1), &open).unwrap().operators, [one]);
-        assert_eq!(ask(&[one], None, &open).unwrap_err().code(), "backup-refused");
-        assert_eq!(ask(&[], Some(1), &open).unwrap_err().code(), "backup-refused");
+        assert_eq!(ask(&[one], None, &open).unwrap_err().code().as_str(), "backup-refused");
+        assert_eq!(ask(&[], Some(1), &open).unwrap_err().code().as_str(), "backup-refused");
         let set = config(&format!("[backup]\noperators = [{one:?}, {other:?}]\nthreshold = 2\n"));
         for (recipients, threshold) in
             [(vec![], None), (vec![other, one], Some(2)), (vec![one, other], None)]
@@ -274,7 +275,7 @@ mod tests {
             (vec![one, one], None),
         ] {
             let problem = ask(&recipients, threshold, &set).unwrap_err();
-            assert_eq!(problem.code(), "backup-refused");
+            assert_eq!(problem.code().as_str(), "backup-refused");
         }
     }
 }

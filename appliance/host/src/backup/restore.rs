@@ -17,6 +17,7 @@ use hufu_configuration::config::{self, Config};
 use hufu_configuration::files;
 use hufu_configuration::join::{JoinRequest, MAX_JOIN};
 use hufu_configuration::time::now_ms;
+use hufu_door::{Code, Problem};
 use hufu_proof::codec::MAX_GENESIS;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::backup::staging::{self, Staging};
 use crate::backup::{WAITING, refused};
-use crate::problem::Problem;
+use crate::problem;
 use crate::provision::{Progress, Provisioner, check_addresses, check_config, same_keys};
 
 /// What an operator gives before the backup itself.
@@ -128,16 +129,16 @@ impl Restores {
         let mut held = self.given.lock().await;
         let Some(given) = held.as_ref() else {
             let detail = "give the shares of its operators first: --share FILE or --identity FILE";
-            return Err(Problem::new("shares-missing", detail));
+            return Err(Problem::new(Code::SharesMissing, detail));
         };
         let (have, needed) = (given.shares.len(), given.head.threshold);
         if have < usize::from(needed) {
             let detail = format!("{have} of {needed} shares are there; another operator gives one");
-            return Err(Problem::new("shares-missing", detail));
+            return Err(Problem::new(Code::SharesMissing, detail));
         }
         if let Err(problem) = self.open(given, body).await {
             tracing::warn!(%problem, "the backup is not restored");
-            staging::clear(&self.machine.site).map_err(|error| Problem::internal(&error))?;
+            staging::clear(&self.machine.site).map_err(|error| problem::internal(&error))?;
             return Err(problem);
         }
         tracing::info!(id = given.head.id, member = given.head.member, "restored from a backup");
@@ -148,7 +149,7 @@ impl Restores {
 
     fn is_new(&self) -> Result<(), Problem> {
         let site = &self.machine.site;
-        let internal = |error: io::Error| Problem::internal(&error.into());
+        let internal = |error: io::Error| problem::internal(&error.into());
         let empty = |directory| fs::read_dir(directory).map(|mut found| found.next().is_none());
         if !site.config().exists()
             && !site.genesis().exists()
@@ -159,11 +160,11 @@ impl Restores {
         }
         let detail = "a backup is restored on a machine that has held no ceremony; type `factory \
                       reset` at its console first";
-        Err(Problem::new("machine-not-new", detail))
+        Err(Problem::new(Code::MachineNotNew, detail))
     }
 
     async fn open(&self, given: &Given, body: Body) -> Result<(), Problem> {
-        let internal = |error: anyhow::Error| Problem::internal(&error);
+        let internal = |error: anyhow::Error| problem::internal(&error);
         let staging = Staging::new(&self.machine.site).map_err(internal)?;
         let staging = unpack(given, body, staging).await?;
         self.check(given, &staging)?;
@@ -174,7 +175,7 @@ impl Restores {
 
     /// What was opened must be a member's machine, whole and this one.
     fn check(&self, given: &Given, staging: &Staging) -> Result<(), Problem> {
-        let refuse = |detail: String| Problem::new("restore-refused", detail);
+        let refuse = |detail: String| Problem::new(Code::RestoreRefused, detail);
         let sentence = |error: anyhow::Error| refuse(format!("{error:#}"));
         let path = staging.place.join("hufu.toml");
         let old = config::text(&path).map_err(sentence)?;
@@ -189,7 +190,7 @@ impl Restores {
                             .to_owned(),
                     ));
                 }
-                files::write(&path, text.as_bytes()).map_err(|error| Problem::internal(&error))?;
+                files::write(&path, text.as_bytes()).map_err(|error| problem::internal(&error))?;
                 config
             }
             None => check_config(&self.machine.site, &old)?,
@@ -247,7 +248,7 @@ fn check_member(head: &Head, config: &Config) -> Result<(), Problem> {
         "member.name of the configuration is `{}`, and the backup is of `{}`",
         config.member.name, head.member
     );
-    Err(Problem::new("restore-refused", detail))
+    Err(Problem::new(Code::RestoreRefused, detail))
 }
 
 /// Opens the body into `staging`, on a thread of its own.
@@ -270,7 +271,7 @@ async fn unpack(given: &Given, body: Body, mut staging: Staging) -> Result<Stagi
         let _ = pieces.send(piece.map_err(io::Error::other)).await;
     }
     drop(pieces);
-    let unpacked = unpacking.await.map_err(|error| Problem::internal(&error.into()))?;
+    let unpacked = unpacking.await.map_err(|error| problem::internal(&error.into()))?;
     unpacked.map_err(|error| refused(&error))
 }
 

@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_configuration::files;
+use hufu_door::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::backup::is_exportable;
-use crate::problem::Problem;
+use crate::problem;
 use crate::site::Site;
 use crate::spawn;
 use crate::unit::as_node;
@@ -95,13 +96,13 @@ impl Resets {
     /// [`Problem`], when it is not for this machine.
     pub fn ask(&self, request: &ResetRequest) -> Result<Value, Problem> {
         let Some(member) = self.member() else {
-            return Err(Problem::new("too-early", "the machine is not set up"));
+            return Err(Problem::new(Code::TooEarly, "the machine is not set up"));
         };
         if request.confirm != member {
             let detail = format!("confirm: this machine is of member `{member}`");
-            return Err(Problem::new("reset-refused", detail));
+            return Err(Problem::new(Code::ResetRefused, detail));
         }
-        self.begin(request.without_token).map_err(|error| Problem::internal(&error))?;
+        self.begin(request.without_token).map_err(|error| problem::internal(&error))?;
         Ok(json!({
             "member": member,
             "without_token": request.without_token,
@@ -304,9 +305,9 @@ mod tests {
         let ask = |name: &str| {
             resets.ask(&ResetRequest { confirm: name.to_owned(), without_token: false })
         };
-        assert_eq!(ask("maker").unwrap_err().code(), "too-early");
+        assert_eq!(ask("maker").unwrap_err().code().as_str(), "too-early");
         set_up(&site, "/nonexistent.so");
-        assert_eq!(ask("taker").unwrap_err().code(), "reset-refused");
+        assert_eq!(ask("taker").unwrap_err().code().as_str(), "reset-refused");
         assert_eq!(resets.wanted().unwrap(), None);
         ask("maker").unwrap();
         let note = Note { without_token: false, keys_destroyed: false };

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::body::{Body, BodyDataStream};
-use axum::http::StatusCode;
 use futures::StreamExt as _;
 use hufu_configuration::files;
+use hufu_door::{Code, Problem};
 use hufu_release::{Manifest, ReleaseError, Unpacker};
-use hufu_service::admin::Refusal;
+use hufu_service::refusal::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
@@ -105,20 +105,25 @@ impl Upgrades {
 
     fn running(&self) -> Result<Running, Refusal> {
         Running::read(&self.site).map_err(|error| {
-            let error = error.context("this machine does not run an image that can be updated");
-            Refusal(StatusCode::NOT_FOUND, error)
+            let detail = format!(
+                "this machine does not run an image that can be updated: {}",
+                refusal::sentence(&error)
+            );
+            Refusal(Problem::new(Code::NoAppliance, detail))
         })
     }
 
     /// Whether an update that begins with `head` would be taken.
     ///
     /// # Errors
-    /// 400 with the reason why not.
+    /// `upgrade-refused` with the reason why not.
     pub async fn check(&self, head: &[u8]) -> Result<Value, Refusal> {
         let running = self.running()?;
-        let found = hufu_release::parse(head, &release::key(&self.site)?)?;
-        let (manifest, _) = found.ok_or(ReleaseError::Truncated("manifest"))?;
-        release::check(&running, self.floor().await?, &manifest)?;
+        let found = hufu_release::parse(head, &release::key(&self.site)?);
+        let found = found.and_then(|found| found.ok_or(ReleaseError::Truncated("manifest")));
+        let (manifest, _) = found.map_err(|error| refused(&error.into()))?;
+        release::check(&running, self.floor().await?, &manifest)
+            .map_err(|error| refused(&error))?;
         Ok(json!({
             "version": manifest.version,
             "sequence": manifest.sequence,
@@ -130,20 +135,20 @@ impl Upgrades {
     /// Takes an update, installs it in the idle slot and boots the machine.
     ///
     /// # Errors
-    /// 400 with the reason when the release is refused; 409 while another one
+    /// `upgrade-refused` when the release is; `conflict` while another one
     /// comes in; nothing of it is left then.
     pub async fn apply(&self, body: Body, state: State) -> Result<Value, Refusal> {
         let running = self.running()?;
         let Ok(busy) = self.busy.clone().try_lock_owned() else {
-            let error = anyhow::anyhow!("another update is under way; `hufu upgrade status`");
-            return Err(Refusal(StatusCode::CONFLICT, error));
+            let detail = "another update is under way; `hufu upgrade status`";
+            return Err(Refusal(Problem::new(Code::Conflict, detail)));
         };
         if trial::is_on_trial(&self.site) {
-            let error = anyhow::anyhow!(
+            let detail = format!(
                 "version {} is on trial itself; wait until `hufu upgrade status` says it is not",
                 running.version
             );
-            return Err(Refusal(StatusCode::CONFLICT, error));
+            return Err(Refusal(Problem::new(Code::Conflict, detail)));
         }
         let manifest = self.receive(body, &running).await?;
         let pending =
@@ -193,10 +198,10 @@ impl Upgrades {
         match (unpacked, broken) {
             (Ok(manifest), Ok(())) => Ok(manifest),
             (Err(error @ ReleaseError::Truncated(_)), Err(broken)) => {
-                Err(Refusal(StatusCode::BAD_REQUEST, broken.context(error)))
+                Err(refused(&broken.context(error)))
             }
-            (Err(error), _) => Err(Refusal(StatusCode::BAD_REQUEST, error.into())),
-            (_, Err(broken)) => Err(Refusal(StatusCode::BAD_REQUEST, broken)),
+            (Err(error), _) => Err(refused(&error.into())),
+            (_, Err(broken)) => Err(refused(&broken)),
         }
     }
 
@@ -210,6 +215,11 @@ impl Upgrades {
         }
         written.map(drop).context("`journalctl -u hufu-upgrade` in the support bundle says why")
     }
+}
+
+/// What is wrong with an update that was sent.
+fn refused(error: &anyhow::Error) -> Refusal {
+    Refusal(Problem::new(Code::UpgradeRefused, refusal::sentence(error)))
 }
 
 /// Passes the body on.

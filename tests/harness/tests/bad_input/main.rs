@@ -12,6 +12,7 @@ mod documents;
 mod duplicates;
 mod est;
 mod gateway;
+mod matrix;
 mod packages;
 mod settings;
 mod status;

@@ -93,3 +93,37 @@ fn a_body_that_does_not_come_is_not_waited_for() -> anyhow::Result<()> {
     assert!(!said.is_empty() && !said.starts_with("HTTP/1.1 5"), "{said}");
     Ok(())
 }
+
+/// Neither an open connection nor the preface of HTTP/2 is kept, at any port.
+#[test]
+fn silence_is_not_kept() -> anyhow::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let addresses = {
+        let world = world()?;
+        let members = &world.consortium.members;
+        let authority = members.iter().find(|one| one.is_authority());
+        let addresses = authority.expect("one member is the authority").addresses.clone();
+        [addresses.gateway, addresses.est, addresses.status, addresses.metrics]
+    };
+    let mut waiting = Vec::new();
+    for address in addresses {
+        for said in [&b""[..], b"P", PREFACE, &[22, 3, 1, 2, 0]] {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.write_all(said)?;
+            waiting.push((address, said, stream));
+        }
+    }
+    let since = std::time::Instant::now();
+    for (address, said, mut stream) in waiting {
+        let mut answer = Vec::new();
+        // Reset or closed: gone.
+        let gone = match stream.read_to_end(&mut answer) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        };
+        assert!(gone, "{address} keeps {said:?}");
+    }
+    assert!(since.elapsed() < Duration::from_secs(45), "{:?}", since.elapsed());
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Errors of the node's parts as refusals of its doors: whose fault it is, told
+//! once.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use hufu_door::{Code, Problem};
+
+use crate::supervision::Behind;
+
+/// A refusal of the administration.
+#[derive(Debug)]
+pub struct Refusal(pub Problem);
+
+impl<E: Into<anyhow::Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self(problem(error.into()))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+/// An error and its causes in one sentence, each said once.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if said.contains(&cause) {
+            continue;
+        }
+        if !said.is_empty() {
+            said.push_str(": ");
+        }
+        said.push_str(&cause);
+    }
+    said
+}
+
+/// The problem of an error. What is not known to be ours is the caller's.
+fn problem(error: anyhow::Error) -> Problem {
+    let error = match error.downcast::<Problem>() {
+        Ok(problem) => return problem,
+        Err(error) => error,
+    };
+    let said = sentence(&error);
+    let later =
+        |code, seconds| Problem::new(code, said.clone()).retry_after(Duration::from_secs(seconds));
+    for cause in error.chain() {
+        if let Some(cause) = cause.downcast_ref::<hufu_node::Error>() {
+            return node(cause, &said);
+        }
+        if let Some(cause) = cause.downcast_ref::<hufu_issuance::CaError>() {
+            return authority(cause);
+        }
+        if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
+            use hufu_readmodel::Problem as Read;
+            return match cause {
+                Read::Limit { .. } | Read::TooLong { .. } => {
+                    Problem::new(Code::QueryTooLarge, said)
+                }
+                Read::Height { .. } => Problem::new(Code::NotFound, said),
+                Read::Fault(cause) => Problem::internal("the read model failed", cause),
+                _ => Problem::new(Code::QueryRefused, said),
+            };
+        }
+        if cause.is::<Behind>() || cause.is::<hufu_machine::MachineError>() {
+            return later(Code::Unavailable, 5);
+        }
+        if let Some(cause) = cause.downcast_ref::<hufu_keys::Error>() {
+            return match cause.at_fault() {
+                hufu_keys::AtFault::Caller => Problem::malformed(said),
+                // Somebody gave a certificate for another key.
+                _ if matches!(cause, hufu_keys::Error::KeyMismatch(_)) => Problem::malformed(said),
+                _ => later(Code::TokenUnavailable, 5),
+            };
+        }
+        if cause.is::<std::io::Error>() || cause.is::<tokio::task::JoinError>() {
+            tracing::error!(error = said, "a fault of this node");
+            return Problem::new(Code::Internal, said);
+        }
+    }
+    Problem::malformed(said)
+}
+
+fn node(error: &hufu_node::Error, said: &str) -> Problem {
+    use hufu_node::Error;
+    let after = |code, wait| Problem::new(code, said).retry_after(wait);
+    match error {
+        Error::Refused(outcome) => {
+            Problem::new(Code::TransactionRefused, outcome.code()).with("outcome", outcome.code())
+        }
+        Error::Expired => Problem::new(Code::TransactionRefused, said),
+        Error::OverBudget(spent) => {
+            after(Code::OverBudget, spent.retry_after).with("ends_ms", spent.ends_ms)
+        }
+        Error::Busy { retry_after } => after(Code::Busy, *retry_after),
+        Error::Token(_) => after(Code::TokenUnavailable, Duration::from_secs(5)),
+        _ => after(Code::Unavailable, Duration::from_secs(5)),
+    }
+}
+
+/// The problem of what the authority refuses, under the code of the one table.
+fn authority(error: &hufu_issuance::CaError) -> Problem {
+    let code = match error.code() {
+        "request.content-type" => Code::MediaType,
+        "client.unauthenticated" => Code::CredentialMissing,
+        "client.certificate-invalid" => Code::CertificateRefused,
+        "client.certificate-expired" => Code::CertificateExpired,
+        "client.certificate-revoked" => Code::CertificateRevoked,
+        "client.role-missing" => Code::RoleMissing,
+        "certificate.revoked" => Code::AlreadyRevoked,
+        "service.busy" => Code::Busy,
+        "service.stopping" => Code::Stopping,
+        "resource.unknown" => Code::NotFound,
+        other => Code::named(&other.replace('.', "-")).unwrap_or(Code::Internal),
+    };
+    let problem = Problem::new(code, error.sentence());
+    match error.retry_after() {
+        Some(wait) => problem.retry_after(wait),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use hufu_proof::Outcome;
+
+    use super::*;
+
+    fn of(error: impl Into<anyhow::Error>) -> Problem {
+        Refusal::from(error).0
+    }
+
+    #[test]
+    fn our_own_faults_are_ours_and_pass_or_are_logged() {
+        let token = of(hufu_node::Error::Token("gone".into()));
+        assert_eq!((token.code(), token.is_temporary()), (Code::TokenUnavailable, true));
+        let behind = of(Behind { at: 1, asked: 2, why: String::new() });
+        assert_eq!(behind.status().as_u16(), 503);
+        let disk = std::io::Error::other("no space");
+        let disk = Err::<(), _>(disk).context("the chain").unwrap_err();
+        assert_eq!(of(disk).status().as_u16(), 500);
+        assert_eq!(of(hufu_node::Error::Stopped).status().as_u16(), 503);
+        // Behind a context too.
+        let context = Err::<(), _>(hufu_node::Error::Pending).context("the proposal").unwrap_err();
+        assert_eq!(of(context).status().as_u16(), 503);
+    }
+
+    #[test]
+    fn a_refusal_is_told_once() {
+        let refused = of(hufu_node::Error::Refused(Outcome::Conflict));
+        assert_eq!((refused.code(), refused.detail()), (Code::TransactionRefused, "conflict"));
+        let outer = anyhow::anyhow!("the key is taken").context("line 3: the key is taken");
+        assert_eq!(sentence(&outer), "line 3: the key is taken");
+        let own = of(Problem::new(Code::NotFound, "no member `x`"));
+        assert_eq!(own.code(), Code::NotFound);
+        assert_eq!(of(anyhow::anyhow!("give a number")).code(), Code::RequestMalformed);
+    }
+}
