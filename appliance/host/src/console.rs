@@ -23,7 +23,8 @@ impl Console {
         std::thread::Builder::new().name("console-out".to_owned()).spawn(move || {
             for block in blocks {
                 let mut out = io::stdout().lock();
-                let shown = out.write_all(shown_lines(&block).as_bytes()).and_then(|()| out.flush());
+                let shown =
+                    out.write_all(shown_lines(&block).as_bytes()).and_then(|()| out.flush());
                 // Whoever reads may have heard enough.
                 if let Err(error) = shown.or_else(ended) {
                     tracing::warn!(%error, "the console does not take what is said");
