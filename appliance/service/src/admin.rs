@@ -27,6 +27,7 @@ use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::machine;
 use crate::node::Node;
+use crate::recertification;
 use crate::refusal::Refusal;
 use crate::review;
 
@@ -59,6 +60,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("POST", "/approvals/{key}/withdraw", Rule::Administrator),
     Route::new("POST", "/delegation", Rule::Administrator),
     Route::new("POST", "/hand-over", Rule::Administrator),
+    Route::new("POST", "/tls/renew", Rule::Administrator),
     Route::new("*", "/machine/{*path}", Rule::Administrator),
 ];
 
@@ -87,6 +89,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/approvals/{key}/withdraw") => post(declarations::withdraw),
         ("POST", "/delegation") => post(declarations::delegate),
         ("POST", "/hand-over") => post(declarations::hand_over),
+        ("POST", "/tls/renew") => post(renew),
         ("*", "/machine/{*path}") => any(machine::forward),
         // The node's start meets every row.
         _ => MethodRouter::new(),
@@ -422,4 +425,13 @@ struct Install {
 async fn install(State(node): State<Arc<Node>>, Json(asked): Json<Install>) -> Answer<Json<Value>> {
     node.install_certificate(&asked.chain)?;
     Ok(Json(json!({ "installed": true })))
+}
+
+async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+    let serial = recertification::renew_own(&node).await?.context(
+        "`[ca] est_url` of the configuration does not name the authority's EST service: name it \
+         and start the node again, or have tls.csr certified (`hufu cert issue --renew` at the \
+         authority) and run `hufu cert install`",
+    )?;
+    Ok(Json(json!({ "serial": serial })))
 }
