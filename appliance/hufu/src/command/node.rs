@@ -125,7 +125,8 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
             let mut named = BTreeMap::new();
             for text in &params {
                 let (name, value) = parse_parameter(text)?;
-                named.insert(name, value);
+                let before = named.insert(name, value);
+                anyhow::ensure!(before.is_none(), "`--param {text}`: it is given twice");
             }
             let body = json!({
                 "contract": contract, "action": action, "asset": asset, "params": named,

@@ -34,7 +34,8 @@ pub async fn run(
             .split_once('.')
             .ok_or_else(|| anyhow::anyhow!("`{text}` is not of the form CONTROL.NAME=VALUE"))?;
         let (name, value) = parse_parameter(rest)?;
-        parameters.entry(control.parse()?).or_default().insert(name, value);
+        let before = parameters.entry(control.parse()?).or_default().insert(name, value);
+        anyhow::ensure!(before.is_none(), "`--param {text}`: the parameter is given twice");
     }
     let request = json!({
         "control_set": format!("{}/{}", arguments.contract, arguments.control_set),
