@@ -11,6 +11,18 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
+/// When a device's certificate (DER) began, in milliseconds since 1970: it did not
+/// measure before.
+///
+/// # Errors
+/// When it is none.
+pub fn began(certificate: &[u8]) -> anyhow::Result<u64> {
+    use x509_cert::der::Decode as _;
+    let certificate = x509_cert::Certificate::from_der(certificate)?;
+    let began = certificate.tbs_certificate().validity().not_before.to_unix_duration();
+    Ok(u64::try_from(began.as_millis())?)
+}
+
 /// The device key.
 #[derive(Clone)]
 pub struct DeviceKey {

@@ -46,6 +46,9 @@ pub fn open(url: &str) -> anyhow::Result<Box<dyn io::Read + Send>> {
     }
     let agent = config.build().new_agent();
     let answer = agent.get(url).call().map_err(|error| unavailable(format!("{url}: {error}")))?;
+    if answer.status().is_server_error() || answer.status() == http::StatusCode::TOO_MANY_REQUESTS {
+        return Err(unavailable(format!("{url}: {}", answer.status())));
+    }
     if !answer.status().is_success() {
         return Err(no(format!("{url}: {}", answer.status())));
     }

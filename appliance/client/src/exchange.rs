@@ -123,14 +123,14 @@ impl Client {
                     }
                     Err(error) if reused && (error.is_closed() || error.is_canceled()) => {}
                     Err(error) => {
-                        return Err(unavailable(format!("{}: {error}", self.name())));
+                        return Err(unavailable(format!("{} broke off: {error}", self.name())));
                     }
                 }
             }
         };
         tokio::time::timeout(PATIENCE, exchange)
             .await
-            .unwrap_or_else(|_| Err(unavailable(format!("{}: no answer in time", self.name()))))
+            .unwrap_or_else(|_| Err(unavailable(format!("{} did not answer in time", self.name()))))
     }
 
     /// GET, JSON answer.
@@ -250,16 +250,22 @@ impl Client {
             }
             Target::Tls { host, port, config } => {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
-                let stream = TcpStream::connect((bare, *port))
-                    .await
-                    .map_err(|error| unavailable(format!("{}: {error}", self.name())))?;
+                let stream = TcpStream::connect((bare, *port)).await.map_err(|error| {
+                    unavailable(format!("{} does not answer: {error}", self.name()))
+                })?;
                 stream.set_nodelay(true)?;
                 let name = ServerName::try_from(bare.to_owned())
                     .with_context(|| format!("`{host}` is not a host name"))?;
                 let stream = TlsConnector::from(config.clone())
                     .connect(name, stream)
                     .await
-                    .map_err(|error| unavailable(format!("{}: TLS: {error}", self.name())))?;
+                    .map_err(|error| {
+                        unavailable(format!(
+                            "{}: the TLS handshake failed: {error}; the root given must be the one \
+                             of this consortium, and the host a name in the certificate there",
+                            self.name()
+                        ))
+                    })?;
                 handshake(stream).await
             }
         }
@@ -318,6 +324,9 @@ fn problem(status: StatusCode, body: &[u8]) -> Option<String> {
     Some(match document.get("detail").and_then(serde_json::Value::as_str) {
         // A problem without a type of its own has the status for a title.
         Some(detail) if status.canonical_reason() == Some(title) => detail.to_owned(),
+        // Nor is one said twice.
+        Some(detail) if detail.starts_with(title) => detail.to_owned(),
+        Some(detail) if title.ends_with(detail) => title.to_owned(),
         Some(detail) => format!("{title}: {detail}"),
         None => title.to_owned(),
     })

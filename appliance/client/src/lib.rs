@@ -1,7 +1,8 @@
 //! What it takes to speak to a node as a client: connections, TLS with a key in a
-//! token or TPM, EST, transactions, readings.
+//! token or TPM, EST, transactions.
 //!
-//! What is in: what the command line, the device agent and tests share. What is
+//! What is in: what the command line, the device agent and tests share, the
+//! journal of what a device sent among it. What is
 //! not: anything that answers, or that prints. Begin at [`Client`].
 
 pub mod device_key;
@@ -9,7 +10,7 @@ pub mod download;
 pub mod est;
 pub mod exchange;
 pub mod member;
-pub mod readings;
+pub mod sent;
 pub mod submission;
 pub mod tls;
 

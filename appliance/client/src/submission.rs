@@ -65,20 +65,37 @@ pub async fn submit_bundle(
     Ok(bundle.transactions.into_iter().map(submitted).collect())
 }
 
-/// The gateway's newest height.
+/// How far a gateway's ledger is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Progress {
+    /// The newest height.
+    pub height: u64,
+    /// The time of its block, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// How far the gateway's ledger is.
 ///
 /// # Errors
 /// As [`Client::get`].
-pub async fn height(client: &Client) -> anyhow::Result<u64> {
+pub async fn progress(client: &Client) -> anyhow::Result<Progress> {
     #[derive(Deserialize)]
     struct Status {
-        ledger: Ledger,
+        ledger: Progress,
     }
-    #[derive(Deserialize)]
-    struct Ledger {
-        height: u64,
+    Ok(client.get::<Status>("/v1/status").await?.ledger)
+}
+
+/// What became of a transaction, if the gateway's ledger has it.
+///
+/// # Errors
+/// As [`Client::send`].
+pub async fn recorded(client: &Client, id: Digest) -> anyhow::Result<Option<Submitted>> {
+    let answer = client.send(Method::GET, &format!("/v1/transactions/{id}"), &[], "").await?;
+    match answer.status {
+        StatusCode::NOT_FOUND => Ok(None),
+        _ => settled(id, answer).map(Some),
     }
-    Ok(client.get::<Status>("/v1/status").await?.ledger.height)
 }
 
 /// Submits and waits for the outcome.
@@ -101,9 +118,8 @@ pub async fn submit(client: &Client, transaction: &Transaction) -> anyhow::Resul
     }
     for _ in 0..POLLS {
         tokio::time::sleep(POLL).await;
-        let answer = client.send(Method::GET, &format!("/v1/transactions/{id}"), &[], "").await?;
-        if answer.status != StatusCode::NOT_FOUND {
-            return settled(id, answer);
+        if let Some(submitted) = recorded(client, id).await? {
+            return Ok(submitted);
         }
     }
     Err(unavailable(format!("transaction {id} is not final yet; ask for its receipt later")))

@@ -32,6 +32,21 @@ impl fmt::Display for Ending {
 
 impl std::error::Error for Ending {}
 
+/// An error and its causes, each once: many a cause is in the sentence of what it
+/// caused already.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if said.is_empty() {
+            said = text;
+        } else if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+    }
+    said
+}
+
 /// The answer is no.
 pub fn no(message: impl Into<String>) -> anyhow::Error {
     Ending { exit: Exit::No, message: message.into() }.into()
@@ -52,5 +67,18 @@ pub fn locked(error: anyhow::Error) -> anyhow::Error {
     if configuration || error.downcast_ref::<Ending>().is_some() {
         return error;
     }
-    Ending { exit: Exit::Locked, message: format!("{error:#}") }.into()
+    Ending { exit: Exit::Locked, message: sentence(&error) }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("connection refused")
+            .context("https://node: connection refused")
+            .context("challenge");
+        assert_eq!(sentence(&error), "challenge: https://node: connection refused");
+    }
 }

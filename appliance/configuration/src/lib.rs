@@ -17,4 +17,4 @@ pub mod pin;
 pub mod time;
 
 pub use self::config::Config;
-pub use self::ending::{Ending, Exit, locked, no, unavailable};
+pub use self::ending::{Ending, Exit, locked, no, sentence, unavailable};

@@ -52,6 +52,7 @@ codes! {
     NotARegulator = "not-a-regulator", 403, "Only a regulator may do this";
     NotPermitted = "not-permitted", 403, "The contract's policy does not permit this";
     OutsideJurisdiction = "outside-jurisdiction", 403, "Outside the regulator's jurisdiction";
+    ForeignSigner = "foreign-signer", 403, "The transaction is signed by somebody else";
     CodeMissing = "code-missing", 401, "The one-time code is needed";
     CodeWrong = "code-wrong", 401, "The one-time code is not right";
     SetupClosed = "setup-closed", 403, "The setup endpoint is closed";
@@ -64,6 +65,7 @@ codes! {
     NotFound = "not-found", 404, "There is no such thing";
     // How much of it.
     TooManyRequests = "too-many-requests", 429, "The caller holds as much as one caller may";
+    OverBudget = "over-budget", 429, "What may be recorded in a day is used up";
     Busy = "busy", 503, "Too many requests wait";
     // The ledger and what is read from it.
     NotAnchored = "not-anchored", 409, "No final header commits to this height yet";

@@ -22,6 +22,7 @@ use hufu_configuration::Config;
 use hufu_configuration::files;
 use hufu_configuration::time::now_ms;
 use hufu_door::{Door, Metrics};
+use hufu_proof::text::shown_lines;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -556,7 +557,9 @@ impl Console {
         std::thread::Builder::new().name("console-out".to_owned()).spawn(move || {
             for block in blocks {
                 let mut out = std::io::stdout().lock();
-                if let Err(error) = out.write_all(block.as_bytes()).and_then(|()| out.flush()) {
+                if let Err(error) =
+                    out.write_all(shown_lines(&block).as_bytes()).and_then(|()| out.flush())
+                {
                     tracing::warn!(%error, "the console does not take what is said");
                 }
             }

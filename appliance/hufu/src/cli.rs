@@ -197,6 +197,17 @@ pub enum Org {
         /// The member's join request, made by `hufu init`.
         request: PathBuf,
     },
+    /// Propose how much may be recorded in a day, UTC; this approves it for this
+    /// member. `hufu status` shows what is used.
+    #[command(after_help = examples::ORG_BUDGET)]
+    Budget {
+        /// Of one device, client or server, in bytes.
+        #[arg(long, value_name = "BYTES")]
+        identity_bytes: u64,
+        /// Of all identities of a member together, in bytes.
+        #[arg(long, value_name = "BYTES")]
+        member_bytes: u64,
+    },
     /// Show what a proposal would do. Compare the fingerprints with the member
     /// before you approve.
     #[command(after_help = examples::ORG_REVIEW)]
@@ -388,12 +399,20 @@ pub struct ReportRun {
     /// repeated.
     #[arg(long = "param", value_name = "CONTROL.NAME=VALUE")]
     pub params: Vec<String>,
-    /// The report's form.
-    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
-    pub format: ReportFormat,
+    /// The report's form. Default: by the ending of `--out` (.html, .json, .zip).
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
     /// The report's language.
     #[arg(long, value_enum, default_value_t = Language::En)]
     pub lang: Language,
+    /// The local time that people read in it, ahead of UTC, for instance +08:00.
+    /// Default: +00:00 in English, +08:00 in Chinese.
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
+    pub utc_offset: Option<hufu_report::UtcOffset>,
+    /// Compare with the run as of this height. Default: the last one of this
+    /// control set with these parameters.
+    #[arg(long, value_name = "HEIGHT")]
+    pub since: Option<u64>,
     /// Where to write it.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -406,7 +425,7 @@ pub enum ReportFormat {
     Html,
     /// To process, with all evidence.
     Json,
-    /// To open in a spreadsheet.
+    /// To open in a spreadsheet: a ZIP with a table for each control.
     Csv,
 }
 

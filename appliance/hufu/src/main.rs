@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hufu: {error:#}");
+            output::note(&hufu_configuration::sentence(&error));
             let exit = error
                 .chain()
                 .find_map(|cause| cause.downcast_ref::<Ending>())
@@ -50,7 +50,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Command::Appliance(Appliance::Run(options)) => hufu_host::run(*options, &root),
         Command::Appliance(Appliance::Trial { within, steady }) => {
             hufu_host::trial(&root, Duration::from_secs(within), Duration::from_secs(steady))?;
-            output::raw("hufu: the update is good and stays\n")
+            output::lines("hufu: the update is good and stays\n")
         }
         Command::Appliance(Appliance::Floor { raise }) => hufu_host::floor(&root, raise),
         Command::Appliance(Appliance::Part { part }) => {

@@ -1,7 +1,13 @@
 //! What commands print.
+//!
+//! Much of it was written by others: on the ledger, by a server, in a file. It
+//! is shown and never obeyed ([`hufu_proof::text`]): everything that goes to a
+//! terminal goes through this module.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
+use hufu_proof::text::{shown, shown_json, shown_lines};
 use serde::Serialize;
 
 pub use hufu_configuration::{no, unavailable};
@@ -15,16 +21,27 @@ pub fn print<T: Serialize>(
     value: &T,
     text: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
-    let said = if json { serde_json::to_string_pretty(value)? } else { text(value) };
-    raw(&format!("{}\n", said.trim_end()))
+    if json {
+        return write(&format!("{}\n", shown_json(&serde_json::to_string_pretty(value)?)));
+    }
+    lines(&format!("{}\n", text(value).trim_end()))
 }
 
-/// Prints text as it is. Whoever reads may have heard enough (`| head`): that is
-/// no error.
+/// Prints text of several lines.
 ///
 /// # Errors
-/// When standard output does not take it for another reason.
-pub fn raw(text: &str) -> anyhow::Result<()> {
+/// When standard output does not take it.
+pub fn lines(text: &str) -> anyhow::Result<()> {
+    write(&shown_lines(text))
+}
+
+/// Tells whoever runs the command something beside its answer.
+pub fn note(text: &str) {
+    eprintln!("hufu: {}", shown_lines(text));
+}
+
+/// Whoever reads may have heard enough (`| head`): that is no error.
+fn write(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -32,20 +49,43 @@ pub fn raw(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Columns, padded.
+/// Columns, padded. A cell is one line, whatever is in it.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<Cow<'_, str>> = header.iter().map(|cell| shown(cell)).collect();
+    let rows: Vec<Vec<Cow<'_, str>>> =
+        rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |cells: Vec<&str>| {
+    let line = |cells: &[Cow<'_, str>]| {
         let padded: Vec<String> =
             cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
-    let mut lines = vec![line(header.to_vec())];
-    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    let mut lines = vec![line(&header)];
+    lines.extend(rows.iter().map(|row| line(row)));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_stays_in_its_place_whatever_is_in_it() {
+        let rows = [
+            vec!["D1".to_owned(), "\x1b]0;pwned\x07\x1b[31mred\n=1+1".to_owned()],
+            vec!["D2\u{202e}".to_owned(), "温度".to_owned()],
+        ];
+        let text = table(&["DEVICE", "REASON"], &rows);
+        assert_eq!(
+            text,
+            "DEVICE      REASON\n\
+             D1          \\u{1b}]0;pwned\\u{7}\\u{1b}[31mred\\n=1+1\n\
+             D2\\u{202e}  温度"
+        );
+    }
 }

@@ -12,14 +12,12 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hufu_client::readings;
 use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
-use hufu_contract::Type;
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
-use hufu_proof::transaction::{Invocation, Payload, Proposal};
-use hufu_proof::{Digest, LogEntry, Name, Outcome, Serial};
+use hufu_proof::transaction::{Payload, Proposal};
+use hufu_proof::{Budget, Digest, LogEntry, Name, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -148,29 +146,18 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         .state()?
         .compiled(&asked.contract)?
         .ok_or_else(|| not_found(format!("contract `{}` is active", asked.contract)))?;
-    let action = contract
-        .action(asked.action.as_str())
-        .ok_or_else(|| not_found(format!("action `{}` in `{}`", asked.action, asked.contract)))?;
-    let mut params = BTreeMap::new();
-    let key = contract.asset_type(action.asset.as_str()).map(|asset| &asset.key);
-    for (name, text) in asked.params {
+    let action = asked.action.as_str();
+    let asset_type =
+        contract.action(action).and_then(|one| contract.asset_type(one.asset.as_str()));
+    let key = asset_type.map(|asset_type| &asset_type.key);
+    let params: BTreeMap<String, Value> = asked
+        .params
+        .into_iter()
         // A contract lists the key among the parameters; here it is the asset's.
-        if key == Some(&name) && text == asked.asset {
-            continue;
-        }
-        let parameter = action.params.get(&name).ok_or_else(|| {
-            anyhow::anyhow!("action `{}` has no parameter `{name}`", asked.action)
-        })?;
-        let scale = match parameter.ty {
-            Type::Decimal { scale, .. } => Some(scale),
-            _ => None,
-        };
-        let value = readings::value(&text, parameter.ty.name(), scale)
-            .map_err(|error| error.context(format!("parameter `{name}`")))?;
-        params.insert(name, value);
-    }
-    let invocation =
-        Invocation { contract: asked.contract, action: asked.action, asset: asked.asset, params };
+        .filter(|(name, text)| key != Some(name) || *text != asked.asset)
+        .map(|(name, text)| (name.to_string(), Value::String(text)))
+        .collect();
+    let invocation = contract.invocation(action, Some(&asked.asset), &params)?;
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
@@ -217,6 +204,19 @@ enum Propose {
     Deploy(String),
     Grant { contract: Name, role: Name, member: Name },
     Member(Box<JoinRequest>),
+    Budget(Budget),
+}
+
+/// The budget, if a consortium can go on with it.
+fn sound(budget: Budget) -> anyhow::Result<Budget> {
+    anyhow::ensure!(
+        budget.is_sound(),
+        "at least {} bytes for an identity and {} for a member, and not more for an identity than \
+         for a member",
+        Budget::LEAST_IDENTITY,
+        Budget::LEAST_MEMBER
+    );
+    Ok(budget)
 }
 
 async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> Answer<Json<Value>> {
@@ -234,6 +234,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
             problem.context("the join request")?;
             Proposal::Member { member }
         }
+        Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();

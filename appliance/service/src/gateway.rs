@@ -19,7 +19,7 @@ use hufu_machine::MachineError;
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Signer,
-    Transaction,
+    Transaction, Value,
 };
 
 use crate::admin;
@@ -72,7 +72,48 @@ struct NodeLedger {
     node: Arc<Node>,
 }
 
+/// Where devices are registered with their owners.
+const REGISTRY: (&str, &str) = ("device-registry", "device");
+
 impl NodeLedger {
+    /// Whether the caller has to do with the signer of a transaction: it is the
+    /// signer, or acts for the member that answers for it, or for the owner of
+    /// the device that signed.
+    fn answers_for(&self, caller: &Caller, transaction: &Transaction) -> Result<(), LedgerFault> {
+        let signer = transaction.body.signer.identity();
+        if caller.identity == Some(signer) {
+            return Ok(());
+        }
+        let height = self.node.ledger.committed().height;
+        let record = self.reader().signer(&signer, height).map_err(broken)?;
+        let record = record.ok_or(LedgerFault::Refused(Outcome::UnknownSigner))?;
+        let device = caller.kind == IdentityKind::Device;
+        if !device
+            && (record.owner == caller.member || self.owns(caller, &signer, &record.subject)?)
+        {
+            return Ok(());
+        }
+        Err(LedgerFault::ForeignSigner { signer, member: record.owner.clone() })
+    }
+
+    /// Whether the caller's member owns the device with this subject and key.
+    fn owns(
+        &self,
+        caller: &Caller,
+        signer: &IdentityId,
+        subject: &str,
+    ) -> Result<bool, LedgerFault> {
+        let (Ok(contract), Ok(asset_type)) = (Name::new(REGISTRY.0), Name::new(REGISTRY.1)) else {
+            return Ok(false);
+        };
+        let state = self.reader().state().map_err(broken)?;
+        let device = state.asset_record(&contract, &asset_type, subject).map_err(broken)?;
+        Ok(device.is_some_and(|device| {
+            device.fields.get("identity") == Some(&Value::Identity(*signer))
+                && device.fields.get("owner") == Some(&Value::Member(caller.member.clone()))
+        }))
+    }
+
     fn reader(&self) -> &hufu_machine::Reader {
         self.node.ledger.reader()
     }
@@ -86,6 +127,11 @@ fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
         hufu_node::Error::Refused(outcome) => LedgerFault::Refused(outcome),
         hufu_node::Error::Busy { retry_after } => LedgerFault::Busy { retry_after },
+        hufu_node::Error::OverBudget(spent) => LedgerFault::OverBudget {
+            detail: spent.to_string(),
+            ends_ms: spent.ends_ms,
+            retry_after: spent.retry_after,
+        },
         hufu_node::Error::Pending => LedgerFault::Pending,
         // It left the queue, and can be in no block after that.
         hufu_node::Error::Expired => LedgerFault::Refused(Outcome::Expired),
@@ -217,16 +263,29 @@ impl LedgerAccess for NodeLedger {
         Ok(StreamState { contract: compiled, sequence })
     }
 
-    fn submit(
-        &self,
+    fn submit<'a>(
+        &'a self,
+        caller: &'a Caller,
         transactions: Vec<Transaction>,
         patience: Duration,
-    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>> {
+    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>> {
         async move {
-            let answers = self.node.ledger.submit(transactions, patience).await;
+            let mut answers: Vec<_> = transactions
+                .iter()
+                .map(|one| self.answers_for(caller, one).map(|()| None))
+                .collect();
+            let taken = answers.iter().map(Result::is_ok).collect::<Vec<_>>();
+            let transactions = transactions.into_iter().zip(&taken);
+            let transactions = transactions.filter_map(|(one, taken)| taken.then_some(one));
+            let submitted = self.node.ledger.submit(transactions.collect(), patience).await;
+            let places = answers.iter_mut().filter(|answer| answer.is_ok());
+            for (place, answer) in places.zip(submitted) {
+                *place = answer.map(|committed| Some(committed.entry)).map_err(fault);
+            }
+            let unanswered = || LedgerFault::Unavailable("it gave no answer".to_owned());
             answers
                 .into_iter()
-                .map(|answer| answer.map(|committed| committed.entry).map_err(fault))
+                .map(|answer| answer.and_then(|entry| entry.ok_or_else(unanswered)))
                 .collect()
         }
         .boxed()

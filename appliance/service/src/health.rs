@@ -47,6 +47,8 @@ pub struct Condition {
     pub since_ms: u64,
     /// Why; empty when all is well.
     pub reasons: Vec<String>,
+    /// What does not keep the node from anything yet.
+    pub warnings: Vec<String>,
 }
 
 /// Keeps the node's condition.
@@ -58,6 +60,7 @@ impl Default for Health {
             state: State::Starting,
             since_ms: now_ms(),
             reasons: vec!["opening the token and the store".to_owned()],
+            warnings: Vec::new(),
         }))
     }
 }
@@ -78,13 +81,37 @@ impl Health {
             condition.state = state;
             condition.since_ms = now_ms();
         }
+        for reason in &reasons {
+            if !condition.reasons.iter().any(|known| same_but_figures(known, reason)) {
+                tracing::warn!("{reason}");
+            }
+        }
         condition.reasons = reasons;
+    }
+
+    /// Says what people are to be warned of; what is new goes to the log.
+    pub fn warn(&self, warnings: Vec<String>) {
+        let mut condition = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in &warnings {
+            if !condition.warnings.iter().any(|known| same_but_figures(known, warning)) {
+                tracing::warn!("{warning}");
+            }
+        }
+        condition.warnings = warnings;
     }
 
     /// How the node is.
     pub fn condition(&self) -> Condition {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Whether two sentences differ in nothing but figures, which change all the
+/// time and are no news.
+fn same_but_figures(one: &str, other: &str) -> bool {
+    let words =
+        |text: &str| -> String { text.chars().filter(|one| !one.is_ascii_digit()).collect() };
+    words(one) == words(other)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod authority;
+pub mod clock;
 pub mod disk;
 pub mod gateway;
 pub mod health;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hufu_door::{Form, Metrics, Route, Rule, route};
 
+use crate::clock;
 use crate::disk;
 use crate::health::State;
 use crate::node::Node;
@@ -82,6 +83,18 @@ pub fn look(node: &Node) {
             hufu_configuration::time::utc(restored_ms)
         ));
     }
+    let clock = clock::said(&ordering.clocks());
+    reasons.extend(clock.reasons);
+    let mut warnings = clock.warnings;
+    if let Some(found) = ordering.went_back {
+        warnings.push(format!(
+            "data directory: it was put back from an older copy; it was at height {} when this \
+             node started, and this validator knew height {} before. Nothing final is lost; if \
+             nobody did that, see that its vote key is used by no other machine",
+            found.started, found.known
+        ));
+    }
+    node.health.warn(warnings);
     let missing = node.missing();
     if !missing.is_empty() {
         let tolerated = ordering.members.len().saturating_sub(1) / 3;
@@ -178,6 +191,37 @@ async fn metrics(Shared(watched): Shared<Watched>) -> Response {
     ] {
         // Writing to a String cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    let clocks = ledger.ordering.clocks();
+    let _ = write!(
+        text,
+        "# HELP hufu_clock_ahead_seconds By how much this node's clock is ahead of the median \
+         of the members'.\n# TYPE hufu_clock_ahead_seconds gauge\n\
+         hufu_clock_ahead_seconds {:.3}\n",
+        clocks.own_ahead_ms as f64 / 1000.0
+    );
+    text += "# HELP hufu_member_clock_ahead_seconds By how much a member's clock is ahead of \
+             this node's.\n# TYPE hufu_member_clock_ahead_seconds gauge\n";
+    for member in &ledger.ordering.members {
+        if let Some(clock) = member.clock {
+            let name = &member.member;
+            let ahead = clock.ahead_ms as f64 / 1000.0;
+            let _ =
+                writeln!(text, "hufu_member_clock_ahead_seconds{{member=\"{name}\"}} {ahead:.3}");
+        }
+    }
+    if let Ok(today) = node.ledger.recorded_today() {
+        text += "# HELP hufu_member_recorded_bytes Bytes that were recorded of a member today, \
+                 UTC.\n# TYPE hufu_member_recorded_bytes gauge\n";
+        for (name, bytes) in &today.members {
+            let _ = writeln!(text, "hufu_member_recorded_bytes{{member=\"{name}\"}} {bytes}");
+        }
+        let _ = write!(
+            text,
+            "# HELP hufu_member_budget_bytes Bytes that may be recorded of a member in a day.\n\
+             # TYPE hufu_member_budget_bytes gauge\nhufu_member_budget_bytes {}\n",
+            today.budget.member_bytes
+        );
     }
     text += &doors.text();
     text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\

@@ -16,6 +16,7 @@ use hufu_proof::{Digest, Genesis, Name, Receipt};
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
+use crate::clock;
 use crate::health::Health;
 use crate::renewal;
 use crate::submit::Submitter;
@@ -60,16 +61,8 @@ impl Node {
         let ledger = self.ledger.status();
         let applied = self.ledger.committed();
         let view = ledger.ordering.view;
-        let members: Vec<String> = ledger
-            .ordering
-            .members
-            .iter()
-            .map(|member| match member.last_view {
-                _ if !is_missing(member, view) => format!("{} votes", member.member),
-                Some(last) => format!("{} missing since view {last}", member.member),
-                None => format!("{} not heard of", member.member),
-            })
-            .collect();
+        let members: Vec<String> =
+            ledger.ordering.members.iter().map(|member| said_of(member, view)).collect();
         let counters = self.custody.counters();
         json!({
             "member": self.config.member.name,
@@ -77,6 +70,7 @@ impl Node {
             "state": condition.state,
             "since_ms": condition.since_ms,
             "reasons": condition.reasons,
+            "warnings": condition.warnings,
             "consortium": {
                 "name": self.genesis.consortium,
                 "genesis": self.genesis.digest(),
@@ -92,6 +86,8 @@ impl Node {
                 "waiting": ledger.waiting,
             },
             "validators": members,
+            "clock": clock::shown(&ledger.ordering),
+            "recorded_today": self.recorded_today(),
             "without_address": ledger.unreachable,
             "token": {
                 "state": self.custody.status().name(),
@@ -104,6 +100,23 @@ impl Node {
                 .map(|one| json!({ "name": one.name, "not_after": one.not_after.to_string() }))
                 .collect::<Vec<Value>>(),
         })
+    }
+
+    /// Bytes that were recorded of each member today, and how many may be.
+    fn recorded_today(&self) -> Value {
+        match self.ledger.recorded_today() {
+            Ok(today) => {
+                let member = |(name, bytes): (Name, u64)| (name.to_string(), json!(bytes));
+                let members: serde_json::Map<_, _> =
+                    today.members.into_iter().map(member).collect();
+                json!({
+                    "bytes": members,
+                    "most_of_a_member": today.budget.member_bytes,
+                    "most_of_an_identity": today.budget.identity_bytes,
+                })
+            }
+            Err(error) => json!({ "error": error.to_string() }),
+        }
     }
 
     /// Who of the validators has not voted lately, in alphabetical order.
@@ -276,6 +289,46 @@ const MISSING_VIEWS: u64 = 20;
 const SILENCE: Duration = Duration::from_secs(8);
 
 fn is_missing(member: &Participation, view: u64) -> bool {
-    member.last_view.is_none_or(|last| last + MISSING_VIEWS < view)
-        || member.last_heard.elapsed().is_ok_and(|since| since > SILENCE)
+    // A node does not send itself anything.
+    let silent = !member.own && member.last_heard.elapsed().is_ok_and(|since| since > SILENCE);
+    silent || member.last_view.is_none_or(|last| last + MISSING_VIEWS < view)
+}
+
+/// What `hufu status` says of a validator.
+fn said_of(member: &Participation, view: u64) -> String {
+    let name = &member.member;
+    match member.last_view {
+        _ if !is_missing(member, view) => format!("{name} votes"),
+        Some(last) if member.own => format!("{name} (this node) has not voted since view {last}"),
+        None if member.own => format!("{name} (this node) has not voted since it started"),
+        Some(last) => format!("{name} missing since view {last}"),
+        None => format!("{name} not heard of"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_node_says_of_itself_that_it_votes() {
+        let long_ago = SystemTime::UNIX_EPOCH;
+        let member = |own, last_view, last_heard| Participation {
+            member: "maker".to_owned(),
+            own,
+            last_view,
+            last_heard,
+            clock: None,
+        };
+        // It hears nothing of itself, however long it runs.
+        assert_eq!(said_of(&member(true, Some(99), long_ago), 100), "maker votes");
+        let abstains = said_of(&member(true, Some(9), long_ago), 100);
+        assert_eq!(abstains, "maker (this node) has not voted since view 9");
+        let never = said_of(&member(true, None, long_ago), 100);
+        assert_eq!(never, "maker (this node) has not voted since it started");
+        assert_eq!(said_of(&member(false, Some(99), SystemTime::now()), 100), "maker votes");
+        let gone = said_of(&member(false, Some(99), long_ago), 100);
+        assert_eq!(gone, "maker missing since view 99");
+    }
 }

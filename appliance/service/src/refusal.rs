@@ -97,6 +97,9 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
             Problem::new(Code::TransactionRefused, outcome.code()).with("outcome", outcome.code())
         }
         Error::Expired => Problem::new(Code::TransactionRefused, said),
+        Error::OverBudget(spent) => {
+            after(Code::OverBudget, spent.retry_after).with("ends_ms", spent.ends_ms)
+        }
         Error::Busy { retry_after } => after(Code::Busy, *retry_after),
         Error::Token(_) => after(Code::TokenUnavailable, Duration::from_secs(5)),
         _ => after(Code::Unavailable, Duration::from_secs(5)),

@@ -22,6 +22,11 @@ pub fn of(node: &Node, proposal: &Proposal) -> anyhow::Result<Value> {
         Proposal::Withdraw { contract, role, member } => {
             json!({ "withdraw": { "contract": contract, "role": role, "member": member } })
         }
+        Proposal::Budget { budget } => {
+            let reader = node.ledger.reader();
+            let now = reader.budget(reader.height()?)?;
+            json!({ "budget": budget, "replaces": now })
+        }
         Proposal::Member { member } => {
             let now = node.ledger.reader().state()?.member_record(&member.name)?;
             let mut shown = json!({

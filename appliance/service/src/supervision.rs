@@ -146,7 +146,8 @@ impl Supervision {
             let mut snapshot = reader.snapshot(height, None)?;
             let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE)?;
             Ok(json!({
-                "as_of": answer.height, "columns": answer.columns, "rows": answer.rows,
+                "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
+                "rows": answer.rows,
             }))
         })
         .await?

@@ -90,6 +90,10 @@ pub struct Config {
     /// A certificate to start from instead of genesis, when the ledger's state
     /// came from a snapshot: of the last height the ledger has applied.
     pub floor: Option<FinalityCertificate>,
+    /// By how many milliseconds this node's clock is ahead of its runtime's, in
+    /// tests whose nodes share one.
+    #[cfg(any(test, feature = "testing"))]
+    pub clock_ahead_ms: i64,
 }
 
 impl Config {
@@ -105,7 +109,17 @@ impl Config {
             max_gossip: 1024 * 1024,
             timing: Timing::default(),
             floor: None,
+            #[cfg(any(test, feature = "testing"))]
+            clock_ahead_ms: 0,
         }
+    }
+
+    /// By how many milliseconds this node's clock is ahead of its runtime's.
+    pub(crate) fn clock_ahead_ms(&self) -> i64 {
+        #[cfg(any(test, feature = "testing"))]
+        return self.clock_ahead_ms;
+        #[cfg(not(any(test, feature = "testing")))]
+        0
     }
 
     /// The present epoch.

@@ -4,6 +4,10 @@
 //! below it are not delivered, whatever the engine's archive thinks; blocks
 //! above it that the archive thinks were delivered are read from the archive and
 //! delivered again.
+//!
+//! What is delivered also shows whether this node's data directory is an older
+//! copy: the archive is ahead of the ledger, or a certificate has a vote of this
+//! validator that its guard does not know ([`History`]).
 
 use std::sync::Arc;
 
@@ -16,13 +20,14 @@ use commonware_consensus::{Heightable as _, Reporter};
 use commonware_cryptography::{Digested, Digestible as _};
 use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
 use commonware_utils::channel::mpsc;
+use hufu_proof::FinalityCertificate;
 
 use crate::application::{Application, Finalized};
 use crate::block::{Carried, OrderedBlock};
 use crate::driver::{Body, Marshal};
-use crate::guard::Guard;
+use crate::guard::GuardError;
 use crate::scheme::{self, VoteScheme, Voter};
-use crate::status::Board;
+use crate::status::{Board, WentBack};
 
 /// Queues what the marshal delivers; its own limit bounds the queue.
 pub(crate) struct Delivery<B: OrderedBlock> {
@@ -56,19 +61,59 @@ impl<B: OrderedBlock> Reporter for Delivery<B> {
     }
 }
 
+/// What this validator has done, as far as it knows.
+pub(crate) struct History {
+    pub(crate) board: Arc<Board>,
+    pub(crate) voter: Arc<Voter>,
+    /// This node's numbers among the validators, by epoch.
+    pub(crate) own_by_epoch: Vec<Option<usize>>,
+    /// The height that was applied when this node started.
+    pub(crate) started: u64,
+}
+
+impl History {
+    /// Notes that `known` was here before.
+    fn went_back(&self, known: u64) {
+        self.board.went_back(WentBack { started: self.started, known });
+    }
+
+    /// Looks for a vote of this validator that was made before this node
+    /// started and that its guard does not know. Votes in and below that view
+    /// are then refused for ever.
+    fn look(&self, certificate: &FinalityCertificate, height: u64) -> Result<(), GuardError> {
+        let round = (certificate.epoch, certificate.view);
+        let epoch = usize::try_from(certificate.epoch).ok();
+        let own = epoch.and_then(|epoch| self.own_by_epoch.get(epoch).copied().flatten());
+        let voted = own.is_some_and(|own| {
+            certificate.votes.iter().any(|vote| usize::from(vote.validator) == own)
+        });
+        let before = self.voter.first.get().is_none_or(|first| round < *first);
+        if voted && round > self.voter.known && before {
+            self.voter.guard.raise_floor(certificate.epoch, certificate.view)?;
+            self.went_back(height);
+        }
+        Ok(())
+    }
+}
+
 /// Hands final blocks to the application until it fails or the node stops.
 pub(crate) async fn deliver<A: Application>(
     application: Arc<A>,
     marshal: Mailbox<VoteScheme, Standard<Body<A>>>,
-    board: Arc<Board>,
-    voter: Arc<Voter>,
+    history: History,
     mut deliveries: mpsc::UnboundedReceiver<(Digested<Body<A>>, Exact)>,
 ) {
     let mut applied = application.applied();
+    let board = &history.board;
+    // A machine that was restored says so by itself.
+    let restored = board.waits();
     let hand_over =
-        async |block| hand_over(&*application, &marshal, &board, &voter.guard, block).await;
+        async |block| hand_over(&*application, &marshal, &history, restored, block).await;
     // What the marshal takes for delivered but the ledger has not.
     let processed = marshal.get_processed().await.map_or(0, |processed| processed.height().get());
+    if applied < processed {
+        history.went_back(processed);
+    }
     while applied < processed {
         let height = Height::new(applied + 1);
         let Some(block) = marshal.get_block(height).await else {
@@ -106,8 +151,8 @@ pub(crate) async fn deliver<A: Application>(
 async fn hand_over<A: Application>(
     application: &A,
     marshal: &Marshal<A>,
-    board: &Board,
-    guard: &Guard,
+    history: &History,
+    restored: bool,
     block: Digested<Body<A>>,
 ) -> bool {
     let certificate = marshal
@@ -117,9 +162,17 @@ async fn hand_over<A: Application>(
         .and_then(|finalization| scheme::export(&finalization));
     let block = block.inner().block().clone();
     let height = block.height();
-    let restored = board.snapshot().restored_ms.is_some();
-    if restored && let Some(certificate) = &certificate {
-        match guard.saw_final(certificate.epoch, certificate.view, block.time_ms()) {
+    let History { board, voter, .. } = history;
+    if let Some(certificate) = certificate.as_ref().filter(|_| !restored)
+        && let Err(error) = history.look(certificate, height)
+    {
+        tracing::error!(height, %error, "the node stops");
+        return false;
+    }
+    if board.waits()
+        && let Some(certificate) = &certificate
+    {
+        match voter.guard.saw_final(certificate.epoch, certificate.view, block.time_ms()) {
             Ok(true) => board.votes_again(),
             Ok(false) => {}
             Err(error) => {

@@ -9,9 +9,8 @@
 //!   beginning of an epoch there is none; voting begins on the last block of
 //!   the epoch before.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use commonware_broadcast::buffered;
@@ -24,24 +23,22 @@ use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::types::Finalization;
 use commonware_consensus::types::{Epoch, ViewDelta};
 use commonware_consensus::{Epochable as _, Viewable as _};
-use commonware_cryptography::certificate::Verifier as _;
 use commonware_cryptography::{Digested, Digestible as _, Sha256, sha256};
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock, Metrics, Spawner, Storage};
-use commonware_storage::archive::{Archive as _, Identifier, prunable};
-use commonware_storage::translator::EightCap;
 use commonware_utils::channel::mpsc;
-use commonware_utils::{NZU16, NZU64, NZUsize, NonZeroDuration};
+use commonware_utils::ordered::{Quorum as _, Set};
+use commonware_utils::{NZUsize, NonZeroDuration};
 use hufu_proof::Signer;
-use rand_core::CryptoRng;
 
 use crate::application::Application;
+use crate::archives::{self, Archives, BUFFER, SECTION};
 use crate::block::Carried;
 use crate::config::Config;
-use crate::delivery::{Delivery, deliver};
+use crate::delivery::{Delivery, History, deliver};
 use crate::driver::{Body, Driver, Marshal};
+use crate::environment::Environment;
 use crate::epochs::{Epochs, Schemes, only};
 use crate::error::Error;
 use crate::evidence::Witness;
@@ -50,7 +47,7 @@ use crate::guard::Guard;
 use crate::keys::{Identity, PublicKey};
 use crate::node::{Node, Running, Simplex, supervise};
 use crate::scheme::{self, VoteScheme, Voter};
-use crate::status::Board;
+use crate::status::{Beginning, Board};
 
 /// Messages that wait inside one actor before its overflow policy applies.
 const MAILBOX: NonZeroUsize = NZUsize!(1024);
@@ -60,26 +57,8 @@ const UNACKNOWLEDGED: NonZeroUsize = NZUsize!(16);
 const REPAIR: NonZeroUsize = NZUsize!(16);
 /// Views behind the latest finalized one that are kept for late votes.
 const RETAINED_VIEWS: ViewDelta = ViewDelta::new(64);
-/// Heights in one file of an archive.
-const ARCHIVE_SECTION: std::num::NonZeroU64 = NZU64!(4096);
-const BUFFER: NonZeroUsize = NZUsize!(1024 * 1024);
-/// A page of the cache and its checksum fill a page of the disk.
-const PAGE: std::num::NonZeroU16 = NZU16!(4084);
-const PAGES: NonZeroUsize = NZUsize!(2048);
 /// Wait before something that no peer had is asked for again.
 const FETCH_AGAIN: Duration = Duration::from_millis(100);
-
-/// What a node runs in: commonware's tokio runtime in the product, its
-/// deterministic runtime in tests.
-pub trait Environment:
-    Spawner + Metrics + Clock + Storage + CryptoRng + Send + Sync + 'static
-{
-}
-
-impl<E> Environment for E where
-    E: Spawner + Metrics + Clock + Storage + CryptoRng + Send + Sync + 'static
-{
-}
 
 /// The node's connections to the other validators.
 pub struct Links<S, R, B, P> {
@@ -133,8 +112,80 @@ where
     .await
 }
 
-type Certificates<E> =
-    prunable::Archive<EightCap, E, sha256::Digest, Finalization<VoteScheme, sha256::Digest>>;
+type Certified = Finalization<VoteScheme, sha256::Digest>;
+
+/// Who votes, and where this node stands among them.
+struct Seats {
+    epoch: u64,
+    namespace: Vec<u8>,
+    /// The validators, in the order of votes, and their names.
+    validators: Set<PublicKey>,
+    names: Vec<String>,
+    /// The validators of the epochs that are over.
+    past: Vec<Set<PublicKey>>,
+    me: PublicKey,
+}
+
+impl Seats {
+    fn of(config: &Config, identity: &Identity) -> Result<Self, Error> {
+        let (validators, names) = config.check()?;
+        Ok(Self {
+            epoch: config.epoch(),
+            namespace: config.namespace(),
+            validators,
+            names,
+            past: config.past_validators()?,
+            me: identity.public_key().clone(),
+        })
+    }
+
+    /// This node's number among the validators of the present epoch.
+    fn own(&self) -> Option<usize> {
+        self.validators.index(&self.me).map(usize::from)
+    }
+
+    /// This node's numbers by epoch, up to the present one.
+    fn own_by_epoch(&self) -> Vec<Option<usize>> {
+        let past = self.past.iter().map(|validators| validators.index(&self.me).map(usize::from));
+        past.chain([self.own()]).collect()
+    }
+
+    /// The name of the journal of votes. It has this key's own votes, and
+    /// another key's would not be understood. A founder's first one has the name
+    /// that it had before keys changed.
+    fn journal(&self, config: &Config) -> String {
+        let (partition, epoch) = (&config.partition, self.epoch);
+        if epoch == 0 && self.own().is_some() {
+            return format!("{partition}-votes-0");
+        }
+        let key = crate::hexadecimal(&crate::sha256(self.me.as_bytes()));
+        format!("{partition}-votes-{epoch}-{}", &key[..16])
+    }
+
+    /// The certificate that the configuration says to start from.
+    fn configured(&self, config: &Config) -> Result<Option<Certified>, Error> {
+        let Some(floor) = &config.floor else { return Ok(None) };
+        let voted = usize::try_from(floor.epoch).ok().and_then(|epoch| self.past.get(epoch));
+        let voted = voted.unwrap_or(&self.validators);
+        let imported = scheme::import(floor, voted.len()).ok_or_else(|| Error::Config {
+            field: "floor",
+            problem: "the certificate names validators that do not exist".to_owned(),
+        })?;
+        Ok(Some(imported))
+    }
+}
+
+/// What the parts of the engine are made with.
+struct Ground<E, A: Application> {
+    context: E,
+    config: Config,
+    seats: Seats,
+    pages: CacheRef,
+    fetch_timeout: NonZeroDuration,
+    voter: Arc<Voter>,
+    board: Arc<Board>,
+    application: Arc<A>,
+}
 
 pub(crate) async fn run<E, A, S, R, B, P>(
     context: &E,
@@ -152,257 +203,280 @@ where
     B: Blocker<PublicKey = PublicKey> + Sync,
     P: Provider<PublicKey = PublicKey> + Sync,
 {
-    let (validators, names) = config.check()?;
-    let past = config.past_validators()?;
-    let epoch = config.epoch();
-    let namespace = config.namespace();
-    let me = identity.public_key().clone();
-    let guard = Guard::open(&config.directory, &me, &namespace)?;
-    // It has this key's own votes, and another key's would not be understood. A
-    // founder's first one has the name that it had before keys changed.
-    let journal = match (epoch, validators.position(&me)) {
-        (0, Some(_)) => "votes-0".to_owned(),
-        _ => format!("votes-{epoch}-{}", &crate::hexadecimal(&crate::sha256(me.as_bytes()))[..16]),
-    };
-    let verifier = VoteScheme::verifier(&namespace, validators.clone());
-    let pages = CacheRef::new(PAGE, PAGES);
-
-    let archive = |name: &str| prunable::Config {
-        translator: EightCap,
-        metadata_partition: format!("{}-{name}-metadata", config.partition),
-        key_partition: format!("{}-{name}-keys", config.partition),
-        key_page_cache: pages.clone(),
-        value_partition: format!("{}-{name}-values", config.partition),
-        compression: None,
-        codec_config: (),
-        items_per_section: ARCHIVE_SECTION,
-        key_write_buffer: BUFFER,
-        value_write_buffer: BUFFER,
-        replay_buffer: BUFFER,
-    };
-    let storage = |part| {
-        move |error: commonware_storage::archive::Error| Error::Storage {
-            part,
-            reason: error.to_string(),
-        }
-    };
-    let certificates: Certificates<E> = prunable::Archive::init(
-        context.child("certificates"),
-        with_codec(archive("certificates"), VoteScheme::certificate_codec_config_unbounded()),
-    )
-    .await
-    .map_err(storage("certificates"))?;
-    let blocks = prunable::Archive::init(
-        context.child("blocks"),
-        with_codec(archive("blocks"), config.max_block),
-    )
-    .await
-    .map_err(storage("blocks"))?;
-
-    let latest = latest_finalization(&certificates).await.map_err(storage("certificates"))?;
-    let configured = config
-        .floor
-        .as_ref()
-        .map(|floor| {
-            let voted = usize::try_from(floor.epoch).ok().and_then(|epoch| past.get(epoch));
-            let voted = voted.unwrap_or(&validators);
-            scheme::import(floor, voted.len()).ok_or_else(|| Error::Config {
-                field: "floor",
-                problem: "the certificate names validators that do not exist".to_owned(),
-            })
-        })
-        .transpose()?;
-    let floor = latest
+    let fetch_timeout = NonZeroDuration::new(config.timing.fetch)
+        .ok_or(Error::Config { field: "timing.fetch", problem: "may not be zero".to_owned() })?;
+    let seats = Seats::of(&config, &identity)?;
+    let guard = Guard::open(&config.directory, &seats.me, &seats.namespace)?;
+    let pages = archives::pages();
+    let archives = Archives::<E, A>::open(context, &config, &pages).await?;
+    let configured = seats.configured(&config)?;
+    let floor = archives
+        .latest()
+        .await?
         .into_iter()
         .chain(configured.clone())
-        .filter(|finalization| finalization.epoch().get() == epoch)
+        .filter(|finalization| finalization.epoch().get() == seats.epoch)
         .max_by_key(|finalization| finalization.view());
     if let Some(floor) = &floor {
         guard.raise_floor(floor.epoch().get(), floor.view().get())?;
     }
-    let voter = Arc::new(Voter { identity, guard });
-    let scheme = verifier.clone().with_voter(voter.clone());
-
-    let genesis = Carried::new(genesis);
-    let genesis_digest = genesis.digest();
-    let begin = match config.past.last() {
-        Some(before) => sha256::Digest(before.block.0),
-        None => genesis_digest,
+    let board = Arc::new(Board::new(Beginning {
+        epoch: seats.epoch,
+        applied_height: application.applied(),
+        names: &seats.names,
+        own: seats.own(),
+        started: context.current(),
+        restored_ms: guard.restored_ms(),
+    }));
+    let voter = Arc::new(Voter::new(identity, guard, board.clone()));
+    let ground = Ground {
+        context: context.child("parts"),
+        config,
+        seats,
+        pages,
+        fetch_timeout,
+        voter,
+        board,
+        application,
     };
-    let past = past.into_iter().map(|validators| VoteScheme::verifier(&namespace, validators));
-    let provider = Schemes::new(past, scheme.clone());
-    let epochs = Epochs::new(config.past.iter().map(|epoch| epoch.last));
-    let fetch_timeout = NonZeroDuration::new(config.timing.fetch)
-        .ok_or(Error::Config { field: "timing.fetch", problem: "may not be zero".to_owned() })?;
-    let (marshal_actor, mailbox, _): (_, Marshal<A>, _) = MarshalActor::init(
-        context.child("marshal"),
-        certificates,
-        blocks,
+    ground.start(archives, (configured, floor), genesis, links).await
+}
+
+impl<E: Environment, A: Application> Ground<E, A> {
+    /// Starts the parts and joins them.
+    async fn start<S, R, B, P>(
+        self,
+        archives: Archives<E, A>,
+        (configured, floor): (Option<Certified>, Option<Certified>),
+        genesis: A::Block,
+        links: Links<S, R, B, P>,
+    ) -> Result<Running<A>, Error>
+    where
+        S: Sender<PublicKey = PublicKey>,
+        R: Receiver<PublicKey = PublicKey>,
+        B: Blocker<PublicKey = PublicKey> + Sync,
+        P: Provider<PublicKey = PublicKey> + Sync,
+    {
+        let context = &self.context;
+        let genesis = Carried::new(genesis);
+        let genesis_digest = genesis.digest();
+        // What the first block of the epoch builds on.
+        let begin = match self.config.past.last() {
+            Some(before) => sha256::Digest(before.block.0),
+            None => genesis_digest,
+        };
+        let start = match configured {
+            Some(floor) => Start::Floor(floor),
+            None => Start::Genesis(Digested::precomputed(genesis, genesis_digest)),
+        };
+        let Archives { certificates, blocks } = archives;
+        let (marshal, mailbox, _): (_, Marshal<A>, _) = MarshalActor::init(
+            context.child("marshal"),
+            certificates,
+            blocks,
+            self.marshal_config(start),
+        )
+        .await;
+        let driver = Driver::new(
+            context.child("driver"),
+            self.application.clone(),
+            mailbox.clone(),
+            self.witness(),
+            self.config.timing.leader,
+            self.config.max_block,
+        );
+        let fetcher = self.fetching_config(links.peers.clone(), links.blocker.clone());
+        let fetcher = fetching::init(context.child("fetcher"), fetcher, links.block_fetch);
+        let (buffer, buffer_mailbox) = buffered::Engine::<_, _, Body<A>, _, _>::new(
+            context.child("buffer"),
+            self.buffer_config(links.peers),
+        );
+        let floor = floor.map_or(Floor::Genesis(begin), Floor::Finalized);
+        let engine = self.simplex_config(driver, links.blocker, floor);
+        let engine = simplex::Engine::new(context.child("simplex"), engine);
+
+        let (gossip, gossip_receiver, gossip_handles) =
+            gossip::start(context, self.gossip_ground(mailbox.clone()), links.gossip);
+        let epoch = self.seats.epoch;
+        let (votes, votes_mux) = only(context.child("votes"), epoch, links.votes).await?;
+        let (certificates, certificates_mux) =
+            only(context.child("vote_certificates"), epoch, links.certificates).await?;
+        let (certificate_fetch, fetch_mux) =
+            only(context.child("certificate_fetch"), epoch, links.certificate_fetch).await?;
+        let (delivery_sender, deliveries) = mpsc::unbounded_channel();
+        let delivery = Delivery { sender: delivery_sender, board: self.board.clone() };
+        let mut handles = vec![
+            buffer.start(links.blocks),
+            marshal.start(delivery, buffer_mailbox, fetcher),
+            context.child("delivery").spawn({
+                let (application, mailbox) = (self.application.clone(), mailbox.clone());
+                let history = self.history();
+                move |_| async move { deliver(application, mailbox, history, deliveries).await }
+            }),
+            engine.start(votes, certificates, certificate_fetch),
+            votes_mux,
+            certificates_mux,
+            fetch_mux,
+        ];
+        handles.extend(gossip_handles);
+        let ordering = Simplex { marshal: mailbox, board: self.board };
+        Ok(Running { handles, ordering, gossip, gossip_receiver })
+    }
+
+    /// A scheme that verifies the votes of the present epoch.
+    fn verifier(&self) -> VoteScheme {
+        VoteScheme::verifier(&self.seats.namespace, self.seats.validators.clone())
+    }
+
+    /// A scheme that also votes, if this node is a validator.
+    fn scheme(&self) -> VoteScheme {
+        self.verifier().with_voter(self.voter.clone())
+    }
+
+    fn epochs(&self) -> Epochs {
+        Epochs::new(self.config.past.iter().map(|epoch| epoch.last))
+    }
+
+    fn history(&self) -> History {
+        History {
+            board: self.board.clone(),
+            voter: self.voter.clone(),
+            own_by_epoch: self.seats.own_by_epoch(),
+            started: self.application.applied(),
+        }
+    }
+
+    fn witness(&self) -> Witness<A> {
+        Witness::new(
+            self.verifier(),
+            self.seats.names.clone(),
+            self.config.directory.join("evidence.jsonl"),
+            self.application.clone(),
+            self.board.clone(),
+        )
+    }
+
+    fn gossip_ground(&self, marshal: Marshal<A>) -> gossip::Ground<A> {
+        gossip::Ground {
+            validators: self.seats.validators.clone(),
+            epochs: self.epochs(),
+            limit: self.config.max_gossip,
+            board: self.board.clone(),
+            marshal,
+            clock_ahead_ms: self.config.clock_ahead_ms(),
+        }
+    }
+
+    fn marshal_config(
+        &self,
+        start: Start<VoteScheme, sha256::Digest, Digested<Body<A>>>,
+    ) -> marshal::Config<Schemes, Epochs, Sequential, Body<A>, Digested<Body<A>>> {
+        let past = self.seats.past.iter().cloned();
+        let past = past.map(|validators| VoteScheme::verifier(&self.seats.namespace, validators));
         marshal::Config {
-            provider,
-            epocher: epochs.clone(),
-            start: match configured {
-                Some(floor) => Start::Floor(floor),
-                None => Start::Genesis(Digested::precomputed(genesis, genesis_digest)),
-            },
-            partition_prefix: format!("{}-marshal", config.partition),
+            provider: Schemes::new(past, self.scheme()),
+            epocher: self.epochs(),
+            start,
+            partition_prefix: format!("{}-marshal", self.config.partition),
             mailbox_size: MAILBOX,
             view_retention: RETAINED_VIEWS,
-            prunable_items_per_section: ARCHIVE_SECTION,
-            page_cache: pages.clone(),
+            prunable_items_per_section: SECTION,
+            page_cache: self.pages.clone(),
             replay_buffer: BUFFER,
             key_write_buffer: BUFFER,
             value_write_buffer: BUFFER,
-            block_codec_config: config.max_block,
+            block_codec_config: self.config.max_block,
             max_repair: REPAIR,
             max_pending_acks: UNACKNOWLEDGED,
             strategy: Sequential,
-        },
-    )
-    .await;
+        }
+    }
 
-    let board = Arc::new(Board::new(
-        epoch,
-        application.applied(),
-        &names,
-        context.current(),
-        voter.guard.restored_ms(),
-    ));
-    let witness = Witness {
-        scheme: verifier,
-        names,
-        path: config.directory.join("evidence.jsonl"),
-        application: application.clone(),
-        board: board.clone(),
-        known: Mutex::new(BTreeSet::new()),
-    };
-    let driver = Driver::new(
-        context.child("driver"),
-        application.clone(),
-        mailbox.clone(),
-        witness,
-        config.timing.leader,
-        config.max_block,
-    );
-    let fetcher = fetching::init(
-        context.child("fetcher"),
+    fn fetching_config<B, P>(
+        &self,
+        peer_provider: P,
+        blocker: B,
+    ) -> fetching::Config<PublicKey, P, B>
+    where
+        B: Blocker<PublicKey = PublicKey>,
+        P: Provider<PublicKey = PublicKey>,
+    {
         fetching::Config {
-            public_key: me.clone(),
-            peer_provider: links.peers.clone(),
-            blocker: links.blocker.clone(),
+            public_key: self.seats.me.clone(),
+            peer_provider,
+            blocker,
             mailbox_size: MAILBOX,
-            fetch_timeout,
+            fetch_timeout: self.fetch_timeout,
             fetch_retry_delay: FETCH_AGAIN,
             priority_requests: false,
             priority_responses: false,
-        },
-        links.block_fetch,
-    );
-    let (buffer, buffer_mailbox) = buffered::Engine::<_, _, Body<A>, _, _>::new(
-        context.child("buffer"),
+        }
+    }
+
+    fn buffer_config<P>(
+        &self,
+        peer_provider: P,
+    ) -> buffered::Config<PublicKey, usize, P, Sequential>
+    where
+        P: Provider<PublicKey = PublicKey>,
+    {
         buffered::Config {
-            public_key: me,
+            public_key: self.seats.me.clone(),
             mailbox_size: MAILBOX,
             // Blocks of each proposer kept until they are final or forgotten.
             deque_size: 8,
             priority: true,
-            codec_config: config.max_block,
-            peer_provider: links.peers,
+            codec_config: self.config.max_block,
+            peer_provider,
             strategy: Sequential,
-        },
-    );
-    let engine = simplex::Engine::new(
-        context.child("simplex"),
+        }
+    }
+
+    #[allow(clippy::type_complexity)] // One driver plays three parts.
+    fn simplex_config<B>(
+        &self,
+        driver: Driver<E, A>,
+        blocker: B,
+        floor: Floor<VoteScheme, sha256::Digest>,
+    ) -> simplex::Config<
+        VoteScheme,
+        RoundRobin<Sha256>,
+        B,
+        sha256::Digest,
+        Driver<E, A>,
+        Driver<E, A>,
+        Driver<E, A>,
+        Sequential,
+    >
+    where
+        B: Blocker<PublicKey = PublicKey>,
+    {
+        let timing = &self.config.timing;
         simplex::Config {
-            scheme,
-            elector: RoundRobin::<Sha256>::default(),
-            blocker: links.blocker,
+            scheme: self.scheme(),
+            elector: RoundRobin::default(),
+            blocker,
             automaton: driver.clone(),
             relay: driver.clone(),
             reporter: driver,
             // Kept, so that a contradiction that comes late is evidence too.
             track_historical_votes: true,
             strategy: Sequential,
-            partition: format!("{}-{journal}", config.partition),
+            partition: self.seats.journal(&self.config),
             mailbox_size: MAILBOX,
-            epoch: Epoch::new(epoch),
-            floor: match floor {
-                Some(finalization) => Floor::Finalized(finalization),
-                None => Floor::Genesis(begin),
-            },
+            epoch: Epoch::new(self.seats.epoch),
+            floor,
             replay_buffer: BUFFER,
             write_buffer: BUFFER,
-            page_cache: pages,
-            leader_timeout: config.timing.leader,
-            certification_timeout: config.timing.notarization,
-            timeout_retry: config.timing.retry,
+            page_cache: self.pages.clone(),
+            leader_timeout: timing.leader,
+            certification_timeout: timing.notarization,
+            timeout_retry: timing.retry,
             view_retention: RETAINED_VIEWS,
-            skip: SkipPolicy::Enabled {
-                timeout: config.timing.skip,
-                budget: SkipBudget::Participants,
-            },
-            fetch_timeout,
+            skip: SkipPolicy::Enabled { timeout: timing.skip, budget: SkipBudget::Participants },
+            fetch_timeout: self.fetch_timeout,
             fetch_retry_delay: FETCH_AGAIN,
             forward: ForwardPolicy::SilentVoters,
-        },
-    );
-
-    let ground: gossip::Ground<A> = gossip::Ground {
-        validators,
-        epochs,
-        limit: config.max_gossip,
-        board: board.clone(),
-        marshal: mailbox.clone(),
-    };
-    let (gossip, gossip_receiver, gossip_handles) = gossip::start(context, ground, links.gossip);
-    let (votes, votes_mux) = only(context.child("votes"), epoch, links.votes).await?;
-    let (certificates, certificates_mux) =
-        only(context.child("vote_certificates"), epoch, links.certificates).await?;
-    let (certificate_fetch, fetch_mux) =
-        only(context.child("certificate_fetch"), epoch, links.certificate_fetch).await?;
-    let (delivery_sender, deliveries) = mpsc::unbounded_channel();
-    let delivery = Delivery { sender: delivery_sender, board: board.clone() };
-    let mut handles = vec![
-        buffer.start(links.blocks),
-        marshal_actor.start(delivery, buffer_mailbox, fetcher),
-        context.child("delivery").spawn({
-            let (mailbox, board) = (mailbox.clone(), board.clone());
-            move |_| async move { deliver(application, mailbox, board, voter, deliveries).await }
-        }),
-        engine.start(votes, certificates, certificate_fetch),
-        votes_mux,
-        certificates_mux,
-        fetch_mux,
-    ];
-    handles.extend(gossip_handles);
-    let ordering = Simplex { marshal: mailbox, board };
-    Ok(Running { handles, ordering, gossip, gossip_receiver })
-}
-
-fn with_codec<C>(
-    config: prunable::Config<EightCap, ()>,
-    codec: C,
-) -> prunable::Config<EightCap, C> {
-    prunable::Config {
-        translator: config.translator,
-        metadata_partition: config.metadata_partition,
-        key_partition: config.key_partition,
-        key_page_cache: config.key_page_cache,
-        value_partition: config.value_partition,
-        compression: config.compression,
-        codec_config: codec,
-        items_per_section: config.items_per_section,
-        key_write_buffer: config.key_write_buffer,
-        value_write_buffer: config.value_write_buffer,
-        replay_buffer: config.replay_buffer,
-    }
-}
-
-async fn latest_finalization<E: Environment>(
-    certificates: &Certificates<E>,
-) -> Result<Option<Finalization<VoteScheme, sha256::Digest>>, commonware_storage::archive::Error> {
-    match certificates.last_index() {
-        Some(index) => certificates.get(Identifier::Index(index)).await,
-        None => Ok(None),
+        }
     }
 }

@@ -22,17 +22,27 @@ use crate::status::Board;
 const REMEMBERED: usize = 1024;
 
 pub(crate) struct Witness<A: Application> {
-    pub(crate) scheme: VoteScheme,
+    scheme: VoteScheme,
     /// By the validators' numbers.
-    pub(crate) names: Vec<String>,
+    names: Vec<String>,
     /// One JSON object a line; see [`Witness::record`].
-    pub(crate) path: PathBuf,
-    pub(crate) application: Arc<A>,
-    pub(crate) board: Arc<Board>,
-    pub(crate) known: Mutex<BTreeSet<(u32, u64, u64, u8)>>,
+    path: PathBuf,
+    application: Arc<A>,
+    board: Arc<Board>,
+    known: Mutex<BTreeSet<(u32, u64, u64, u8)>>,
 }
 
 impl<A: Application> Witness<A> {
+    pub(crate) fn new(
+        scheme: VoteScheme,
+        names: Vec<String>,
+        path: PathBuf,
+        application: Arc<A>,
+        board: Arc<Board>,
+    ) -> Self {
+        Self { scheme, names, path, application, board, known: Mutex::default() }
+    }
+
     pub(crate) fn observe(&self, activity: &Activity<VoteScheme, sha256::Digest>) {
         let rng = &mut NoRandomness;
         let (offence, valid, validator, votes) = match activity {

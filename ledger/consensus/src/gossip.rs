@@ -6,15 +6,20 @@
 //! 0 ‖ bytes                               for the application
 //! 1 ‖ epoch (8)                           its sender is there, in this epoch
 //! 2 ‖ epoch (8) ‖ height (8)              the epoch ended with this height
+//! 3 ‖ asked (8)                           its sender asks for the time
+//! 4 ‖ asked (8) ‖ time (8)                the answer, with what was asked
 //! ```
 //!
 //! Every node says that it is there at least once in [`SIGN_OF_LIFE`]. One that
 //! is in an epoch that is over is told where that ended, and fetches the
-//! certificate of the last block from whoever said so. Integers are big-endian.
+//! certificate of the last block from whoever said so. With its sign of life a
+//! node asks for the time ([`crate::clock`]). Integers are big-endian, times are
+//! milliseconds since 1970.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use commonware_consensus::types::Height;
@@ -26,6 +31,7 @@ use commonware_utils::ordered::{Quorum as _, Set};
 use commonware_utils::vec::NonEmptyVec;
 
 use crate::application::Application;
+use crate::clock::Difference;
 use crate::driver::Marshal;
 use crate::epochs::Epochs;
 use crate::error::Error;
@@ -66,6 +72,7 @@ pub struct Gossip {
 enum Outgoing {
     Message(Recipient, Bytes),
     Ended { to: PublicKey, epoch: u64, last: u64 },
+    Time { to: PublicKey, asked_ms: u64, here_ms: u64 },
 }
 
 impl Gossip {
@@ -107,6 +114,8 @@ enum Message {
     Application(Bytes),
     Alive { epoch: u64 },
     Ended { epoch: u64, last: u64 },
+    AskTime { asked_ms: u64 },
+    Time { asked_ms: u64, here_ms: u64 },
 }
 
 impl Message {
@@ -116,6 +125,10 @@ impl Message {
             Self::Alive { epoch } => [&[1][..], &epoch.to_be_bytes()].concat(),
             Self::Ended { epoch, last } => {
                 [&[2][..], &epoch.to_be_bytes(), &last.to_be_bytes()].concat()
+            }
+            Self::AskTime { asked_ms } => [&[3][..], &asked_ms.to_be_bytes()].concat(),
+            Self::Time { asked_ms, here_ms } => {
+                [&[4][..], &asked_ms.to_be_bytes(), &here_ms.to_be_bytes()].concat()
             }
         }
     }
@@ -129,6 +142,8 @@ impl Message {
             (0, _) => Some(Self::Application(bytes.slice(1..))),
             (1, 9) => Some(Self::Alive { epoch: number(1)? }),
             (2, 17) => Some(Self::Ended { epoch: number(1)?, last: number(9)? }),
+            (3, 9) => Some(Self::AskTime { asked_ms: number(1)? }),
+            (4, 17) => Some(Self::Time { asked_ms: number(1)?, here_ms: number(9)? }),
             _ => None,
         }
     }
@@ -143,6 +158,9 @@ pub(crate) struct Ground<A: Application> {
     pub(crate) board: Arc<Board>,
     /// Fetches the end of an epoch.
     pub(crate) marshal: Marshal<A>,
+    /// By how many milliseconds this node's clock is ahead of its runtime's: not
+    /// at all but in tests, whose simulated nodes have one clock.
+    pub(crate) clock_ahead_ms: i64,
 }
 
 pub(crate) fn start<E: Spawner + Clock, A: Application>(
@@ -150,11 +168,15 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     ground: Ground<A>,
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
-    let Ground { validators, epochs, limit, board, marshal } = ground;
+    let Ground { validators, epochs, limit, board, marshal, clock_ahead_ms } = ground;
+    let now_ms = move |now: SystemTime| milliseconds(now).saturating_add_signed(clock_ahead_ms);
+    // What was asked last: an answer to something else was not asked for.
+    let last_asked = Arc::new(AtomicU64::new(0));
     let (mut link_sender, mut link_receiver) = link;
     let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
     let (members, present) = (validators.clone(), epochs.present());
+    let (asking, asked_board) = (last_asked.clone(), board.clone());
     let sending = context.child("gossip_out").spawn(move |context| async move {
         let mut due = context.current() + SIGN_OF_LIFE;
         loop {
@@ -168,6 +190,11 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
             let (recipients, message) = match outgoing {
                 None => {
                     due = context.current() + SIGN_OF_LIFE;
+                    let asked_ms = now_ms(context.current());
+                    asking.store(asked_ms, Ordering::Release);
+                    asked_board.asked_for_time();
+                    let ask = Message::AskTime { asked_ms };
+                    link_sender.send(Recipients::All, IoBuf::from(ask.encode()), true);
                     (Recipients::All, Message::Alive { epoch: present })
                 }
                 Some(Outgoing::Message(Recipient::All, content)) => {
@@ -179,6 +206,9 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                 }
                 Some(Outgoing::Ended { to, epoch, last }) => {
                     (Recipients::One(to), Message::Ended { epoch, last })
+                }
+                Some(Outgoing::Time { to, asked_ms, here_ms }) => {
+                    (Recipients::One(to), Message::Time { asked_ms, here_ms })
                 }
             };
             link_sender.send(recipients, IoBuf::from(message.encode()), false);
@@ -202,6 +232,18 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                         let _ = answers.try_send(Outgoing::Ended { to: key, epoch, last });
                     }
                 }
+                (Some(Message::AskTime { asked_ms }), Some(_)) => {
+                    let here_ms = now_ms(context.current());
+                    let _ = answers.try_send(Outgoing::Time { to: key, asked_ms, here_ms });
+                }
+                (Some(Message::Time { asked_ms, here_ms }), Some(number))
+                    if asked_ms == last_asked.load(Ordering::Acquire) =>
+                {
+                    let now_ms = now_ms(context.current());
+                    if let Some(difference) = Difference::measured(asked_ms, here_ms, now_ms) {
+                        board.told_time(usize::from(number), difference);
+                    }
+                }
                 (Some(Message::Ended { epoch, last }), _) if epoch == present => {
                     let ends = believed.entry(key.clone()).or_default();
                     if ends.contains(&last) || ends.len() < BELIEVED {
@@ -220,6 +262,12 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     )
 }
 
+/// Milliseconds since 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,12 +280,14 @@ mod tests {
             (Message::Application(Bytes::new()), "00"),
             (Message::Alive { epoch: 3 }, "010000000000000003"),
             (Message::Ended { epoch: 3, last: 258 }, "0200000000000000030000000000000102"),
+            (Message::AskTime { asked_ms: 3 }, "030000000000000003"),
+            (Message::Time { asked_ms: 3, here_ms: 258 }, "0400000000000000030000000000000102"),
         ];
         for (message, hexadecimal) in cases {
             assert_eq!(crate::hexadecimal(&message.encode()), hexadecimal);
             assert_eq!(Message::decode(&Bytes::from(message.encode())), Some(message));
         }
-        for malformed in [&[][..], &[1], &[1; 8], &[1; 10], &[2; 16], &[3]] {
+        for malformed in [&[][..], &[1], &[1; 8], &[1; 10], &[2; 16], &[3], &[4; 9], &[5; 9]] {
             assert_eq!(Message::decode(&Bytes::copy_from_slice(malformed)), None);
         }
     }

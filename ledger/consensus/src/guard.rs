@@ -42,6 +42,7 @@
 //! else is [`GuardError::Corrupt`].
 
 mod hold;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -53,6 +54,7 @@ use crate::error::Error;
 use crate::keys::{PublicKey, Signature};
 
 pub use hold::{MARGIN, hold};
+pub use refusal::{GuardError, Phase};
 
 /// How many views before the latest one stay recorded at least.
 pub const WINDOW: u64 = 1024;
@@ -63,103 +65,6 @@ const HEADER: usize = 8 + 33 + 32 + CHECK;
 const RECORD: usize = 1 + 8 + 8 + 1 + 32 + 64 + CHECK;
 /// When the file is rewritten without the records that are no longer needed.
 const COMPACT_AT: u64 = 2 * 1024 * 1024;
-
-/// Why the guard refuses.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GuardError {
-    /// Another process holds the guard.
-    #[error(
-        "{path} is held by another process: this member's validator already runs; stop it first"
-    )]
-    Held {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// It belongs to another consortium.
-    #[error("{path} belongs to another consortium; each needs its own data directory")]
-    Foreign {
-        /// The guard file.
-        path: PathBuf,
-    },
-    /// It is damaged before its last record.
-    #[error(
-        "{path} is damaged at byte {offset}; voting with this key is unsafe until the members \
-         have replaced the key"
-    )]
-    Corrupt {
-        /// The guard file.
-        path: PathBuf,
-        /// Where the damage begins.
-        offset: u64,
-    },
-    /// The vote contradicts a recorded one.
-    #[error("a {phase} vote in epoch {epoch}, view {view} would contradict a recorded vote")]
-    Conflict {
-        /// Epoch of the vote.
-        epoch: u64,
-        /// View of the vote.
-        view: u64,
-        /// Its phase.
-        phase: Phase,
-    },
-    /// The vote is in a view whose records are gone.
-    #[error("a {phase} vote in epoch {epoch}, view {view} is below the guard's floor")]
-    BelowFloor {
-        /// Epoch of the vote.
-        epoch: u64,
-        /// View of the vote.
-        view: u64,
-        /// Its phase.
-        phase: Phase,
-    },
-    /// This validator was restored, and the ledger has not moved on since.
-    #[error(
-        "this validator was restored from a backup and waits for the ledger to move on before it \
-         votes again"
-    )]
-    Restored,
-    /// The file cannot be read or written.
-    #[error("cannot use {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// An earlier write failed.
-    #[error("an earlier write to the guard failed; restart the node when the disk is well again")]
-    Poisoned,
-}
-
-/// The kind of a vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Phase {
-    /// For a block to go on to finalization.
-    Notarize = 1,
-    /// For giving up a view.
-    Nullify = 2,
-    /// For making a block irreversible.
-    Finalize = 3,
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Notarize => "notarize",
-            Self::Nullify => "nullify",
-            Self::Finalize => "finalize",
-        })
-    }
-}
-
-impl Phase {
-    fn decode(code: u8) -> Option<Self> {
-        [Self::Notarize, Self::Nullify, Self::Finalize].into_iter().find(|one| *one as u8 == code)
-    }
-}
 
 /// What is to be signed, as far as the guard cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +197,15 @@ impl Guard {
         inner.floor = floor;
         inner.votes = inner.votes.split_off(&floor);
         Ok(())
+    }
+
+    /// The latest epoch and view that it has a record of: of a vote, or of a
+    /// floor that was raised because a view was final.
+    pub fn latest(&self) -> (u64, u64) {
+        let inner = self.lock();
+        let (epoch, view) = inner.floor;
+        let voted = inner.votes.keys().next_back().copied();
+        voted.into_iter().fold((epoch, view.saturating_sub(1)), std::cmp::max)
     }
 
     /// When this validator was restored, milliseconds since 1970, while it waits

@@ -27,11 +27,14 @@
 //! Where to start reading: [`Application`], then `engine.rs`, then `driver.rs`.
 
 mod application;
+mod archives;
 mod block;
+pub mod clock;
 mod config;
 mod delivery;
 mod driver;
 mod engine;
+mod environment;
 mod epochs;
 mod error;
 mod evidence;
@@ -52,13 +55,14 @@ pub use application::{
 };
 pub use block::OrderedBlock;
 pub use config::{Config, PastEpoch, Timing, Validator};
-pub use engine::{Environment, Links, start};
+pub use engine::{Links, start};
+pub use environment::Environment;
 pub use error::Error;
 pub use gossip::{Gossip, GossipReceiver, Recipient};
 pub use keys::{Identity, PublicKey, Signature};
 pub use network::{NetworkConfig, Peer, PeerAddress, start_tcp};
 pub use node::{Node, Ordering};
-pub use status::{Participation, Status};
+pub use status::{Participation, Status, WentBack};
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     hufu_proof::Digest::of(bytes).0

@@ -23,7 +23,8 @@ use hufu_proof::Signer;
 use crate::application::Application;
 use crate::config::Config;
 use crate::driver::Body;
-use crate::engine::{Environment, Links, run};
+use crate::engine::{Links, run};
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::gossip::{self, GossipReceiver};
 use crate::keys::{Identity, PublicKey};
@@ -33,6 +34,13 @@ use crate::scheme::VoteScheme;
 /// The address of a peer that has none: nobody answers there, so the peer has to
 /// come by itself.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+/// By how much the clocks of two peers may differ for them to connect: more
+/// than any mistake of the hour, so that a node whose clock is wrong can be told
+/// so ([`crate::clock`]). Nothing rests on the age of a handshake: one that is
+/// played again cannot be completed, because each side proves in it that it
+/// knows a secret of this very connection.
+const CLOCKS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a validator listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +147,8 @@ where
         let handshake = cups::Cups::<_, ChaCha20Poly1305>::new(
             sake::Sake {
                 signer: identity.clone(),
-                synchrony_bound: Duration::from_secs(5),
-                max_handshake_age: Duration::from_secs(10),
+                synchrony_bound: CLOCKS,
+                max_handshake_age: CLOCKS,
                 version: sake::Version::V1,
             },
             cups::Version::V1,

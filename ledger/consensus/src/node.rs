@@ -10,7 +10,7 @@ use hufu_proof::FinalityCertificate;
 
 use crate::application::Application;
 use crate::driver::Marshal;
-use crate::engine::Environment;
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::gossip::{Gossip, GossipReceiver};
 use crate::scheme;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::BufMut;
 use commonware_codec::types::lazy::Lazy;
@@ -32,11 +32,25 @@ use rand_core::CryptoRng;
 use crate::error::Error;
 use crate::guard::{Guard, GuardError, Phase, Vote};
 use crate::keys::{Identity, PublicKey, Signature};
+use crate::status::Board;
 
 /// A validator's key with the guard before it.
 pub(crate) struct Voter {
     pub(crate) identity: Identity,
     pub(crate) guard: Guard,
+    /// What the guard knew when this node started.
+    pub(crate) known: (u64, u64),
+    /// The first epoch and view this node has voted in since.
+    pub(crate) first: OnceLock<(u64, u64)>,
+    /// Where it says that it votes.
+    pub(crate) board: Arc<Board>,
+}
+
+impl Voter {
+    pub(crate) fn new(identity: Identity, guard: Guard, board: Arc<Board>) -> Self {
+        let known = guard.latest();
+        Self { identity, guard, known, first: OnceLock::new(), board }
+    }
 }
 
 /// The validators of an epoch, and this node's place among them.
@@ -198,7 +212,13 @@ impl certificate::Scheme for VoteScheme {
         let (epoch, view) = (round.epoch().get(), round.view().get());
         let vote = Vote { epoch, view, phase, message: crate::sha256(&message) };
         match voter.guard.sign(&vote, || voter.identity.sign(&message)) {
-            Ok(signature) => Some(Attestation { signer: *index, signature: signature.into() }),
+            Ok(signature) => {
+                if (epoch, view) > voter.known {
+                    voter.first.get_or_init(|| (epoch, view));
+                }
+                voter.board.saw_vote(usize::from(*index), view);
+                Some(Attestation { signer: *index, signature: signature.into() })
+            }
             // Said in the status, for as long as it is so.
             Err(Error::Guard(GuardError::Restored)) => None,
             Err(error) => {
@@ -365,6 +385,7 @@ pub(crate) fn import(
 mod tests {
     use super::*;
     use crate::evidence::NoRandomness;
+    use crate::status::Beginning;
     use crate::testing::SoftwareSigner;
     use commonware_codec::{Decode as _, Encode as _};
     use commonware_cryptography::certificate::{Scheme as _, Verifier as _};
@@ -383,10 +404,18 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(number, identity)| {
+                let board = Arc::new(Board::new(Beginning {
+                    epoch: 0,
+                    applied_height: 0,
+                    names: &[],
+                    own: None,
+                    started: std::time::SystemTime::UNIX_EPOCH,
+                    restored_ms: None,
+                }));
                 let directory = directory.join(number.to_string());
                 let guard = Guard::open(&directory, identity.public_key(), NAMESPACE).unwrap();
                 VoteScheme::verifier(NAMESPACE, participants.clone())
-                    .with_voter(Arc::new(Voter { identity, guard }))
+                    .with_voter(Arc::new(Voter::new(identity, guard, board)))
             })
             .collect();
         schemes.sort_by_key(|scheme| scheme.me().map(|me| me.index()));

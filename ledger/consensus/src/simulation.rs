@@ -19,7 +19,8 @@ use commonware_runtime::{IoBuf, IoBufs};
 use commonware_utils::channel::{mpsc, ring};
 use commonware_utils::ordered::Set;
 
-use crate::engine::{Environment, Links};
+use crate::engine::Links;
+use crate::environment::Environment;
 use crate::keys::PublicKey;
 use crate::testing::Random;
 
@@ -145,13 +146,6 @@ impl Simulation {
                 state.links.insert((one.clone(), other.clone()), cut);
             }
         }
-    }
-
-    /// Whom `node` has cut off for breaking the protocol.
-    pub fn blocked_by(&self, node: &PublicKey) -> Vec<PublicKey> {
-        let state = self.lock();
-        let blocked = state.blocked.iter().filter(|(blocker, _)| blocker == node);
-        blocked.map(|(_, blocked)| blocked.clone()).collect()
     }
 
     /// A fresh connection for `node`; an older one of the same node goes deaf.

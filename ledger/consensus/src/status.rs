@@ -3,13 +3,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::clock::{Clocks, Difference, Measurements};
+
 /// A member's part in the votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participation {
     /// The member's name.
     pub member: String,
+    /// Whether it is this node itself.
+    pub own: bool,
     /// The latest view in which a vote of the member was seen since this node
-    /// started; `None` when there was none.
+    /// started, or of this node itself, in which it voted; `None` when there was
+    /// none.
     ///
     /// Best effort: a member whose votes come late is seen late.
     pub last_view: Option<u64>,
@@ -19,6 +24,20 @@ pub struct Participation {
     /// so that one which is gone is told from one that waits in the same view
     /// because others are gone.
     pub last_heard: SystemTime,
+    /// How its clock differs from this node's, where that is known; `None` of
+    /// this node itself.
+    pub clock: Option<Difference>,
+}
+
+/// This validator's data directory is older than what it has voted on, because
+/// somebody put an older copy back; or its key votes elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WentBack {
+    /// The height that was applied when this node started.
+    pub started: u64,
+    /// A height for which there is proof that it was here before, or that this
+    /// validator's key voted for it.
+    pub known: u64,
 }
 
 /// A snapshot of the ordering layer.
@@ -35,48 +54,95 @@ pub struct Status {
     /// When this validator was restored from a backup, milliseconds since 1970,
     /// while it waits for the ledger to move on before it votes again.
     pub restored_ms: Option<u64>,
+    /// Whether this node started from data that are older than its votes.
+    pub went_back: Option<WentBack>,
     /// The members, in the order in which votes count them.
     pub members: Vec<Participation>,
 }
 
+impl Status {
+    /// Whose clocks are wrong, as far as this node can tell.
+    pub fn clocks(&self) -> Clocks {
+        let others = self.members.iter().filter(|member| !member.own);
+        Clocks::of(others.filter_map(|member| Some((member.member.as_str(), member.clock?))))
+    }
+}
+
+/// What a [`Board`] begins with.
+pub(crate) struct Beginning<'a> {
+    pub(crate) epoch: u64,
+    pub(crate) applied_height: u64,
+    /// The members, in the order in which votes count them.
+    pub(crate) names: &'a [String],
+    /// This node's own number among them.
+    pub(crate) own: Option<usize>,
+    pub(crate) started: SystemTime,
+    pub(crate) restored_ms: Option<u64>,
+}
+
 /// Where the parts of the layer write what [`Status`] shows.
 #[derive(Debug)]
-pub(crate) struct Board(Mutex<Status>);
+pub(crate) struct Board(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: Status,
+    /// By the validators' numbers.
+    clocks: Vec<Measurements>,
+}
 
 impl Board {
-    pub(crate) fn new(
-        epoch: u64,
-        applied_height: u64,
-        names: &[String],
-        started: SystemTime,
-        restored_ms: Option<u64>,
-    ) -> Self {
-        let members = names
+    pub(crate) fn new(beginning: Beginning<'_>) -> Self {
+        let Beginning { epoch, applied_height, names, own, started, restored_ms } = beginning;
+        let members: Vec<_> = names
             .iter()
-            .map(|name| Participation {
-                member: name.clone(),
+            .enumerate()
+            .map(|(number, member)| Participation {
+                member: member.clone(),
+                own: own == Some(number),
                 last_view: None,
                 last_heard: started,
+                clock: None,
             })
             .collect();
-        let (view, final_height) = (0, 0);
-        Self(Mutex::new(Status { epoch, view, final_height, applied_height, restored_ms, members }))
+        let clocks = members.iter().map(|_| Measurements::default()).collect();
+        let status = Status {
+            epoch,
+            view: 0,
+            final_height: 0,
+            applied_height,
+            restored_ms,
+            went_back: None,
+            members,
+        };
+        Self(Mutex::new(Inner { status, clocks }))
     }
 
     pub(crate) fn saw_vote(&self, validator: usize, view: u64) {
-        if let Some(member) = self.lock().members.get_mut(validator) {
+        if let Some(member) = self.lock().status.members.get_mut(validator) {
             member.last_view = member.last_view.max(Some(view));
         }
     }
 
     pub(crate) fn heard(&self, validator: usize, now: SystemTime) {
-        if let Some(member) = self.lock().members.get_mut(validator) {
+        if let Some(member) = self.lock().status.members.get_mut(validator) {
             member.last_heard = now;
         }
     }
 
+    /// Everyone was asked for the time.
+    pub(crate) fn asked_for_time(&self) {
+        self.lock().clocks.iter_mut().for_each(Measurements::asked);
+    }
+
+    pub(crate) fn told_time(&self, validator: usize, difference: Difference) {
+        if let Some(clock) = self.lock().clocks.get_mut(validator) {
+            clock.answered(difference);
+        }
+    }
+
     pub(crate) fn saw_final(&self, epoch: u64, view: u64, height: u64) {
-        let mut status = self.lock();
+        let status = &mut self.lock().status;
         // At the beginning of an epoch the last block is of the one before.
         if epoch == status.epoch {
             status.view = status.view.max(view);
@@ -85,19 +151,47 @@ impl Board {
     }
 
     pub(crate) fn votes_again(&self) {
-        self.lock().restored_ms = None;
+        self.lock().status.restored_ms = None;
+    }
+
+    /// Whether this validator waits after a restore.
+    pub(crate) fn waits(&self) -> bool {
+        self.lock().status.restored_ms.is_some()
+    }
+
+    /// Notes the highest height that shows that the data went back; says so when
+    /// it is the first.
+    pub(crate) fn went_back(&self, found: WentBack) {
+        let noted = &mut self.lock().status.went_back;
+        if noted.is_none() {
+            tracing::warn!(
+                started = found.started,
+                known = found.known,
+                "this node's data directory is older than what its validator has voted on, as when \
+                 an older copy was put back; it catches up. If nobody did that, see that its vote \
+                 key is used by no other machine"
+            );
+        }
+        if noted.is_none_or(|noted| noted.known < found.known) {
+            *noted = Some(found);
+        }
     }
 
     pub(crate) fn applied(&self, height: u64) {
-        let mut status = self.lock();
+        let status = &mut self.lock().status;
         status.applied_height = status.applied_height.max(height);
     }
 
     pub(crate) fn snapshot(&self) -> Status {
-        self.lock().clone()
+        let inner = self.lock();
+        let mut status = inner.status.clone();
+        for (member, clock) in status.members.iter_mut().zip(&inner.clocks) {
+            member.clock = clock.best().filter(|_| !member.own);
+        }
+        status
     }
 
-    fn lock(&self) -> MutexGuard<'_, Status> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +202,14 @@ mod tests {
 
     #[test]
     fn views_of_another_epoch_do_not_count() {
-        let board = Board::new(1, 100, &["one".to_owned()], SystemTime::UNIX_EPOCH, None);
+        let board = Board::new(Beginning {
+            epoch: 1,
+            applied_height: 100,
+            names: &["one".to_owned()],
+            own: Some(0),
+            started: SystemTime::UNIX_EPOCH,
+            restored_ms: None,
+        });
         // The last block of the epoch before, when this one begins.
         board.saw_final(0, 300, 100);
         assert_eq!((board.snapshot().view, board.snapshot().final_height), (0, 100));

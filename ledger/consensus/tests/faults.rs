@@ -34,6 +34,95 @@ fn four_validators_agree() {
         let status = cluster.nodes[0].as_ref().unwrap().ordering.status();
         assert!(status.final_height >= 20 && status.applied_height >= 20);
         assert!(status.members.iter().all(|member| member.last_view.is_some()), "{status:?}");
+        // Each node knows of itself that it votes, and that nothing went back.
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            let status = node.as_ref().unwrap().ordering.status();
+            let own: Vec<_> = status.members.iter().filter(|member| member.own).collect();
+            assert_eq!(own.len(), 1);
+            assert_eq!(own[0].member, format!("member-{number}"));
+            assert!(own[0].last_view.is_some_and(|view| view + 3 > status.view), "{status:?}");
+            assert_eq!(status.went_back, None);
+        }
+    });
+}
+
+/// What the node says of clocks: its own, and those of others.
+fn clocks(cluster: &Cluster, number: usize) -> (i64, Vec<(String, i64)>) {
+    let clocks = cluster.nodes[number].as_ref().unwrap().ordering.status().clocks();
+    (clocks.own_ahead_ms, clocks.astray)
+}
+
+/// The clock of one validator is wrong, either way: it says so of itself, and
+/// the others say it of it.
+#[test]
+fn a_clock_that_is_wrong_is_named_by_its_node_and_by_the_others() {
+    for ahead_ms in [12_000_i64, -12_000, 1_100] {
+        let directory = tempfile::tempdir().unwrap();
+        deterministic::Runner::seeded(21).start(|context| async move {
+            let disks = Cluster::fresh_disks(4);
+            let link = Link { latency: Duration::from_millis(40), ..Link::default() };
+            let mut cluster = Cluster::new(context, 21, directory.path(), disks, link);
+            for number in ALL {
+                let mut config = cluster.config(number);
+                config.clock_ahead_ms = if number == 2 { ahead_ms } else { 0 };
+                let context = cluster.context.child("node").with_attribute("number", number);
+                cluster.start_with(number, context, config).await;
+            }
+            cluster.context.sleep(seconds(10)).await;
+            let about = |found: i64| found.abs_diff(ahead_ms) <= 50;
+            let (own, others) = clocks(&cluster, 2);
+            assert!(about(own) && others.is_empty(), "{own} {others:?}");
+            for number in [0, 1, 3] {
+                let (own, others) = clocks(&cluster, number);
+                assert!(own.abs() <= 50, "{own}");
+                let [(member, ahead)] = &others[..] else { panic!("{others:?}") };
+                assert!(member == "member-2" && about(*ahead), "{others:?}");
+            }
+            // One that is gone is not accused for ever.
+            cluster.kill(2).await;
+            cluster.context.sleep(seconds(40)).await;
+            assert_eq!(clocks(&cluster, 0).1, []);
+        });
+    }
+}
+
+/// The whole data directory of a validator is put back from an older copy by
+/// hand, without a hold: it says that it went back.
+#[test]
+fn a_validator_whose_data_went_back_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    deterministic::Runner::seeded(22).start(|context| async move {
+        let disks = Cluster::fresh_disks(4);
+        let mut cluster = Cluster::new(context, 22, directory.path(), disks, Link::default());
+        cluster.start_all().await;
+        cluster.reach(&ALL, 20, seconds(30), "at the start").await;
+        cluster.kill(3).await;
+        // While an operator copies files, the others go on.
+        cluster.context.sleep(seconds(20)).await;
+        // As it was at the beginning.
+        *cluster.disks[3].lock().unwrap() = Disk::default();
+        let mut config = cluster.config(3);
+        config.partition = "older".into();
+        config.directory = directory.path().join("older");
+        let context = cluster.context.child("older");
+        cluster.start_with(3, context, config.clone()).await;
+        let goal = cluster.heights().into_iter().max().unwrap() + 10;
+        cluster.reach(&ALL, goal, seconds(60), "after it came back").await;
+        let said =
+            |cluster: &Cluster| cluster.nodes[3].as_ref().unwrap().ordering.status().went_back;
+        let went_back = said(&cluster).expect("it voted for blocks that it did not know");
+        assert_eq!(went_back.started, 0);
+        assert!((1..=goal).contains(&went_back.known), "{went_back:?}");
+        for disk in &cluster.disks {
+            assert!(disk.lock().unwrap().evidence.is_empty(), "an honest node is accused");
+        }
+        // Started again, it has everything.
+        cluster.kill(3).await;
+        let context = cluster.context.child("again");
+        cluster.start_with(3, context, config).await;
+        cluster.reach(&ALL, goal + 20, seconds(60), "the second time").await;
+        assert_eq!(said(&cluster), None);
+        cluster.check();
     });
 }
 

@@ -79,7 +79,11 @@ fn run(
 }
 
 /// Runs the nodes until each has `height` blocks.
-fn run_all(directory: &Path, disks: &[Arc<Mutex<Disk>>], height: usize) {
+fn run_all(
+    directory: &Path,
+    disks: &[Arc<Mutex<Disk>>],
+    height: usize,
+) -> Vec<hufu_consensus::Status> {
     let addresses = free_addresses();
     let stop = AtomicBool::new(false);
     let stop = &stop;
@@ -98,14 +102,17 @@ fn run_all(directory: &Path, disks: &[Arc<Mutex<Disk>>], height: usize) {
         let reached = reached();
         println!("{height} blocks after {:?}", started.elapsed());
         stop.store(true, Order::Relaxed);
+        let mut found = Vec::new();
         for node in nodes {
             let (status, metrics) = node.join().unwrap();
             assert!(reached, "height {height} is not reached: {status:?}");
             assert!(status.final_height >= height as u64);
             assert!(status.members.iter().filter(|one| one.last_view.is_some()).count() >= 3);
             assert!(metrics.contains("finalized_height"), "{metrics}");
+            found.push(status);
         }
-    });
+        found
+    })
 }
 
 #[test]
@@ -121,7 +128,10 @@ fn four_validators_agree_over_tcp_and_resume() {
         disk.blocks.truncate(30);
         disk.certificates.truncate(30);
     }
-    run_all(directory.path(), &disks, before + 20);
+    let found = run_all(directory.path(), &disks, before + 20);
+    let went_back: Vec<_> = found.into_iter().map(|status| status.went_back).collect();
+    assert!(went_back[2].is_some_and(|found| found.started == 30 && found.known > 30));
+    assert_eq!([went_back[0], went_back[1], went_back[3]], [None; 3]);
 
     let disks: Vec<_> = disks.iter().map(|disk| disk.lock().unwrap()).collect();
     let shortest = disks.iter().map(|disk| disk.blocks.len()).min().unwrap();

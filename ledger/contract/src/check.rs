@@ -10,7 +10,7 @@ use crate::contract::{Catalogue, Contract};
 use crate::control;
 use crate::expression::{Environment, ExpressionError};
 use crate::manifest;
-use crate::package::{Action, AssetType, Package, Source, Start};
+use crate::package::{Action, AssetType, AssetTypes as _, Package, Source, Start};
 use crate::policy::{self, Policies};
 use crate::problem::Problem;
 use crate::reader::{line_of, word};
@@ -60,7 +60,7 @@ fn assemble(
     let dependencies = requirements(&package, dependencies, problems)?;
     names(&package, problems);
     let catalogue = Catalogue { package: &package, dependencies: &dependencies };
-    references(catalogue, problems);
+    references(&catalogue, problems);
     let mut report = |at: usize, thing: String, error: ExpressionError| {
         let line = line_of(text, at + error.at);
         problems.push(Problem::new(CONTRACT, line, thing, error.message));
@@ -74,7 +74,7 @@ fn assemble(
             unset: &unset,
             params: &action.params,
             row: None,
-            catalogue,
+            catalogue: &catalogue,
         };
         for (field, Source { expression, at }) in &action.set {
             let Some(declared) = asset.fields.get(field) else { continue };
@@ -94,7 +94,7 @@ fn assemble(
             unset: &[],
             params: &none,
             row: package.streams.get(&invariant.on).map(|stream| &stream.columns),
-            catalogue,
+            catalogue: &catalogue,
         };
         match environment.check(&invariant.holds.expression, &Type::Bool) {
             Ok(checked) => {
@@ -201,7 +201,7 @@ fn names(package: &Package, problems: &mut Vec<Problem>) {
 }
 
 /// References to asset types that are not there, and what cannot sign.
-fn references(catalogue: Catalogue<'_>, problems: &mut Vec<Problem>) {
+fn references(catalogue: &Catalogue<'_>, problems: &mut Vec<Problem>) {
     let package = catalogue.package;
     let missing = |thing: String, ty: &Type, problems: &mut Vec<Problem>| {
         let target = match ty {

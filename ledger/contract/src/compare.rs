@@ -256,6 +256,10 @@ fn bounds(ty: &Type) -> String {
         {
             format!("{ty} from {min} to {max}")
         }
+        Type::Time { min, max_ahead, .. } if (*min, *max_ahead) != (0, None) => {
+            let ahead = max_ahead.map(|ahead| format!(", at most {ahead} ms ahead"));
+            format!("{ty} from {}{}", crate::time::format(*min), ahead.unwrap_or_default())
+        }
         Type::Text { max } | Type::Bytes { max } => format!("{ty} of at most {max} bytes"),
         Type::List { max, .. } | Type::Set { max, .. } => format!("{ty}, at most {max}"),
         _ => ty.to_string(),

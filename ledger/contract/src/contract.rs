@@ -7,8 +7,9 @@ use hufu_proof::{Digest, Name};
 
 use crate::control::{Control, ControlSet, Controls};
 use crate::expression::Checked;
-use crate::package::{Action, AssetType, Package, Stream, Title, Version};
+use crate::package::{Action, AssetType, AssetTypes, Package, Stream, Title, Version};
 use crate::policy::Policies;
+use crate::shown::Words;
 use crate::types::Type;
 
 /// A checked, compiled contract: cheap to share behind an [`Arc`]. Made by
@@ -141,9 +142,9 @@ impl Contract {
         &self.controls.sets
     }
 
-    /// The generated Cedar schema, for people.
-    pub fn cedar_schema(&self) -> &str {
-        &self.policies.schema
+    /// Words for the symbols in its results, by the name of their list.
+    pub fn words(&self) -> &BTreeMap<Name, Words> {
+        &self.controls.words
     }
 
     /// The tables of the read model: one for each asset type, then one for each
@@ -165,7 +166,8 @@ impl Contract {
         };
         let mut tables = Vec::new();
         for (name, asset) in &self.package.assets {
-            let key = Column { key: true, ..column(asset.key.as_str(), Type::Id) };
+            let title = asset.key_title.clone();
+            let key = Column { key: true, title, ..column(asset.key.as_str(), Type::Id) };
             let mut columns = vec![key, column("state", Type::Symbol)];
             columns.extend(asset.fields.iter().map(|(name, field)| Column {
                 optional: field.optional,
@@ -187,7 +189,7 @@ impl Contract {
                 column("sequence", Type::int()),
                 column("position", Type::int()),
                 column("recorded_height", Type::int()),
-                column("recorded_time", Type::Time { clock: block }),
+                column("recorded_time", Type::time(block)),
             ];
             columns.extend(stream.columns.iter().map(|(name, ty)| Column {
                 title: stream.column_titles.get(name).cloned(),
@@ -197,29 +199,37 @@ impl Contract {
         }
         tables
     }
+}
 
-    /// Its asset types and those of the contracts it requires.
-    pub fn catalogue(&self) -> Catalogue<'_> {
-        Catalogue { package: &self.package, dependencies: &self.dependencies }
+impl AssetTypes for Contract {
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType> {
+        let catalogue = Catalogue { package: &self.package, dependencies: &self.dependencies };
+        catalogue.find(contract, asset)
     }
 }
 
 /// The asset types that a package can name: its own and those of the contracts
 /// it requires.
 #[derive(Clone, Copy, Debug)]
-pub struct Catalogue<'a> {
+pub(crate) struct Catalogue<'a> {
     pub(crate) package: &'a Package,
     pub(crate) dependencies: &'a BTreeMap<Name, Arc<Contract>>,
 }
 
 impl<'a> Catalogue<'a> {
     /// The asset type called `asset` of `contract`.
-    pub fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&'a AssetType> {
+    fn find(&self, contract: &Name, asset: &Name) -> Option<&'a AssetType> {
         if *contract == self.package.name {
             self.package.assets.get(asset)
         } else {
             self.dependencies.get(contract)?.package.assets.get(asset)
         }
+    }
+}
+
+impl AssetTypes for Catalogue<'_> {
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType> {
+        self.find(contract, asset)
     }
 }
 

@@ -7,16 +7,27 @@
 //! -- title: Fees unpaid beyond the threshold
 //! -- title-zh: 超出限额的未付费用
 //! -- clause: leasing supervision rules, art. 12
+//! -- clause-zh: 租赁监管规则第十二条
 //! -- severity: high
 //! -- subject: lease_id
+//! -- owner: lessee
 //! SELECT ...
 //! ```
 //!
-//! `controls.toml` declares the parameters of controls and the control sets:
+//! `subject` is the column that says what a finding is about; `each` (may be left
+//! out) the column that tells findings on one subject apart, so that two runs can be
+//! compared; `owner` (may be left out) the column of the member that answers for it.
+//!
+//! `controls.toml` declares the parameters and columns of controls (see
+//! [`crate::shown`]) and the control sets:
 //!
 //! ```toml
 //! [control.unpaid-lease]
-//! parameters.threshold = { type = "int", unit = "CNY 0.01", default = 0 }
+//! parameters.threshold = { title = { en = "Threshold", zh = "限额" }, type = "int", unit = "CNY 0.01", default = 0 }
+//! columns.lease_id = { title = { en = "Lease", zh = "租约" }, type = "id" }
+//! columns.lessee   = { title = { en = "Lessee", zh = "承租人" }, type = "member" }
+//! columns.owed     = { title = { en = "Owed", zh = "欠费" }, type = "int", unit = "CNY 0.01" }
+//! range = { to = "owed", high = ":threshold" }
 //!
 //! [set.leasing-baseline]
 //! title = { en = "Leasing baseline", zh = "租赁基线" }
@@ -37,6 +48,7 @@ use crate::manifest::{read_title, read_type};
 use crate::package::{Package, Title};
 use crate::problem::Problem;
 use crate::reader::{Document, Node, Section};
+use crate::shown::{self, Range, ResultColumn, Words};
 use crate::sources::{CONTROLS, Sources};
 use crate::types::Type;
 
@@ -46,6 +58,9 @@ pub const MAX_SQL: usize = 16 * 1024;
 const MAX_PARAMETERS: usize = 32;
 /// Longest clause in bytes.
 const MAX_CLAUSE: usize = 500;
+/// The keys in the comments in front of a control's query.
+const HEADER: [&str; 9] =
+    ["id", "title", "title-zh", "clause", "clause-zh", "severity", "subject", "each", "owner"];
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,11 +98,19 @@ pub struct Control {
     /// Its title.
     pub title: Title,
     /// The rule and paragraph it implements.
-    pub clause: String,
+    pub clause: Title,
     /// How bad its findings are.
     pub severity: Severity,
     /// The column that says what a finding is about.
     pub subject: String,
+    /// The column that tells findings on one subject apart.
+    pub each: Option<String>,
+    /// The column of the member that answers for a finding.
+    pub owner: Option<String>,
+    /// The columns of its result, as people read them.
+    pub columns: BTreeMap<Name, ResultColumn>,
+    /// Which of its values are drawn beside which limits.
+    pub range: Option<Range>,
     /// The query.
     pub sql: String,
     /// Its parameters, which the query names as `:name`.
@@ -97,6 +120,8 @@ pub struct Control {
 /// A parameter of a control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlParameter {
+    /// What people call it.
+    pub title: Title,
     /// Its type.
     pub ty: Type,
     /// Its value where a control set says nothing.
@@ -120,6 +145,7 @@ pub struct ControlSet {
 pub(crate) struct Controls {
     pub(crate) controls: Vec<Control>,
     pub(crate) sets: BTreeMap<Name, ControlSet>,
+    pub(crate) words: BTreeMap<Name, Words>,
 }
 
 /// Reads the controls of a package.
@@ -135,18 +161,21 @@ pub(crate) fn read(sources: &Sources, package: &Package) -> Result<Controls, Vec
         }
     }
     let mut sets = BTreeMap::new();
-    if let Some(text) = sources.text(CONTROLS) {
+    let mut words = BTreeMap::new();
+    let text = sources.text(CONTROLS).unwrap_or_default();
+    if !text.is_empty() || !controls.is_empty() {
         let document = Document::new(CONTROLS, text);
         if let Some(table) = document.parse() {
             let root = Section::root(&document, &table);
-            read_parameters(&root, package, &mut controls);
+            words = shown::read_words(&root);
+            read_declared(&root, package, &words, &mut controls);
             read_sets(&root, &controls, &mut sets);
             root.finish(&[("schedule", "schedules are not supported yet; remove the table")]);
         }
         problems.extend(document.into_problems());
     }
     if problems.is_empty() {
-        Ok(Controls { controls: controls.into_values().collect(), sets })
+        Ok(Controls { controls: controls.into_values().collect(), sets, words })
     } else {
         Err(problems)
     }
@@ -164,10 +193,8 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
         rest = tail;
         let Some((key, value)) = line.split_once(':') else { continue };
         let (key, value) = (key.trim(), value.trim());
-        let known = ["id", "title", "title-zh", "clause", "severity", "subject"].contains(&key);
-        if !known {
-            let message =
-                "unknown key; there are id, title, title-zh, clause, severity and subject";
+        if !HEADER.contains(&key) {
+            let message = format!("unknown key; there are {}", HEADER.join(", "));
             problems.push(Problem::new(path, number, key, message));
         } else if header.insert(key, (number, value)).is_some() {
             problems.push(Problem::new(path, number, key, "is there twice"));
@@ -184,10 +211,14 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
     };
     let (id_line, id) = take("id", Name::MAX);
     let (_, en) = take("title", 200);
-    let (_, zh) = take("title-zh", 200);
-    let (_, clause) = take("clause", MAX_CLAUSE);
+    let (title_line, zh) = take("title-zh", 200);
+    let (_, clause_en) = take("clause", MAX_CLAUSE);
+    let (clause_line, clause_zh) = take("clause-zh", MAX_CLAUSE);
     let (severity_line, severity) = take("severity", 16);
     let (subject_line, subject) = take("subject", Name::MAX);
+    let (title, clause) = (Title { en, zh }, Title { en: clause_en, zh: clause_zh });
+    let other = |key: &str| header.get(key).map(|(line, value)| (*line, (*value).to_owned()));
+    let (each, owner) = (other("each"), other("owner"));
     let file = path.trim_start_matches("controls/").trim_end_matches(".sql");
     let mut problem = |line: u32, thing: &str, message: &str| {
         problems.push(Problem::new(path, line, thing, message));
@@ -206,8 +237,24 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
             Severity::Info
         }
     };
-    if !subject.is_empty() && Name::new(&subject).is_err() {
-        problem(subject_line, "subject", "must be a column of the query, in lower case");
+    for (line, key, title) in
+        [(title_line, "title-zh", &title), (clause_line, "clause-zh", &clause)]
+    {
+        if !title.zh.is_empty()
+            && let Err(message) = title.check()
+        {
+            problem(line, key, message);
+        }
+    }
+    let column = |line: &u32, column: &String| (*line, column.clone());
+    let columns = [("each", &each), ("owner", &owner)]
+        .into_iter()
+        .filter_map(|(key, one)| one.as_ref().map(|(line, name)| (key, column(line, name))));
+    for (key, (line, name)) in columns.chain([("subject", (subject_line, subject.clone()))]) {
+        // What is missing was told above.
+        if (key != "subject" || !name.is_empty()) && Name::new(&name).is_err() {
+            problem(line, key, "must be a column of the query, in lower case");
+        }
     }
     let sql = rest.trim();
     if sql.is_empty() || sql.len() > MAX_SQL {
@@ -220,10 +267,14 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
     match id {
         Ok(id) if problems.is_empty() => Ok(Control {
             id,
-            title: Title { en, zh },
+            title,
             clause,
             severity,
             subject,
+            each: each.map(|(_, column)| column),
+            owner: owner.map(|(_, column)| column),
+            columns: BTreeMap::new(),
+            range: None,
             sql: sql.to_owned(),
             parameters: BTreeMap::new(),
         }),
@@ -231,13 +282,16 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
     }
 }
 
-fn read_parameters(
+/// Reads what `controls.toml` declares of each control.
+fn read_declared(
     root: &Section<'_, '_>,
     package: &Package,
+    words: &BTreeMap<Name, Words>,
     controls: &mut BTreeMap<Name, Control>,
 ) {
-    let Some(section) = root.optional("control").and_then(|node| node.table()) else { return };
-    for node in section.entries() {
+    let section = root.optional("control").and_then(|node| node.table());
+    let mut declared = std::collections::BTreeSet::new();
+    for node in section.iter().flat_map(Section::entries) {
         let (Some(name), Some(table)) = (node.key_name(), node.table()) else { continue };
         let Some(control) = controls.get_mut(&name) else {
             node.problem(format!("no control of this name; write controls/{name}.sql"));
@@ -254,12 +308,21 @@ fn read_parameters(
                 }
             }
         }
+        shown::read_columns(&table, package, words, control);
         table.finish(&[("severity", "the severity is in the comments of the control's file")]);
+        declared.insert(name);
+    }
+    for name in controls.keys().filter(|name| !declared.contains(*name)) {
+        root.problem(
+            &format!("control.{name}"),
+            "is missing; declare the columns of the control's result, each with title and type",
+        );
     }
 }
 
 fn read_parameter(node: &Node<'_, '_>, package: &Package) -> Option<(Name, ControlParameter)> {
     let (name, table) = (node.key_word(), node.table()?);
+    let title = table.required("title").and_then(|node| read_title(&node));
     let ty = read_type(&table, package);
     let default = table.required("default").and_then(|node| {
         let json = node.json()?;
@@ -273,7 +336,7 @@ fn read_parameter(node: &Node<'_, '_>, package: &Package) -> Option<(Name, Contr
     if !ty.is_scalar() {
         return node.refuse("a parameter is one value, not a list or set");
     }
-    Some((name, ControlParameter { ty, default: default? }))
+    Some((name, ControlParameter { title: title?, ty, default: default? }))
 }
 
 fn read_sets(

@@ -45,7 +45,7 @@ impl Contract {
                 Some(asset)
             }
         };
-        self.check_params(action, invocation, world)?;
+        self.check_params(action, invocation, context, world)?;
         let after = match before {
             Some(before) => {
                 self.permit(action, invocation, key, &before, context, world)?;
@@ -115,6 +115,9 @@ impl Contract {
             if !typed {
                 return Err(Outcome::Parameter);
             }
+            for (ty, value) in stream.columns.values().zip(row) {
+                ty.check_time(value, context.block_time_ms).map_err(|_| Outcome::Time)?;
+            }
         }
         let question = Question {
             principal,
@@ -131,7 +134,7 @@ impl Contract {
                 time_ms: context.block_time_ms,
             },
             world,
-            catalogue: self.catalogue(),
+            catalogue: self,
         };
         if !self.policies.permits(&question) {
             return Err(Outcome::Policy);
@@ -168,7 +171,7 @@ impl Contract {
             subject: Subject::Asset { key, asset },
             circumstances: Circumstances::Read,
             world,
-            catalogue: self.catalogue(),
+            catalogue: self,
         })
     }
 
@@ -193,21 +196,26 @@ impl Contract {
             },
             circumstances: Circumstances::Read,
             world,
-            catalogue: self.catalogue(),
+            catalogue: self,
         })
     }
 
-    /// Every parameter is there, declared, typed and within bounds; members and
-    /// references exist.
+    /// Every parameter is there, declared, typed, within bounds and of a plausible
+    /// time; members and references exist.
     fn check_params(
         &self,
         action: &Action,
         invocation: &Invocation,
+        context: &Context,
         world: &dyn World,
     ) -> Result<(), Outcome> {
         for (name, declared) in &action.params {
             match invocation.params.get(name) {
-                Some(value) => declared.ty.check(value).map_err(|_| Outcome::Parameter)?,
+                Some(value) => {
+                    let (ty, now) = (&declared.ty, context.block_time_ms);
+                    ty.check(value).map_err(|_| Outcome::Parameter)?;
+                    ty.check_time(value, now).map_err(|_| Outcome::Time)?;
+                }
                 None if declared.optional => {}
                 None => return Err(Outcome::Parameter),
             }
@@ -269,7 +277,7 @@ impl Contract {
                 time_ms: context.block_time_ms,
             },
             world,
-            catalogue: self.catalogue(),
+            catalogue: self,
         });
         if permitted { Ok(()) } else { Err(Outcome::Policy) }
     }

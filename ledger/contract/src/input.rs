@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use crate::contract::Contract;
 use crate::package::Start;
+use crate::spelling;
 use crate::types::Type;
 
 /// Why something written is not an action or batch of a contract. The writer is
@@ -87,7 +88,7 @@ impl Contract {
                 known: list(self.package.actions.keys()),
             });
         };
-        let mut key = on.map(str::to_owned);
+        let mut key = on.map(|key| spelling::normal(key).into_owned());
         let mut values = BTreeMap::new();
         for (name, json) in params {
             if *name == asset.key.as_str() && declared.start == Start::Nothing {

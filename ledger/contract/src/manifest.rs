@@ -230,7 +230,11 @@ pub(crate) fn read_title(node: &Node<'_, '_>) -> Option<Title> {
     };
     let (en, zh) = (text(table.required("en")), text(table.required("zh")));
     table.finish(&[]);
-    Some(Title { en: en?, zh: zh? })
+    let title = Title { en: en?, zh: zh? };
+    if let Err(message) = title.check() {
+        table.problem("zh", message);
+    }
+    Some(title)
 }
 
 fn optional_title(section: &Section<'_, '_>) -> Option<Title> {
@@ -258,7 +262,7 @@ fn read_asset(node: &Node<'_, '_>, package: &Package) -> Option<AssetType> {
     let title = optional_title(&table);
     let key = table.required("key").and_then(|node| node.name());
     let mut fields = BTreeMap::new();
-    let mut key_type = None;
+    let (mut key_type, mut key_title) = (None, None);
     if let Some(section) = table.required("fields").and_then(|node| node.table()) {
         for node in section.entries() {
             if fields.len() >= MAX_FIELDS {
@@ -269,9 +273,9 @@ fn read_asset(node: &Node<'_, '_>, package: &Package) -> Option<AssetType> {
             let Some(field) = read_field(&node, package) else { continue };
             if Some(&name) == key.as_ref() {
                 if field.ty != Type::Id || field.optional || field.initial.is_some() {
-                    node.problem("is the key; write { type = \"id\" } and nothing else");
+                    node.problem("is the key; write { type = \"id\" }, and a title");
                 }
-                key_type = Some(());
+                (key_type, key_title) = (Some(()), field.title);
             } else {
                 fields.insert(name, field);
             }
@@ -289,7 +293,7 @@ fn read_asset(node: &Node<'_, '_>, package: &Package) -> Option<AssetType> {
         Some(states)
     });
     table.finish(&[]);
-    Some(AssetType { name, title, key: key?, fields, states: states? })
+    Some(AssetType { name, title, key: key?, key_title, fields, states: states? })
 }
 
 fn read_field(node: &Node<'_, '_>, package: &Package) -> Option<Field> {

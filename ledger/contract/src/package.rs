@@ -20,6 +20,21 @@ pub struct Title {
     pub zh: String,
 }
 
+impl Title {
+    /// Checks that the Chinese is one: it has a Chinese character, or is an
+    /// abbreviation that is the same in both languages.
+    ///
+    /// # Errors
+    /// What to do.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let chinese = self.zh.chars().any(|one| {
+            matches!(one, '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+        });
+        let abbreviation = self.zh == self.en && !self.zh.contains(char::is_lowercase);
+        if chinese || abbreviation { Ok(()) } else { Err("is not Chinese; translate it") }
+    }
+}
+
 /// `major.minor.patch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -113,10 +128,19 @@ pub struct AssetType {
     pub title: Option<Title>,
     /// The field that is the key, of type `id`; not among `fields`.
     pub key: Name,
+    /// What people call the key.
+    pub key_title: Option<Title>,
     /// Fields but the key.
     pub fields: BTreeMap<Name, Field>,
     /// States; a new asset is in the first.
     pub states: Vec<Name>,
+}
+
+/// Asset types by contract and name: a package's own, and those of the contracts
+/// that it requires.
+pub(crate) trait AssetTypes {
+    /// The asset type called `asset` of `contract`.
+    fn asset_type(&self, contract: &Name, asset: &Name) -> Option<&AssetType>;
 }
 
 /// A field of an asset.

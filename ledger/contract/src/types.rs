@@ -6,6 +6,8 @@ use std::fmt;
 
 use hufu_proof::{Digest, IdentityId, Name, Value};
 
+use crate::number::{self, decimal_text};
+use crate::spelling;
 use crate::unit::Unit;
 
 /// Longest text field in bytes.
@@ -71,6 +73,11 @@ pub enum Type {
     Time {
         /// Whose clock.
         clock: Clock,
+        /// The earliest that is accepted, in milliseconds since 1970.
+        min: u64,
+        /// How far a signer's time may be ahead of the block that records it,
+        /// in milliseconds; `None` when nothing bounds it.
+        max_ahead: Option<u64>,
     },
     /// A member of the consortium.
     Member,
@@ -103,6 +110,11 @@ impl Type {
     /// An `int` without unit or bounds.
     pub fn int() -> Self {
         Self::Int { unit: Unit::count(), min: i64::MIN, max: i64::MAX }
+    }
+
+    /// A `time` without bounds.
+    pub fn time(clock: Clock) -> Self {
+        Self::Time { clock, min: 0, max_ahead: None }
     }
 
     /// Its name, as contracts write it.
@@ -150,6 +162,7 @@ impl Type {
             (Self::Text { .. }, Self::Text { .. }) | (Self::Bytes { .. }, Self::Bytes { .. }) => {
                 true
             }
+            (Self::Time { clock: one, .. }, Self::Time { clock: two, .. }) => one == two,
             (Self::List { of: one, .. }, Self::List { of: two, .. })
             | (Self::Set { of: one, .. }, Self::Set { of: two, .. }) => one.same_meaning(two),
             _ => self == other,
@@ -166,6 +179,13 @@ impl Type {
                 }
                 (Self::Text { max }, Self::Text { max: other })
                 | (Self::Bytes { max }, Self::Bytes { max: other }) => max >= other,
+                (
+                    Self::Time { min, max_ahead, .. },
+                    Self::Time { min: other, max_ahead: other_ahead, .. },
+                ) => {
+                    let ahead = |bound: &Option<u64>| bound.unwrap_or(u64::MAX);
+                    min <= other && ahead(max_ahead) >= ahead(other_ahead)
+                }
                 (Self::List { of, max }, Self::List { of: other_of, max: other })
                 | (Self::Set { of, max }, Self::Set { of: other_of, max: other }) => {
                     max >= other && of.accepts_all_of(other_of)
@@ -204,14 +224,18 @@ impl Type {
                 range(*value, *min, *max, *scale)
             }
             (Self::Text { max }, Value::Text(text)) => {
-                if text.contains('\0') {
-                    return Err("contains a zero character".into());
+                let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+                if let Some(control) = text.chars().find(control) {
+                    let code = u32::from(control);
+                    return Err(format!(
+                        "has a control character (U+{code:04X}); line feeds and tabs are taken"
+                    ));
                 }
                 bytes(text.len(), *max as usize)
             }
-            (Self::Symbol, Value::Symbol(text)) => code(text, Value::MAX_SYMBOL),
+            (Self::Symbol, Value::Symbol(text)) => spelling::check(text, Value::MAX_SYMBOL),
             (Self::Id, Value::Id(text)) | (Self::Ref { .. }, Value::Ref(text)) => {
-                code(text, Value::MAX_ID)
+                spelling::check(text, Value::MAX_ID)
             }
             (Self::Bytes { max }, Value::Bytes(value)) => bytes(value.len(), *max as usize),
             (Self::Time { .. }, Value::Time(time)) => {
@@ -233,9 +257,46 @@ impl Type {
         }
     }
 
+    /// Checks that the times in `value`, which [`Type::check`] has accepted, are
+    /// plausible: not before the earliest, and no further ahead of `now`, a
+    /// block's time in milliseconds, than the type allows.
+    ///
+    /// # Errors
+    /// What is wrong with one, and what it may have been meant to be.
+    pub fn check_time(&self, value: &Value, now: u64) -> Result<(), String> {
+        match (self, value) {
+            (Self::Time { min, max_ahead, .. }, Value::Time(time)) => {
+                let wrong = |why: String| {
+                    let meant = crate::time::guess(u128::from(*time)).unwrap_or_default();
+                    let seen = crate::time::format(*time);
+                    Err(format!("{time} is {seen}, {why}{meant}"))
+                };
+                if time < min {
+                    return wrong(format!("before {}", crate::time::format(*min)));
+                }
+                match max_ahead {
+                    Some(ahead) if time.saturating_sub(now) > *ahead => wrong(format!(
+                        "more than {} s ahead of {}, the ledger's time",
+                        ahead / 1000,
+                        crate::time::format(now)
+                    )),
+                    _ => Ok(()),
+                }
+            }
+            (Self::List { of, .. }, Value::List(items)) => {
+                items.iter().try_for_each(|item| of.check_time(item, now))
+            }
+            (Self::Set { of, .. }, Value::Set(items)) => {
+                items.iter().try_for_each(|item| of.check_time(item, now))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a value as people write it: decimals with a point, times as
-    /// milliseconds or RFC 3339 in UTC, bytes in hexadecimal. Lists and sets are
-    /// read from JSON only.
+    /// milliseconds or ISO 8601 with an offset, bytes in hexadecimal;
+    /// identifiers and symbols in whatever normal form they come. Lists and sets
+    /// are read from JSON only.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -248,13 +309,11 @@ impl Type {
                 "false" => Value::Bool(false),
                 _ => return Err(not("true or false")),
             },
-            Self::Int { .. } => {
-                Value::Int(text.parse().map_err(|_| not("a whole number of 64 bits"))?)
-            }
-            Self::Decimal { scale, .. } => Value::Decimal(parse_decimal(text, *scale)?),
+            Self::Int { .. } => Value::Int(number::parse(text, 0)?),
+            Self::Decimal { scale, .. } => Value::Decimal(number::parse(text, *scale)?),
             Self::Text { .. } => Value::Text(text.to_owned()),
-            Self::Symbol => Value::Symbol(text.to_owned()),
-            Self::Id => Value::Id(text.to_owned()),
+            Self::Symbol => Value::Symbol(spelling::normal(text).into_owned()),
+            Self::Id => Value::Id(spelling::normal(text).into_owned()),
             Self::Bytes { .. } => Value::Bytes(
                 parse_hex(text).ok_or_else(|| not("an even number of hexadecimal digits"))?,
             ),
@@ -266,7 +325,7 @@ impl Type {
             Self::Identity => {
                 Value::Identity(text.parse::<IdentityId>().map_err(|error| error.to_string())?)
             }
-            Self::Ref { .. } => Value::Ref(text.to_owned()),
+            Self::Ref { .. } => Value::Ref(spelling::normal(text).into_owned()),
             Self::List { .. } | Self::Set { .. } => return Err("write a list".into()),
         };
         self.check(&value)?;
@@ -299,9 +358,16 @@ impl Type {
                 Value::Set(set)
             }
             (_, Json::String(text)) => return self.parse(text),
-            // A number's JSON text, so that no float comes in between.
             (Self::Int { .. } | Self::Decimal { .. } | Self::Time { .. }, Json::Number(number)) => {
-                return self.parse(&number.to_string());
+                let text = number.to_string();
+                // A number that is not whole went through a float, which keeps
+                // 15 digits whatever they are.
+                let digits = text.split(['e', 'E']).next().unwrap_or_default();
+                let digits = digits.bytes().filter(u8::is_ascii_digit).count();
+                if number.is_f64() && digits > 15 {
+                    return Err(format!("`{text}` is not exact in JSON; write it as text"));
+                }
+                return self.parse(&text);
             }
             (Self::Bool, Json::Bool(value)) => Value::Bool(*value),
             _ => return Err(format!("is not {self}")),
@@ -362,8 +428,8 @@ impl fmt::Display for Type {
         formatter.write_str(self.name())?;
         match self {
             Self::Decimal { scale, .. } => write!(formatter, "({scale})")?,
-            Self::Time { clock: Clock::Block } => formatter.write_str(" of the block")?,
-            Self::Time { clock: Clock::Signer } => formatter.write_str(" of a signer")?,
+            Self::Time { clock: Clock::Block, .. } => formatter.write_str(" of the block")?,
+            Self::Time { clock: Clock::Signer, .. } => formatter.write_str(" of a signer")?,
             Self::Ref { contract, asset } => write!(formatter, " to {contract}/{asset}")?,
             Self::List { of, .. } | Self::Set { of, .. } => write!(formatter, " of {of}")?,
             _ => {}
@@ -371,59 +437,6 @@ impl fmt::Display for Type {
         let unit = self.unit();
         if unit.is_count() { Ok(()) } else { write!(formatter, " in {unit}") }
     }
-}
-
-/// Shows `value` units of 10^-`scale` with a decimal point.
-pub fn decimal_text(value: i64, scale: u8) -> String {
-    if scale == 0 {
-        return value.to_string();
-    }
-    let width = usize::from(scale) + 1;
-    let digits = format!("{:0width$}", value.unsigned_abs());
-    let (whole, part) = digits.split_at(digits.len() - usize::from(scale));
-    format!("{}{whole}.{part}", if value < 0 { "-" } else { "" })
-}
-
-/// Reads a decimal number into units of 10^-`scale`.
-///
-/// # Errors
-/// When it is not one, has more decimals than `scale`, or is too large.
-pub fn parse_decimal(text: &str, scale: u8) -> Result<i64, String> {
-    let shown: String = text.chars().take(64).collect();
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if !all_digits(whole) || !all_digits(part) {
-        return Err(format!("`{shown}` is not a decimal number"));
-    }
-    let kept = part.trim_end_matches('0');
-    if kept.len() > usize::from(scale) {
-        return Err(format!("`{shown}` has more than {scale} decimals"));
-    }
-    let mut number: i64 = 0;
-    let padding = std::iter::repeat_n(b'0', usize::from(scale) - kept.len());
-    for digit in whole.bytes().chain(kept.bytes()).chain(padding) {
-        let digit = i64::from(digit - b'0');
-        let digit = if negative { -digit } else { digit };
-        number = number
-            .checked_mul(10)
-            .and_then(|number| number.checked_add(digit))
-            .ok_or_else(|| format!("`{shown}` is too large for 64 bits"))?;
-    }
-    Ok(number)
-}
-
-fn code(text: &str, max: usize) -> Result<(), String> {
-    if text.is_empty() || text.len() > max {
-        return Err(format!("{} bytes; 1 to {max} are accepted", text.len()));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("contains a control character".into());
-    }
-    Ok(())
 }
 
 fn count(items: usize, max: u32) -> Result<(), String> {
@@ -453,16 +466,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decimals_are_read_as_they_are_shown(value in any::<i64>(), scale in 0..=MAX_SCALE) {
-            prop_assert_eq!(parse_decimal(&decimal_text(value, scale), scale), Ok(value));
-        }
-
-        #[test]
         fn any_text_is_read_or_refused_without_panic(text in ".{0,80}") {
             for ty in [
                 Type::Bool, Type::int(), Type::Symbol, Type::Id, Type::Text { max: 16 },
                 Type::Bytes { max: 8 }, Type::Digest, Type::Member, Type::Identity,
-                Type::Time { clock: Clock::Signer },
+                Type::time(Clock::Signer),
                 Type::Decimal { scale: 3, unit: Unit::count(), min: i64::MIN, max: i64::MAX },
             ] {
                 if let Ok(value) = ty.parse(&text) {
@@ -484,5 +492,53 @@ mod tests {
         assert!(Type::Symbol.check(&Value::Symbol(String::new())).is_err());
         assert!(Type::Symbol.check(&Value::Symbol("a".repeat(65))).is_err());
         assert!(Type::Id.check(&Value::Id("a\nb".into())).is_err());
+    }
+
+    #[test]
+    fn one_name_is_one_value() {
+        let (composed, decomposed) = ("temp\u{e9}rature", "tempe\u{301}rature");
+        for ty in [Type::Symbol, Type::Id] {
+            assert_eq!(ty.parse(composed), ty.parse(decomposed));
+        }
+        // Whoever signs it otherwise is refused.
+        assert!(Type::Symbol.check(&Value::Symbol(decomposed.into())).is_err());
+        let device =
+            Type::Ref { contract: Name::new("c").unwrap(), asset: Name::new("a").unwrap() };
+        assert!(device.check(&Value::Ref(decomposed.into())).is_err());
+    }
+
+    #[test]
+    fn text_is_seen_as_it_is() {
+        let ty = Type::Text { max: 64 };
+        assert!(ty.parse("two\nlines,\tone tab, \u{202b}any\u{202c} direction").is_ok());
+        for control in ["\0", "\x1b[31m", "\r", "\x7f", "\u{9b}"] {
+            assert!(ty.parse(control).unwrap_err().contains("control character"), "{control:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_plausible_or_says_what_it_may_have_been() {
+        let min = 1_577_836_800_000;
+        let ty = Type::Time { clock: Clock::Signer, min, max_ahead: Some(60_000) };
+        let now = 1_795_186_800_000;
+        let said = |time| ty.check_time(&Value::Time(time), now);
+        assert_eq!(said(min), Ok(()));
+        assert_eq!(said(now + 60_000), Ok(()));
+        assert!(said(min - 1).unwrap_err().contains("before 2020-01-01T00:00:00Z"));
+        assert!(said(now + 60_001).unwrap_err().contains("more than 60 s ahead"));
+        let seconds = said(1_795_186_800).unwrap_err();
+        assert!(seconds.contains("in seconds it would be 2026-11-20T15:00:00Z"), "{seconds}");
+        assert_eq!(Type::time(Clock::Signer).check_time(&Value::Time(1), now), Ok(()));
+        let list = Type::List { of: Box::new(ty), max: 2 };
+        assert!(list.check_time(&Value::List(vec![Value::Time(1)]), now).is_err());
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_keep_is_refused() {
+        let ty = Type::Decimal { scale: 18, unit: Unit::count(), min: i64::MIN, max: i64::MAX };
+        let json = |text: &str| ty.from_json(&serde_json::from_str(text).unwrap());
+        assert_eq!(json("0.25"), Ok(Value::Decimal(250_000_000_000_000_000)));
+        assert_eq!(json("2"), Ok(Value::Decimal(2_000_000_000_000_000_000)));
+        assert!(json("1.2345678901234567").unwrap_err().contains("write it as text"));
     }
 }

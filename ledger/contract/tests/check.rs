@@ -79,6 +79,21 @@ fn each_mistake_has_its_line_and_remedy() {
         ("sequence = \"strict\"", "sequence = \"loose\"", "must be \"strict\""),
         ("signer = \"device-registry/device\"", "signer = \"lease\"", "a field `identity`"),
         ("rows.metric", "rows.device", "a column that every stream has"),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"time\", min = \"yesterday\" }",
+            "is not a time",
+        ),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"time\", max_ahead = -1 }",
+            "a number of milliseconds",
+        ),
+        (
+            "rows.metric = { type = \"symbol\" }",
+            "rows.metric = { type = \"symbol\", max_ahead = 1 }",
+            "is for a signer's time",
+        ),
         ("max_rows = 3", "max_rows = 100000", "1 to 10000 are accepted"),
         ("holds = \"asset.paid <= asset.accrued\"", "holds = \"asset.paid\"", "mixes int"),
         ("on = \"reading\"", "on = \"readings\"", "no valid asset type or stream"),
@@ -229,9 +244,11 @@ fn controls_and_cases_are_checked() {
         ];
         check(&sources(&files), &BTreeMap::new())
     };
-    let sql = "-- id: old\n-- title: Old\n-- title-zh: 旧\n-- clause: art. 1\n-- severity: low\n\
-               -- subject: device_id\nSELECT device_id FROM device_registry.device WHERE :years > 1";
-    let controls = "[control.old]\nparameters.years = { type = \"int\", default = 3 }\n\
+    let sql = "-- id: old\n-- title: Old\n-- title-zh: 旧\n-- clause: art. 1\n\
+               -- clause-zh: 第一条\n-- severity: low\n-- subject: device_id\nSELECT device_id FROM device_registry.device WHERE :years > 1";
+    let controls = "[control.old]\n\
+                    parameters.years = { title = { en = \"Years\", zh = \"年数\" }, type = \"int\", default = 3 }\n\
+                    columns.device_id = { title = { en = \"Device\", zh = \"设备\" }, type = \"id\" }\n\
                     [set.base]\ntitle = { en = \"Base\", zh = \"基线\" }\ncontrols = [\"old\"]\n\
                     parameters.old = { years = 5 }\n";
     let case = "title = \"x\"\n[[step]]\nas = \"maker\"\ndo = \"a/b\"\nexpect = \"ok\"\n";
@@ -247,9 +264,41 @@ fn controls_and_cases_are_checked() {
     let text = refused(controls, &sql.replace("id: old", "id: new"), case);
     assert!(text.contains("controls/old.sql:1: id: must be the name of the file"), "{text}");
     let text = refused(controls, &sql.replace("severity: low", "severity: grave"), case);
-    assert!(text.contains("controls/old.sql:5: severity: must be info"), "{text}");
+    assert!(text.contains("controls/old.sql:6: severity: must be info"), "{text}");
     let text = refused(controls, &sql.replace("-- title-zh: 旧\n", ""), case);
     assert!(text.contains("`-- title-zh: ...`"), "{text}");
+    // What people read is there in both languages.
+    let text = refused(controls, &sql.replace("-- clause-zh: 第一条\n", ""), case);
+    assert!(text.contains("`-- clause-zh: ...`"), "{text}");
+    let text = refused(controls, &sql.replace("第一条", "art. 1 of the rules"), case);
+    assert!(text.contains("controls/old.sql:5: clause-zh: is not Chinese"), "{text}");
+    for (from, to, words) in [
+        ("zh = \"设备\"", "", "control.old.columns.device_id.title.zh: is missing"),
+        ("zh = \"设备\"", "zh = \"Device\"", "title.zh: is not Chinese; translate it"),
+        ("title = { en = \"Device\", zh = \"设备\" }, type", "type", "device_id.title: is missing"),
+        (", type = \"id\" }", " }", "columns.device_id.type: is missing"),
+        ("title = { en = \"Years\", zh = \"年数\" }, ", "", "parameters.years.title: is missing"),
+        ("columns.device_id", "columns.device", "`-- subject: device_id`"),
+        ("type = \"id\" }", "type = \"id\", role = \"since\" }", "does not fit the type"),
+        ("type = \"id\" }", "type = \"id\", words = \"x\" }", "there is no [words.x]"),
+        ("type = \"id\" }", "type = \"id\", unit_by = \"x\" }", "is for a number"),
+        (
+            "[set.base]",
+            "range = { to = \"device_id\", high = \":years\" }\n[set.base]",
+            "drawn from numbers",
+        ),
+        (
+            "[set.base]",
+            "range = { to = \"age\", high = \":years\" }\n[set.base]",
+            "there is no column `age`",
+        ),
+    ] {
+        assert!(controls.contains(from), "{from}");
+        let text = refused(&controls.replacen(from, to, 1), sql, case);
+        assert!(text.contains(words), "{from} -> {to}: {text}");
+    }
+    let text = refused(&controls.replace("[control.old]", "[control.other]"), sql, case);
+    assert!(text.contains("control.old: is missing; declare the columns"), "{text}");
     let text = refused(&controls.replace("default = 3", "default = \"x\""), sql, case);
     assert!(text.contains("controls.toml:2"), "{text}");
     let text = refused(&controls.replace("years = 5", "age = 5"), sql, case);

@@ -204,6 +204,63 @@ fn batches_are_checked_in_order() {
 }
 
 #[test]
+fn times_are_plausible_whoever_sends_them() {
+    const BOUNDS: &str = r#"type = "time", min = "2020-01-01T00:00:00Z", max_ahead = 60000"#;
+    let source =
+        LEASING.replace("rows.metric", &format!("rows.at = {{ {BOUNDS} }}\nrows.metric")).replace(
+            "params.hours",
+            &format!("params.since = {{ {BOUNDS}, optional = true }}\nparams.hours"),
+        );
+    let contract = leasing_with(&source, LEASING_POLICY).unwrap();
+    let (mut world, d1) = (world(), device("D1", "maker"));
+    let now = d1.block_time_ms;
+    let min = 1_577_836_800_000;
+    let append = |at: u64| {
+        let row = vec![Value::Time(at), Value::Symbol("t".into()), Value::Decimal(1)];
+        // Behind one that is plausible: all rows are looked at.
+        let good = vec![Value::Time(now), Value::Symbol("t".into()), Value::Decimal(1)];
+        let contract_name = name("equipment-leasing");
+        let (stream, rows) = (name("reading"), vec![good, row]);
+        let batch = Batch { contract: contract_name, stream, sequence: 1, rows };
+        contract.append(&batch, &d1, &world).map(drop)
+    };
+    assert_eq!(append(min), Ok(()));
+    assert_eq!(append(now + 60_000), Ok(()));
+    assert_eq!(append(now + 60_001), Err(Outcome::Time));
+    assert_eq!(append(min - 1), Err(Outcome::Time));
+    // Seconds for milliseconds, and no time at all.
+    assert_eq!(append(now / 1000), Err(Outcome::Time));
+    assert_eq!(append(u64::MAX), Err(Outcome::Parameter));
+
+    run(&contract, &mut world, &context("maker"), &offer(&contract, "plant", 1));
+    let accept = invoke(&contract, "accept", Some("L1"), json!({}));
+    run(&contract, &mut world, &context("plant"), &accept);
+    let mut bill = |since: u64| {
+        let params = json!({ "hours": 1, "since": since });
+        let bill = invoke(&contract, "bill", Some("L1"), params);
+        run(&contract, &mut world, &context("maker"), &bill)
+    };
+    assert_eq!(bill(now / 1000), Outcome::Time);
+    assert_eq!(bill(now + 60_001), Outcome::Time);
+    assert_eq!(bill(now), Outcome::Accepted);
+}
+
+#[test]
+fn a_metric_has_one_spelling_whoever_signs_it() {
+    let (contract, world) = (leasing(), world());
+    let append = |metric: &str| {
+        let rows = vec![vec![Value::Symbol(metric.to_owned()), Value::Decimal(1)]];
+        let (of, stream) = (name("equipment-leasing"), name("reading"));
+        let batch = Batch { contract: of, stream, sequence: 1, rows };
+        contract.append(&batch, &device("D1", "maker"), &world).map(drop)
+    };
+    assert_eq!(append("temp\u{e9}rature"), Ok(()));
+    for other in ["tempe\u{301}rature", "temp\u{200b}", "ｔemp", "temp\u{202e}", "temp "] {
+        assert_eq!(append(other), Err(Outcome::Parameter), "{other:?}");
+    }
+}
+
+#[test]
 fn an_asset_that_grows_too_large_is_refused() {
     let contract = LEASING
         .replace("max = 4096", "max = 32768")

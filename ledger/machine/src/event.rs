@@ -138,7 +138,7 @@ pub enum Event {
         proposal: Digest,
         /// What it asks for.
         kind: ProposalKind,
-        /// The contract it is about, or the member.
+        /// The contract it is about, or the member; of a budget, `budget`.
         contract: Name,
         /// Who proposed it.
         proposer: Name,
@@ -255,5 +255,7 @@ kind! {
         Withdraw(Proposal::Withdraw { .. }) = 2 "withdraw",
         /// To take a member in, or to replace what is recorded of one.
         Member(Proposal::Member { .. }) = 3 "member",
+        /// To change how much may be recorded in a day.
+        Budget(Proposal::Budget { .. }) = 5 "budget",
     }
 }

@@ -7,7 +7,8 @@
 //! 2. the signature, by an algorithm of the constitution;
 //! 3. the signer: registered, active, within its validity at the block's time;
 //! 4. expiry, and that it was not recorded before;
-//! 5. what its payload asks for ([`crate::system`]; for contracts the rest of
+//! 5. the budgets of the signer and its member ([`crate::accounts`]);
+//! 6. what its payload asks for ([`crate::system`]; for contracts the rest of
 //!    the order is in [`hufu_contract`]).
 //!
 //! # Duplicates
@@ -20,8 +21,8 @@
 //!
 //! # What a refused transaction changes
 //!
-//! Nothing but the log. There is no counter of a sender: identifiers are
-//! remembered instead.
+//! Nothing but the log and the accounts: what is recorded is charged. There is no
+//! counter of a sender: identifiers are remembered instead.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,6 +36,7 @@ use hufu_proof::transaction::{Batch, IdentityKind, Invocation, MAX_LIFETIME, Pro
 use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Payload, Transaction};
 use hufu_store::{KeyRange, Space, Store, Write};
 
+use crate::accounts::{Accounts, Charged, Tally};
 use crate::contracts::Contracts;
 use crate::encoded::Encoded;
 use crate::error::MachineError;
@@ -111,6 +113,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) contracts: &'a Contracts,
     pub(crate) genesis: &'a hufu_proof::Genesis,
     pub(crate) chain: Digest,
+    pub(crate) accounts: &'a Accounts,
 }
 
 /// The execution of one block.
@@ -126,6 +129,8 @@ pub(crate) struct Execution<'a> {
     contracts: HashMap<Digest, Arc<Contract>>,
     /// Where this block's transactions are, by identifier.
     places: BTreeMap<Digest, Place>,
+    /// What this block's transactions are charged.
+    tally: Tally<'a>,
     /// Bytes of state and rows this block writes so far.
     written: usize,
     pending: Pending,
@@ -138,14 +143,18 @@ pub(crate) struct Changes {
     pub(crate) state: BTreeMap<Vec<u8>, Arc<[u8]>>,
     /// Plain rows.
     pub(crate) rows: Vec<Write>,
+    pub(crate) charged: Vec<Charged>,
     pub(crate) events: Vec<Event>,
     /// Contracts that were deployed.
     pub(crate) contracts: HashMap<Digest, Arc<Contract>>,
 }
 
 impl<'a> Execution<'a> {
-    pub(crate) fn new(ground: Ground<'a>, height: u64, time_ms: u64) -> Self {
-        Self {
+    pub(crate) fn new(ground: Ground<'a>, height: u64, time_ms: u64) -> Result<Self, MachineError> {
+        // Genesis has no transactions, so there is a height before.
+        let before = height.saturating_sub(1);
+        let tally = Tally::new(ground.accounts, &**ground.store, before, time_ms)?;
+        Ok(Self {
             ground,
             height,
             time_ms,
@@ -155,18 +164,21 @@ impl<'a> Execution<'a> {
             proposals: HashMap::new(),
             contracts: HashMap::new(),
             places: BTreeMap::new(),
+            tally,
             written: 0,
             pending: Pending::default(),
             failure: RefCell::new(None),
-        }
+        })
     }
 
     pub(crate) fn finish(self) -> Changes {
-        let Self { state, rows, events, contracts, places, .. } = self;
+        let Self { state, rows, events, contracts, places, tally, .. } = self;
         let write = |((space, key), value)| Write { space, key, value };
         let mut rows: Vec<Write> = rows.into_iter().map(write).collect();
         rows.extend(places.iter().map(|(id, place)| index::write(id, place)));
-        Changes { state, rows, events, contracts }
+        let charged = tally.finish();
+        rows.extend(charged.iter().map(Charged::write));
+        Changes { state, rows, charged, events, contracts }
     }
 
     /// Executes transaction number `index`, whose entry in the log will be
@@ -208,6 +220,14 @@ impl<'a> Execution<'a> {
         };
         if first {
             self.places.insert(id, place);
+        }
+        // A duplicate was charged when it was sent; neither it nor what is over
+        // the budget is in a block but by a validator's fault.
+        if let (Some(signer), Some(false)) = (&signer, recorded)
+            && outcome != Outcome::OverBudget
+        {
+            let bytes = u64::from(encoded.length);
+            self.tally.charge(&signer.identity, &signer.record, bytes)?;
         }
         let (contract, action) = match &body.payload {
             Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
@@ -283,6 +303,10 @@ impl<'a> Execution<'a> {
         }
         if before {
             return Err(Outcome::Duplicate.into());
+        }
+        let bytes = u64::from(encoded.length);
+        if self.tally.over(&signer.identity, &signer.record, bytes, bytes)?.is_some() {
+            return Err(Outcome::OverBudget.into());
         }
         self.act(encoded.id, index, signer, &body.payload)?;
         let size = self.pending.size();

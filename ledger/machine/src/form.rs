@@ -2,7 +2,9 @@
 //! looked at. Sizes as a whole are checked by the caller.
 
 use hufu_contract::sources::MAX_PACKAGE;
+use hufu_contract::spelling;
 use hufu_proof::genesis::Member;
+use hufu_proof::text::is_invisible;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{Outcome, Payload, Value};
 
@@ -40,6 +42,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         Payload::Append(batch) => size(batch.rows.len(), 1, usize::MAX),
         Payload::Propose(Proposal::Deploy { package }) => size(package.len(), 1, MAX_PACKAGE),
         Payload::Propose(Proposal::Member { member: one }) => member(one),
+        Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
+            Err(Outcome::Malformed)
+        }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
     }
@@ -48,6 +53,11 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
 fn issuance(issuance: &Issuance) -> Result<(), Outcome> {
     size(issuance.tbs.len(), 1, Issuance::MAX_TBS)?;
     text(&issuance.subject, Issuance::MAX_SUBJECT)?;
+    // A device's is its identifier in contracts, where a name has one spelling.
+    if issuance.kind == IdentityKind::Device {
+        let checked = spelling::check(&issuance.subject, Issuance::MAX_SUBJECT);
+        checked.map_err(|_| Outcome::Malformed)?;
+    }
     // A member's key comes from the genesis file, not from a certificate.
     if issuance.not_before >= issuance.not_after || issuance.kind == IdentityKind::Member {
         return Err(Outcome::Malformed);
@@ -67,7 +77,7 @@ fn member(member: &Member) -> Result<(), Outcome> {
 
 fn text(text: &str, limit: usize) -> Result<(), Outcome> {
     size(text.len(), 1, limit)?;
-    if text.chars().any(char::is_control) { Err(Outcome::Malformed) } else { Ok(()) }
+    if text.chars().any(is_invisible) { Err(Outcome::Malformed) } else { Ok(()) }
 }
 
 fn size(size: usize, least: usize, most: usize) -> Result<(), Outcome> {

@@ -6,6 +6,7 @@
 //! | `constitution` | [`hufu_proof::genesis::Constitution`] |
 //! | `authority` | [`hufu_proof::genesis::Authority`] |
 //! | `membership` | [`hufu_proof::Membership`], once it is not that of the founders |
+//! | `budget` | [`hufu_proof::Budget`], once it is not the usual one |
 //! | `member/NAME` | [`crate::record::MemberRecord`] |
 //! | `vote-key/` + 32 octets | the name of the member whose vote key this is or was; founders' first ones have none |
 //! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
@@ -30,6 +31,9 @@ pub const AUTHORITY: &[u8] = b"authority";
 
 /// Of the members and the keys that their proofs are verified with.
 pub const MEMBERSHIP: &[u8] = hufu_proof::membership::STATE_KEY;
+
+/// Of what may be recorded in a day.
+pub const BUDGET: &[u8] = b"budget";
 
 fn joined(parts: &[&[u8]]) -> Vec<u8> {
     parts.join(&b'/')

@@ -17,6 +17,8 @@
 //! - Every node computes the same bytes: what is staged in the store for a
 //!   height follows from the block alone.
 //! - A refused transaction changes nothing but the log.
+//! - What is recorded is charged to a known identity and to its member
+//!   ([`accounts`]).
 //! - Which epoch a block is in follows from the headers and the state they
 //!   commit to ([`epoch`]).
 //! - What is wrong with a transaction is an [`hufu_proof::Outcome`]; what is
@@ -30,6 +32,7 @@
 //! and [`record`] are the state; `tree` and `log` are what roots and paths are
 //! made of.
 
+pub mod accounts;
 #[doc(hidden)]
 pub mod bench;
 mod chain;
@@ -41,6 +44,7 @@ pub mod event;
 mod execute;
 mod form;
 mod index;
+mod intake;
 pub mod key;
 mod log;
 mod machine;
@@ -52,6 +56,7 @@ mod state;
 pub mod system;
 mod tree;
 
+pub use accounts::{Account, Over, Tally};
 pub use epoch::Epoch;
 pub use error::MachineError;
 pub use event::Event;

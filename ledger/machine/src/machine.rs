@@ -162,6 +162,7 @@ impl Machine {
         // From here on memory may be ahead of the store.
         self.poisoned = true;
         let Computed { executed, changes, log, tree, writes } = computed;
+        let budget = changes.state.get(key::BUDGET).map(|budget| &**budget);
         let store = &*self.reader.shared().store;
         store.stage(height, writes)?;
         store.flip(applied(&executed))?;
@@ -171,6 +172,8 @@ impl Machine {
         if let Some(next) = next {
             self.reader.shared().epochs.begin(next);
         }
+        let accounts = &self.reader.shared().accounts;
+        accounts.executed(height, changes.charged, budget, &executed.events)?;
         let mut cache = self.cache.borrow_mut();
         for (key, value) in changes.state {
             cache.insert(key, Some(value));
@@ -195,9 +198,10 @@ impl Machine {
         signed: &[bool],
     ) -> Result<Computed, MachineError> {
         let header = &block.header;
-        let Shared { store, contracts, genesis, chain, .. } = self.reader.shared();
-        let ground = Ground { store, cache: &self.cache, contracts, genesis, chain: *chain };
-        let mut execution = Execution::new(ground, header.height, header.time_ms);
+        let Shared { store, contracts, genesis, chain, accounts, .. } = self.reader.shared();
+        let ground =
+            Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts };
+        let mut execution = Execution::new(ground, header.height, header.time_ms)?;
         let mut log = self.log.clone();
         let first_log_index = log.size();
         let mut writes = Vec::with_capacity(block.transactions.len() * 4 + 64);

@@ -8,10 +8,11 @@ use hufu_proof::ancestry::MAX_DESCENDANTS;
 use hufu_proof::state::StateProof;
 use hufu_proof::{
     Block, Commitment, Digest, FinalityCertificate, FinalityProof, Genesis, Header, LogEntry,
-    Receipt, Serial, Transaction,
+    Receipt, Transaction,
 };
 use hufu_store::{Space, Store};
 
+use crate::accounts::Accounts;
 use crate::chain;
 use crate::contracts::Contracts;
 use crate::epoch::Epochs;
@@ -19,7 +20,6 @@ use crate::error::MachineError;
 use crate::event::Event;
 use crate::index;
 use crate::log::LogReader;
-use crate::record::CertificateRecord;
 use crate::state::View;
 use crate::tree;
 
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) genesis: Arc<Genesis>,
     pub(crate) chain: Digest,
     pub(crate) epochs: Epochs,
+    pub(crate) accounts: Accounts,
     /// The newest height with a certificate of finality.
     certified: AtomicU64,
 }
@@ -82,6 +83,7 @@ impl Reader {
             genesis,
             chain,
             epochs,
+            accounts: Accounts::default(),
             certified: AtomicU64::new(certified.unwrap_or(NONE)),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -193,18 +195,6 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn state(&self) -> Result<View, MachineError> {
         self.state_at(u64::MAX)
-    }
-
-    /// What is recorded of a certificate as of `height`.
-    ///
-    /// # Errors
-    /// [`MachineError`] when the store fails.
-    pub fn certificate_status(
-        &self,
-        serial: &Serial,
-        height: u64,
-    ) -> Result<Option<CertificateRecord>, MachineError> {
-        self.state_at(height)?.certificate(serial)
     }
 
     /// The package of a deployed contract, in its canonical encoding.

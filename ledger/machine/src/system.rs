@@ -29,6 +29,9 @@
 //! key is used once: by one member, for votes or for statements, and not again
 //! when it has been replaced. With a new statement key the old one is revoked at
 //! once; votes change hands with the next epoch ([`crate::epoch`]).
+//!
+//! How much may be recorded in a day is changed by a proposal as well, from the
+//! next block on ([`crate::accounts`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +40,7 @@ use hufu_contract::compare::incompatibilities;
 use hufu_proof::genesis::{MAX_MEMBERS, Member};
 use hufu_proof::membership::Seat;
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, Proposal, Revocation};
-use hufu_proof::{Digest, IdentityId, Membership, Name, Outcome, PublicKey};
+use hufu_proof::{Budget, Digest, IdentityId, Membership, Name, Outcome, PublicKey};
 
 use crate::contracts;
 use crate::error::MachineError;
@@ -231,6 +234,7 @@ impl Execution<'_> {
             }
             Proposal::Deploy { package } => contracts::name(package).ok_or(Outcome::Package)?,
             Proposal::Member { member } => member.name.clone(),
+            Proposal::Budget { .. } => budget_name()?,
         };
         self.decide(id, *digest, &proposal, subject, record)
     }
@@ -271,6 +275,10 @@ impl Execution<'_> {
                 self.change_role(id, contract, role, member, false)
             }
             Proposal::Member { member } => self.change_member(id, member),
+            Proposal::Budget { budget } => {
+                self.put(key::BUDGET.to_vec(), budget);
+                Ok(())
+            }
         }
     }
 
@@ -291,6 +299,13 @@ impl Execution<'_> {
             Proposal::Member { member } => {
                 self.check_member(member)?;
                 Ok(member.name.clone())
+            }
+            Proposal::Budget { budget } => {
+                let now: Option<Budget> = self.record("budget", key::BUDGET)?;
+                if now.unwrap_or_default() == *budget {
+                    return Err(Outcome::Conflict.into());
+                }
+                budget_name()
             }
         }
     }
@@ -459,6 +474,12 @@ impl Execution<'_> {
             Err(Outcome::Forbidden)
         }
     }
+}
+
+/// What a proposal of a budget is about.
+fn budget_name() -> Result<Name, Stop> {
+    // The key of what it changes is a name.
+    Ok(Name::new("budget").map_err(|_| MachineError::damaged("name of the budget"))?)
 }
 
 /// What is recorded of a member.

@@ -67,9 +67,10 @@ fn a_certificate_is_recorded_renewed_held_and_revoked() {
     assert_eq!(node.one(&authority, again), Outcome::Conflict, "a revoked key stays revoked");
 
     // The past is as it was.
-    let then = reader.certificate_status(&serial_number(1), height).unwrap().unwrap();
+    let at = |height| reader.state_at(height).unwrap().certificate(&serial_number(1)).unwrap();
+    let then = at(height).unwrap();
     assert_eq!(then.status, CertificateStatus::Good);
-    assert_eq!(reader.certificate_status(&serial_number(1), height - 1).unwrap(), None);
+    assert_eq!(at(height - 1), None);
 }
 
 #[test]

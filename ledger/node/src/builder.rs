@@ -7,7 +7,9 @@
 //! - its transactions are within [`Limits`], for this consortium, and every
 //!   signature is good;
 //! - its commitment is its parent's, or of a later executed height below its
-//!   own, and equal to ours at that height (which is waited for).
+//!   own, and equal to ours at that height (which is waited for);
+//! - as of that height somebody known can be charged for each of its
+//!   transactions ([`hufu_machine::Reader::uncharged`]).
 //!
 //! A block whose commitment has a membership of a later epoch is the last of its
 //! own ([`hufu_machine::epoch`]).
@@ -26,7 +28,7 @@ use hufu_machine::{Epoch, MachineError, check_child};
 use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::{Block, Header};
 
-use crate::core::{Core, Verified, ids};
+use crate::core::{Core, Verified, ids_and_sizes};
 
 /// How blocks are made.
 #[derive(Clone, Copy, Debug)]
@@ -133,20 +135,28 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         let parent = proposal.parent;
         self.pace(&parent, proposal.patience).await;
         let ancestors = self.core.unexecuted(&parent);
-        let chosen = self.core.choose(self.limits.transactions, self.limits.bytes, &ancestors);
-        let ids = chosen.iter().map(|pending| pending.id).collect();
-        let transactions: Vec<_> =
-            chosen.into_iter().map(|pending| (*pending.transaction).clone()).collect();
         let ours = self.core.committed();
         let executed =
             if ours.height > parent.header.executed.height { ours } else { parent.header.executed };
+        let time_ms = self.now_ms().max(parent.header.time_ms);
+        let limits = (self.limits.transactions, self.limits.bytes);
+        let chosen = match self.core.choose(limits, &ancestors, &executed, time_ms) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                tracing::error!(%error, "cannot choose what to propose");
+                return None;
+            }
+        };
+        let ids = chosen.iter().map(|pending| pending.id).collect();
+        let transactions: Vec<_> =
+            chosen.into_iter().map(|pending| (*pending.transaction).clone()).collect();
         let block = Block {
             header: Header {
                 version: HEADER_VERSION,
                 chain: self.core.chain(),
                 height: parent.header.height + 1,
                 parent: parent.digest(),
-                time_ms: self.now_ms().max(parent.header.time_ms),
+                time_ms,
                 transactions_root: Block::transactions_root(&transactions),
                 executed,
             },
@@ -177,7 +187,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         if let Some(what) = self.wrong(&block, &parent) {
             return refuse(what);
         }
-        let ids = ids(&block);
+        let (ids, sizes) = ids_and_sizes(&block);
         if !self.core.verdicts(&block, &ids).into_iter().all(|good| good) {
             return refuse("a signature");
         }
@@ -186,21 +196,30 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             self.context.sleep(Duration::from_millis(ahead)).await;
         }
         let executed = block.header.executed;
-        if executed.height > parent.header.executed.height {
-            let mut applied = self.core.applied.subscribe();
-            if applied.wait_for(|applied| *applied >= executed.height).await.is_err() {
-                return false;
+        let mut applied = self.core.applied.subscribe();
+        if applied.wait_for(|applied| *applied >= executed.height).await.is_err() {
+            return false;
+        }
+        let reader = &self.core.reader;
+        let judged = (|| {
+            let ours = reader.commitment(executed.height)?;
+            if ours != Some(executed) {
+                tracing::error!(?ours, theirs = ?executed, "a proposer's state differs from ours");
+                return Ok(Some("state"));
             }
-            match self.core.reader.commitment(executed.height) {
-                Ok(Some(ours)) if ours == executed => {}
-                Ok(ours) => {
-                    tracing::error!(?ours, theirs = ?executed, "a proposer's state differs from ours");
-                    return refuse("state");
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot read a commitment");
-                    return false;
-                }
+            let uncharged = reader.uncharged(&block, &sizes)?;
+            if let Some((index, outcome)) = uncharged {
+                let id = ids.get(index);
+                tracing::warn!(?id, %outcome, "a proposer's block has what nobody is charged for");
+            }
+            Ok::<_, MachineError>(uncharged.map(|_| "the signer of a transaction"))
+        })();
+        match judged {
+            Ok(None) => {}
+            Ok(Some(what)) => return refuse(what),
+            Err(error) => {
+                tracing::error!(%error, "cannot judge a block");
+                return false;
             }
         }
         self.core.judged(Verified { block, ids });

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hufu_machine::signatures::verify_batch;
-use hufu_machine::{Executed, Machine, MachineError, Reader, Replay};
+use hufu_machine::{Executed, Machine, MachineError, Over, Reader, Replay, Tally};
+use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
 use hufu_proof::{Block, Commitment, Digest, LogEntry, Outcome, Transaction};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::error::Error;
-use crate::mempool::{Mempool, Pending, Refused};
+use crate::error::{Error, Spent};
+use crate::mempool::{Mempool, Pending, Refused, Signer};
 
 /// Hears what becomes of a transaction.
 type Waiter = oneshot::Sender<Result<Committed, Error>>;
@@ -34,7 +36,7 @@ pub struct Core {
     machine: Mutex<Machine>,
     /// Reads what was executed.
     pub reader: Reader,
-    committed: Mutex<Commitment>,
+    tip: Mutex<Tip>,
     chain: Digest,
     mempool: Mutex<Mempool>,
     waiters: Mutex<HashMap<Digest, Vec<Waiter>>>,
@@ -46,6 +48,15 @@ pub struct Core {
     pub applied: watch::Sender<u64>,
     /// The epoch of the next height.
     pub epoch: watch::Sender<u64>,
+}
+
+/// The last executed height.
+#[derive(Clone, Copy)]
+struct Tip {
+    /// What it resulted in.
+    commitment: Commitment,
+    /// Its block time, milliseconds since 1970.
+    time_ms: u64,
 }
 
 /// A block whose signatures have been verified.
@@ -98,6 +109,24 @@ impl Judged {
     }
 }
 
+/// Whether a transaction is worth the verification of its signature.
+enum Considered {
+    /// It is here already.
+    Known(Admission),
+    /// It is, and this is who signed it, if the signature is good.
+    New(Signer),
+}
+
+fn spent(whose: Over, signer: &Signer, tip: &Tip) -> Spent {
+    let ends_ms = end_of_day(tip.time_ms);
+    Spent {
+        whose,
+        member: signer.record.owner.clone(),
+        ends_ms,
+        retry_after: Duration::from_millis(ends_ms.saturating_sub(tip.time_ms)),
+    }
+}
+
 /// What admission found.
 pub enum Admission {
     /// It waits for a block; the receiver hears what becomes of it.
@@ -110,11 +139,12 @@ impl Core {
     /// Around a machine.
     pub fn new(machine: Machine) -> Self {
         let committed = machine.applied();
+        let tip = Tip { commitment: committed, time_ms: machine.header().time_ms };
         let reader = machine.reader();
         let epoch = reader.epoch().number;
         Self {
             machine: Mutex::new(machine),
-            committed: Mutex::new(committed),
+            tip: Mutex::new(tip),
             chain: reader.chain(),
             reader,
             mempool: Mutex::default(),
@@ -134,7 +164,13 @@ impl Core {
 
     /// What every executed block resulted in.
     pub fn committed(&self) -> Commitment {
-        *lock(&self.committed)
+        lock(&self.tip).commitment
+    }
+
+    /// The last executed height, and its block time in milliseconds since 1970.
+    pub(crate) fn tip(&self) -> (u64, u64) {
+        let tip = *lock(&self.tip);
+        (tip.commitment.height, tip.time_ms)
     }
 
     /// Executes a final block durably and answers everybody who waits.
@@ -150,7 +186,7 @@ impl Core {
         };
         let Executed { commitment, entries, events, .. } =
             lock(&self.machine).execute(block, &verdicts)?;
-        *lock(&self.committed) = commitment;
+        *lock(&self.tip) = Tip { commitment, time_ms: block.header.time_ms };
         self.forget(commitment.height);
         {
             let mut recent = lock(&self.recent);
@@ -175,26 +211,40 @@ impl Core {
         Ok(self.reader.replay(height)?.map(Arc::new))
     }
 
-    /// Admits transactions: size, form, expiry, duplicates, signatures. The
-    /// answers are in the order given. Also says which are new here and should
-    /// be passed on to the other validators.
+    /// Admits transactions: size, expiry, duplicates, signer, signature, budget.
+    /// The answers are in the order given. Also says which are new here and
+    /// should be passed on to the other validators.
     pub fn admit(
         &self,
         transactions: Vec<Transaction>,
     ) -> (Vec<Result<Admission, Error>>, Vec<Arc<Transaction>>) {
-        let height = self.committed().height;
+        self.admit_or(transactions, drop)
+    }
+
+    /// [`Self::admit`]; `unknown` gets those whose signer is not known here.
+    pub(crate) fn admit_or(
+        &self,
+        transactions: Vec<Transaction>,
+        mut unknown: impl FnMut(Transaction),
+    ) -> (Vec<Result<Admission, Error>>, Vec<Arc<Transaction>>) {
+        let tip = *lock(&self.tip);
         let mut answers: Vec<Option<Result<Admission, Error>>> = Vec::new();
         let mut to_verify: Vec<(usize, Pending)> = Vec::new();
         for (place, transaction) in transactions.into_iter().enumerate() {
             let (id, size) = transaction.id_and_size();
-            answers.push(match self.consider(&transaction, &id, size, height) {
-                Ok(Some(admission)) => Some(Ok(admission)),
-                Ok(None) => {
+            answers.push(match self.consider(&transaction, &id, size, &tip) {
+                Ok(Considered::Known(admission)) => Some(Ok(admission)),
+                Ok(Considered::New(signer)) => {
                     let transaction = Arc::new(transaction);
-                    to_verify.push((place, Pending { id, size, transaction }));
+                    to_verify.push((place, Pending { id, size, signer, transaction }));
                     None
                 }
-                Err(error) => Some(Err(error)),
+                Err(error) => {
+                    if matches!(error, Error::Refused(Outcome::UnknownSigner)) {
+                        unknown(transaction);
+                    }
+                    Some(Err(error))
+                }
             });
         }
         // A block can be here before the transactions in it, which are then
@@ -205,14 +255,23 @@ impl Core {
         };
         let verdicts = verify(to_verify.iter().map(|(_, one)| &*one.transaction), seen);
         let mut new = Vec::new();
+        let mut tally = self.reader.tally(tip.commitment.height, tip.time_ms);
         for ((place, pending), good) in to_verify.into_iter().zip(verdicts) {
             let answer = if good {
                 let transaction = pending.transaction.clone();
-                let (answer, fresh) = self.enqueue(pending, height);
-                if fresh {
-                    new.push(transaction);
+                match &mut tally {
+                    Ok(tally) => {
+                        let (answer, fresh) = self.enqueue(pending, &tip, tally);
+                        if fresh {
+                            new.push(transaction);
+                        }
+                        answer
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "cannot read what was used today");
+                        Err(Error::Stopped)
+                    }
                 }
-                answer
             } else {
                 Err(Error::Refused(Outcome::Signature))
             };
@@ -228,14 +287,14 @@ impl Core {
         (answers, new)
     }
 
-    /// `Ok(None)` when the signature is worth verifying.
     fn consider(
         &self,
         transaction: &Transaction,
         id: &Digest,
         size: usize,
-        height: u64,
-    ) -> Result<Option<Admission>, Error> {
+        tip: &Tip,
+    ) -> Result<Considered, Error> {
+        let height = tip.commitment.height;
         let refused = |outcome| Err(Error::Refused(outcome));
         if size > MAX_TRANSACTION {
             return refused(Outcome::Oversized);
@@ -244,7 +303,7 @@ impl Core {
             return refused(Outcome::WrongChain);
         }
         if let Some(entry) = self.entry(id)? {
-            return Ok(Some(Admission::Done(Committed { entry })));
+            return Ok(Considered::Known(Admission::Done(Committed { entry })));
         }
         let expires = transaction.body.expires;
         if expires <= height || expires > height.saturating_add(MAX_LIFETIME) {
@@ -257,10 +316,17 @@ impl Core {
             // Executed before there was somebody to answer, it is answered by
             // `enqueue`.
             if self.waits(id) {
-                return Ok(Some(Admission::Waiting(waiting)));
+                return Ok(Considered::Known(Admission::Waiting(waiting)));
             }
         }
-        Ok(None)
+        let identity = transaction.body.signer.identity();
+        let Some(record) = self.reader.signer(&identity, height)? else {
+            return refused(Outcome::UnknownSigner);
+        };
+        if !record.is_active_at(tip.time_ms) {
+            return refused(Outcome::InactiveSigner);
+        }
+        Ok(Considered::New(Signer { identity, record }))
     }
 
     fn waits(&self, id: &Digest) -> bool {
@@ -268,11 +334,28 @@ impl Core {
     }
 
     /// `height` is the applied one when the transaction was not executed yet.
-    fn enqueue(&self, pending: Pending, height: u64) -> (Result<Admission, Error>, bool) {
-        let id = pending.id;
+    fn enqueue(
+        &self,
+        pending: Pending,
+        tip: &Tip,
+        tally: &mut Tally<'_>,
+    ) -> (Result<Admission, Error>, bool) {
+        let (id, height) = (pending.id, tip.commitment.height);
         // Before it can be executed, or the answer could be missed.
         let waiting = self.wait_for(id);
-        let taken = lock(&self.mempool).insert(pending);
+        let taken = {
+            let mut mempool = lock(&self.mempool);
+            let Signer { identity, record } = &pending.signer;
+            let (own, all) = mempool.held(&pending.signer);
+            let (own, all) = ((own + pending.size) as u64, (all + pending.size) as u64);
+            match tally.over(identity, record, own, all) {
+                Ok(None) => mempool.insert(pending),
+                Ok(Some(whose)) => {
+                    return (Err(Error::OverBudget(spent(whose, &pending.signer, tip))), false);
+                }
+                Err(error) => return (Err(error.into()), false),
+            }
+        };
         match taken {
             // Nothing was executed between the look and the insertion.
             Ok(()) if self.committed().height == height => (Ok(Admission::Waiting(waiting)), true),
@@ -285,9 +368,7 @@ impl Core {
                 Err(error) => (Err(error.into()), false),
             },
             Err(Refused::Present) => (Ok(Admission::Waiting(waiting)), false),
-            Err(Refused::Full) => {
-                (Err(Error::Busy { retry_after: std::time::Duration::from_secs(1) }), false)
-            }
+            Err(Refused::Full) => (Err(Error::Busy { retry_after: Duration::from_secs(1) }), false),
         }
     }
 
@@ -305,11 +386,67 @@ impl Core {
         receiver
     }
 
-    /// The oldest waiting transactions that are in none of `ancestors`.
-    pub fn choose(&self, count: usize, bytes: usize, ancestors: &[Verified]) -> Vec<Pending> {
+    /// The oldest waiting transactions that are in none of `ancestors` and may be
+    /// in a block of this time whose header commits to `executed`. What may not
+    /// is refused, because its signer was revoked or has used up its budget
+    /// while it waited.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn choose(
+        &self,
+        (count, bytes): (usize, usize),
+        ancestors: &[Verified],
+        executed: &Commitment,
+        time_ms: u64,
+    ) -> Result<Vec<Pending>, MachineError> {
+        let height = executed.height;
+        if height > self.committed().height {
+            // Who may sign as of that height is not known here yet.
+            return Ok(Vec::new());
+        }
         let taken: HashSet<&Digest> =
             ancestors.iter().flat_map(|ancestor| ancestor.ids.iter()).collect();
-        lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id))
+        let oldest = lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id));
+        let mut tally = self.reader.tally(height, time_ms)?;
+        let mut chosen = Vec::with_capacity(oldest.len());
+        for pending in oldest {
+            let Signer { identity, .. } = &pending.signer;
+            // Registered since: for a later block.
+            let Some(record) = self.reader.signer(identity, height)? else { continue };
+            let size = pending.size as u64;
+            let refused = if !record.is_active_at(time_ms) {
+                Some(Error::Refused(Outcome::InactiveSigner))
+            } else {
+                tally.over(identity, &record, size, size)?.map(|whose| {
+                    let tip = Tip { commitment: *executed, time_ms };
+                    Error::OverBudget(spent(whose, &pending.signer, &tip))
+                })
+            };
+            match refused {
+                None => {
+                    tally.charge(identity, &record, size)?;
+                    chosen.push(pending);
+                }
+                Some(error) => self.give_up(&pending.id, error),
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Takes a transaction out that can be in no block, and says so to who
+    /// waits.
+    fn give_up(&self, id: &Digest, error: Error) {
+        lock(&self.mempool).remove(id);
+        let mut waiters = lock(&self.waiters).remove(id).unwrap_or_default();
+        // Who asked for the same transaction again asks once more.
+        let last = waiters.pop();
+        for waiter in waiters {
+            let _ = waiter.send(Err(Error::Busy { retry_after: Duration::from_secs(1) }));
+        }
+        if let Some(waiter) = last {
+            let _ = waiter.send(Err(error));
+        }
     }
 
     /// How many transactions wait, and their bytes.
@@ -420,6 +557,13 @@ fn verify<'a>(transactions: impl Iterator<Item = &'a Transaction>, known: Vec<bo
         .collect();
     let mut verified = verify_batch(&unknown).into_iter();
     known.into_iter().map(|known| known || verified.next().unwrap_or(false)).collect()
+}
+
+/// The identifiers of a block's transactions, and their encoded sizes in bytes.
+pub fn ids_and_sizes(block: &Block) -> (Arc<[Digest]>, Vec<usize>) {
+    let (ids, sizes): (Vec<_>, Vec<_>) =
+        block.transactions.iter().map(Transaction::id_and_size).unzip();
+    (ids.into(), sizes)
 }
 
 /// The identifiers of a block's transactions.

@@ -2,6 +2,40 @@
 
 use std::time::Duration;
 
+use hufu_machine::Over;
+use hufu_proof::Name;
+
+/// A budget of a day that is used up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Whose.
+    pub whose: Over,
+    /// The member that answers for the signer.
+    pub member: Name,
+    /// When the day ends, milliseconds since 1970.
+    pub ends_ms: u64,
+    /// How long that is by the ledger's time.
+    pub retry_after: Duration,
+}
+
+impl std::fmt::Display for Spent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { whose, member, retry_after, .. } = self;
+        match whose {
+            Over::Identity => write!(formatter, "this signer of member `{member}`")?,
+            Over::Member => write!(formatter, "member `{member}`")?,
+        }
+        let minutes = retry_after.as_secs().div_ceil(60);
+        write!(
+            formatter,
+            " has used up what may be recorded of it today; the day of the ledger, UTC, ends in \
+             {} h {} min",
+            minutes / 60,
+            minutes % 60
+        )
+    }
+}
+
 /// Why the ledger does not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +49,9 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The signer, or its member, has put on the ledger what it may in a day.
+    #[error("{0}")]
+    OverBudget(Spent),
     /// It did not become final in the time allowed; it may yet.
     #[error("not final in the time allowed; ask for its receipt later")]
     Pending,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use borsh::BorshDeserialize as _;
 use hufu_consensus::{Gossip, Recipient, Status};
-use hufu_machine::{Reader, Replay};
-use hufu_proof::{Commitment, Digest, LogEntry, Transaction, codec};
+use hufu_machine::{Account, Reader, Replay};
+use hufu_proof::{Budget, Commitment, Digest, LogEntry, Name, Transaction, codec};
 use tokio::sync::{Notify, watch};
 
 use crate::core::{Admission, Committed, Core};
@@ -53,6 +53,15 @@ pub struct NodeStatus {
     pub waiting: usize,
     /// Bytes of them.
     pub waiting_bytes: usize,
+}
+
+/// What was recorded today, by the ledger's time, and how much may be.
+#[derive(Clone, Debug)]
+pub struct Today {
+    /// What may be recorded.
+    pub budget: Budget,
+    /// Bytes that were recorded of each member, by name.
+    pub members: Vec<(Name, u64)>,
 }
 
 impl Ledger {
@@ -146,6 +155,21 @@ impl Ledger {
     /// [`Error::Machine`] when the store fails.
     pub fn entry(&self, id: &Digest) -> Result<Option<LogEntry>, Error> {
         Ok(self.core.entry(id)?)
+    }
+
+    /// What was recorded today, and how much may be.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] when the store fails.
+    pub fn recorded_today(&self) -> Result<Today, Error> {
+        let (height, time_ms) = self.core.tip();
+        let reader = &self.core.reader;
+        let mut members = Vec::new();
+        for seat in reader.membership()?.seats {
+            let used = reader.used(&Account::Member(seat.name.clone()), height, time_ms)?;
+            members.push((seat.name, used));
+        }
+        Ok(Today { budget: reader.budget(height)?, members })
     }
 
     /// The applied height, as it grows.

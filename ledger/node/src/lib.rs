@@ -17,10 +17,14 @@
 //!   this node's disk.
 //! - A signature is verified once: at admission, or with the block that brings
 //!   it.
+//! - What is in a block is charged to somebody known: what is signed by a key
+//!   that the ledger does not know, or that may not sign, is not taken in, and a
+//!   block with it is not voted for ([`hufu_machine::accounts`]).
 //! - What waits is bounded ([`mempool`]); a full node says `Busy`.
 
 mod builder;
 mod core;
+mod early;
 mod error;
 mod ledger;
 pub mod mempool;
@@ -31,8 +35,8 @@ mod simulation;
 
 pub use builder::{Builder, Limits};
 pub use core::{Admission, Committed, Core};
-pub use error::Error;
-pub use hufu_consensus::{Participation, PeerAddress};
-pub use ledger::{Ledger, NodeStatus};
+pub use error::{Error, Spent};
+pub use hufu_consensus::{Participation, PeerAddress, Status as OrderingStatus, clock};
+pub use ledger::{Ledger, NodeStatus, Today};
 pub use restored::hold_votes;
 pub use run::{Config, Running, start};

@@ -1,17 +1,37 @@
 //! Admitted transactions that wait for a block, in the order of their arrival.
 //!
-//! What is in here has a good signature. Bounded in number and bytes: when it is
-//! full, admission says so and the sender tries again.
+//! What is in here has a good signature of somebody known. Bounded in number and
+//! bytes, as a whole and for each signer and member, so that who sends most does
+//! not make everybody wait: when there is no room, admission says so and the
+//! sender tries again.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use hufu_proof::{Digest, Transaction};
+use hufu_machine::Account;
+use hufu_machine::record::IdentityRecord;
+use hufu_proof::transaction::IdentityKind;
+use hufu_proof::{Digest, IdentityId, Transaction};
 
 /// Most transactions that wait.
 pub const MAX_TRANSACTIONS: usize = 200_000;
 /// Most bytes that wait.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Most bytes that wait of all whom one member answers for.
+pub const MAX_MEMBER_BYTES: usize = MAX_BYTES / 4;
+/// Most bytes that wait of one signer that is not a member's own key: what a
+/// second of full blocks takes.
+pub const MAX_SIGNER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Who signed a transaction that waits.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// The key's identity.
+    pub identity: IdentityId,
+    /// What was recorded of it when the transaction was admitted.
+    pub record: Arc<IdentityRecord>,
+}
 
 /// A transaction that waits, with what was worked out once.
 #[derive(Clone, Debug)]
@@ -20,6 +40,8 @@ pub struct Pending {
     pub id: Digest,
     /// Its encoded size in bytes.
     pub size: usize,
+    /// Who signed it.
+    pub signer: Signer,
     /// The transaction.
     pub transaction: Arc<Transaction>,
 }
@@ -40,6 +62,8 @@ pub struct Mempool {
     places: HashMap<Digest, u64>,
     next: u64,
     bytes: usize,
+    /// Bytes of each account; none that holds nothing.
+    held: HashMap<Account, usize>,
 }
 
 impl Mempool {
@@ -51,10 +75,22 @@ impl Mempool {
         if self.places.contains_key(&pending.id) {
             return Err(Refused::Present);
         }
-        if self.arrivals.len() >= MAX_TRANSACTIONS || self.bytes + pending.size > MAX_BYTES {
+        let (own, all) = self.held(&pending.signer);
+        let own_limit = match pending.signer.record.kind {
+            IdentityKind::Member => MAX_MEMBER_BYTES,
+            _ => MAX_SIGNER_BYTES,
+        };
+        if self.arrivals.len() >= MAX_TRANSACTIONS
+            || self.bytes + pending.size > MAX_BYTES
+            || own + pending.size > own_limit
+            || all + pending.size > MAX_MEMBER_BYTES
+        {
             return Err(Refused::Full);
         }
         self.bytes += pending.size;
+        for account in accounts(&pending.signer) {
+            *self.held.entry(account).or_default() += pending.size;
+        }
         self.places.insert(pending.id, self.next);
         self.arrivals.insert(self.next, pending);
         self.next += 1;
@@ -66,11 +102,25 @@ impl Mempool {
         self.arrivals.get(self.places.get(id)?)
     }
 
+    /// Bytes that wait of a signer, and of all whom its member answers for.
+    pub fn held(&self, signer: &Signer) -> (usize, usize) {
+        let [own, all] = accounts(signer).map(|account| self.held.get(&account).copied());
+        (own.unwrap_or(0), all.unwrap_or(0))
+    }
+
     /// Takes a transaction out.
     pub fn remove(&mut self, id: &Digest) {
         if let Some(pending) = self.places.remove(id).and_then(|place| self.arrivals.remove(&place))
         {
             self.bytes -= pending.size;
+            for account in accounts(&pending.signer) {
+                if let Entry::Occupied(mut held) = self.held.entry(account) {
+                    *held.get_mut() -= pending.size;
+                    if *held.get() == 0 {
+                        held.remove();
+                    }
+                }
+            }
         }
     }
 
@@ -131,11 +181,31 @@ impl Mempool {
     }
 }
 
+fn accounts(signer: &Signer) -> [Account; 2] {
+    [Account::Identity(signer.identity), Account::Member(signer.record.owner.clone())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hufu_machine::record::IdentityStatus;
     use hufu_proof::transaction::Payload;
-    use hufu_proof::{Algorithm, Body, PublicKey, Signature};
+    use hufu_proof::{Algorithm, Body, Name, PublicKey, Signature};
+
+    fn signer(number: u8, kind: IdentityKind, owner: &str) -> Signer {
+        let key = PublicKey::new(Algorithm::Ed25519, &[number; 32]).unwrap();
+        let record = IdentityRecord {
+            key: key.clone(),
+            kind,
+            owner: Name::new(owner).unwrap(),
+            subject: String::new(),
+            status: IdentityStatus::Active,
+            serial: None,
+            not_before: 0,
+            not_after: u64::MAX,
+        };
+        Signer { identity: key.identity(), record: Arc::new(record) }
+    }
 
     fn pending(nonce: u64, size: usize) -> Pending {
         let transaction = Transaction {
@@ -148,7 +218,8 @@ mod tests {
             },
             signature: Signature::new(Algorithm::Ed25519, &[0; 64]).unwrap(),
         };
-        Pending { id: transaction.id(), size, transaction: Arc::new(transaction) }
+        let signer = signer(1, IdentityKind::Member, "maker");
+        Pending { id: transaction.id(), size, signer, transaction: Arc::new(transaction) }
     }
 
     #[test]
@@ -171,5 +242,33 @@ mod tests {
         assert_eq!(nonces(pool.oldest(9, 1000, |_| false)), [4, 5]);
         assert_eq!(pool.insert(pending(9, MAX_BYTES)), Err(Refused::Full));
         assert_eq!((pool.len(), pool.bytes()), (2, 200));
+    }
+
+    #[test]
+    fn who_sends_most_leaves_room_for_the_others() {
+        let mut pool = Mempool::default();
+        let mut nonce = 0;
+        let mut insert = |signer: Signer, size| {
+            nonce += 1;
+            pool.insert(Pending { signer, ..pending(nonce, size) }).map(|()| nonce)
+        };
+        let device = |number| signer(number, IdentityKind::Device, "maker");
+        let first = insert(device(1), MAX_SIGNER_BYTES).unwrap();
+        assert_eq!(insert(device(1), 1), Err(Refused::Full));
+        // Its sisters, until their member has its share; then other members.
+        for number in 2..=4 {
+            insert(device(number), MAX_SIGNER_BYTES).unwrap();
+        }
+        assert_eq!(insert(device(5), 1), Err(Refused::Full));
+        insert(signer(6, IdentityKind::Device, "operator"), MAX_SIGNER_BYTES).unwrap();
+        // What has left makes room.
+        let first = pending(first, 0).id;
+        pool.remove(&first);
+        pool.insert(Pending { signer: device(1), ..pending(99, MAX_SIGNER_BYTES) }).unwrap();
+        assert_eq!(pool.held(&device(1)), (MAX_SIGNER_BYTES, MAX_MEMBER_BYTES));
+        for id in pool.expire(u64::MAX) {
+            assert!(pool.get(&id).is_none());
+        }
+        assert_eq!((pool.bytes(), pool.held.len()), (0, 0));
     }
 }

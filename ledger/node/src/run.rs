@@ -6,6 +6,7 @@
 //! after a restart of the process: there is one way to begin, which every crash
 //! tests. Who uses the [`Ledger`] notices a pause.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,12 @@ use hufu_consensus::{
     PeerAddress, Validator, start_tcp,
 };
 use hufu_machine::{Epoch, Machine, MachineError, Reader};
-use hufu_proof::{Block, Membership, Name, Signer};
+use hufu_proof::{Block, Membership, Name, Signer, Transaction};
 use tokio::sync::watch;
 
 use crate::builder::{Builder, Limits};
 use crate::core::Core;
+use crate::early::Early;
 use crate::error::Error;
 use crate::ledger::{Ledger, pass_on, received};
 
@@ -299,12 +301,41 @@ pub(crate) fn connect<E>(
     });
     let receiving = ledger.core.clone();
     context.child("receive").spawn(move |_| async move {
-        while let Some((_, message)) = incoming.next().await {
-            receiving.admit(received(&message));
+        let mut early = Early::default();
+        let mut applied = receiving.applied.subscribe();
+        loop {
+            // In this order, so that simulated runs repeat.
+            let come = tokio::select! {
+                biased;
+                changed = applied.changed(), if !early.is_empty() => match changed {
+                    Ok(()) => early.take(*applied.borrow_and_update()),
+                    Err(_) => break,
+                },
+                message = incoming.next() => match message {
+                    Some((_, message)) => {
+                        let now = *applied.borrow();
+                        received(&message).into_iter().map(|one| (one, now)).collect()
+                    }
+                    None => break,
+                },
+            };
+            pass_in(&receiving, come, &mut early);
         }
     });
     let ordering = node.ordering.clone();
     ledger.follow(Arc::new(move || ordering.status()));
+}
+
+/// Admits what other validators passed on; `early` keeps, with the heights at
+/// which they came, those whose signer is not known yet.
+fn pass_in(core: &Core, come: Vec<(Transaction, u64)>, early: &mut Early) {
+    let mut groups: BTreeMap<u64, Vec<Transaction>> = BTreeMap::new();
+    for (transaction, since) in come {
+        groups.entry(since).or_default().push(transaction);
+    }
+    for (since, transactions) in groups {
+        core.admit_or(transactions, |one| early.keep(one, since));
+    }
 }
 
 fn lock(meter: &Mutex<Meter>) -> MutexGuard<'_, Meter> {

@@ -43,7 +43,7 @@ use hufu_proof::{Digest, Outcome};
 use crate::core::Admission;
 use crate::error::Error;
 use cluster::{COUNT, Cluster, Remains, vote_key};
-use traffic::issue;
+use traffic::{by_stranger, issue};
 
 /// What may happen to one node, or to the network.
 #[derive(Clone, Copy, Debug)]
@@ -223,13 +223,13 @@ fn with_more_than_f_away_nothing_is_answered_until_they_return() {
 fn what_may_not_be_in_a_block_is_refused_at_admission() {
     let directory = tempfile::tempdir().unwrap();
     deterministic::Runner::seeded(2).start(|context| async move {
-        let cluster = Cluster::start(context, 2, Remains::none(directory.path())).await;
+        let mut cluster = Cluster::start(context, 2, Remains::none(directory.path())).await;
         let chain = cluster.genesis.digest();
         let good = issue(chain, 0, "device");
         let mut forged = issue(chain, 1, "forged");
         forged.body.nonce = 77;
         let foreign = issue(Digest([9; 32]), 2, "foreign");
-        let ledger = cluster.ledger(1).unwrap();
+        let ledger = cluster.ledger(1).unwrap().clone();
         let mut answers = ledger.enqueue(vec![forged, good.clone(), foreign]).into_iter();
         assert!(matches!(answers.next(), Some(Err(Error::Refused(Outcome::Signature)))));
         let Some(Ok(Admission::Waiting(receiver))) = answers.next() else {
@@ -238,6 +238,16 @@ fn what_may_not_be_in_a_block_is_refused_at_admission() {
         assert!(matches!(answers.next(), Some(Err(Error::Refused(Outcome::WrongChain)))));
         let committed = receiver.await.unwrap().unwrap();
         assert_eq!(committed.entry.outcome, Outcome::Accepted);
+        // Signed by a key that nobody knows: it costs nobody anything.
+        let sizes: Vec<u64> = cluster.log_sizes();
+        let stranger = by_stranger(chain);
+        let answer = ledger.enqueue(vec![stranger.clone()]).remove(0);
+        assert!(matches!(answer, Err(Error::Refused(Outcome::UnknownSigner))));
+        let core = &ledger.core;
+        core.admit(vec![stranger.clone()]);
+        cluster.sleep(5_000).await;
+        assert_eq!(core.entry(&stranger.id()).unwrap(), None);
+        assert_eq!(cluster.log_sizes(), sizes);
         // Sent again, anywhere: the first answer again.
         let again = cluster.ledger(1).unwrap().enqueue(vec![good]).remove(0);
         assert!(matches!(again, Ok(Admission::Done(first)) if first == committed));

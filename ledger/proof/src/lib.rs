@@ -18,6 +18,7 @@
 
 pub mod ancestry;
 pub mod block;
+pub mod budget;
 pub mod codec;
 pub mod finality;
 pub mod genesis;
@@ -27,11 +28,13 @@ pub mod membership;
 pub mod merkle;
 pub mod receipt;
 pub mod state;
+pub mod text;
 pub mod transaction;
 pub mod value;
 
 pub use ancestry::{FinalityProof, Handover};
 pub use block::{Block, Commitment, Header};
+pub use budget::Budget;
 pub use finality::FinalityCertificate;
 pub use genesis::Genesis;
 pub use identifier::{Digest, IdentityId, Name, Serial};

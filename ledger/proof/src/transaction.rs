@@ -6,6 +6,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::codec;
 use crate::genesis::Member;
 use crate::identifier::{Digest, Name, Serial};
@@ -210,6 +211,11 @@ pub enum Proposal {
         /// The member.
         member: Member,
     } = 3,
+    /// Change how much may be recorded in a day.
+    Budget {
+        /// From the next block on.
+        budget: Budget,
+    } = 5,
 }
 
 impl Proposal {
@@ -339,6 +345,12 @@ pub enum Outcome {
     NotFound = 22,
     /// The contract package does not pass its check.
     Package = 23,
+    /// A time that the signer declares is before the earliest, or further ahead
+    /// of the block than the contract allows.
+    Time = 24,
+    /// The signer, or the member that answers for it, has used up what may be
+    /// recorded of it in a day ([`crate::Budget`]).
+    OverBudget = 28,
 }
 
 impl Outcome {
@@ -374,6 +386,53 @@ impl Outcome {
             Self::Conflict => "conflict",
             Self::NotFound => "not-found",
             Self::Package => "package",
+            Self::Time => "time",
+            Self::OverBudget => "over-budget",
+        }
+    }
+
+    /// What it means, for whoever sent the transaction: the end of a sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Accepted => "it took effect",
+            Self::Oversized => "it is too large or has too many entries; send less at once",
+            Self::Malformed => "it has not the form that its kind must have",
+            Self::WrongChain => "it is for another consortium; use this one's genesis file",
+            Self::Signature => "its signature does not verify",
+            Self::UnknownSigner => "its signer's key is not registered; enrol it first",
+            Self::InactiveSigner => {
+                "its signer is revoked, suspended or past its validity; renew its certificate"
+            }
+            Self::Expired => {
+                "the last block in which it may stand is over, or too far ahead; sign it again"
+            }
+            Self::Duplicate => "it was recorded before",
+            Self::NoContract => "no such contract is active",
+            Self::NoAction => "the contract has no such action or stream",
+            Self::NoAsset => "there is no such asset; register it first",
+            Self::AssetExists => "there is such an asset already; choose another identifier",
+            Self::WrongState => "the asset is in a state from which the action does not start",
+            Self::Parameter => {
+                "a parameter or column is missing, surplus, not of its type or out of its bounds"
+            }
+            Self::Policy => "the contract's policy does not permit it to this signer",
+            Self::Effect => "it refers to what is not there, or an effect has no value",
+            Self::Invariant => "what must always hold under the contract would not",
+            Self::Limit => "it would write more than one transaction may",
+            Self::Sequence => {
+                "a batch before it is missing, or one with its number was recorded before"
+            }
+            Self::Forbidden => "its signer's role does not include it",
+            Self::Conflict => "what it would make exists already, or is so already",
+            Self::NotFound => "what it names does not exist",
+            Self::Package => "the contract package does not pass its check",
+            Self::Time => {
+                "a time that it declares is before the earliest, or too far ahead of the block"
+            }
+            Self::OverBudget => {
+                "its signer, or the member that answers for it, has used up what may be recorded of it \
+                 today"
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ mod journal;
 mod record;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -165,19 +165,6 @@ impl EmbeddedStore {
     /// What opening found and mended.
     pub fn recovery(&self) -> Recovery {
         self.shared.recovery
-    }
-
-    /// Bytes on disk.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn disk_space(&self) -> Result<u64, StoreError> {
-        self.shared.database.disk_space().map_err(|error| self.shared.engine_error(error))
-    }
-
-    /// The directory's usual name under a node's data directory.
-    pub fn directory(data: &Path) -> PathBuf {
-        data.join("store")
     }
 
     /// Locks out other writers, after checking that this holder may write.

@@ -3,8 +3,8 @@
 //!
 //! # The model
 //!
-//! A store holds *spaces* ([`Space`]) of rows. In the one *versioned* space a
-//! row is a value of a key at a height, and a read asks for the value *as of* a
+//! A store holds *spaces* ([`Space`]) of rows. In the *versioned* spaces a row is
+//! a value of a key at a height, and a read asks for the value *as of* a
 //! height. Rows of *plain* spaces are written once: blocks, headers, log and
 //! tree nodes.
 //!

@@ -29,11 +29,14 @@ pub enum Space {
     Tiles = 10,
     /// Which certificates were ever revoked.
     Revoked = 11,
+    /// Bytes that identities and members have put on the ledger, versioned by
+    /// height.
+    Usage = 12,
 }
 
 impl Space {
     /// Every space, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::State,
         Self::Blocks,
         Self::Headers,
@@ -45,11 +48,12 @@ impl Space {
         Self::Packages,
         Self::Tiles,
         Self::Revoked,
+        Self::Usage,
     ];
 
     /// Whether a key has a value per height.
     pub fn is_versioned(self) -> bool {
-        self == Self::State
+        matches!(self, Self::State | Self::Usage)
     }
 
     /// Its code.
@@ -71,6 +75,7 @@ impl Space {
             Self::Packages => "packages",
             Self::Tiles => "tiles",
             Self::Revoked => "revoked",
+            Self::Usage => "usage",
         }
     }
 }

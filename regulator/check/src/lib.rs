@@ -21,9 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hufu_contract::compare::{compare, incompatibilities};
+use hufu_contract::shown::missing_titles;
 use hufu_contract::{Contract, Problem, Sources, case, check, required_names};
 use hufu_proof::Name;
+use hufu_readmodel::infer::{declared, fits};
 use hufu_readmodel::{TableSpec, check_control, contract_tables};
+use hufu_report::Form;
 
 pub use report::{CaseResult, ColumnSummary, Report, TableSummary};
 pub use world::{DEVICE_PREFIX, MEMBERS};
@@ -40,7 +43,8 @@ pub fn check_package(sources: &Sources, required: &[Sources]) -> Report {
         }
     };
     report.describe(&contract);
-    report.problems = control_problems(&contract);
+    report.problems = missing_titles(contract.package());
+    report.problems.extend(control_problems(&contract));
     for (path, text) in sources.files().filter(|(path, _)| path.starts_with("cases/")) {
         match case::parse(path, text) {
             Ok(case) if report.problems.is_empty() => {
@@ -135,11 +139,40 @@ fn control_problems(contract: &Contract) -> Vec<Problem> {
         tables.push((name.clone(), contract_tables(required)));
     }
     let check = |control: &hufu_contract::Control| {
-        let parameters: BTreeSet<Name> = control.parameters.keys().cloned().collect();
-        let result = check_control(&control.sql, &control.subject, &parameters, &tables);
-        let error = result.err()?;
         let file = format!("controls/{}.sql", control.id);
-        Some(Problem::new(file, 0, control.id.as_str(), error.to_string()))
+        let parameters: BTreeSet<Name> = control.parameters.keys().cloned().collect();
+        match check_control(&control.sql, &control.subject, &parameters, &tables) {
+            Ok(columns) => column_problems(control, &columns),
+            Err(error) => vec![Problem::new(file, 0, control.id.as_str(), error.to_string())],
+        }
     };
-    contract.controls().iter().filter_map(check).collect()
+    contract.controls().iter().flat_map(check).collect()
+}
+
+/// What a control's query gives otherwise than `controls.toml` declares it.
+fn column_problems(control: &hufu_contract::Control, given: &[(String, Form)]) -> Vec<Problem> {
+    let problem = |column: &str, message: String| {
+        let thing = format!("control.{}.columns.{column}", control.id);
+        Problem::new(hufu_contract::sources::CONTROLS, 0, thing, message)
+    };
+    let mut problems = Vec::new();
+    for (name, form) in given {
+        let Some(column) = control.columns.get(name.as_str()) else {
+            let message = "is a column of the query's result and not declared; write \
+                           { title = { en = \"...\", zh = \"...\" }, type = \"...\" }";
+            problems.push(problem(name, message.into()));
+            continue;
+        };
+        if !fits(form, &declared(&column.ty)) {
+            let message = format!("is declared as {}; the query gives {form}", column.ty);
+            problems.push(problem(name, message));
+        }
+    }
+    for name in control.columns.keys() {
+        if !given.iter().any(|(column, _)| column == name.as_str()) {
+            let message = "is declared, and no column of the query's result; remove it";
+            problems.push(problem(name.as_str(), message.into()));
+        }
+    }
+    problems
 }

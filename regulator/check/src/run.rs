@@ -258,6 +258,7 @@ impl<'a> Runner<'a> {
             .snapshot(height, None)
             .and_then(|mut snapshot| snapshot.control(&query, &Limits::CONTROL))
             .map_err(|error| self.problem(line, id.as_str(), error.to_string()))?;
+        let names = &found.columns;
         let subjects: Vec<&str> = found.found.iter().map(|one| one.subject.as_str()).collect();
         if subjects != expected {
             let message = format!(
@@ -266,6 +267,15 @@ impl<'a> Runner<'a> {
                 subjects.join(", ")
             );
             return Err(self.problem(line, id.as_str(), message));
+        }
+        for found in &found.found {
+            for (name, cell) in names.iter().zip(&found.row) {
+                let Some(column) = control.columns.get(name.as_str()) else { continue };
+                if !hufu_readmodel::infer::declared(&column.ty).fits(cell) {
+                    let message = format!("`{name}` is declared as {}, and is {cell}", column.ty);
+                    return Err(self.problem(line, id.as_str(), message));
+                }
+            }
         }
         // A finding that nothing recorded explains is none.
         if let Some(bare) = found.found.iter().find(|one| one.evidence_total == 0) {

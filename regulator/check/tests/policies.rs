@@ -135,10 +135,10 @@ fn a_policy_that_permits_more_is_caught_by_a_case() {
 fn controls_are_prepared_under_the_authorizer() {
     for (from, to) in [
         ("device_registry.device", "device_registry.robot"),
-        ("device_id, owner, reason", "device_id, owner, colour"),
+        ("       reason,", "       colour,"),
         ("SELECT device_id", "SELECT random() AS r, device_id"),
         (":days", ":weeks"),
-        ("SELECT device_id, owner, reason, changed_at AS suspended_at", "SELECT owner"),
+        ("SELECT device_id,", "SELECT"),
         ("ORDER BY device_id", "; DROP TABLE device_registry.device"),
     ] {
         let report = check(&altered("device-registry", "controls/long-suspended.sql", from, to));
@@ -146,6 +146,63 @@ fn controls_are_prepared_under_the_authorizer() {
         assert_eq!(problem.file, "controls/long-suspended.sql", "{to}: {problem}");
         assert!(report.cases.is_empty());
     }
+}
+
+#[test]
+fn what_people_read_is_declared_of_every_column_and_fits_what_the_query_gives() {
+    let declared = |name: &str, rest: &str| format!("columns.{name} = {{ {rest} }}\n");
+    let title = "title = { en = \"Extra\", zh = \"附加\" }, type = \"int\"";
+    let registry = "controls.toml";
+    let line = |name: &str| {
+        let sources = package("device-registry");
+        let text = sources.text(registry).unwrap().to_owned();
+        let found = text.lines().find(|line| line.starts_with(&format!("columns.{name} ")));
+        format!("{}\n", found.unwrap())
+    };
+    let suspended = line("suspended_at");
+    for (from, to, message) in [
+        (
+            suspended.clone(),
+            String::new(),
+            "columns.suspended_at: is a column of the query's result",
+        ),
+        (
+            suspended.clone(),
+            suspended.clone() + &declared("extra", title),
+            "columns.extra: is declared, and no column",
+        ),
+        (
+            suspended.clone(),
+            suspended
+                .replace("type = \"time\", clock = \"block\", role = \"since\"", "type = \"int\""),
+            "columns.suspended_at: is declared as int; the query gives time",
+        ),
+        (
+            line("reason"),
+            line("reason").replace("\"text\", max = 512", "\"bool\""),
+            "columns.reason: is declared as bool; the query gives text",
+        ),
+    ] {
+        let report = check(&altered("device-registry", registry, &from, &to));
+        assert!(report.to_text().contains(message), "{message}: {}", report.to_text());
+        assert!(!report.passed());
+    }
+    // A scale that is not the stream's, also through min and max.
+    let sources = package("operation-supervision");
+    let text = sources.text(registry).unwrap().replace("scale = 3, unit_by", "scale = 2, unit_by");
+    let text =
+        text.replace("type = \"decimal\", scale = 3, min", "type = \"decimal\", scale = 2, min");
+    let whole = altered("operation-supervision", registry, sources.text(registry).unwrap(), &text);
+    let report = check_package(&whole, &[package("device-registry")]);
+    for column in ["lowest", "highest", "low", "high"] {
+        let message =
+            format!("columns.{column}: is declared as decimal(2); the query gives decimal(3)");
+        assert!(report.to_text().contains(&message), "{message}: {}", report.to_text());
+    }
+    // Titles of what there is, not only of what is found.
+    let bare = "title = { en = \"Owner\", zh = \"所有者\" }";
+    let manifest = altered("device-registry", "contract.toml", &format!(", {bare}"), "");
+    assert!(check(&manifest).to_text().contains("asset.device.fields.owner: lacks a title"));
 }
 
 #[test]

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use hufu_door::{Caller, Code, Jurisdictions};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, FinalityProof, Name};
-use hufu_report::{Cell, Format, Language, Report, canonical, seal as seal_report};
+use hufu_report::{
+    Cell, Form, Format, Language, Report, Style, UtcOffset, canonical, seal as seal_report,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Gateway;
+use crate::earlier::look_begins;
 use crate::ledger::LedgerFault;
 use crate::problem::ApiProblem;
-use crate::run::{Run, RunError, active_contracts, run, title};
+use crate::run::{Ran, Run, RunError, active_contracts, run};
+use crate::shown::title;
 
 /// The body of a query.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +50,11 @@ pub struct AskReport {
     /// The language of what people read.
     #[serde(default)]
     language: Language,
+    /// How far the local time of what people read is ahead of UTC; that of the
+    /// language when absent.
+    utc_offset: Option<UtcOffset>,
+    /// The height of the run to compare with; the last one when absent.
+    since: Option<u64>,
     /// Narrows tables that have a column of that name.
     jurisdiction: Option<String>,
 }
@@ -57,6 +66,9 @@ pub struct QueryAnswer {
     pub height: u64,
     time_ms: u64,
     columns: Vec<String>,
+    /// What the values of each column are: numbers are in units of the last of
+    /// `scale` decimals, times in milliseconds since 1970.
+    types: Vec<Form>,
     rows: Vec<Vec<Cell>>,
     /// The transaction that recorded the look.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +76,7 @@ pub struct QueryAnswer {
 }
 
 impl QueryAnswer {
-    /// SHA-256 of the canonical JSON of height, time, columns and rows.
+    /// SHA-256 of the canonical JSON of all of it but the look.
     pub fn digest(&self) -> Result<Digest, ApiProblem> {
         let bytes = canonical::encode(&Self { look: None, ..self.clone() }).map_err(|error| {
             tracing::error!(%error, "an answer is not canonical JSON");
@@ -80,9 +92,10 @@ pub struct Made {
     pub report: Report,
     /// Digest of its body in the format asked for.
     pub body: Digest,
+    question: Digest,
     finality: FinalityProof,
     format: Format,
-    language: Language,
+    style: Style,
 }
 
 /// The active contracts and what can be asked of them.
@@ -140,7 +153,14 @@ pub fn query(
     let mut snapshot = gateway.reader.snapshot(height, asked.jurisdiction.as_deref())?;
     let answer = snapshot.query(&asked.sql, &asked.parameters, &gateway.limits.query)?;
     let time_ms = snapshot.time_ms();
-    Ok(QueryAnswer { height, time_ms, columns: answer.columns, rows: answer.rows, look: None })
+    Ok(QueryAnswer {
+        height,
+        time_ms,
+        columns: answer.columns,
+        types: answer.forms,
+        rows: answer.rows,
+        look: None,
+    })
 }
 
 /// Computes a report.
@@ -165,16 +185,20 @@ pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<M
         parameters: asked.parameters.clone(),
         as_of,
         jurisdiction: asked.jurisdiction.clone(),
+        since: asked.since,
     };
-    let (report, finality) = run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
-    let body = hufu_report::body(&report, asked.format, asked.language).map_err(RunError::from)?;
+    let Ran { report, finality, question } =
+        run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
+    let mut style = Style::from(asked.language);
+    style.utc_offset = asked.utc_offset.unwrap_or(style.utc_offset);
+    let body = hufu_report::body(&report, asked.format, style).map_err(RunError::from)?;
     let body = Digest::of(&body);
-    Ok(Made { report, body, finality, format: asked.format, language: asked.language })
+    Ok(Made { report, body, question, finality, format: asked.format, style })
 }
 
 /// Signs a report.
 pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
-    let Made { report, finality, format, language, .. } = made;
+    let Made { report, finality, format, style, .. } = made;
     let then = finality.membership(&gateway.genesis);
     let key = gateway.signer.public_key();
     // Where this member had another key, or was none, it shows that it is one now.
@@ -183,16 +207,16 @@ pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
         _ => gateway.ledger.handovers(finality.certificate.epoch)?,
     };
     let (member, signer) = (&gateway.member, &*gateway.signer);
-    seal_report(&report, format, language, member, signer, finality, later).map_err(|error| {
-        match error {
+    seal_report(&report, format, style, member, signer, finality, later).map_err(
+        |error| match error {
             hufu_report::ReportError::Signer(cause) => {
                 tracing::error!(%cause, "a report could not be signed");
                 ApiProblem::new(Code::Unavailable, "the signing token does not answer")
                     .retry_after(std::time::Duration::from_secs(5))
             }
             other => RunError::from(other).into(),
-        }
-    })
+        },
+    )
 }
 
 /// What the ledger records of a query: who asked what.
@@ -200,16 +224,19 @@ pub fn query_subject(caller: &Caller, asked: &AskQuery) -> String {
     bounded(format!("query by {} of {}: {}", caller.subject, caller.member, asked.sql.trim()))
 }
 
-/// What the ledger records of a report.
-pub fn report_subject(caller: &Caller, asked: &AskReport) -> String {
-    let AskReport { control_set, format, .. } = asked;
-    let (subject, member) = (&caller.subject, &caller.member);
-    bounded(format!("report {control_set} as {} by {subject} of {member}", format.code()))
+/// What the ledger records of a report: what was asked, in the form by which a
+/// later run finds it, and by whom.
+pub fn report_subject(caller: &Caller, made: &Made) -> String {
+    let set = &made.report.control_set;
+    let begins = look_begins(&set.contract, &set.name, &made.question);
+    let (format, subject, member) = (made.format.code(), &caller.subject, &caller.member);
+    bounded(format!("{begins}as {format} by {subject} of {member}"))
 }
 
 /// At most [`Look::MAX_SUBJECT`] bytes; what is cut off is replaced by the
-/// digest of the whole.
+/// digest of the whole. On one line, since the ledger takes no line feed there.
 fn bounded(text: String) -> String {
+    let text = hufu_proof::text::shown(&text).into_owned();
     if text.len() <= Look::MAX_SUBJECT {
         return text;
     }

@@ -112,6 +112,28 @@ pub enum LedgerFault {
     /// The transaction can never be in a block; the ledger did not take it.
     #[error("the transaction was refused before it was taken in: {0}")]
     Refused(Outcome),
+    /// The transaction is signed by somebody for whom the caller does not answer.
+    #[error(
+        "the transaction is signed by identity {signer}, which answers to member `{member}`; \
+         connect as that signer, or as a client of that member or of the device's owner"
+    )]
+    ForeignSigner {
+        /// Who signed.
+        signer: IdentityId,
+        /// The member that answers for the signer.
+        member: Name,
+    },
+    /// The signer, or the member that answers for it, has used up what may be
+    /// recorded of it in a day.
+    #[error("{detail}")]
+    OverBudget {
+        /// Who, and until when.
+        detail: String,
+        /// When the day ends, milliseconds since 1970.
+        ends_ms: u64,
+        /// How long that is.
+        retry_after: Duration,
+    },
     /// Too much waits.
     #[error("the ledger is busy")]
     Busy {
@@ -206,15 +228,19 @@ pub trait LedgerAccess: Send + Sync + 'static {
         identity: &IdentityId,
     ) -> Result<StreamState, LedgerFault>;
 
-    /// Submits transactions and waits until each is final, at most `patience`:
-    /// what is not final then is [`LedgerFault::Pending`]. One answer for each,
+    /// Submits transactions for a caller and waits until each is final, at most
+    /// `patience`. Of a signer that the ledger does not know, and of one for whom
+    /// the caller does not answer ([`LedgerFault::ForeignSigner`]), none is taken:
+    /// a device answers for itself, a client for its member's identities and for
+    /// the devices that its member owns by the registry. What is not final then is [`LedgerFault::Pending`]. One answer for each,
     /// in their order, whatever becomes of the others. A transaction that was
     /// submitted before gets its first answer again.
-    fn submit(
-        &self,
+    fn submit<'a>(
+        &'a self,
+        caller: &'a Caller,
         transactions: Vec<Transaction>,
         patience: Duration,
-    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>>;
+    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>>;
 
     /// Place in the log of a transaction's entry.
     ///

@@ -21,11 +21,13 @@ use hufu_readmodel::{Limits, Reader};
 use tokio::sync::Semaphore;
 
 mod answer;
+mod earlier;
 pub mod ledger;
 pub mod metrics;
 pub mod problem;
 pub mod routes;
 pub mod run;
+pub mod shown;
 mod submit;
 
 pub use hufu_report as report;
@@ -36,7 +38,7 @@ pub use ledger::{
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, router};
-pub use run::{Run, RunError, run};
+pub use run::{Ran, Run, RunError, run};
 pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
 
 /// The interface's description (OpenAPI 3.1).

@@ -21,6 +21,7 @@ pub const CODES: &[Code] = &[
     Code::NotARegulator,
     Code::NotFound,
     Code::NotPermitted,
+    Code::ForeignSigner,
     Code::OutsideJurisdiction,
     Code::QueryRefused,
     Code::QueryTooLarge,
@@ -32,6 +33,7 @@ pub const CODES: &[Code] = &[
     Code::Method,
     Code::TransactionRefused,
     Code::TooManyRequests,
+    Code::OverBudget,
     Code::Unavailable,
     Code::Busy,
     Code::Internal,
@@ -80,6 +82,12 @@ impl From<LedgerFault> for ApiProblem {
             LedgerFault::NotPermitted(_) => Self::new(Code::NotPermitted, detail),
             LedgerFault::Refused(outcome) => {
                 Self::new(Code::TransactionRefused, detail).with("outcome", outcome.code())
+            }
+            LedgerFault::ForeignSigner { .. } => Self::new(Code::ForeignSigner, detail),
+            LedgerFault::OverBudget { ends_ms, retry_after, .. } => {
+                Self::new(Code::OverBudget, detail)
+                    .with("ends_ms", ends_ms)
+                    .retry_after(retry_after)
             }
             LedgerFault::Busy { retry_after } => {
                 Self::new(Code::Busy, detail).retry_after(retry_after)

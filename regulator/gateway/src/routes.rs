@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use hufu_contract::Type;
+use hufu_contract::{ColumnDescription, spelling};
 use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Peer, Route, Rule};
 use hufu_proof::codec;
@@ -114,7 +114,7 @@ fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
     Name::new(text).map_err(|error| malformed(format!("{field}: {error}")))
 }
 
-fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
+pub(crate) fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
     let peer = request.get::<Peer>().cloned().unwrap_or_default();
     Ok(Arc::clone(peer.caller()?))
 }
@@ -216,9 +216,10 @@ async fn asset(
 ) -> Answered {
     let caller = caller(request.extensions())?;
     let (contract, asset_type) = (name("name", &contract)?, name("asset", &asset_type)?);
-    if key.is_empty() || key.len() > hufu_proof::Value::MAX_ID {
-        return Err(malformed("key: 1 to 128 bytes"));
-    }
+    // As whoever made the asset spelt it, whatever keyboard this one is from.
+    let key = spelling::normal(&key).into_owned();
+    spelling::check(&key, hufu_proof::Value::MAX_ID)
+        .map_err(|reason| malformed(format!("key: {reason}")))?;
     let found = blocking(&gateway, move |gateway| {
         let as_of = match query.as_of {
             Some(height) => height,
@@ -266,17 +267,8 @@ async fn stream(
         let declared = active
             .stream(stream.as_str())
             .ok_or(LedgerFault::NotFound("stream of the contract"))?;
-        let columns: Vec<Value> = declared
-            .columns
-            .iter()
-            .map(|(name, ty)| {
-                let scale = match ty {
-                    Type::Decimal { scale, .. } => Some(*scale),
-                    _ => None,
-                };
-                json!({"name": name, "type": ty.name(), "scale": scale})
-            })
-            .collect();
+        let columns: Vec<ColumnDescription> =
+            declared.columns.iter().map(|(name, ty)| ColumnDescription::new(name, ty)).collect();
         Ok(json!({
             "contract": contract,
             "stream": stream,
@@ -321,14 +313,14 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     drop(turn);
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
-        subject: answer::report_subject(caller, asked),
+        subject: answer::report_subject(caller, &made),
         height: made.report.as_of.height,
         answer: made.body,
     };
     let look = record(&gateway, look).await?;
     let (format, findings) = (asked.format, made.report.counts.findings);
     let (height, body) = (made.report.as_of.height, made.body);
-    let name = format!("{}-{height}.{}", made.report.control_set.name, format.code());
+    let name = format!("{}-{height}.{}", made.report.control_set.name, format.ending());
     let file = blocking(&gateway, move |gateway| answer::seal(gateway, made)).await?;
     gateway.metrics.reports.inc();
     gateway.metrics.findings.inc_by(findings);

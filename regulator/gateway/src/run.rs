@@ -6,19 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hufu_contract::{Contract, ControlSet};
+use hufu_contract::{Contract, Control, ControlSet};
 use hufu_proof::{Digest, FinalityProof, Genesis, Name};
 use hufu_readmodel::{ControlQuery, Limits, Reader, Snapshot, value};
-use hufu_report::model::{FORMAT, Title};
+use hufu_report::model::FORMAT;
 use hufu_report::{
     Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
     PackageReference, Report, ReportError, Severity,
 };
 
+use crate::earlier::{self, Earlier, Parameters};
 use crate::ledger::{LedgerAccess, LedgerFault};
+use crate::shown::{scope, shown, title, words};
 
-/// Most log entries in evidence of one report.
-pub const MAX_EVIDENCE: usize = 50_000;
+/// Most log entries in evidence of one report. Findings that refer to more keep
+/// the latest of theirs, and say how many there are.
+pub const MAX_EVIDENCE: usize = 10_000;
 
 /// What is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,20 @@ pub struct Run {
     pub as_of: u64,
     /// Narrows tables that have a column `jurisdiction`.
     pub jurisdiction: Option<String>,
+    /// The height of the run to compare with; the last one that the ledger knows
+    /// when absent.
+    pub since: Option<u64>,
+}
+
+/// A report that was computed.
+#[derive(Debug)]
+pub struct Ran {
+    /// The report.
+    pub report: Report,
+    /// That its anchor is final.
+    pub finality: FinalityProof,
+    /// The digest of what was asked.
+    pub question: Digest,
 }
 
 /// Why there is no report.
@@ -56,8 +73,8 @@ pub enum RunError {
     /// The read model failed, or is not at the height yet.
     #[error(transparent)]
     Read(#[from] hufu_readmodel::Problem),
-    /// Too much evidence.
-    #[error("the findings refer to more than {MAX_EVIDENCE} log entries; narrow the controls down")]
+    /// The file would be larger than a report may be.
+    #[error("the report is larger than a report may be; narrow the controls down")]
     TooLarge,
     /// The ledger does not answer, or not what the read model says.
     #[error(transparent)]
@@ -67,7 +84,7 @@ pub enum RunError {
     Report(String),
 }
 
-/// Runs a control set. Gives the report and the proof that its anchor is final.
+/// Runs a control set.
 ///
 /// # Errors
 /// [`RunError`].
@@ -76,7 +93,7 @@ pub fn run(
     ledger: &dyn LedgerAccess,
     genesis: &Genesis,
     run: &Run,
-) -> Result<(Report, FinalityProof), RunError> {
+) -> Result<Ran, RunError> {
     let mut snapshot = reader.snapshot(run.as_of, run.jurisdiction.as_deref())?;
     let (header, finality) = match ledger.anchor(run.as_of) {
         Err(LedgerFault::NotFound(_) | LedgerFault::Pending) => {
@@ -99,9 +116,16 @@ pub fn run(
     let packages = packages(&active, &contract);
     snapshot.permit(&packages.iter().map(|one| one.name.clone()).collect());
 
+    let parameters = parameters(&contract, set, run)?;
+    let question = earlier::question(run, &parameters)?;
+    let earlier = Earlier::of(reader, ledger, run, &parameters, &question)?;
     let mut controls = Vec::new();
-    for (id, defaults) in &set.controls {
-        controls.push(control(&mut snapshot, &contract, run, id, defaults)?);
+    for (id, parameters) in &parameters_in_order(set, parameters) {
+        controls.push(control(&mut snapshot, &contract, id, parameters, earlier.as_ref())?);
+    }
+    bound_evidence(&mut controls);
+    for control in &mut controls {
+        control.result = control.result_digest();
     }
     let evidence = evidence(&snapshot, ledger, &controls, header.executed.log_size)?;
     let as_of = AsOf { height: run.as_of, time_ms: snapshot.time_ms() };
@@ -121,16 +145,15 @@ pub fn run(
         controls,
         evidence,
         counts: Counts::default(),
+        scope: scope(&mut snapshot, &contract)?,
+        compared: earlier.map(|earlier| earlier.as_of),
+        words: BTreeMap::new(),
     };
     report.counts = report.computed_counts();
+    report.words = words(&contract, &report);
     // What would not verify at the reader's is not given out.
     report.check().map_err(RunError::Report)?;
-    Ok((report, finality))
-}
-
-/// A contract's title, by language.
-pub fn title(title: &hufu_contract::package::Title) -> Title {
-    Title::from([("en".to_owned(), title.en.clone()), ("zh".to_owned(), title.zh.clone())])
+    Ok(Ran { report, finality, question })
 }
 
 /// Version and package digest of every active contract, by name.
@@ -160,7 +183,7 @@ pub fn active_contracts(
         .collect()
 }
 
-fn contract_at(
+pub(crate) fn contract_at(
     ledger: &dyn LedgerAccess,
     active: &BTreeMap<Name, (String, Digest)>,
     name: &Name,
@@ -198,52 +221,99 @@ fn refuse_unknown(run: &Run, set: &ControlSet) -> Result<(), RunError> {
     }
 }
 
+/// The values of the parameters of every control of the set.
+fn parameters(contract: &Contract, set: &ControlSet, run: &Run) -> Result<Parameters, RunError> {
+    let mut all = Parameters::new();
+    for (id, defaults) in &set.controls {
+        let control = declared(contract, id)?;
+        let mut values: BTreeMap<Name, Cell> =
+            defaults.iter().map(|(name, given)| (name.clone(), value::cell(given))).collect();
+        for (name, json) in run.parameters.get(id).into_iter().flatten() {
+            let wrong = |problem: &dyn std::fmt::Display| {
+                RunError::Request(format!("parameters.{id}.{name}: {problem}"))
+            };
+            let declared = control
+                .parameters
+                .get(name)
+                .ok_or_else(|| wrong(&"the control has no such parameter"))?;
+            let given = declared.ty.from_json(json).map_err(|problem| wrong(&problem))?;
+            values.insert(name.clone(), value::cell(&given));
+        }
+        all.insert(id.clone(), values);
+    }
+    Ok(all)
+}
+
+fn parameters_in_order(
+    set: &ControlSet,
+    mut parameters: Parameters,
+) -> Vec<(Name, BTreeMap<Name, Cell>)> {
+    let of = |(id, _): &(Name, _)| (id.clone(), parameters.remove(id).unwrap_or_default());
+    set.controls.iter().map(of).collect()
+}
+
+fn declared<'a>(contract: &'a Contract, id: &Name) -> Result<&'a Control, RunError> {
+    contract.control(id.as_str()).ok_or_else(|| {
+        RunError::Report(format!("the control set names control `{id}`, which is not there"))
+    })
+}
+
+/// Runs a control. The digest of the result is made when its evidence is known.
 fn control(
     snapshot: &mut Snapshot,
     contract: &Contract,
-    run: &Run,
     id: &Name,
-    defaults: &BTreeMap<Name, hufu_proof::Value>,
+    parameters: &BTreeMap<Name, Cell>,
+    earlier: Option<&Earlier>,
 ) -> Result<ControlResult, RunError> {
-    let control = contract.control(id.as_str()).ok_or_else(|| {
-        RunError::Report(format!("the control set names control `{id}`, which is not there"))
-    })?;
-    let mut parameters: BTreeMap<Name, Cell> =
-        defaults.iter().map(|(name, given)| (name.clone(), value::cell(given))).collect();
-    for (name, json) in run.parameters.get(id).into_iter().flatten() {
-        let declared = control.parameters.get(name).ok_or_else(|| {
-            RunError::Request(format!("parameters.{id}.{name}: the control has no such parameter"))
-        })?;
-        let given = declared
-            .ty
-            .from_json(json)
-            .map_err(|problem| RunError::Request(format!("parameters.{id}.{name}: {problem}")))?;
-        parameters.insert(name.clone(), value::cell(&given));
-    }
-    let query =
-        ControlQuery { sql: &control.sql, subject: &control.subject, parameters: &parameters };
+    let control = declared(contract, id)?;
+    let query = ControlQuery { sql: &control.sql, subject: &control.subject, parameters };
     let findings = snapshot
         .control(&query, &Limits::CONTROL)
         .map_err(|problem| RunError::Control { control: id.clone(), problem })?;
+    let change = earlier.and_then(|earlier| earlier.change(id, &findings, control.each.as_deref()));
     let found = findings.found.into_iter().map(|one| Finding {
         subject: one.subject,
         row: one.row,
         evidence: one.evidence,
         evidence_total: one.evidence_total,
     });
-    let mut result = ControlResult {
+    Ok(ControlResult {
         id: id.clone(),
         title: title(&control.title),
-        clause: control.clause.clone(),
+        clause: control.clause.en.clone(),
         severity: severity(control.severity),
         text: Digest::of(control.sql.as_bytes()),
+        shown: Some(shown(control, &findings.columns)),
         columns: findings.columns,
         findings: found.collect(),
-        parameters,
+        parameters: parameters.clone(),
         result: Digest::default(),
+        change,
+    })
+}
+
+/// Leaves at most [`MAX_EVIDENCE`] log entries in evidence: of each finding fewer
+/// and fewer, the latest ones, and at last none of the later findings.
+fn bound_evidence(controls: &mut [ControlResult]) {
+    let distinct = |controls: &[ControlResult]| {
+        let findings = controls.iter().flat_map(|control| &control.findings);
+        findings.flat_map(|one| one.evidence.iter().copied()).collect::<BTreeSet<u64>>().len()
     };
-    result.result = result.result_digest();
-    Ok(result)
+    let mut most = hufu_report::model::MAX_EVIDENCE;
+    while distinct(controls) > MAX_EVIDENCE && most > 1 {
+        most /= 2;
+        for finding in controls.iter_mut().flat_map(|control| &mut control.findings) {
+            let all = finding.evidence.len();
+            finding.evidence.drain(..all.saturating_sub(most));
+        }
+    }
+    let mut kept = BTreeSet::new();
+    for finding in controls.iter_mut().flat_map(|control| &mut control.findings) {
+        finding.evidence.retain(|place| {
+            kept.contains(place) || (kept.len() < MAX_EVIDENCE && kept.insert(*place))
+        });
+    }
 }
 
 fn severity(severity: hufu_contract::Severity) -> Severity {
@@ -267,9 +337,6 @@ fn evidence(
         .flat_map(|control| &control.findings)
         .flat_map(|finding| finding.evidence.iter().copied())
         .collect();
-    if places.len() > MAX_EVIDENCE {
-        return Err(RunError::TooLarge);
-    }
     places
         .into_iter()
         .map(|log_index| {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use hufu_door::Code;
 use hufu_door::body::{json as json_body, media_type, read as body};
 use hufu_proof::codec::{self, DecodeError, MAX_TRANSACTION};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::LedgerFault;
 use crate::problem::ApiProblem;
-use crate::routes::{Answered, Shared, blocking, json_response, malformed};
+use crate::routes::{Answered, Shared, blocking, caller, json_response, malformed};
 
 /// Largest transaction in JSON, in bytes: base64 and names make it longer.
 const MAX_JSON_TRANSACTION: usize = 3 * MAX_TRANSACTION;
@@ -23,7 +23,13 @@ pub const MAX_BUNDLE: usize = 1024;
 pub const MAX_BUNDLE_BYTES: usize = codec::MAX_BLOCK;
 
 /// One transaction: borsh or JSON.
-pub(crate) async fn one(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
+pub(crate) async fn one(
+    State(gateway): Shared,
+    extensions: Extensions,
+    headers: HeaderMap,
+    from: Body,
+) -> Answered {
+    let caller = caller(&extensions)?;
     let transaction: Transaction = match media_type(&headers).to_ascii_lowercase().as_str() {
         "application/octet-stream" => {
             let bytes = body(from, MAX_TRANSACTION).await?;
@@ -37,7 +43,8 @@ pub(crate) async fn one(State(gateway): Shared, headers: HeaderMap, from: Body) 
         }
     };
     let id = transaction.id();
-    let mut answers = gateway.ledger.submit(vec![transaction], gateway.limits.patience).await;
+    let patience = gateway.limits.patience;
+    let mut answers = gateway.ledger.submit(&caller, vec![transaction], patience).await;
     match answers.pop().unwrap_or_else(|| Err(unanswered())) {
         Ok(entry) => {
             let log_index =
@@ -75,7 +82,13 @@ fn unanswered() -> LedgerFault {
 
 /// Many transactions in one request: the borsh encoding of their list. Each is
 /// taken in, refused and recorded by itself, and each has its own answer.
-pub(crate) async fn bundle(State(gateway): Shared, headers: HeaderMap, from: Body) -> Answered {
+pub(crate) async fn bundle(
+    State(gateway): Shared,
+    extensions: Extensions,
+    headers: HeaderMap,
+    from: Body,
+) -> Answered {
+    let caller = caller(&extensions)?;
     if !media_type(&headers).eq_ignore_ascii_case("application/octet-stream") {
         return Err(ApiProblem::new(Code::MediaType, "send application/octet-stream (borsh)"));
     }
@@ -90,7 +103,16 @@ pub(crate) async fn bundle(State(gateway): Shared, headers: HeaderMap, from: Bod
             }
         })?;
     let ids: Vec<Digest> = transactions.iter().map(Transaction::id).collect();
-    let answers = gateway.ledger.submit(transactions, gateway.limits.patience).await;
+    let patience = gateway.limits.patience;
+    let mut answers = gateway.ledger.submit(&caller, transactions, patience).await;
+    // Nothing of it is taken today: the whole request is refused, as one
+    // transaction would be.
+    let over = |answer: &Result<_, _>| matches!(answer, Err(LedgerFault::OverBudget { .. }));
+    if answers.iter().all(over)
+        && let Some(Err(fault)) = answers.pop()
+    {
+        return Err(fault.into());
+    }
     let answers = answers.into_iter().chain(std::iter::repeat_with(|| Err(unanswered())));
     let shown: Vec<Value> = ids.iter().zip(answers).map(|(id, one)| bundled(id, one)).collect();
     json_response(StatusCode::OK, &json!({"transactions": shown}))
@@ -109,6 +131,13 @@ fn bundled(id: &Digest, answer: Result<LogEntry, LedgerFault>) -> Value {
         Err(LedgerFault::Busy { retry_after }) => json!({
             "id": id, "status": "busy", "retry_after": retry_after.as_secs().max(1),
         }),
+        Err(LedgerFault::OverBudget { detail, ends_ms, retry_after }) => json!({
+            "id": id, "status": "over-budget", "detail": detail, "ends_ms": ends_ms,
+            "retry_after": retry_after.as_secs().max(1),
+        }),
+        Err(fault @ LedgerFault::ForeignSigner { .. }) => {
+            json!({"id": id, "status": "foreign-signer", "detail": fault.to_string()})
+        }
         Err(fault) => json!({"id": id, "status": "unavailable", "detail": fault.to_string()}),
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use hufu_gateway::{GatewayLimits, verify_report};
 use hufu_proof::{Signer as _, Transaction};
-use hufu_report::{Severity, open};
+use hufu_report::{Change, Report, Severity, open};
 use serde_json::json;
 use support::*;
 
@@ -95,6 +95,105 @@ async fn findings_carry_the_transactions_that_made_them() {
     assert_eq!(metrics.reports.get(), 2);
     assert_eq!(metrics.looks.get(), 2);
     assert!(metrics.findings.get() >= 1);
+}
+
+#[tokio::test]
+async fn a_run_is_compared_with_the_last_one_that_asked_the_same() {
+    let (node, other) = (Node::new(), Node::new());
+    let scene = play(&node);
+    let (router, _) = gateway(&node, "regulator", GatewayLimits::default());
+    let over = |report: &Report| {
+        report.controls.iter().find(|one| one.id == name("over-limit")).unwrap().clone()
+    };
+    let ask = async |more: serde_json::Value| {
+        // Until what was recorded last is below the height that is reported on.
+        for _ in 0..2 {
+            let block = node.make(Vec::new());
+            node.execute(&block, block.header.height);
+        }
+        let mut asked = json!({"control_set": SET, "as_of": node.height() - 1});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let reply = post(&router, "regulator", "/v1/reports", &asked).await;
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        (open(&reply.body).unwrap().report, asked)
+    };
+    let adjust = |high: &str| {
+        let parameters = [("high".to_owned(), json!(high)), ("low".to_owned(), json!("1"))].into();
+        let invocation = scene.supervision.invocation("adjust", Some("W1"), &parameters).unwrap();
+        node.accept(seed("operator"), hufu_proof::Payload::Invoke(invocation));
+    };
+    let (first, _) = ask(json!({})).await;
+    assert_eq!((first.compared, over(&first).change), (None, None));
+    assert_eq!(over(&first).findings.len(), 1);
+    // The same once more: nothing is new.
+    adjust("800.5");
+    let (second, _) = ask(json!({})).await;
+    assert_eq!(second.compared, Some(first.as_of));
+    assert_eq!(over(&second).change, Some(Change { new: vec![], gone: 0 }));
+    // Another question has no earlier run.
+    let (with, _) = ask(json!({"parameters": {"over-limit": {"tolerance": "0.001"}}})).await;
+    assert_eq!(with.compared, None);
+    // What is mended is gone, what is broken again is new.
+    adjust("100000");
+    node.accept(
+        seed("regulator"),
+        hufu_proof::Payload::Look(hufu_proof::transaction::Look {
+            subject: "something else".into(),
+            height: 1,
+            answer: Default::default(),
+        }),
+    );
+    let (third, _) = ask(json!({})).await;
+    assert_eq!(third.compared, Some(second.as_of));
+    assert_eq!(over(&third).change, Some(Change { new: vec![], gone: 1 }));
+    adjust("800.5");
+    adjust("800.4");
+    let (fourth, asked) = ask(json!({})).await;
+    assert_eq!(over(&fourth).change, Some(Change { new: vec![0], gone: 0 }));
+    // A height may be named instead.
+    let (since, _) = ask(json!({"since": first.as_of.height})).await;
+    assert_eq!(since.compared, Some(first.as_of));
+    assert_eq!(over(&since).change, Some(Change { new: vec![], gone: 0 }));
+    let late = json!({"control_set": SET, "as_of": 3, "since": 3});
+    assert_eq!(post(&router, "regulator", "/v1/reports", &late).await.code(), "request-malformed");
+    // Another member's node finds the same earlier run in its own copy.
+    follow(&node, &other, &scene);
+    let (others, _) = gateway(&other, "authority", GatewayLimits::default());
+    let reply = post(&others, "regulator", "/v1/reports", &asked).await;
+    assert_eq!(open(&reply.body).unwrap().report, fourth);
+    // How much was looked at, and what people call it.
+    let readings = fourth.scope.iter().find(|one| one.table.ends_with(".reading")).unwrap();
+    assert_eq!(readings.title["zh"], "读数");
+    assert!(readings.rows > 0 && readings.recorded.is_some());
+    assert_eq!(fourth.words[&name("metric")]["temperature"].unit.as_deref(), Some("°C"));
+}
+
+#[tokio::test]
+async fn answers_tell_what_their_values_are() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "regulator", GatewayLimits::default());
+    let sql = "SELECT metric, value, max(value) AS most, count(*), measured_at, value * 2 AS twice, \
+               max(recorded_time) - min(recorded_time) AS span \
+               FROM operation_supervision.reading GROUP BY metric ORDER BY metric";
+    let reply = post(&router, "regulator", "/v1/query", &json!({"sql": sql})).await;
+    let decimal = json!({"type": "decimal", "scale": 3});
+    assert_eq!(
+        reply.json()["types"],
+        json!([
+            {"type": "text"}, decimal, decimal, {"type": "int"}, {"type": "time"},
+            {"type": "plain"}, {"type": "int", "unit": "ms"}
+        ])
+    );
+    let star = json!({"sql": "SELECT * FROM operation_supervision.watch"});
+    let types = post(&router, "regulator", "/v1/query", &star).await.json()["types"].clone();
+    assert!(types.as_array().unwrap().contains(&decimal), "{types}");
+    // Of two origins, neither.
+    let union = json!({
+        "sql": "SELECT value FROM operation_supervision.reading UNION SELECT 1 FROM ledger.blocks"
+    });
+    let types = post(&router, "regulator", "/v1/query", &union).await.json()["types"].clone();
+    assert_eq!(types, json!([{"type": "plain"}]));
 }
 
 #[tokio::test]
@@ -240,6 +339,18 @@ async fn every_transaction_of_a_bundle_has_its_own_answer() {
     node.mode.store(WORKS, std::sync::atomic::Ordering::Relaxed);
     let answers = bundle(&router, &transactions).await;
     assert!(answers.iter().all(|one| one["outcome"] == "accepted"), "{answers:?}");
+
+    // Nothing of it is taken today: all of it is refused, and until when is said.
+    node.mode.store(OVER, std::sync::atomic::Ordering::Relaxed);
+    let binary = [("content-type", "application/octet-stream")];
+    let whole = hufu_proof::codec::encode(&transactions);
+    let one = hufu_proof::codec::encode(&transactions[0]);
+    for (uri, bytes) in [("/v1/transactions/bundle", whole), ("/v1/transactions", one)] {
+        let reply = send(&router, "operator", "POST", uri, &binary, bytes).await;
+        assert_eq!((reply.status, reply.code().as_str()), (429, "over-budget"));
+        assert_eq!(reply.header("retry-after"), "3600");
+        assert_eq!(reply.json()["ends_ms"], 86_400_000);
+    }
 }
 
 #[tokio::test]
@@ -286,7 +397,10 @@ async fn assets_and_streams_are_shown_by_their_declared_types() {
     assert_eq!(
         stream["columns"],
         json!([
-            {"name": "measured_at", "type": "time", "scale": null},
+            {
+                "name": "measured_at", "type": "time", "scale": null,
+                "min": "2020-01-01T00:00:00Z", "max_ahead": 3_600_000,
+            },
             {"name": "metric", "type": "symbol", "scale": null},
             {"name": "value", "type": "decimal", "scale": 3},
         ])

@@ -16,8 +16,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_proof::Name;
-use hufu_report::Cell;
 use hufu_report::model::MAX_EVIDENCE;
+use hufu_report::{Cell, Form};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::catalogue::{Table, TableKind, TableSpec, reserved_schemas, standalone};
@@ -76,7 +76,8 @@ struct Behind {
 
 /// Checks a control's query against the tables of the packages it may read
 /// (contract name and tables, its own and the required ones), without any data.
-/// Gives the columns of its result.
+/// Gives the columns of its result, and what their values are as far as it is
+/// known.
 ///
 /// # Errors
 /// [`Problem`], also when the subject's column or a parameter is missing.
@@ -85,7 +86,7 @@ pub fn check_control(
     subject: &str,
     parameters: &BTreeSet<Name>,
     contracts: &[(Name, Vec<TableSpec>)],
-) -> Result<Vec<String>, Problem> {
+) -> Result<Vec<(String, Form)>, Problem> {
     let connection = Connection::open_in_memory().map_err(fault)?;
     let (mut schemas, mut next) = (reserved_schemas(), 0);
     let mut tables = standalone(
@@ -122,7 +123,8 @@ pub fn check_control(
                        takes the same rows";
         return Err(Problem::Sql { message: message.into() });
     }
-    Ok(columns)
+    let forms = snapshot.forms(&rewritten)?;
+    Ok(columns.into_iter().zip(forms).collect())
 }
 
 impl Snapshot {
@@ -135,6 +137,31 @@ impl Snapshot {
         control: &ControlQuery<'_>,
         limits: &Limits,
     ) -> Result<Findings, Problem> {
+        let (rewritten, mut findings) = self.findings(control, limits)?;
+        if !findings.found.is_empty() {
+            let Findings { columns, found } = &mut findings;
+            self.find_evidence(&rewritten, control, columns, limits, found)?;
+        }
+        Ok(findings)
+    }
+
+    /// Runs a control and does not look for evidence.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub fn control_rows(
+        &mut self,
+        control: &ControlQuery<'_>,
+        limits: &Limits,
+    ) -> Result<Findings, Problem> {
+        Ok(self.findings(control, limits)?.1)
+    }
+
+    fn findings(
+        &mut self,
+        control: &ControlQuery<'_>,
+        limits: &Limits,
+    ) -> Result<(Rewritten, Findings), Problem> {
         let rewritten = rewrite(control.sql, self.tables())?;
         self.views(&rewritten, false)?;
         let (columns, rows) = self.run(&rewritten.sql, control.parameters, limits)?;
@@ -153,10 +180,7 @@ impl Snapshot {
         if !total {
             found.sort_by(|one, other| (&one.subject, &one.row).cmp(&(&other.subject, &other.row)));
         }
-        if !found.is_empty() {
-            self.find_evidence(&rewritten, control, &columns, limits, &mut found)?;
-        }
-        Ok(Findings { columns, found })
+        Ok((rewritten, Findings { columns, found }))
     }
 
     fn find_evidence(

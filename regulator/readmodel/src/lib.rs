@@ -17,6 +17,7 @@ pub mod authorize;
 pub mod catalogue;
 pub mod control;
 pub mod error;
+pub mod infer;
 pub mod ledger_tables;
 pub mod model;
 mod project;

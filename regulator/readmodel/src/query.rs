@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use hufu_proof::{LogEntry, Name};
-use hufu_report::Cell;
 use hufu_report::time::{iso_date, iso_time};
+use hufu_report::{Cell, Form};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::hooks::{AuthContext, Authorization};
@@ -19,6 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Stateme
 use crate::authorize::{Refusal, authorizer};
 use crate::catalogue::{Table, quote};
 use crate::error::Problem;
+use crate::infer;
 use crate::model::{LEDGER, height_of, load_tables};
 use crate::rewrite::{Rewritten, rewrite};
 use crate::value::Bound;
@@ -67,6 +68,9 @@ pub struct Answer {
     pub height: u64,
     /// Names of the columns.
     pub columns: Vec<String>,
+    /// What the values of each column are, as far as it is known
+    /// ([`crate::infer`]).
+    pub forms: Vec<Form>,
     /// The rows.
     pub rows: Vec<Vec<Cell>>,
 }
@@ -223,7 +227,8 @@ impl Snapshot {
         }
         self.views(&rewritten, false)?;
         let (columns, rows) = self.run(&rewritten.sql, parameters, limits)?;
-        Ok(Answer { height: self.height, columns, rows })
+        let forms = self.forms(&rewritten)?;
+        Ok(Answer { height: self.height, columns, forms, rows })
     }
 
     /// Makes the views that a query names, with or without their rows' numbers.
@@ -253,6 +258,31 @@ impl Snapshot {
                 return Ok(Err(Problem::Parameter(unknown)));
             }
             Ok(Ok(statement.column_names().map(str::to_owned).collect()))
+        })
+    }
+
+    /// What the values of the columns are that a query gives.
+    pub(crate) fn forms(&mut self, rewritten: &Rewritten) -> Result<Vec<Form>, Problem> {
+        let tables = self.tables.clone();
+        self.guarded(u64::MAX, None, |connection, _| {
+            let statement = connection.prepare(&rewritten.sql)?;
+            let Some(probe) = &rewritten.probe else {
+                return Ok(Ok(vec![Form::Plain; statement.column_count()]));
+            };
+            let mut forms = infer::origins(&statement, &tables);
+            if probe.made.len() == forms.len() && forms.contains(&None) {
+                // What cannot be probed is not known.
+                let columns = connection
+                    .prepare(&probe.sql)
+                    .map(|statement| infer::origins(&statement, &tables))
+                    .unwrap_or_default();
+                for (form, made) in forms.iter_mut().zip(&probe.made) {
+                    if form.is_none() {
+                        *form = infer::form_of(made, &columns);
+                    }
+                }
+            }
+            Ok(Ok(forms.into_iter().map(Option::unwrap_or_default).collect()))
         })
     }
 

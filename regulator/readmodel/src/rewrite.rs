@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::catalogue::{Table, quote};
 use crate::error::Problem;
+use crate::infer::{Expressions, Made};
 use crate::sql::{Kind, Tokens};
 
 /// Words that can follow a table in FROM without being its alias.
@@ -67,6 +68,19 @@ pub struct Rewritten {
     pub ordered_by: Vec<String>,
     /// Whether it has an outer LIMIT.
     pub limited: bool,
+    /// What tells what its columns hold; absent where more than one SELECT gives
+    /// the rows.
+    pub(crate) probe: Option<Probe>,
+}
+
+/// See [`crate::infer`].
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// A query that gives the bare columns of which the result is made.
+    pub(crate) sql: String,
+    /// What each column of the result is made of; empty where they are not told
+    /// apart.
+    pub(crate) made: Vec<Made>,
 }
 
 /// See [`Rewritten::traced`].
@@ -97,6 +111,10 @@ pub fn rewrite(text: &str, tables: &[Table]) -> Result<Rewritten, Problem> {
     let (mut edits, outer, used) = replace(&tokens, tables);
     let sql = apply(text, &edits);
     let select = tokens.top_level(0, "select");
+    let probe = select.and_then(|select| {
+        let found = Expressions::of(&tokens, select, outer_from(&tokens, select)?)?;
+        Some(probe(text, &edits, found))
+    });
     let traced = select.filter(|_| !outer.is_empty()).and_then(|select| {
         let aggregate = tell_rows(&tokens, select)?;
         let at = tokens.tokens[outer_from(&tokens, select)?].begin;
@@ -130,7 +148,29 @@ pub fn rewrite(text: &str, tables: &[Table]) -> Result<Rewritten, Problem> {
         parameters: tokens.parameters().into_iter().map(str::to_owned).collect(),
         ordered_by,
         limited: limit.is_some(),
+        probe,
     })
+}
+
+/// The query with its bare columns as the result, and nothing after its FROM.
+fn probe(text: &str, edits: &[Edit], found: Expressions) -> Probe {
+    let within = |begin: usize, end: usize| {
+        let inside = edits.iter().filter(|edit| edit.begin >= begin && edit.end <= end);
+        let moved: Vec<Edit> = inside
+            .map(|edit| Edit {
+                begin: edit.begin - begin,
+                end: edit.end - begin,
+                text: edit.text.clone(),
+            })
+            .collect();
+        apply(&text[begin..end], &moved)
+    };
+    let (begin, from) = found.list;
+    let columns: Vec<String> =
+        found.columns.iter().map(|&(begin, end)| within(begin, end)).collect();
+    let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
+    let sql = format!("{}{columns} {}", within(0, begin), within(from, found.end));
+    Probe { sql, made: found.made }
 }
 
 struct Edit {

@@ -3,8 +3,8 @@
 //! | form | body | after the body |
 //! |---|---|---|
 //! | JSON | the canonical report | `{"report":` before it, `,"signature":` BLOCK `}` after it |
-//! | HTML | the page | `<!-- hufu report v1 signature: ` BASE64 ` -->` LF |
-//! | CSV | the lines | `# hufu report v1 signature: ` BASE64 CR LF |
+//! | HTML | the page | who signed, `<!-- hufu report v1 signature: ` BASE64 ` -->` LF, the end of the page |
+//! | CSV | the ZIP without its last entry | the last entry, `proof/signature.json`: BLOCK |
 //!
 //! BLOCK is [`SignatureBlock`] as canonical JSON, BASE64 is RFC 4648 §4 of it.
 //! It is the only part in which the files of two members differ.
@@ -17,29 +17,26 @@ use hufu_proof::ancestry::{MAX_HANDOVERS, follow};
 use hufu_proof::finality::FinalityError;
 use hufu_proof::membership::Seat;
 use hufu_proof::receipt::{ReceiptError, check_header};
-use hufu_proof::{
-    Algorithm, Digest, FinalityProof, Genesis, Handover, Name, Signature, Signer, SignerFault,
-};
+use hufu_proof::{Algorithm, Digest, FinalityProof, Genesis, Handover, Name, Signature, Signer};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{self, CanonicalError};
-use crate::message::Language;
+pub use crate::block::SignatureBlock;
+use crate::canonical;
+pub use crate::error::{MAX_REPORT, ReportError, SignerFaultText};
 use crate::model::{AsOf, Counts, Report};
-use crate::{csv, html};
+use crate::style::Style;
+use crate::{archive, first, html};
 
 /// What is signed begins with this and a zero byte.
 pub const DOMAIN: &str = "hufu report v1";
 
-/// Largest report file, in bytes.
-pub const MAX_REPORT: usize = 64 * 1024 * 1024;
-
 const HTML_MARKER: &str = "<!-- hufu report v1 signature: ";
-const HTML_END: &str = " -->\n";
-const CSV_MARKER: &str = "# hufu report v1 signature: ";
-const CSV_END: &str = "\r\n";
+const HTML_END: &str = " -->\n</body>\n</html>\n";
+/// How the visible part of the signature begins.
+const HTML_SIGNED: &str = "<section id=\"signed\"";
 
 /// The form of a report file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,7 +47,7 @@ pub enum Format {
     Json,
     /// A page, to read and print.
     Html,
-    /// Lines, for a spreadsheet.
+    /// A ZIP with a table for each control, for a spreadsheet.
     Csv,
 }
 
@@ -60,7 +57,16 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Html => "text/html; charset=utf-8",
-            Self::Csv => "text/csv; charset=utf-8",
+            Self::Csv => "application/zip",
+        }
+    }
+
+    /// How the name of a file of it ends.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Csv => "zip",
         }
     }
 
@@ -72,22 +78,6 @@ impl Format {
             Self::Csv => "csv",
         }
     }
-}
-
-/// The only part of a report file that differs between members.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignatureBlock {
-    /// Who signed.
-    pub member: Name,
-    /// By the member's statement key.
-    pub signature: Signature,
-    /// Proof that the anchor is final.
-    pub finality: FinalityProof,
-    /// How the epochs from the anchor's on gave way to that in which the member
-    /// has the key, where it has had another one in the anchor's epoch.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub later: Vec<Handover>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +112,7 @@ pub struct Checked {
     /// log entries in evidence is included under the log root.
     pub counts: Counts,
     /// Whether the page was rendered again from its data and is the same.
-    /// False only for pages of another version of the presentation.
+    /// False only for pages and tables of the first version of the presentation.
     pub presentation_recomputed: bool,
 }
 
@@ -148,64 +138,11 @@ impl Checked {
         said.push(if self.presentation_recomputed {
             "what is shown is exactly what the data says".into()
         } else {
-            "the page is of another version of the presentation, so only its signature was checked"
+            "it is of the first version of the presentation, so of what is shown only the signature \
+             was checked"
                 .into()
         });
         said
-    }
-}
-
-/// Why a report does not convince.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReportError {
-    /// Larger than a report may be.
-    #[error("the report is {0} bytes; at most {MAX_REPORT} are accepted")]
-    TooLarge(usize),
-    /// Not a report.
-    #[error("not a report: {0}")]
-    Malformed(String),
-    /// Not in the one form that it may have.
-    #[error("the report is not in its exact form: {0}")]
-    Canonical(#[from] CanonicalError),
-    /// What is shown is not what the data says.
-    #[error("the report's presentation does not hold: {0}")]
-    Presentation(String),
-    /// The content contradicts itself.
-    #[error("the report contradicts itself: {0}")]
-    Content(String),
-    /// It belongs to another consortium.
-    #[error("the report is of consortium `{name}` with genesis {digest}, not of this one")]
-    OtherConsortium {
-        /// The name in the report.
-        name: Name,
-        /// The genesis digest in the report.
-        digest: Digest,
-    },
-    /// The anchor is not final.
-    #[error("the report's anchor does not hold: {0}")]
-    Anchor(ReceiptError),
-    /// Signed by someone who is no member.
-    #[error("the report is signed by `{0}`, who is not a member of the consortium")]
-    UnknownSigner(Name),
-    /// The signature does not verify.
-    #[error(
-        "the signature of `{0}` does not verify: the file was altered or the member did not sign it"
-    )]
-    Signature(Name),
-    /// The signer did not sign.
-    #[error("the report could not be signed")]
-    Signer(#[source] SignerFaultText),
-}
-
-/// [`SignerFault`] as a comparable cause.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SignerFaultText(pub String);
-
-impl From<SignerFault> for ReportError {
-    fn from(fault: SignerFault) -> Self {
-        Self::Signer(SignerFaultText(fault.to_string()))
     }
 }
 
@@ -214,11 +151,11 @@ impl From<SignerFault> for ReportError {
 /// # Errors
 /// [`ReportError`] when the report cannot be written, which is a fault of the
 /// program that made it.
-pub fn body(report: &Report, format: Format, language: Language) -> Result<Vec<u8>, ReportError> {
+pub fn body(report: &Report, format: Format, style: Style) -> Result<Vec<u8>, ReportError> {
     match format {
         Format::Json => Ok(canonical::encode(report)?),
-        Format::Html => html::render(report, language),
-        Format::Csv => csv::render(report),
+        Format::Html => html::render(report, style),
+        Format::Csv => archive::write(&archive::entries(report, style)?),
     }
 }
 
@@ -235,17 +172,17 @@ pub fn message(body: &[u8]) -> Vec<u8> {
 pub fn seal(
     report: &Report,
     format: Format,
-    language: Language,
+    style: Style,
     member: &Name,
     signer: &dyn Signer,
     finality: FinalityProof,
     later: Vec<Handover>,
 ) -> Result<Vec<u8>, ReportError> {
-    let body = body(report, format, language)?;
+    let body = body(report, format, style)?;
     let signature = low_s(signer.sign(&message(&body))?)
         .ok_or_else(|| ReportError::Signature(member.clone()))?;
     let block = SignatureBlock { member: member.clone(), signature, finality, later };
-    let file = join(&body, format, &block)?;
+    let file = join(body, format, style, &block)?;
     if file.len() > MAX_REPORT { Err(ReportError::TooLarge(file.len())) } else { Ok(file) }
 }
 
@@ -334,32 +271,84 @@ pub fn open(bytes: &[u8]) -> Result<Opened, ReportError> {
             presentation_recomputed: true,
         });
     }
-    let (format, marker, end) = if bytes.starts_with(b"<!DOCTYPE html>") {
-        (Format::Html, HTML_MARKER, HTML_END)
-    } else if bytes.starts_with(csv::BEGIN.as_bytes()) {
-        (Format::Csv, CSV_MARKER, CSV_END)
-    } else {
-        return Err(ReportError::Malformed("it begins like none of JSON, HTML and CSV".into()));
-    };
-    let (body, block) = split(bytes, marker, end)?;
-    let (report, presentation_recomputed) = match format {
-        Format::Html => html::parse(body)?,
-        _ => (csv::parse(body)?, true),
-    };
-    Ok(Opened { report, block, format, body: body.to_vec(), presentation_recomputed })
+    if bytes.starts_with(archive::BEGIN) {
+        return open_archive(bytes);
+    }
+    if bytes.starts_with(first::CSV_BEGIN) {
+        let (body, block) = split(bytes, first::CSV_MARKER, first::CSV_END)?;
+        let report = first::parse_csv(body)?;
+        return Ok(Opened {
+            report,
+            block,
+            format: Format::Csv,
+            body: body.to_vec(),
+            presentation_recomputed: false,
+        });
+    }
+    if !bytes.starts_with(b"<!DOCTYPE html>") {
+        return Err(ReportError::Malformed("it begins like none of JSON, HTML and ZIP".into()));
+    }
+    open_page(bytes)
 }
 
-fn join(body: &[u8], format: Format, block: &SignatureBlock) -> Result<Vec<u8>, ReportError> {
-    let block = canonical::encode(block)?;
-    let (marker, end) = match format {
-        Format::Json => {
-            return Ok([b"{\"report\":", body, b",\"signature\":", &block, b"}"].concat());
-        }
-        Format::Html => (HTML_MARKER, HTML_END),
-        Format::Csv => (CSV_MARKER, CSV_END),
+fn open_page(bytes: &[u8]) -> Result<Opened, ReportError> {
+    let of_first = !bytes.ends_with(HTML_END.as_bytes());
+    let end = if of_first { first::HTML_END } else { HTML_END };
+    let (front, block) = split(bytes, HTML_MARKER, end)?;
+    let (body, signed) = if of_first {
+        (front, "")
+    } else {
+        let text = std::str::from_utf8(front)
+            .map_err(|error| ReportError::Malformed(error.to_string()))?;
+        let at = text
+            .rfind(HTML_SIGNED)
+            .ok_or_else(|| ReportError::Malformed("it does not say who signed".into()))?;
+        (&front[..at], &text[at..])
     };
-    let block = STANDARD.encode(block);
-    Ok([body, marker.as_bytes(), block.as_bytes(), end.as_bytes()].concat())
+    let html::Opened { report, style } = html::parse(body)?;
+    let expected = match style {
+        Some(style) => html::signed(&block, style.language)?,
+        None => String::new(),
+    };
+    if expected != signed {
+        return Err(ReportError::Presentation("the page does not show who signed it".into()));
+    }
+    Ok(Opened {
+        report,
+        block,
+        format: Format::Html,
+        body: body.to_vec(),
+        presentation_recomputed: style.is_some(),
+    })
+}
+
+fn open_archive(bytes: &[u8]) -> Result<Opened, ReportError> {
+    let (report, style, block) = archive::read(bytes)?;
+    let block: SignatureBlock = canonical::decode(&block)?;
+    let body = body(&report, Format::Csv, style)?;
+    if join(body.clone(), Format::Csv, style, &block)? != bytes {
+        return Err(ReportError::Presentation("the tables do not show their data".into()));
+    }
+    Ok(Opened { report, block, format: Format::Csv, body, presentation_recomputed: true })
+}
+
+fn join(
+    body: Vec<u8>,
+    format: Format,
+    style: Style,
+    block: &SignatureBlock,
+) -> Result<Vec<u8>, ReportError> {
+    let bytes = canonical::encode(block)?;
+    match format {
+        Format::Json => Ok([b"{\"report\":", &*body, b",\"signature\":", &bytes, b"}"].concat()),
+        Format::Html => {
+            let signed = html::signed(block, style.language)?;
+            let encoded = STANDARD.encode(bytes);
+            let tail = [&signed, HTML_MARKER, &encoded, HTML_END].concat();
+            Ok([body, tail.into_bytes()].concat())
+        }
+        Format::Csv => archive::append(body, &bytes),
+    }
 }
 
 fn split<'a>(

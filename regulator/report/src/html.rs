@@ -1,72 +1,136 @@
 //! The report as one HTML page: self-contained, no scripts, printable.
 //!
 //! The page ends with the report itself as a data block, so that a machine
-//! reads the very same file:
+//! reads the very same file, and after it with who signed:
 //!
 //! ```text
-//! <script type="application/json" id="hufu-report">…</script>
+//! <script type="application/json" id="hufu-report">…</script>      end of the body
+//! <section id="signed">…</section>
+//! <!-- hufu report v1 signature: … -->
 //! </body>
 //! </html>
 //! ```
 //!
 //! The data is canonical JSON in which `<` is written `\u003c`, so that
-//! nothing in it ends the block.
-
-use std::collections::BTreeMap;
+//! nothing in it ends the block. Who signed differs between members and so is not
+//! in the body; it is rendered from the signature block, and compared like the
+//! rest when a page is opened.
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Output, State};
 use serde::Serialize;
 
+use crate::block::SignatureBlock;
 use crate::canonical;
-use crate::cell::Cell;
-use crate::file::ReportError;
-use crate::message::{Language, message};
-use crate::model::{ControlResult, Report, Severity, Title};
-use crate::time::iso_time;
+use crate::error::ReportError;
+use crate::message::{Language, messages};
+use crate::model::Report;
+use crate::page::page;
+use crate::style::Style;
 
 /// Version of the page's wording and layout. A verifier that knows the version
 /// renders the data again and compares; so every change of the template or the
 /// catalogue counts up.
-pub const PRESENTATION: u32 = 1;
+pub const PRESENTATION: u32 = 2;
+
+/// The version before, whose pages are verified by their signature alone.
+const PRESENTATION_1: &str = "1";
 
 const TEMPLATE: &str = include_str!("report.html.jinja");
+const SIGNED: &str = include_str!("signed.html.jinja");
 const DATA_BEGIN: &str = "<script type=\"application/json\" id=\"hufu-report\">";
-const DATA_END: &str = "</script>\n</body>\n</html>\n";
+const DATA_END: &str = "</script>\n";
+/// What follows the data in a page of the first version.
+const END_1: &str = "</body>\n</html>\n";
 const META: &str = "<meta name=\"hufu-presentation\" content=\"";
 
-/// Renders `report`.
+/// Renders the body of `report`.
 ///
 /// # Errors
 /// [`ReportError::Presentation`] when the template fails, which is a fault of
 /// this program.
-pub fn render(report: &Report, language: Language) -> Result<Vec<u8>, ReportError> {
+pub fn render(report: &Report, style: Style) -> Result<Vec<u8>, ReportError> {
+    let mut out = template(TEMPLATE, &page(report, style, PRESENTATION))?;
+    out.push_str(DATA_BEGIN);
+    out.push_str(&embedded(report)?);
+    out.push_str(DATA_END);
+    Ok(out.into_bytes())
+}
+
+/// Renders who signed.
+///
+/// # Errors
+/// [`ReportError::Presentation`] as for [`render`].
+pub(crate) fn signed(block: &SignatureBlock, language: Language) -> Result<String, ReportError> {
+    #[derive(Serialize)]
+    struct Signed<'a> {
+        t: std::collections::BTreeMap<&'static str, &'static str>,
+        sentence: String,
+        algorithm: String,
+        signature: String,
+        member: &'a str,
+    }
+    let certificate = &block.finality.certificate;
+    let (member, votes) = (block.member.as_str(), certificate.votes.len());
+    let sentence = match language {
+        Language::En => format!(
+            "Member “{member}” computed this report on its own node from its own copy of the \
+             ledger and signed it with its key, which does not leave its security module. {votes} \
+             members voted the block final in which it is anchored."
+        ),
+        Language::Zh => format!(
+            "本报告由成员“{member}”在其自有节点上、依据其自有账本副本计算得出，并以不出安全模块的\
+             密钥签名。报告所锚定的区块经 {votes} 家成员投票最终确认。"
+        ),
+    };
+    template(
+        SIGNED,
+        &Signed {
+            t: messages(language),
+            sentence,
+            algorithm: block.signature.algorithm().to_string(),
+            signature: hex(block.signature.as_bytes()),
+            member,
+        },
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn template(text: &str, values: &impl Serialize) -> Result<String, ReportError> {
     let fault = |error: minijinja::Error| ReportError::Presentation(format!("{error:#}"));
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     // Our own escapes, so that a feature of the template library which another
     // crate switches on does not change the bytes.
     environment.set_formatter(escape);
-    let mut page =
-        environment.render_str(TEMPLATE, Serde(page(report, language))).map_err(fault)?;
+    let mut out = environment.render_str(text, Serde(values)).map_err(fault)?;
     // The template's last line break, which rendering drops.
-    page.push('\n');
-    page.push_str(DATA_BEGIN);
-    page.push_str(&embedded(report)?);
-    page.push_str(DATA_END);
-    Ok(page.into_bytes())
+    out.push('\n');
+    Ok(out)
 }
 
-/// Reads the report and, where known, the language out of a page, and checks
-/// that the page is exactly what this version renders; `false` where the page
-/// is of another version.
+/// What a page says of itself.
+pub(crate) struct Opened {
+    pub(crate) report: Report,
+    /// For whom it is written; `None` in a page of the first version, which says
+    /// nothing of who signed and whose text is not recomputed.
+    pub(crate) style: Option<Style>,
+}
+
+/// Reads the report out of the body of a page, and checks that the page is
+/// exactly what this version renders.
 ///
 /// # Errors
 /// [`ReportError`].
-pub(crate) fn parse(page: &[u8]) -> Result<(Report, bool), ReportError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Opened, ReportError> {
     let malformed = |what: &str| ReportError::Malformed(what.to_owned());
-    let page = std::str::from_utf8(page).map_err(|_| malformed("the page is not UTF-8"))?;
+    let page = std::str::from_utf8(body).map_err(|_| malformed("the page is not UTF-8"))?;
     let data = page
+        .strip_suffix(END_1)
+        .unwrap_or(page)
         .strip_suffix(DATA_END)
         .and_then(|front| front.rsplit_once(DATA_BEGIN))
         .ok_or_else(|| malformed("the page does not end with its data block"))?
@@ -76,19 +140,30 @@ pub(crate) fn parse(page: &[u8]) -> Result<(Report, bool), ReportError> {
     if embedded(&report)? != data {
         return Err(ReportError::Canonical(canonical::CanonicalError::Form));
     }
-    let (version, language) = page
+    let content = page
         .split_once(META)
         .and_then(|(_, rest)| rest.split_once('"'))
-        .and_then(|(content, _)| content.split_once(' '))
-        .ok_or_else(|| malformed("the page does not name its presentation"))?;
-    if version != PRESENTATION.to_string() {
-        return Ok((report, false));
+        .ok_or_else(|| malformed("the page does not name its presentation"))?
+        .0;
+    let mut words = content.split(' ');
+    let version = words.next().unwrap_or_default();
+    if version == PRESENTATION_1 && page.ends_with(END_1) {
+        return Ok(Opened { report, style: None });
     }
-    let language: Language = language.parse().map_err(ReportError::Malformed)?;
-    if render(&report, language)? != page.as_bytes() {
+    if version != PRESENTATION.to_string() {
+        return Err(ReportError::OtherPresentation(version.chars().take(16).collect()));
+    }
+    let (Some(language), Some(offset), None) = (words.next(), words.next(), words.next()) else {
+        return Err(malformed("the page does not name its language and its local time"));
+    };
+    let style = Style {
+        language: language.parse().map_err(ReportError::Malformed)?,
+        utc_offset: offset.parse().map_err(ReportError::Malformed)?,
+    };
+    if render(&report, style)? != body {
         return Err(ReportError::Presentation("the page does not show its data".into()));
     }
-    Ok((report, true))
+    Ok(Opened { report, style: Some(style) })
 }
 
 fn embedded(report: &Report) -> Result<String, ReportError> {
@@ -117,222 +192,4 @@ fn escape(
     }
     out.write_str(&escaped)
         .map_err(|_| minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "out of memory"))
-}
-
-/// The title in `language`, else in English, else in any, else `otherwise`.
-pub(crate) fn title<'a>(title: &'a Title, language: Language, otherwise: &'a str) -> &'a str {
-    title
-        .get(language.code())
-        .or_else(|| title.get("en"))
-        .or_else(|| title.values().next())
-        .map_or(otherwise, String::as_str)
-}
-
-#[derive(Serialize)]
-struct Page<'a> {
-    t: BTreeMap<&'a str, &'a str>,
-    lang: &'a str,
-    presentation: String,
-    set_title: &'a str,
-    set_name: String,
-    height: u64,
-    time: String,
-    controls_run: u64,
-    findings: u64,
-    findings_word: &'a str,
-    severities: Vec<SeverityCount>,
-    consortium: &'a str,
-    jurisdiction: &'a str,
-    packages: Vec<BTreeMap<&'a str, String>>,
-    genesis: String,
-    controls: Vec<PageControl<'a>>,
-    evidence: Vec<PageEvidence>,
-    anchor: PageAnchor,
-}
-
-#[derive(Serialize)]
-struct SeverityCount {
-    code: &'static str,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct PageControl<'a> {
-    title: &'a str,
-    severity: &'static str,
-    id: &'a str,
-    clause: &'a str,
-    parameters: Vec<PageParameter<'a>>,
-    result: String,
-    columns: &'a [String],
-    findings: Vec<PageFinding<'a>>,
-}
-
-#[derive(Serialize)]
-struct PageParameter<'a> {
-    name: &'a str,
-    value: String,
-}
-
-#[derive(Serialize)]
-struct PageFinding<'a> {
-    subject: &'a str,
-    row: Vec<PageCell>,
-    evidence: &'a [u64],
-    more: bool,
-    total: u64,
-}
-
-#[derive(Serialize)]
-struct PageCell {
-    number: bool,
-    text: String,
-}
-
-#[derive(Serialize)]
-struct PageEvidence {
-    index: u64,
-    height: u64,
-    outcome: &'static str,
-    transaction: String,
-}
-
-#[derive(Serialize)]
-struct PageAnchor {
-    height: u64,
-    digest: String,
-    state_root: String,
-    log_root: String,
-}
-
-/// Every key of the catalogue that the template uses.
-const KEYS: &[&str] = &[
-    "anchor",
-    "anchor-digest",
-    "anchor-height",
-    "as-of",
-    "block-time",
-    "clause",
-    "consortium",
-    "control",
-    "control-set",
-    "controls-run",
-    "count",
-    "critical",
-    "evidence",
-    "evidence-explained",
-    "finding",
-    "findings",
-    "genesis",
-    "height",
-    "high",
-    "info",
-    "jurisdiction",
-    "log-index",
-    "log-root",
-    "low",
-    "medium",
-    "more",
-    "no-findings",
-    "outcome",
-    "packages",
-    "parameters",
-    "result-digest",
-    "severity",
-    "state-root",
-    "subject",
-    "summary",
-    "title",
-    "transaction",
-    "verify",
-    "verify-title",
-];
-
-fn page(report: &Report, language: Language) -> Page<'_> {
-    let counts = report.computed_counts();
-    let executed = &report.anchor.header.executed;
-    Page {
-        t: KEYS.iter().map(|key| (*key, message(language, key))).collect(),
-        lang: language.tag(),
-        presentation: format!("{PRESENTATION} {language}"),
-        set_title: title(&report.control_set.title, language, report.control_set.name.as_str()),
-        set_name: format!("{}/{}", report.control_set.contract, report.control_set.name),
-        height: report.as_of.height,
-        time: iso_time(i64::try_from(report.as_of.time_ms).unwrap_or(i64::MAX)),
-        controls_run: counts.controls,
-        findings: counts.findings,
-        findings_word: if counts.findings == 1 { "finding" } else { "findings" },
-        severities: Severity::ALL
-            .into_iter()
-            .filter_map(|one| {
-                let count = *counts.by_severity.get(&one)?;
-                Some(SeverityCount { code: one.code(), count })
-            })
-            .collect(),
-        consortium: report.consortium.as_str(),
-        jurisdiction: report.jurisdiction.as_deref().unwrap_or(message(language, "all")),
-        packages: report
-            .packages
-            .iter()
-            .map(|one| {
-                BTreeMap::from([
-                    ("name", one.name.to_string()),
-                    ("version", one.version.clone()),
-                    ("digest", one.digest.to_string()),
-                ])
-            })
-            .collect(),
-        genesis: report.genesis.to_string(),
-        controls: report.controls.iter().map(|one| page_control(one, language)).collect(),
-        evidence: report
-            .evidence
-            .iter()
-            .map(|one| PageEvidence {
-                index: one.log_index,
-                height: one.entry.height,
-                outcome: one.entry.outcome.code(),
-                transaction: one.entry.transaction.to_string(),
-            })
-            .collect(),
-        anchor: PageAnchor {
-            height: report.anchor.header.height,
-            digest: report.anchor.digest.to_string(),
-            state_root: executed.state_root.to_string(),
-            log_root: executed.log_root.to_string(),
-        },
-    }
-}
-
-fn page_control(control: &ControlResult, language: Language) -> PageControl<'_> {
-    PageControl {
-        title: title(&control.title, language, control.id.as_str()),
-        severity: control.severity.code(),
-        id: control.id.as_str(),
-        clause: &control.clause,
-        parameters: control
-            .parameters
-            .iter()
-            .map(|(name, value)| PageParameter { name: name.as_str(), value: value.to_string() })
-            .collect(),
-        result: control.result.to_string(),
-        columns: &control.columns,
-        findings: control
-            .findings
-            .iter()
-            .map(|finding| PageFinding {
-                subject: &finding.subject,
-                row: finding
-                    .row
-                    .iter()
-                    .map(|cell| PageCell {
-                        number: matches!(cell, Cell::Integer(_)),
-                        text: cell.to_string(),
-                    })
-                    .collect(),
-                evidence: &finding.evidence,
-                more: finding.evidence_total > finding.evidence.len() as u64,
-                total: finding.evidence_total,
-            })
-            .collect(),
-    }
 }

@@ -8,11 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::canonical;
 use crate::cell::Cell;
 
+use crate::shown::{Shown, Words};
+
 /// The format written now.
-pub const FORMAT: &str = "hufu-report-v1";
+pub const FORMAT: &str = "hufu-report-v2";
+
+/// The format before, without what is needed to show results to people: it is
+/// still verified.
+pub const FORMAT_1: &str = "hufu-report-v1";
 
 /// Most findings one control gives before its run is refused as too wide.
-pub const MAX_FINDINGS: usize = 10_000;
+pub const MAX_FINDINGS: usize = 50_000;
 
 /// Most log entries named as evidence of one finding.
 pub const MAX_EVIDENCE: usize = 32;
@@ -84,6 +90,31 @@ pub struct Report {
     pub evidence: Vec<Evidence>,
     /// Sums.
     pub counts: Counts,
+    /// How much was looked at: the tables of the packages, and their rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<Scope>,
+    /// The earlier run that this one is compared with, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<AsOf>,
+    /// What symbols in the results are called, by the name of their list.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub words: BTreeMap<Name, Words>,
+}
+
+/// A table that the controls could look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Its name in SQL.
+    pub table: String,
+    /// Its name for people.
+    pub title: Title,
+    /// Its rows as of the height, in the jurisdiction.
+    pub rows: u64,
+    /// When the first and the last of them were recorded, milliseconds since
+    /// 1970; of streams that have rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<(u64, u64)>,
 }
 
 /// What was run.
@@ -153,6 +184,23 @@ pub struct ControlResult {
     pub findings: Vec<Finding>,
     /// [`ControlResult::result_digest`].
     pub result: Digest,
+    /// How people read it; in every report but those of [`FORMAT_1`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Shown>,
+    /// What is otherwise than in the earlier run; absent where the control did
+    /// not run then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+}
+
+/// What is otherwise than in an earlier run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Places in `findings` of what was not found then, ascending.
+    pub new: Vec<u32>,
+    /// How many findings of then are no longer found.
+    pub gone: u64,
 }
 
 /// Something that the control says must not be.
@@ -243,9 +291,13 @@ impl Report {
     /// # Errors
     /// What does not fit, in words.
     pub fn check(&self) -> Result<(), String> {
-        if self.format != FORMAT {
-            return Err(format!("the format is `{}`; this verifier knows {FORMAT}", self.format));
+        if self.format != FORMAT && self.format != FORMAT_1 {
+            return Err(format!(
+                "the format is `{}`; this verifier knows {FORMAT_1} and {FORMAT}",
+                self.format
+            ));
         }
+        self.check_presentation()?;
         if self.counts != self.computed_counts() {
             return Err("the counts are not those of its findings".into());
         }
@@ -260,6 +312,30 @@ impl Report {
             return Err("the evidence is not exactly what the findings refer to".into());
         }
         self.evidence.iter().try_for_each(|one| self.check_evidence(one))
+    }
+
+    /// A report of the first format says nothing of how it is shown; one of this
+    /// says it of everything.
+    fn check_presentation(&self) -> Result<(), String> {
+        let first = self.format == FORMAT_1;
+        if first && !(self.scope.is_empty() && self.compared.is_none() && self.words.is_empty()) {
+            return Err(format!("{FORMAT_1} has no scope, comparison or words"));
+        }
+        if self.compared.is_some_and(|then| then.height >= self.as_of.height) {
+            return Err("it is compared with a run that is not earlier".into());
+        }
+        for control in &self.controls {
+            let problem = match &control.shown {
+                None if first && control.change.is_none() => continue,
+                Some(shown) if !first => shown.check(control),
+                _ => Err(format!("is not shown as {} wants it", self.format)),
+            };
+            problem.map_err(|problem| format!("control `{}`: {problem}", control.id))?;
+            if control.change.is_some() && self.compared.is_none() {
+                return Err(format!("control `{}`: there is nothing to compare with", control.id));
+            }
+        }
+        Ok(())
     }
 
     fn check_anchor(&self) -> Result<(), String> {
@@ -311,6 +387,12 @@ impl ControlResult {
             }
             if evidence.len() > MAX_EVIDENCE || (evidence.len() as u64) > finding.evidence_total {
                 return Err(format!("the evidence of `{}` is miscounted", finding.subject));
+            }
+        }
+        if let Some(change) = &self.change {
+            let there = change.new.last().is_none_or(|last| (*last as usize) < self.findings.len());
+            if !there || !change.new.windows(2).all(|pair| pair[0] < pair[1]) {
+                return Err("what is new is not among its findings, in order".into());
             }
         }
         if self.result != self.result_digest() {

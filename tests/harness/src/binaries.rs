@@ -46,8 +46,9 @@ fn build() -> anyhow::Result<PathBuf> {
     let profile = program.parent().and_then(Path::file_name).context("no profile directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "-p", "hufu"]).current_dir(workspace());
-    if profile == "release" {
-        cargo.arg("--release");
+    // What cargo calls `dev` it keeps in `debug`.
+    if profile != "debug" {
+        cargo.arg("--profile").arg(profile);
     }
     let target = program.ancestors().nth(2).context("no target directory")?;
     cargo.arg("--target-dir").arg(target);

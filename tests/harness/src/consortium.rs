@@ -278,13 +278,22 @@ impl Consortium {
     /// # Errors
     /// When it does not start.
     pub fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        self.start_with(name, &[])
+    }
+
+    /// Starts the node of `name` with these variables in its environment, unless
+    /// it runs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(&mut self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<()> {
         if self.nodes.get_mut(name).is_some_and(Process::is_running) {
             return Ok(());
         }
         let member = self.member(name)?;
         let process = Process::start(
             member.name(),
-            &mut member.hufu(&["serve"]),
+            member.hufu(&["serve"]).envs(variables.iter().copied()),
             &member.log(),
             &self.watchdog,
         )?;

@@ -88,6 +88,14 @@ impl Gateway {
         self.http.post(&self.at("/v1/transactions"), "application/octet-stream", bytes)
     }
 
+    /// Sends a bundle's bytes as they are.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn submit_bundle_raw(&self, bytes: &[u8]) -> anyhow::Result<Answer> {
+        self.http.post(&self.at("/v1/transactions/bundle"), "application/octet-stream", bytes)
+    }
+
     /// The node's status.
     ///
     /// # Errors

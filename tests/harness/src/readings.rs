@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use hufu_proof::transaction::Batch;
 use hufu_proof::{Name, Value};
+
+use crate::binaries;
 
 /// The columns, as the file's header must name them.
 const HEADER: &str = "metric,value,measured_at";
@@ -34,6 +37,45 @@ impl Reading {
             Value::Decimal(self.value),
         ]
     }
+}
+
+/// The readings that ship with the demonstration, as if the last had been measured
+/// a minute ago.
+///
+/// # Errors
+/// When the file is not there or not one of readings.
+pub fn recent() -> anyhow::Result<Vec<Reading>> {
+    let mut readings = load(&binaries::workspace().join("tests/harness/data/readings.csv"))?;
+    let last = readings.iter().map(|reading| reading.measured_at).max().unwrap_or_default();
+    let end = now_ms()?.saturating_sub(60_000);
+    for reading in &mut readings {
+        reading.measured_at = end.saturating_sub(last - reading.measured_at);
+    }
+    Ok(readings)
+}
+
+/// Writes `readings` as a file that [`load`] and the agent read.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn save(readings: &[Reading], path: &Path) -> anyhow::Result<()> {
+    let mut text = format!("{HEADER}\n");
+    for Reading { metric, value, measured_at } in readings {
+        let sign = if *value < 0 { "-" } else { "" };
+        let size = value.unsigned_abs();
+        text += &format!("{metric},{sign}{}.{:03},", size / 1000, size % 1000);
+        let time = der::DateTime::from_unix_duration(Duration::from_millis(*measured_at))?;
+        text += &format!("{time}\n");
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Milliseconds since 1970.
+///
+/// # Errors
+/// When the clock is before 1970.
+pub fn now_ms() -> anyhow::Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
 /// Reads a file of readings.
@@ -115,11 +157,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_readings_load() -> anyhow::Result<()> {
-        let path = Path::new(env!("HUFU_ROOT")).join("tests/harness/data/readings.csv");
-        let readings = load(&path)?;
+    fn the_shipped_readings_are_of_the_last_day() -> anyhow::Result<()> {
+        let readings = recent()?;
         assert!(readings.len() >= 100);
         assert!(readings.windows(2).all(|pair| pair[0].measured_at <= pair[1].measured_at));
+        let (first, last) = (readings[0].measured_at, readings[readings.len() - 1].measured_at);
+        let now = now_ms()?;
+        assert!(last < now && now - first < 86_400_000);
+        let file = tempfile::NamedTempFile::new()?;
+        save(&readings, file.path())?;
+        let seconds = |readings: &[Reading]| -> Vec<_> {
+            readings
+                .iter()
+                .map(|one| (one.metric.clone(), one.value, one.measured_at / 1000))
+                .collect()
+        };
+        assert_eq!(seconds(&load(file.path())?), seconds(&readings));
         Ok(())
     }
 

@@ -90,7 +90,8 @@ impl TpmDevice {
         process::run(&mut command)
     }
 
-    /// Signs the readings in `file` and sends them to `gateway`.
+    /// Signs the readings in `file` and sends them to `gateway`; those that were
+    /// measured before the device was enrolled from `measured_from` on.
     ///
     /// # Errors
     /// When the agent does not start.
@@ -101,6 +102,7 @@ impl TpmDevice {
         root: &Path,
         genesis: &Path,
         file: &Path,
+        measured_from: Option<&str>,
     ) -> anyhow::Result<Answer> {
         let mut command = std::process::Command::new(hufu);
         command
@@ -112,6 +114,9 @@ impl TpmDevice {
             .arg(genesis)
             .args(["--contract", "operation-supervision", "--stream", "reading", "--file"])
             .arg(file);
+        if let Some(time) = measured_from {
+            command.args(["--measured-from", time]);
+        }
         process::run(&mut command)
     }
 }

@@ -270,7 +270,7 @@ fn a_member_on_an_appliance_validates_and_its_devices_record() -> anyhow::Result
     record::register(consortium, &fleet, |_| ())?;
     record::watch(consortium, &fleet, |_| ())?;
     let gateway = consortium.gateway("operator", "maker", "operator")?;
-    let readings = readings::load(&common::readings_file())?;
+    let readings = readings::recent()?;
     record::simulated(&gateway, &mut fleet, &readings, |_| ())?;
     // The others see its votes, and it has executed what they have.
     wait_for("the fourth validator", Duration::from_secs(60), || {

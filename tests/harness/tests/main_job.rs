@@ -236,7 +236,7 @@ fn readings_are_recorded_row_by_row() -> anyhow::Result<()> {
         answer["rows"][0][0].as_u64().with_context(|| format!("{answer}"))
     };
     let before = count(consortium)?;
-    let file = common::readings_file();
+    let file = common::readings_file(consortium)?;
     let rows = record::attested(consortium, fleet, &file)? / fleet.tpm.len();
     hufu_harness::process::wait_for("the rows", std::time::Duration::from_secs(20), || {
         let after = count(consortium)?;

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::command;
+use xtask::command;
 
 /// What the compiler adds for libFuzzer, as cargo-fuzz does it.
 const COVERAGE: &[&str] = &[

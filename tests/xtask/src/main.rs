@@ -3,15 +3,16 @@
 //! It has few dependencies, so that it is there in seconds, and it does nothing
 //! that cannot be done by hand: every command it runs is printed first.
 
-mod command;
 mod demo;
 mod fuzz;
 mod image;
-mod packages;
+mod structure;
 mod test;
 mod tools;
 
 use std::process::ExitCode;
+
+use xtask::packages;
 
 const USAGE: &str = "\
 cargo xtask <command>

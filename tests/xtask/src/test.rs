@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::command;
-use crate::packages::{self, Purpose};
-use crate::{fuzz, image, tools};
+use xtask::command;
+use xtask::packages::{self, Purpose};
+
+use crate::{fuzz, image, structure, tools};
 
 struct Step {
     name: &'static str,
@@ -19,6 +20,11 @@ struct Step {
 /// last, so that their closing lines are the last ones seen.
 const STEPS: &[Step] = &[
     Step { name: "fmt", does: "formatting", run: |_| format_check() },
+    Step {
+        name: "structure",
+        does: "crates and files import each other as docs/architecture.md draws them",
+        run: |_| structure::check(),
+    },
     Step {
         name: "clippy",
         does: "lints, warnings are errors, in tests and benches too",

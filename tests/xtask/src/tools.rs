@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command;
+use xtask::command;
 
 /// The linter that judges our certificates. The tests look for it in the same
 /// directory when `HUFU_PKILINT` names none.

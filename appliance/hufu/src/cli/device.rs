@@ -77,12 +77,22 @@ pub struct Send {
     /// Its stream.
     #[arg(long, default_value = "reading")]
     pub stream: Name,
-    /// Readings: CSV whose header names the stream's columns.
+    /// Readings: CSV in UTF-8 whose header names the stream's columns, parted by
+    /// commas; numbers with a point, times with their offset from UTC or in
+    /// milliseconds since 1970.
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
     /// Rows in one signed batch.
     #[arg(long, default_value_t = 1000)]
     pub batch: usize,
+    /// The earliest time of measurement that is taken, when the device measured
+    /// before its certificate began: milliseconds since 1970, or
+    /// 2026-01-31T08:00:00+08:00.
+    #[arg(long, value_name = "TIME", value_parser = hufu_contract::time::parse)]
+    pub measured_from: Option<u64>,
+    /// Send rows that an earlier run has sent once more.
+    #[arg(long)]
+    pub again: bool,
 }
 
 /// `hufu device token`. The password is shown once; the authority keeps only a

@@ -164,6 +164,11 @@ pub const ORG_REVIEW: &str = "\
 Examples:
   hufu --config node.toml org review 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
 
+/// `hufu org budget`.
+pub const ORG_BUDGET: &str = "\
+Examples:
+  hufu --config node.toml org budget --identity-bytes 67108864 --member-bytes 1073741824";
+
 /// `hufu org approve`.
 pub const ORG_APPROVE: &str = "\
 Examples:
@@ -178,6 +183,7 @@ Examples:
 pub const DEVICE_SEND: &str = "\
 Examples:
   # readings.csv begins with: measured_at,metric,value
+  # a row of it: 2026-11-20T15:00:00+08:00,temperature,20.5
   hufu device send --tcti device:/dev/tpmrm0 --state /var/lib/pump --gateway https://node.example:8444 --ca root.pem --genesis genesis.json --file readings.csv";
 
 /// `hufu device token`.
@@ -269,7 +275,9 @@ pub const REPORT_RUN: &str = "\
 Examples:
   hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --out report.html
   # As of a height, with another threshold, to process:
-  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --as-of 1200 --param over-limit.tolerance=0.5 --format json --out report.json
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --as-of 1200 --param over-limit.tolerance=0.5 --out report.json
+  # In Chinese, with the times of another place; the tables for a spreadsheet:
+  hufu --config regulator.toml report run --gateway https://node.example:8444 --ca root.pem --control-set operation-baseline --lang zh --utc-offset +06:00 --out report.zip
   hufu verify --genesis genesis.json report.json";
 
 /// `hufu query`.

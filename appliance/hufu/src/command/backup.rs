@@ -83,7 +83,7 @@ pub fn about(command: BackupCommand, json: bool) -> anyhow::Result<()> {
             let line = Zeroizing::new(format!("{}\n", share.text()));
             match out {
                 Some(out) => secret(&out, line.as_bytes()),
-                None => output::raw(&line),
+                None => output::lines(&line),
             }
         }
     }

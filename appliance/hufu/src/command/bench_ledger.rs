@@ -71,7 +71,7 @@ pub async fn run(
     let raw = raw_verification(&devices, chain)?;
 
     let rounds = arguments.count.div_ceil(devices.len());
-    let expires = submission::height(&gateways[0]).await? + MAX_LIFETIME / 2;
+    let expires = submission::progress(&gateways[0]).await?.height + MAX_LIFETIME / 2;
     let began = Instant::now();
     let mut groups = Vec::new();
     for (number, group) in devices.chunks(arguments.bundle).enumerate() {

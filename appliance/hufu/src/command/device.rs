@@ -1,6 +1,8 @@
 //! `hufu device`: enrol a device through its TPM, send what it measures, let
 //! one that has no certificate yet enrol by itself.
 
+mod send;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,15 +13,11 @@ use hufu_client::Client;
 use hufu_client::device_key::DeviceKey;
 use hufu_client::est;
 use hufu_client::member;
-use hufu_client::readings::{self, Column, MAX_CSV};
-use hufu_client::submission::{self, Submitted};
-use hufu_client::tls;
 use hufu_configuration::bundle;
 use hufu_configuration::certificates;
-use hufu_configuration::config::{self, Config};
+use hufu_configuration::config::Config;
 use hufu_configuration::files;
-use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, Name, Signer as _};
+use hufu_proof::{Name, Signer as _};
 use hufu_tpm::device::DeviceTpm;
 use hufu_tpm::exchange::{
     CHALLENGE_PATH, COMPLETION_PATH_PREFIX, ChallengeResponse, CompletionResponse,
@@ -27,8 +25,8 @@ use hufu_tpm::exchange::{
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::cli::{Device, Enroll, Send, Token};
-use crate::output::{self, no};
+use crate::cli::{Device, Enroll, Token};
+use crate::output;
 
 /// Name of the device's certificate chain in its state directory.
 const CHAIN: &str = "device.pem";
@@ -42,7 +40,7 @@ pub async fn run(command: Device, access: &Access, json: bool) -> anyhow::Result
         Device::Enroll(arguments) => {
             enroll(arguments, &Config::load(&access.config)?, access.pin_fd, json).await
         }
-        Device::Send(arguments) => send(arguments, json).await,
+        Device::Send(arguments) => send::run(arguments, json).await,
         Device::Token(arguments) => token(arguments, access, json).await,
     }
 }
@@ -181,98 +179,6 @@ pub async fn enrolled_certificate(
         .into_iter()
         .next()
         .context("the EST answer holds no certificate")
-}
-
-/// What a gateway says of a stream.
-#[derive(Deserialize)]
-struct StreamDescription {
-    columns: Vec<Column>,
-    /// The sequence of this signer's last batch; 0 before the first.
-    sequence: u64,
-}
-
-#[derive(Serialize)]
-struct Sent {
-    transaction: Digest,
-    sequence: u64,
-    rows: usize,
-    outcome: String,
-    height: u64,
-}
-
-async fn send(arguments: Send, json: bool) -> anyhow::Result<()> {
-    anyhow::ensure!((1..=10_000).contains(&arguments.batch), "--batch must be 1 to 10000");
-    let genesis = config::read_genesis(&arguments.genesis)?;
-    let size = std::fs::metadata(&arguments.file)
-        .with_context(|| format!("cannot read {}", arguments.file.display()))?
-        .len();
-    anyhow::ensure!(size <= MAX_CSV, "{} is over {MAX_CSV} bytes", arguments.file.display());
-    let text = std::fs::read(&arguments.file)
-        .with_context(|| format!("cannot read {}", arguments.file.display()))?;
-
-    let key = DeviceKey::new(open(&arguments.tcti, &arguments.state)?)?;
-    let chain = certificates::read(&arguments.state.join(CHAIN))
-        .context("the device is not enrolled; `hufu device enroll` does it")?;
-    let roots = certificates::roots(certificates::read(&arguments.ca)?)?;
-    let client = Client::tls(&arguments.gateway, tls::client(roots, Some(key.certified(chain)?))?)?;
-
-    let identity = key.public_key().identity();
-    let stream: StreamDescription = client
-        .get(&format!(
-            "/v1/streams/{}/{}?identity={identity}",
-            arguments.contract, arguments.stream
-        ))
-        .await?;
-    let rows = readings::from_csv(&text, &stream.columns)
-        .with_context(|| format!("in {}", arguments.file.display()))?;
-    anyhow::ensure!(!rows.is_empty(), "{} has no rows", arguments.file.display());
-
-    let mut sent = Vec::new();
-    for (number, rows) in rows.chunks(arguments.batch).enumerate() {
-        let height = submission::height(&client).await?;
-        let sequence = stream.sequence + 1 + number as u64;
-        let body = Body {
-            chain: genesis.digest(),
-            signer: key.public_key(),
-            nonce: sequence,
-            expires: height + MAX_LIFETIME / 2,
-            payload: Payload::Append(Batch {
-                contract: arguments.contract.clone(),
-                stream: arguments.stream.clone(),
-                sequence,
-                rows: rows.to_vec(),
-            }),
-        };
-        let Submitted { id, outcome, height } =
-            submission::submit(&client, &body.sign(&key)?).await?;
-        if !outcome.is_accepted() {
-            return Err(no(format!(
-                "batch {sequence} ({} rows): {outcome}, transaction {id}",
-                rows.len()
-            )));
-        }
-        sent.push(Sent {
-            transaction: id,
-            sequence,
-            rows: rows.len(),
-            outcome: outcome.to_string(),
-            height,
-        });
-    }
-    output::print(json, &sent, |sent| {
-        let rows: Vec<Vec<String>> = sent
-            .iter()
-            .map(|one| {
-                vec![
-                    one.sequence.to_string(),
-                    one.rows.to_string(),
-                    one.height.to_string(),
-                    one.transaction.to_string(),
-                ]
-            })
-            .collect();
-        output::table(&["BATCH", "ROWS", "HEIGHT", "TRANSACTION"], &rows)
-    })
 }
 
 fn open(tcti: &str, state: &Path) -> anyhow::Result<DeviceTpm> {

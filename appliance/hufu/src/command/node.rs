@@ -7,6 +7,8 @@ use hufu_client::Client;
 use hufu_configuration::files;
 use hufu_configuration::time::utc;
 use hufu_proof::Outcome;
+use hufu_proof::text::shown;
+use hufu_report::{Cell, Form};
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -63,22 +65,24 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
         match value {
             Value::Null => {}
             Value::Object(_) => {
-                *text += &format!("{indent}{name}:\n");
+                *text += &format!("{indent}{}:\n", shown(name));
                 lines(value, depth + 1, text);
             }
             Value::Number(milliseconds) if name == "since_ms" => {
                 let since = milliseconds.as_u64().map(utc).unwrap_or_default();
                 *text += &format!("{indent}since: {since}\n");
             }
-            Value::String(said) => *text += &format!("{indent}{name}: {said}\n"),
+            Value::String(said) => {
+                *text += &format!("{indent}{}: {}\n", shown(name), shown(said));
+            }
             Value::Array(items) => {
                 let items: Vec<String> = items
                     .iter()
                     .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
                     .collect();
-                *text += &format!("{indent}{name}: {}\n", items.join(", "));
+                *text += &format!("{indent}{}: {}\n", shown(name), shown(&items.join(", ")));
             }
-            other => *text += &format!("{indent}{name}: {other}\n"),
+            other => *text += &format!("{indent}{}: {other}\n", shown(name)),
         }
     }
 }
@@ -90,27 +94,48 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 pub async fn query(query: Query, access: &Access, json: bool) -> anyhow::Result<()> {
     let question = json!({ "sql": query.sql, "as_of": query.as_of });
     let answer: Value = access.connect()?.post("/query", &question).await?;
-    output::print(json, &answer, |answer| {
-        let cell = |value: &Value| match value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let list =
-            |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-        let header: Vec<String> = list(answer.get("columns")).iter().map(cell).collect();
-        let rows: Vec<Vec<String>> = list(answer.get("rows"))
-            .iter()
-            .map(|row| list(Some(row)).iter().map(cell).collect())
-            .collect();
-        let names: Vec<&str> = header.iter().map(String::as_str).collect();
-        format!(
-            "{}\n{} rows as of height {}",
-            output::table(&names, &rows),
-            rows.len(),
-            answer.get("as_of").map(cell).unwrap_or_default()
-        )
-    })
+    output::print(json, &answer, query_text)
+}
+
+/// The answer to a query as a table: values as their types write them, and what is
+/// known of no column said below.
+fn query_text(answer: &Value) -> String {
+    let list = |name: &str| answer.get(name).cloned().unwrap_or_default();
+    let columns: Vec<String> = serde_json::from_value(list("columns")).unwrap_or_default();
+    let types: Vec<Form> = serde_json::from_value(list("types")).unwrap_or_default();
+    let rows: Vec<Vec<Cell>> = serde_json::from_value(list("rows")).unwrap_or_default();
+    let form = |place: usize| types.get(place).unwrap_or(&Form::Plain);
+    let cell = |(place, cell): (usize, &Cell)| match (form(place), cell) {
+        (_, Cell::Null) => String::new(),
+        // Exact, and in the form in which a query takes it.
+        (Form::Time, Cell::Integer(time)) => hufu_report::time::iso_time(*time),
+        (form, cell) => hufu_report::Style::default().value(cell, form, None),
+    };
+    let table: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().enumerate().map(cell).collect()).collect();
+    let plain: Vec<&str> = columns
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| {
+            *form(*place) == Form::Plain
+                && rows.iter().any(|row| matches!(row.get(*place), Some(Cell::Integer(_))))
+        })
+        .map(|(_, name)| name.as_str())
+        .collect();
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut text = format!(
+        "{}\n{} rows as of height {}",
+        output::table(&names, &table),
+        rows.len(),
+        answer.get("as_of").unwrap_or(&Value::Null)
+    );
+    if !plain.is_empty() {
+        text += &format!(
+            "\nshown as computed, in units of its last decimal where it has any: {}",
+            plain.join(", ")
+        );
+    }
+    text
 }
 
 /// `hufu ledger`.
@@ -125,8 +150,9 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
             let mut named = BTreeMap::new();
             for text in &params {
                 let (name, value) = parse_parameter(text)?;
-                let before = named.insert(name, value);
-                anyhow::ensure!(before.is_none(), "`--param {text}`: it is given twice");
+                if named.insert(name.clone(), value).is_some() {
+                    anyhow::bail!("--param: `{name}` is given twice; which counts cannot be known");
+                }
             }
             let body = json!({
                 "contract": contract, "action": action, "asset": asset, "params": named,
@@ -140,12 +166,12 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
                 .success()?;
             match out {
                 Some(path) => files::write(&path, &receipt),
-                None => output::raw(&String::from_utf8_lossy(&receipt)),
+                None => output::lines(&String::from_utf8_lossy(&receipt)),
             }
         }
         Ledger::Block { height } => {
             let block: Value = admin.get(&format!("/blocks/{height}")).await?;
-            output::raw(&(serde_json::to_string_pretty(&block)? + "\n"))
+            output::print(true, &block, Value::to_string)
         }
     }
 }
@@ -163,7 +189,9 @@ pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
     let outcome: Option<Outcome> =
         answer.get("outcome").and_then(|outcome| serde_json::from_value(outcome.clone()).ok());
     match outcome {
-        Some(outcome) if !outcome.is_accepted() => Err(no(outcome.to_string())),
+        Some(outcome) if !outcome.is_accepted() => {
+            Err(no(format!("{outcome}: {}", outcome.meaning())))
+        }
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::join::{self, JoinRequest};
-use hufu_proof::Genesis;
+use hufu_proof::{Budget, Genesis};
 use serde::Serialize;
 use serde_json::json;
 
@@ -49,6 +49,10 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
                 .with_context(|| format!("in {}", request.display()))?;
             let member = json!({ "member": join });
             submitted(json, &access.connect()?.post("/proposals", &member).await?)
+        }
+        Org::Budget { identity_bytes, member_bytes } => {
+            let budget = json!({ "budget": Budget { identity_bytes, member_bytes } });
+            submitted(json, &access.connect()?.post("/proposals", &budget).await?)
         }
         Org::Review { proposal } => {
             let path = format!("/proposals/{proposal}");

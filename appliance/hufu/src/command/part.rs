@@ -28,7 +28,7 @@ pub fn run(part: Part, config: &Config, pin_fd: Option<u32>) -> anyhow::Result<(
             let labels = [label::VOTE, label::TLS, label::STATEMENT, label::ROOT, label::ISSUING];
             let (module, token) = (&config.token.module, &config.token.label);
             let destroyed = hufu_keys::destroy_keys(module, token, &pin, &labels)?;
-            output::raw(&destroyed.join(" "))
+            output::lines(&destroyed.join(" "))
         }
     }
 }

@@ -6,6 +6,7 @@ use hufu_configuration::bundle;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::keyring::ledger_key;
+use hufu_configuration::sentence;
 use hufu_proof::transaction::{Issuance, Payload};
 use hufu_proof::{Genesis, Receipt};
 use serde::Serialize;
@@ -31,8 +32,9 @@ struct Verdict {
 pub fn run(arguments: &Verify, json: bool) -> anyhow::Result<()> {
     let genesis = config::read_genesis(&arguments.genesis)?;
     let bytes = files::read(&arguments.file, MAX_FILE)?;
-    let (kind, checked) = verify(&genesis, &bytes)
-        .map_err(|error| no(format!("{}: does not verify: {error:#}", arguments.file.display())))?;
+    let (kind, checked) = verify(&genesis, &bytes).map_err(|error| {
+        no(format!("{}: does not verify: {}", arguments.file.display(), sentence(&error)))
+    })?;
     let verdict = Verdict { valid: true, kind, checked };
     output::print(json, &verdict, |verdict| {
         let mut text = format!("valid: {}\n", verdict.kind);

@@ -159,7 +159,7 @@ impl Expression {
         }
         match &self.node {
             Node::Number { digits, scale } => {
-                formatter.write_str(&crate::types::decimal_text(*digits, *scale))
+                formatter.write_str(&crate::number::decimal_text(*digits, *scale))
             }
             Node::Text(text) => {
                 formatter.write_str("'")?;

@@ -84,7 +84,7 @@ fn check(source: &str, wanted: &Type) -> Result<Checked, ExpressionError> {
         unset: &[],
         params: &package.actions["bill"].params,
         row: None,
-        catalogue: Catalogue { package: &package, dependencies: &dependencies },
+        catalogue: &Catalogue { package: &package, dependencies: &dependencies },
     };
     environment.check(&parse(source)?, wanted)
 }

@@ -18,8 +18,7 @@ use super::evaluate::{Code, Fault, Part, Scope};
 use super::kind::{
     Kind, Result, Typed, fail, held, is_ordered, is_time, number_parts, number_type, product, show,
 };
-use crate::contract::Catalogue;
-use crate::package::{AssetType, Parameter};
+use crate::package::{AssetType, AssetTypes, Parameter};
 use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, Type};
 
 /// What a look-up through a reference costs beside a field.
@@ -36,7 +35,7 @@ pub struct Environment<'a> {
     /// `row`.
     pub row: Option<&'a BTreeMap<Name, Type>>,
     /// Where references lead.
-    pub catalogue: Catalogue<'a>,
+    pub(crate) catalogue: &'a dyn AssetTypes,
 }
 
 /// An expression that may be evaluated.
@@ -196,7 +195,7 @@ impl Environment<'_> {
             }),
             "block" => Ok(match field {
                 "height" => (Code::BlockHeight, Kind::Of(Type::int())),
-                "time" => (Code::BlockTime, Kind::Of(Type::Time { clock: Clock::Block })),
+                "time" => (Code::BlockTime, Kind::Of(Type::time(Clock::Block))),
                 _ => return unknown("height and time".into()),
             }),
             _ => self.typed(of),

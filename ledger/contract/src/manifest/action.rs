@@ -161,7 +161,7 @@ fn read_params(
         };
         inner.finish(TYPE_HINTS);
         if let Some(parameter) = parameter {
-            if let Type::Time { clock: Clock::Block } = parameter.ty {
+            if let Type::Time { clock: Clock::Block, .. } = parameter.ty {
                 node.problem(
                     "a parameter is declared by its signer; it cannot be the block's time",
                 );

@@ -2,9 +2,11 @@
 
 use hufu_proof::Name;
 
+use crate::number;
 use crate::package::Package;
 use crate::reader::{Node, Section};
-use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type, parse_decimal};
+use crate::time;
+use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type};
 use crate::unit::Unit;
 
 pub(super) const TYPE_HINTS: &[(&str, &str)] = &[
@@ -13,8 +15,9 @@ pub(super) const TYPE_HINTS: &[(&str, &str)] = &[
         "private fields are not supported yet; remove the key, or keep the text off the ledger \
          and record its digest",
     ),
-    ("min", "bounds are for int and decimal"),
+    ("min", "bounds are for int, decimal and a signer's time"),
     ("max", "bounds are for int, decimal, text, bytes, list and set"),
+    ("max_ahead", "how far it may be ahead of the block is for a signer's time"),
     ("unit", "units are for int and decimal"),
     ("scale", "a scale is for decimal"),
     ("clock", "a clock is for time"),
@@ -43,7 +46,7 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
                 serde_json::Value::Number(number) => number.to_string(),
                 _ => return node.refuse("is not a number"),
             };
-            parse_decimal(&text, scale).map_err(|message| node.problem(message)).ok()
+            number::parse(&text, scale).map_err(|message| node.problem(message)).ok()
         })
     };
     let bounds = |scale: u8| {
@@ -75,16 +78,7 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
         "id" => Type::Id,
         "bytes" => Type::Bytes { max: size(1024, MAX_TEXT)? },
         "digest" => Type::Digest,
-        "time" => Type::Time {
-            clock: match table.optional("clock") {
-                None => Clock::Signer,
-                Some(node) => match node.text()? {
-                    "block" => Clock::Block,
-                    "signer" => Clock::Signer,
-                    _ => return node.refuse("is not a clock; there are \"block\" and \"signer\""),
-                },
-            },
-        },
+        "time" => read_time(table)?,
         "member" => Type::Member,
         "identity" => Type::Identity,
         "ref" => {
@@ -119,6 +113,29 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
             );
         }
     })
+}
+
+/// A time: whose clock, and what is plausible.
+fn read_time(table: &Section<'_, '_>) -> Option<Type> {
+    let clock = match table.optional("clock") {
+        None => Clock::Signer,
+        Some(node) => match node.text()? {
+            // The block's time is agreed on, and needs no bounds.
+            "block" => return Some(Type::time(Clock::Block)),
+            "signer" => Clock::Signer,
+            _ => return node.refuse("is not a clock; there are \"block\" and \"signer\""),
+        },
+    };
+    let min = table.optional("min").map_or(Some(0), |node| {
+        time::parse(node.text()?).map_err(|message| node.problem(message)).ok()
+    });
+    let max_ahead = table.optional("max_ahead").map_or(Some(None), |node| {
+        match u64::try_from(node.integer()?) {
+            Ok(milliseconds) => Some(Some(milliseconds)),
+            Err(_) => node.refuse("is a number of milliseconds"),
+        }
+    });
+    Some(Type::Time { clock, min: min?, max_ahead: max_ahead? })
 }
 
 /// A type that needs no more than its name.

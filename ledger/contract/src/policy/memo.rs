@@ -225,7 +225,7 @@ when { resource.state == "open" };
                 subject: Subject::Asset { key: "front", asset: &asset },
                 circumstances: Circumstances::Read,
                 world: &world,
-                catalogue: contract.catalogue(),
+                catalogue: &contract,
             };
             let permitted = memo.decide(&question, |question| {
                 asked.set(asked.get() + 1);

@@ -54,7 +54,6 @@ pub(crate) struct Policies {
     memo: memo::Memo,
     /// All policies in the order of the file, in Cedar's JSON form.
     pub(crate) trees: Vec<Json>,
-    pub(crate) schema: String,
 }
 
 /// The policies that apply to one action on one type.
@@ -159,7 +158,7 @@ impl Policies {
         let names = request::Names::new(package, dependencies)
             .ok_or_else(|| problem("a name is not one of Cedar's".into()))?;
         let guards = guards(&ordered, &trees, package, &names).map_err(problem)?;
-        Ok(Self { guards, names, memo: memo::Memo::default(), trees, schema: text })
+        Ok(Self { guards, names, memo: memo::Memo::default(), trees })
     }
 
     pub(crate) fn guard(&self, action: &str, on: &Name) -> Option<&Guard> {

@@ -12,9 +12,8 @@ use hufu_proof::{Name, Value};
 
 use super::schema::{namespace, type_name};
 use super::{Guard, MAX_LEVEL, Policies};
-use crate::contract::Catalogue;
 use crate::expression::evaluate::kind_name;
-use crate::package::{Action, AssetType, Package};
+use crate::package::{Action, AssetType, AssetTypes, Package};
 use crate::types::{Type, hex_text};
 use crate::world::{Asset, Member, Principal, World};
 
@@ -112,7 +111,7 @@ pub(crate) struct Question<'a> {
     pub(crate) subject: Subject<'a>,
     pub(crate) circumstances: Circumstances<'a>,
     pub(crate) world: &'a dyn World,
-    pub(crate) catalogue: Catalogue<'a>,
+    pub(crate) catalogue: &'a dyn AssetTypes,
 }
 
 impl Policies {

@@ -271,6 +271,12 @@ impl Cluster {
         (0..MOST).map(|number| Some(self.ledger(number)?.committed().height)).collect()
     }
 
+    /// Entries in the log of each node that runs.
+    pub fn log_sizes(&self) -> Vec<u64> {
+        let running = (0..MOST).filter_map(|number| self.ledger(number));
+        running.map(|ledger| ledger.committed().log_size).collect()
+    }
+
     pub async fn sleep(&mut self, milliseconds: u64) {
         self.context.sleep(Duration::from_millis(milliseconds)).await;
         self.remains.traffic.collect();

@@ -56,6 +56,11 @@ pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
     )
 }
 
+/// A transaction whose signer has no certificate.
+pub fn by_stranger(chain: Digest) -> Transaction {
+    sign(chain, "stranger", 0, Payload::Approve(Digest::default()))
+}
+
 /// A transaction of a member.
 fn sign(chain: Digest, member: &str, nonce: u64, payload: Payload) -> Transaction {
     let body = Body { chain, signer: statement_public(member), nonce, expires: 10_000, payload };

@@ -18,11 +18,16 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let genesis = include_bytes!("../../../../tests/vectors/report/genesis.json");
     let genesis = Genesis::from_json(genesis).expect("the pinned genesis file is good");
-    let pinned: [&[u8]; 4] = [
+    let pinned: [&[u8]; 9] = [
         include_bytes!("../../../../tests/vectors/report/report.json"),
         include_bytes!("../../../../tests/vectors/report/report.en.html"),
         include_bytes!("../../../../tests/vectors/report/report.zh.html"),
-        include_bytes!("../../../../tests/vectors/report/report.csv"),
+        include_bytes!("../../../../tests/vectors/report/report.en.zip"),
+        include_bytes!("../../../../tests/vectors/report/report.zh.zip"),
+        include_bytes!("../../../../tests/vectors/report/v1/report.json"),
+        include_bytes!("../../../../tests/vectors/report/v1/report.en.html"),
+        include_bytes!("../../../../tests/vectors/report/v1/report.zh.html"),
+        include_bytes!("../../../../tests/vectors/report/v1/report.csv"),
     ];
     // Nothing verifies but what the members signed.
     assert_eq!(verify_report(bytes, &genesis).is_ok(), pinned.contains(&bytes));

@@ -110,6 +110,8 @@ pub const STOPPED: u8 = 3;
 pub const REFUSES: u8 = 4;
 /// One of these for each transaction, by the remainder of its nonce.
 pub const MIXED: u8 = 5;
+/// The signer's budget of the day is used up.
+pub const OVER: u8 = 6;
 
 /// One member's node: machine, store, read model.
 pub struct Node {
@@ -237,6 +239,11 @@ impl Node {
             WORKS => Ok(()),
             BUSY => Err(LedgerFault::Busy { retry_after: Duration::from_millis(1500) }),
             PENDING => Err(LedgerFault::Pending),
+            OVER => Err(LedgerFault::OverBudget {
+                detail: "this signer has used up its day".into(),
+                ends_ms: 86_400_000,
+                retry_after: Duration::from_secs(3_600),
+            }),
             REFUSES => Err(LedgerFault::Refused(Outcome::WrongChain)),
             _ => Err(LedgerFault::Unavailable("it stops".into())),
         }
@@ -363,11 +370,12 @@ impl LedgerAccess for Node {
         Ok(StreamState { contract: compiled, sequence })
     }
 
-    fn submit(
-        &self,
+    fn submit<'a>(
+        &'a self,
+        _caller: &'a Caller,
         transactions: Vec<Transaction>,
         _patience: Duration,
-    ) -> BoxFuture<'_, Vec<Result<LogEntry, LedgerFault>>> {
+    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>> {
         let one = |transaction: Transaction| {
             self.refuse(transaction.body.nonce)?;
             let id = transaction.id();

@@ -8,9 +8,10 @@ use hufu_proof::{
     Algorithm, Commitment, Digest, FinalityProof, Header, LogEntry, Name, Outcome, PublicKey,
     Signature, Signer, SignerFault, merkle,
 };
+use hufu_report::model::Title;
 use hufu_report::{
-    Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
-    PackageReference, Report, Severity,
+    Anchor, AsOf, Bound, Cell, Change, Column, ControlResult, ControlSetTitle, Counts, Evidence,
+    Finding, Form, PackageReference, Range, Report, Role, Scope, Severity, Shown, Word,
 };
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
@@ -85,8 +86,20 @@ pub fn finality(genesis: &Genesis, header: &Header, view: u64) -> FinalityProof 
     FinalityProof { descendants: Vec::new(), certificate, handovers: Vec::new() }
 }
 
-/// Ten log entries, the header after them, and a report with two findings.
-pub fn report(genesis: &Genesis) -> Report {
+fn title(en: &str, zh: &str) -> Title {
+    BTreeMap::from([("en".into(), en.into()), ("zh".into(), zh.into())])
+}
+
+fn column(en: &str, zh: &str, form: Form) -> Column {
+    Column { title: title(en, zh), form, role: None, words: None, unit_by: None }
+}
+
+fn text(text: &str) -> Cell {
+    Cell::Text(text.into())
+}
+
+/// Ten log entries, and the header after them.
+fn log(genesis: &Genesis) -> (Vec<LogEntry>, Vec<Digest>, Header) {
     let entries: Vec<LogEntry> = (0..10u8)
         .map(|index| LogEntry {
             transaction: Digest::of(&[index]),
@@ -110,90 +123,241 @@ pub fn report(genesis: &Genesis) -> Report {
             log_root: merkle::root(&leaves),
         },
     };
+    (entries, leaves, header)
+}
+
+/// What was measured beyond its limits: `count` findings of two owners, the last
+/// with everything in its texts that must not be obeyed.
+fn over_limit(count: usize) -> ControlResult {
+    let decimal = || Form::Decimal { scale: 3, unit: None };
+    let number = |en, zh| Column { unit_by: Some("metric".into()), ..column(en, zh, decimal()) };
+    let time = |en, zh, role| Column { role: Some(role), ..column(en, zh, Form::Time) };
+    let metric = name("metric");
+    let columns = vec![
+        ("device", column("Device", "设备", Form::Text)),
+        ("owner", column("Owner", "所有者", Form::Text)),
+        ("metric", Column { words: Some(metric), ..column("Metric", "指标", Form::Text) }),
+        (
+            "readings",
+            Column {
+                role: Some(Role::Times),
+                ..column("Readings", "读数次数", Form::Int { unit: None })
+            },
+        ),
+        ("lowest", number("Lowest", "最低值")),
+        ("highest", number("Highest", "最高值")),
+        ("low", number("Lower limit", "下限")),
+        ("high", number("Upper limit", "上限")),
+        ("watch_id", column("Watch", "监测项", Form::Text)),
+        ("first_measured_at", time("First measured at", "首次测量时间", Role::Since)),
+        ("last_measured_at", time("Last measured at", "末次测量时间", Role::Until)),
+        ("note", column("Note", "备注", Form::Text)),
+    ];
+    let finding = |index: usize| {
+        let place = i64::try_from(index).unwrap();
+        let (device, note) = if index + 1 == count {
+            (
+                "=L1</script><!--".to_owned(),
+                "plant, \"east\"\n\u{202e}gnihtyna\u{1b}[31m # hufu".into(),
+            )
+        } else {
+            (format!("PUMP-{index:05}"), String::new())
+        };
+        let cold = index % 5 == 4;
+        let values = if cold { (-12_500, 20_000) } else { (85_250, 92_408 + place % 1000) };
+        Finding {
+            subject: device.clone(),
+            row: vec![
+                text(&device),
+                text(if index.is_multiple_of(3) { "maker" } else { "operator" }),
+                text(if cold { "temperature" } else { ["temperature", "vibration"][index % 2] }),
+                Cell::Integer(1 + place % 40),
+                Cell::Integer(values.0),
+                Cell::Integer(values.1),
+                if cold { Cell::Integer(-5_000) } else { Cell::Null },
+                Cell::Integer(85_000),
+                text(&format!("{device}-temperature")),
+                Cell::Integer(1_789_950_000_000 + place % 500 * 90_000),
+                Cell::Integer(1_790_000_000_000 - place),
+                text(&note),
+            ],
+            evidence: if index.is_multiple_of(2) { vec![2, 7] } else { vec![7] },
+            evidence_total: if index == 0 { 40 } else { 2 },
+        }
+    };
+    let mut result = ControlResult {
+        id: name("over-limit"),
+        title: title("Readings beyond <a> watch's limits", "超出监测限值的读数"),
+        clause: "operation supervision rules, art. 4: values stay within the limits".into(),
+        severity: Severity::High,
+        text: Digest::of(b"SELECT 1"),
+        parameters: BTreeMap::from([(name("tolerance"), Cell::Integer(0))]),
+        columns: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        findings: (0..count).map(finding).collect(),
+        result: Digest::default(),
+        shown: Some(Shown {
+            clause: title(
+                "operation supervision rules, art. 4: values stay within the limits",
+                "运行监管规则第四条：测量值应在设定的限值之内",
+            ),
+            subject: "device".into(),
+            each: Some("watch_id".into()),
+            owner: Some("owner".into()),
+            columns: columns.into_iter().map(|(_, column)| column).collect(),
+            parameters: BTreeMap::from([(
+                name("tolerance"),
+                column("Tolerance", "容差", decimal()),
+            )]),
+            range: Some(Range {
+                from: Some("lowest".into()),
+                to: "highest".into(),
+                low: Some(Bound::Column("low".into())),
+                high: Some(Bound::Column("high".into())),
+            }),
+        }),
+        change: Some(Change { new: vec![0], gone: 2 }),
+    };
+    result.result = result.result_digest();
+    result
+}
+
+/// What was silent: one finding with a length of time, none of it compared.
+fn silent() -> ControlResult {
+    let length = |en, zh| column(en, zh, Form::Int { unit: Some("ms".into()) });
+    let since = Column {
+        role: Some(Role::Since),
+        ..column("Last heard at", "最近上报时间", Form::Time)
+    };
+    let mut result = ControlResult {
+        id: name("silent-device"),
+        title: title("Watched devices that have gone silent", "静默的受监测设备"),
+        clause: "operation supervision rules, art. 5".into(),
+        severity: Severity::Medium,
+        text: Digest::of(b"SELECT 2"),
+        parameters: BTreeMap::from([(name("grace"), Cell::Integer(0))]),
+        columns: ["device", "silent_for", "last_heard_at", "seal"].map(String::from).to_vec(),
+        findings: vec![Finding {
+            subject: "PUMP-0100".into(),
+            row: vec![
+                text("PUMP-0100"),
+                Cell::Integer(7_512_345),
+                Cell::Integer(1_789_992_492_655),
+                Cell::Bytes(vec![0, 0xff]),
+            ],
+            evidence: vec![2],
+            evidence_total: 1,
+        }],
+        result: Digest::default(),
+        shown: Some(Shown {
+            clause: title("operation supervision rules, art. 5", "运行监管规则第五条"),
+            subject: "device".into(),
+            each: None,
+            owner: None,
+            columns: vec![
+                column("Device", "设备", Form::Text),
+                length("Silent for", "静默时长"),
+                since,
+                column("Seal", "封印", Form::Bytes),
+            ],
+            parameters: BTreeMap::from([(name("grace"), length("Grace", "宽限时间"))]),
+            range: Some(Range {
+                from: None,
+                to: "silent_for".into(),
+                low: None,
+                high: Some(Bound::Parameter(name("grace"))),
+            }),
+        }),
+        change: None,
+    };
+    result.result = result.result_digest();
+    result
+}
+
+/// A control that found nothing.
+fn quiet() -> ControlResult {
+    let mut result = ControlResult {
+        id: name("unwatched-device"),
+        title: title("Devices in service that nobody watches", "无人监测的在用设备"),
+        clause: "operation supervision rules, art. 3".into(),
+        severity: Severity::Info,
+        text: Digest::of(b"SELECT 3"),
+        parameters: BTreeMap::new(),
+        columns: vec!["device_id".into()],
+        findings: Vec::new(),
+        result: Digest::default(),
+        shown: Some(Shown {
+            clause: title("operation supervision rules, art. 3", "运行监管规则第三条"),
+            subject: "device_id".into(),
+            each: None,
+            owner: None,
+            columns: vec![column("Device", "设备", Form::Text)],
+            parameters: BTreeMap::new(),
+            range: None,
+        }),
+        change: Some(Change::default()),
+    };
+    result.result = result.result_digest();
+    result
+}
+
+/// A report with findings of two controls, `count` of them of the first.
+pub fn report_of(genesis: &Genesis, count: usize) -> Report {
+    let (entries, leaves, header) = log(genesis);
     let evidence = [2usize, 7].map(|index| Evidence {
         log_index: index as u64,
         entry: entries[index],
         path: path(&leaves, index),
     });
-    let mut overdue = ControlResult {
-        id: name("unpaid-lease"),
-        title: BTreeMap::from([
-            ("en".into(), "Fees unpaid <beyond> the threshold".into()),
-            ("zh".into(), "租金拖欠超过阈值".into()),
-        ]),
-        clause: "leasing supervision rules, art. 12".into(),
-        severity: Severity::High,
-        text: Digest::of(b"SELECT 1"),
-        parameters: BTreeMap::from([(name("threshold"), Cell::Integer(0))]),
-        columns: ["lease_id", "lessee", "owed", "subject", "seal"].map(String::from).to_vec(),
-        findings: vec![
-            Finding {
-                subject: "=L1</script><!--".into(),
-                row: vec![
-                    Cell::Text("=L1</script><!--".into()),
-                    Cell::Text("plant, \"east\"\n".into()),
-                    Cell::Integer(-12_500),
-                    Cell::Null,
-                    Cell::Bytes(vec![0, 0xff]),
-                ],
-                evidence: vec![2, 7],
-                evidence_total: 40,
-            },
-            Finding {
-                subject: "\\u003c L2 中".into(),
-                row: vec![
-                    Cell::Text("\\u003c L2 中".into()),
-                    Cell::Text("plant".into()),
-                    Cell::Integer(i64::MAX),
-                    Cell::Text("# hufu report v1 data: ".into()),
-                    Cell::Null,
-                ],
-                evidence: vec![7],
-                evidence_total: 1,
-            },
-        ],
-        result: Digest::default(),
-    };
-    overdue.result = overdue.result_digest();
-    let mut quiet = ControlResult {
-        id: name("idle-device"),
-        title: BTreeMap::new(),
-        clause: String::new(),
-        severity: Severity::Info,
-        text: Digest::of(b"SELECT 2"),
-        parameters: BTreeMap::new(),
-        columns: vec!["device".into()],
-        findings: Vec::new(),
-        result: Digest::default(),
-    };
-    quiet.result = quiet.result_digest();
+    let word = |en, zh, unit: &str| Word { title: title(en, zh), unit: Some(unit.into()) };
+    let words = BTreeMap::from([
+        ("temperature".to_owned(), word("Temperature", "温度", "°C")),
+        ("vibration".to_owned(), word("Vibration", "振动", "mm/s")),
+    ]);
     let mut report = Report {
         format: hufu_report::model::FORMAT.into(),
         consortium: genesis.consortium.clone(),
         genesis: genesis.digest(),
         control_set: ControlSetTitle {
-            contract: name("equipment-leasing"),
-            name: name("monthly"),
-            title: BTreeMap::from([
-                ("en".into(), "Monthly leasing supervision".into()),
-                ("zh".into(), "租赁月度监管".into()),
-            ]),
+            contract: name("operation-supervision"),
+            name: name("operation-baseline"),
+            title: title("Operation baseline", "运行基线"),
         },
         packages: vec![PackageReference {
-            name: name("equipment-leasing"),
+            name: name("operation-supervision"),
             version: "1.0.0".into(),
             digest: Digest::of(b"package"),
         }],
         jurisdiction: None,
         as_of: AsOf { height: 5, time_ms: 1_790_000_005_000 },
         anchor: Anchor { digest: header.digest(), header },
-        controls: vec![overdue, quiet],
+        controls: vec![over_limit(count), silent(), quiet()],
         evidence: evidence.to_vec(),
         counts: Counts::default(),
+        scope: vec![
+            Scope {
+                table: "device_registry.device".into(),
+                title: title("Device", "设备"),
+                rows: 104,
+                recorded: None,
+            },
+            Scope {
+                table: "operation_supervision.reading".into(),
+                title: title("Readings", "读数"),
+                rows: 4060,
+                recorded: Some((1_789_950_000_000, 1_790_000_004_000)),
+            },
+        ],
+        compared: Some(AsOf { height: 3, time_ms: 1_789_999_000_000 }),
+        words: BTreeMap::from([(name("metric"), words)]),
     };
     report.counts = report.computed_counts();
     report.check().unwrap();
     report
+}
+
+/// A report with seven findings.
+pub fn report(genesis: &Genesis) -> Report {
+    report_of(genesis, 6)
 }
 
 pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {

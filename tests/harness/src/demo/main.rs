@@ -36,7 +36,8 @@ struct Arguments {
     /// Devices with a TPM (swtpm).
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     tpm_devices: u16,
-    /// Readings to send: CSV with the columns metric, value and measured_at.
+    /// Readings to send: CSV with the columns metric, value and measured_at. Default:
+    /// shipped ones, as if measured until a minute ago.
     #[arg(long, value_name = "FILE")]
     readings: Option<PathBuf>,
     /// The `hufu` program. Default: the one beside this program.
@@ -87,10 +88,6 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
         None => binaries::beside("hufu")?,
     };
     anyhow::ensure!(hufu.exists(), "{} is not there; `cargo xtask demo` builds it", hufu.display());
-    let readings = arguments
-        .readings
-        .clone()
-        .unwrap_or_else(|| binaries::workspace().join("tests/harness/data/readings.csv"));
     let settings = Settings {
         directory: directory.clone(),
         hufu,
@@ -99,7 +96,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
     };
     let plan = steps::Plan {
         devices: usize::from(arguments.devices),
-        readings,
+        readings: arguments.readings.clone(),
         build_seconds: arguments.build_seconds,
     };
 

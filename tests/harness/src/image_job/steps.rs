@@ -228,7 +228,7 @@ pub fn work(site: &mut Site) -> anyhow::Result<Fleet> {
     // The image executes the height that has the client's certificate a moment
     // after the authority.
     wait_for("the image to know the maker's client", PATIENCE, || gateway.expiry())?;
-    let rows = readings::load(&binaries::workspace().join("tests/harness/data/readings.csv"))?;
+    let rows = readings::recent()?;
     let recorded = record::simulated(&gateway, &mut fleet, &rows, |_| ())?;
     println!("{} readings were recorded through the image", recorded.rows);
     let height = agrees(site)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use hufu_harness::job::{Fleet, record};
 use hufu_harness::process::{self, wait_for};
-use hufu_harness::{Gateway, binaries, readings};
+use hufu_harness::{Gateway, readings};
 use hufu_proof::Digest;
 use serde_json::Value;
 
@@ -67,8 +67,7 @@ pub fn under_load(
 
 /// Readings, one batch after another, until told to stop; what was acknowledged.
 fn flow(gateway: &Gateway, fleet: &mut Fleet, stop: &AtomicBool) -> anyhow::Result<Vec<Digest>> {
-    let file = binaries::workspace().join("tests/harness/data/readings.csv");
-    let rows = record::piece(&readings::load(&file)?, 1);
+    let rows = record::piece(&readings::recent()?, 1);
     let mut acknowledged = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let expires = gateway.expiry()?;

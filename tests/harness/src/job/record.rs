@@ -24,6 +24,13 @@ pub const WATCHED: usize = 20;
 /// What it watches, and the upper limits.
 const LIMITS: [(&str, &str); 2] = [("temperature", "85"), ("vibration", "7.1")];
 
+/// The longest that a device may be silent, and one that is over before the report.
+const HOUR_MS: u64 = 3_600_000;
+const SHORT_GAP_MS: u64 = 2_000;
+
+/// How far a clock is ahead that supervision finds: more than its five minutes.
+const AHEAD_MS: u64 = 6 * 60_000;
+
 /// Transactions that are under way at the same time.
 const LANES: usize = 16;
 
@@ -107,13 +114,19 @@ pub fn watch(
     let devices = fleet.tpm.iter().map(|device| &device.id);
     let devices = devices.chain(fleet.simulated.iter().take(WATCHED).map(|device| &device.id));
     let present = keys(consortium, "SELECT watch_id FROM operation_supervision.watch")?;
-    let watches: Vec<(String, &String, &str, &str)> = devices
+    let mut watches: Vec<Watch<'_>> = devices
         .flat_map(|device| {
-            LIMITS.map(|(metric, high)| (format!("{device}-{metric}"), device, metric, high))
+            LIMITS.map(|(metric, high)| Watch { device, metric, high, max_gap_ms: HOUR_MS })
         })
-        .filter(|(watch, ..)| !present.contains(watch))
         .collect();
-    in_lanes(&watches, seen, |(watch, device, metric, high)| {
+    // The last one sends nothing before it is revoked.
+    if let Some(device) = fleet.simulated.last() {
+        let [(metric, high), _] = LIMITS;
+        watches.push(Watch { device: &device.id, metric, high, max_gap_ms: SHORT_GAP_MS });
+    }
+    watches.retain(|watch| !present.contains(&watch.id()));
+    in_lanes(&watches, seen, |watch| {
+        let Watch { device, metric, high, max_gap_ms } = watch;
         consortium.regulator().run(&[
             "ledger",
             "invoke",
@@ -122,17 +135,53 @@ pub fn watch(
             "--action",
             "watch",
             "--asset",
-            watch,
+            &watch.id(),
             "--param",
             &format!("device={device}"),
             "--param",
             &format!("metric={metric}"),
             "--param",
             &format!("high={high}"),
+            "--param",
+            &format!("max_gap={max_gap_ms}"),
         ])?;
         Ok(())
     })?;
     Ok(watches.len())
+}
+
+/// What the regulator watches of a device.
+struct Watch<'a> {
+    device: &'a str,
+    metric: &'a str,
+    high: &'a str,
+    /// The longest that the device may be silent.
+    max_gap_ms: u64,
+}
+
+impl Watch<'_> {
+    fn id(&self) -> String {
+        format!("{}-{}", self.device, self.metric)
+    }
+}
+
+/// Sends one reading of a device whose clock is ahead, so that supervision has a
+/// clock to find.
+///
+/// # Errors
+/// When it is refused.
+pub fn clock_ahead(gateway: &Gateway, fleet: &mut Fleet) -> anyhow::Result<()> {
+    let expires = gateway.expiry()?;
+    let device = fleet.simulated.get_mut(1).context("there are no two devices")?;
+    let reading = Reading {
+        metric: "temperature".into(),
+        value: 61_250,
+        measured_at: readings::now_ms()? + AHEAD_MS,
+    };
+    let submitted = append(gateway, device, &[reading], expires)?;
+    ensure!(submitted.is_accepted(), "a reading of {}: {}", device.id, submitted.answer);
+    let device = &fleet.simulated[1];
+    fleet.save(device)
 }
 
 /// Identifiers of the devices in the registry.
@@ -235,6 +284,8 @@ pub fn attested(consortium: &Consortium, fleet: &Fleet, file: &Path) -> anyhow::
                 &consortium.root_path(),
                 &consortium.genesis_path(),
                 file,
+                // They tell of what was before the devices came to be.
+                Some("2024-01-01T00:00:00Z"),
             )?
             .success()
             .with_context(|| format!("readings of {}", device.id))?;

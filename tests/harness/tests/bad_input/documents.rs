@@ -39,8 +39,8 @@ fn what_does_not_verify_is_told_why() -> anyhow::Result<()> {
         let end = bundle.find("-----BEGIN HUFU RECEIPT").context("a receipt in the bundle")?;
         let (certificate, issuance) = bundle.split_at(end);
         let half = |text: &str| text[..text.len() / 2].to_owned();
-        let [html, json, csv] =
-            [&reports.html, &reports.json, &reports.csv].map(fs::read_to_string);
+        let [html, json] = [&reports.html, &reports.json].map(fs::read_to_string);
+        let tables = fs::read(&reports.csv)?;
         let none = "neither a certificate nor a receipt";
         for (name, content, words) in [
             ("empty", String::new(), none),
@@ -55,12 +55,13 @@ fn what_does_not_verify_is_told_why() -> anyhow::Result<()> {
             ("reversed", format!("{issuance}{certificate}"), "the PEM is cut off or altered"),
             ("half.html", half(&html?), "does not end with its signature"),
             ("half.json", half(&json?), "EOF"),
-            ("half.csv", half(&csv?), "does not end with its signature"),
             ("other.json", "{}".to_owned(), "missing field"),
         ] {
             fs::write(file(name), content)?;
             refused(&file(name), &consortium.verify(&file(name))?, 1, words);
         }
+        fs::write(file("half.zip"), &tables[..tables.len() / 2])?;
+        refused(&file("half.zip"), &consortium.verify(&file("half.zip"))?, 1, "not a report");
         // What cannot be read is not a file that does not verify.
         refused(&file("nothing"), &consortium.verify(&file("nothing"))?, 2, "No such file");
         refused(&directory, &consortium.verify(&directory)?, 2, "directory");

@@ -50,9 +50,14 @@ pub fn settings(tpm_devices: usize) -> anyhow::Result<Settings> {
     Ok(Settings { directory, hufu: binaries::hufu()?, remove: true, tpm_devices })
 }
 
-/// The readings that ship with the demonstration.
-pub fn readings_file() -> PathBuf {
-    binaries::workspace().join("tests/harness/data/readings.csv")
+/// A file with the readings that ship with the demonstration, of today.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn readings_file(consortium: &Consortium) -> anyhow::Result<PathBuf> {
+    let path = consortium.path("readings.csv");
+    readings::save(&readings::recent()?, &path)?;
+    Ok(path)
 }
 
 impl World {
@@ -65,7 +70,7 @@ impl World {
         record::register(&consortium, &fleet, |_| ()).context("registry")?;
         record::watch(&consortium, &fleet, |_| ()).context("watches")?;
         let gateway = consortium.gateway("operator", "maker", "operator")?;
-        let readings = readings::load(&readings_file())?;
+        let readings = readings::recent()?;
         let recorded = record::simulated(&gateway, &mut fleet, &readings, |_| ())?;
         Ok(Self { consortium, fleet, gateway, readings, recorded })
     }

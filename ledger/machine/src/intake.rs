@@ -1,0 +1,95 @@
+//! What may be in a block: what somebody known can be charged for.
+//!
+//! The state that counts is the one that the block's header commits to: every
+//! validator has executed that height before it votes, so all of them judge
+//! alike, however far each has come. As of that height
+//! - the signer of each transaction is registered, and active at the block's
+//!   time;
+//! - what the block adds leaves each identity and each member within its budget
+//!   of the day of the block.
+//!
+//! A block that breaks this is not voted for ([`Reader::uncharged`]). What
+//! happens between that height and the block (a revocation, what blocks in
+//! between use) is found when it is executed, and the transaction, whose signer
+//! is known, is recorded as refused and charged.
+
+use std::sync::Arc;
+
+use hufu_proof::budget::day;
+use hufu_proof::{Block, Budget, IdentityId, Outcome};
+
+use crate::accounts::{Account, Tally};
+use crate::error::MachineError;
+use crate::reader::Reader;
+use crate::record::IdentityRecord;
+
+impl Reader {
+    /// What is recorded of a signer as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn signer(
+        &self,
+        identity: &IdentityId,
+        height: u64,
+    ) -> Result<Option<Arc<IdentityRecord>>, MachineError> {
+        self.shared().accounts.identity(self.store(), identity, height)
+    }
+
+    /// What may be recorded in a day, as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn budget(&self, height: u64) -> Result<Budget, MachineError> {
+        self.shared().accounts.budget(self.store(), height)
+    }
+
+    /// Bytes that an account has used on the day of a block time, in
+    /// milliseconds since 1970, as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn used(&self, account: &Account, height: u64, time_ms: u64) -> Result<u64, MachineError> {
+        Ok(self.shared().accounts.usage(self.store(), account, height)?.on(day(time_ms)))
+    }
+
+    /// A tally of the day of a block time, in milliseconds since 1970, on top of
+    /// what was used as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn tally(&self, height: u64, time_ms: u64) -> Result<Tally<'_>, MachineError> {
+        Tally::new(&self.shared().accounts, self.store(), height, time_ms)
+    }
+
+    /// The first transaction of a block that may not be in it, because nobody
+    /// can be charged for it, and what is wrong. The height that the block's
+    /// header commits to must be executed; `sizes` are the encoded sizes of the
+    /// transactions in bytes.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn uncharged(
+        &self,
+        block: &Block,
+        sizes: &[usize],
+    ) -> Result<Option<(usize, Outcome)>, MachineError> {
+        let (height, time_ms) = (block.header.executed.height, block.header.time_ms);
+        let mut tally = self.tally(height, time_ms)?;
+        for (index, (transaction, size)) in block.transactions.iter().zip(sizes).enumerate() {
+            let identity = transaction.body.signer.identity();
+            let Some(record) = self.signer(&identity, height)? else {
+                return Ok(Some((index, Outcome::UnknownSigner)));
+            };
+            if !record.is_active_at(time_ms) {
+                return Ok(Some((index, Outcome::InactiveSigner)));
+            }
+            let size = *size as u64;
+            if tally.over(&identity, &record, size, size)?.is_some() {
+                return Ok(Some((index, Outcome::OverBudget)));
+            }
+            tally.charge(&identity, &record, size)?;
+        }
+        Ok(None)
+    }
+}
