@@ -220,9 +220,9 @@ fn unavailable(error: &MachineError) -> LedgerFault {
     LedgerFault::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(5) }
 }
 
-/// What a refusal means for a certificate, and what to do.
-fn sentence(outcome: Outcome) -> String {
-    let meant = match outcome {
+/// What a refusal means for a certificate.
+fn sentence(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Conflict => {
             "another entry stands in its way: the serial number or key is recorded for another \
              subject, owner or kind, or the revocation already stands"
@@ -231,16 +231,16 @@ fn sentence(outcome: Outcome) -> String {
         Outcome::Forbidden => "this node's key is not the certification authority's",
         Outcome::Oversized => "it is larger than the ledger takes",
         Outcome::Malformed => "it is not of the form the ledger takes",
-        _ => return outcome.code().to_owned(),
-    };
-    format!("{meant} ({})", outcome.code())
+        _ => "its rules do not allow it",
+    }
 }
 
 fn fault(error: hufu_node::Error) -> LedgerFault {
     match error {
-        hufu_node::Error::Refused(outcome) => {
-            LedgerFault::Refused { code: outcome.code().to_owned(), reason: sentence(outcome) }
-        }
+        hufu_node::Error::Refused(outcome) => LedgerFault::Refused {
+            code: outcome.code().to_owned(),
+            reason: sentence(outcome).to_owned(),
+        },
         hufu_node::Error::Busy { retry_after } => {
             LedgerFault::Unavailable { reason: "too much waits".to_owned(), retry_after }
         }

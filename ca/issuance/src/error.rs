@@ -250,8 +250,8 @@ impl CaError {
     /// refusal where there is one. Other sources stay inside.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Ledger(LedgerFault::Refused { reason, .. }) => {
-                format!("the ledger refused the entry: {reason}")
+            Self::Ledger(LedgerFault::Refused { code, reason }) => {
+                format!("the ledger refused the entry: {reason} ({code})")
             }
             Self::Ledger(_) => "the ledger cannot take the entry now; ask again later".to_owned(),
             other => other.to_string(),
@@ -301,7 +301,7 @@ mod tests {
             LedgerFault::Refused { code: "conflict".into(), reason: "it is there".into() };
         let error = CaError::Ledger(refused);
         assert_eq!(error.retry_after(), None);
-        assert_eq!(error.sentence(), "the ledger refused the entry: it is there");
+        assert_eq!(error.sentence(), "the ledger refused the entry: it is there (conflict)");
     }
 
     #[test]

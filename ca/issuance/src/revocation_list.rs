@@ -208,7 +208,7 @@ mod tests {
         for entries in [&entries[..], &[]] {
             let tbs = tbs(&issuer.to_der(), &[1; 20], &algorithm, 7, dates, entries).unwrap();
             let der = tlv::signed(&tbs, &algorithm, &[0; 64]);
-            let list = CertificateList::from_der(&der).unwrap();
+            let list: CertificateList = CertificateList::from_der(&der).unwrap();
             assert_eq!(list.to_der().unwrap(), der);
             let read = RevocationList::from_der(&der).unwrap();
             assert_eq!((read.number, read.this_update, read.next_update), (7, dates.0, dates.1));

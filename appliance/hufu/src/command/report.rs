@@ -8,6 +8,7 @@ use hufu_client::member;
 use hufu_configuration::Config;
 use hufu_configuration::certificates;
 use hufu_configuration::files;
+use hufu_configuration::{Ending, Exit};
 use hufu_proof::Name;
 use serde_json::json;
 
@@ -103,7 +104,7 @@ fn by_ending(out: &Path) -> anyhow::Result<ReportFormat> {
 }
 
 fn usage(message: String) -> anyhow::Error {
-    output::Ending { exit: output::Exit::Usage, message }.into()
+    Ending { exit: Exit::Usage, message }.into()
 }
 
 #[cfg(test)]

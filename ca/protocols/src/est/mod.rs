@@ -27,7 +27,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, Request, State};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_issuance::{
@@ -80,8 +80,7 @@ pub fn router(
         .route("/.well-known/est/{label}/simpleenroll", post(enrol_labelled))
         .route("/.well-known/est/simplereenroll", post(renew))
         .route("/.well-known/est/{label}/simplereenroll", post(renew_labelled))
-        .route("/.well-known/est/", any(nothing))
-        .route("/.well-known/est/{*rest}", any(nothing))
+        .fallback(nothing)
         .method_not_allowed_fallback(method)
         .with_state(est))
 }
