@@ -45,7 +45,7 @@ fn each_mistake_has_its_line_and_remedy() {
         ),
         ("unit = \"CNY 0.01 per hour\", min = 0", "unit = \"per\"", "is not a unit"),
         ("min = 0 }", "min = 5, max = 1 }", "is over max"),
-        ("min = 0 }", "min = 0.5 }", "more than 0 decimals"),
+        ("min = 0 }", "min = 0.5 }", "is not a whole number"),
         ("initial = 0 }", "initial = \"nought\" }", "is not a whole number"),
         ("max = 4096, optional", "max = 99999999, optional", "1 to 32768 are accepted"),
         ("optional = true }", "private = [\"lessor\"] }", "private fields are not supported yet"),

@@ -208,8 +208,8 @@ fn times_are_plausible_whoever_sends_them() {
     const BOUNDS: &str = r#"type = "time", min = "2020-01-01T00:00:00Z", max_ahead = 60000"#;
     let source =
         LEASING.replace("rows.metric", &format!("rows.at = {{ {BOUNDS} }}\nrows.metric")).replace(
-            "params.hours",
-            &format!("params.since = {{ {BOUNDS}, optional = true }}\nparams.hours"),
+            "params.hours = {",
+            &format!("params.since = {{ {BOUNDS}, optional = true }}\nparams.hours = {{"),
         );
     let contract = leasing_with(&source, LEASING_POLICY).unwrap();
     let (mut world, d1) = (world(), device("D1", "maker"));
