@@ -42,6 +42,27 @@ pub fn self_signed(name: &str, key: &Key) -> anyhow::Result<Vec<u8>> {
     Ok(certificate.der().to_vec())
 }
 
+/// The request for another certificate in place of the node's: PKCS#10 in DER. It
+/// names no hosts, because a renewal is for those of the certificate before.
+///
+/// # Errors
+/// When the token does not sign.
+pub fn renewal(config: &Config, key: &Key) -> anyhow::Result<Vec<u8>> {
+    let request = params(config)
+        .serialize_request(&RequestKey(key.clone()))
+        .context("the token did not sign the certificate request")?;
+    Ok(request.der().to_vec())
+}
+
+/// What every request for the node has.
+fn params(config: &Config) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, config.member.name.as_str());
+    params.distinguished_name.push(DnType::CommonName, format!("{} node", config.member.name));
+    params
+}
+
 /// The request for the node's TLS certificate: PKCS#10 in PEM, with the names
 /// of `services.names`.
 ///
@@ -49,10 +70,7 @@ pub fn self_signed(name: &str, key: &Key) -> anyhow::Result<Vec<u8>> {
 /// When a name is neither an address nor a host name, or the token does not
 /// sign.
 pub fn node(config: &Config, key: &Key) -> anyhow::Result<String> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, config.member.name.as_str());
-    params.distinguished_name.push(DnType::CommonName, format!("{} node", config.member.name));
+    let mut params = params(config);
     for name in &config.services.names {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),

@@ -10,6 +10,7 @@ pub mod backup;
 mod button;
 mod code;
 mod configuration;
+mod console;
 mod disk;
 mod endpoint;
 mod extension;

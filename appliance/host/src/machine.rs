@@ -10,7 +10,6 @@
 //! industry sends.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,14 +21,13 @@ use hufu_configuration::Config;
 use hufu_configuration::files;
 use hufu_configuration::time::now_ms;
 use hufu_door::{Door, Metrics};
-use hufu_proof::text::shown_lines;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use zeroize::Zeroizing;
 
 use crate::backup::Backups;
 use crate::configuration::{Settings, TRIAL};
+use crate::console::{Console, typed_lines};
 use crate::endpoint::Endpoint;
 use crate::firewall::Firewall;
 use crate::keeper::{Keeper, Step};
@@ -48,9 +46,6 @@ use crate::{addresses, backup, button, endpoint, firewall, keeper, site, socket,
 
 /// Largest report of a process before this one, in bytes.
 const MAX_STATE: u64 = 1024 * 1024;
-
-/// Longest line that is read from the console, in bytes.
-const MAX_LINE: usize = 160;
 
 /// How often the machine is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -545,58 +540,6 @@ fn condition_of(status: &Value) -> Condition {
         _ => (State::Operational, ""),
     };
     Condition { state, reasons, remedy: remedy.to_owned() }
-}
-
-/// Standard output, written by a thread of its own: a terminal that was told to
-/// wait must not hold up the machine.
-struct Console(std::sync::mpsc::SyncSender<Zeroizing<String>>);
-
-impl Console {
-    fn open() -> anyhow::Result<Self> {
-        let (sender, blocks) = std::sync::mpsc::sync_channel::<Zeroizing<String>>(16);
-        std::thread::Builder::new().name("console-out".to_owned()).spawn(move || {
-            for block in blocks {
-                let mut out = std::io::stdout().lock();
-                if let Err(error) =
-                    out.write_all(shown_lines(&block).as_bytes()).and_then(|()| out.flush())
-                {
-                    tracing::warn!(%error, "the console does not take what is said");
-                }
-            }
-        })?;
-        Ok(Self(sender))
-    }
-
-    fn show(&self, block: String) {
-        if self.0.try_send(Zeroizing::new(block)).is_err() {
-            tracing::warn!("the console does not take what is said");
-        }
-    }
-}
-
-/// Lines from the console, as long as there is one.
-fn typed_lines() -> mpsc::Receiver<String> {
-    let (typed, lines) = mpsc::channel(1);
-    // A thread of its own, because reading a terminal cannot be given up.
-    let spawned = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
-        let mut line = String::new();
-        for byte in std::io::stdin().lock().bytes() {
-            match byte {
-                Ok(b'\n' | b'\r') => {
-                    if typed.blocking_send(std::mem::take(&mut line)).is_err() {
-                        break;
-                    }
-                }
-                Ok(byte) if line.len() < MAX_LINE => line.push(char::from(byte)),
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-    });
-    if let Err(error) = spawned {
-        tracing::error!(%error, "the console is not read");
-    }
-    lines
 }
 
 #[cfg(test)]

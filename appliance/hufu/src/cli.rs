@@ -256,6 +256,11 @@ pub enum Cert {
         #[arg(long, value_name = "FILE")]
         chain: PathBuf,
     },
+    /// Renew this node's TLS certificate now, for the key in its token; its services
+    /// go on with the new one. Also when the old one has ended: the authority, which
+    /// `[ca] est_url` names, takes the word of the member's statement key.
+    #[command(after_help = examples::CERT_RENEW)]
+    Renew,
     /// List certificates from the ledger.
     #[command(after_help = examples::CERT_LIST)]
     List {

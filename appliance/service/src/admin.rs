@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::machine;
 use crate::node::Node;
+use crate::recertification;
 use crate::refusal::Refusal;
 use crate::review;
 
@@ -51,6 +52,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("POST", "/enrolment-tokens", Rule::Administrator),
     Route::new("POST", "/root-list", Rule::Administrator),
     Route::new("POST", "/tls", Rule::Administrator),
+    Route::new("POST", "/tls/renew", Rule::Administrator),
     Route::new("*", "/machine/{*path}", Rule::Administrator),
 ];
 
@@ -74,6 +76,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/enrolment-tokens") => post(enrolment_token),
         ("POST", "/root-list") => post(root_list),
         ("POST", "/tls") => post(install),
+        ("POST", "/tls/renew") => post(renew),
         ("*", "/machine/{*path}") => any(machine::forward),
         // The node's start meets every row.
         _ => MethodRouter::new(),
@@ -378,4 +381,13 @@ struct Install {
 async fn install(State(node): State<Arc<Node>>, Json(asked): Json<Install>) -> Answer<Json<Value>> {
     node.install_certificate(&asked.chain)?;
     Ok(Json(json!({ "installed": true })))
+}
+
+async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+    let serial = recertification::renew_own(&node).await?.context(
+        "`[ca] est_url` of the configuration does not name the authority's EST service: name it \
+         and start the node again, or have tls.csr certified (`hufu cert issue --renew` at the \
+         authority) and run `hufu cert install`",
+    )?;
+    Ok(Json(json!({ "serial": serial })))
 }

@@ -9,9 +9,9 @@ use hufu_configuration::Config;
 use hufu_configuration::bundle;
 use hufu_configuration::keyring::{self, label};
 use hufu_issuance::{
-    AttestationLevel, Authenticator, Certificate, CertificationRequest, Issuance, Issuer, OnBehalf,
-    Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters, RevocationReason, Role, Serial,
-    StatusAddresses, Store, SystemClock, TokenSigner, armour,
+    AttestationLevel, Authenticator, CaError, Certificate, CertificateStatus, CertificationRequest,
+    Issuance, Issuer, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
+    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner, armour,
 };
 use hufu_keys::Custody;
 use hufu_machine::record::MemberRecord;
@@ -34,6 +34,9 @@ const CRL_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long an OCSP response says that it is good.
 const OCSP_LIFE: Duration = Duration::from_secs(3600);
 
+/// The profile of members' nodes.
+const NODE_PROFILE: &str = "member-node";
+
 /// What the ceremony's command line asks for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,17 +50,6 @@ pub struct IssueRequest {
     /// that would do.
     #[serde(default)]
     renew: bool,
-}
-
-impl IssueRequest {
-    /// For a member's own node, before its certificate ends.
-    ///
-    /// # Errors
-    /// When the profile's name is none.
-    pub fn renewal(profile: &str, member: Name, csr: String) -> anyhow::Result<Self> {
-        let profile = Name::new(profile)?;
-        Ok(Self { profile, member, roles: Vec::new(), csr, renew: true })
-    }
 }
 
 /// A new revocation list of the root.
@@ -168,7 +160,7 @@ impl Authority {
         let csr = CertificationRequest::from_der(&armour::decode_request(request.csr.as_bytes())?)?;
         let member = self.member(&request.member)?;
         // A member's node has the roles that go with what the member is.
-        let asked = match request.roles.is_empty() && request.profile.as_str() == "member-node" {
+        let asked = match request.roles.is_empty() && request.profile.as_str() == NODE_PROFILE {
             true => member.kinds.iter().filter_map(role_of_kind).collect(),
             false => request.roles,
         };
@@ -188,10 +180,45 @@ impl Authority {
             .enrol(&csr, request.profile.as_str(), &Requester::Ceremony, Some(on_behalf))
             .await?;
         let certificate = issued.certificate.as_deref().context("it is not signed yet")?;
+        Ok((issued.serial.clone(), self.chain(certificate)?))
+    }
+
+    /// Renews the certificate `serial` of a member's node, which may have ended, for
+    /// the key in `csr`: the new one with its issuer in PEM. Who asks is the caller's
+    /// to check.
+    ///
+    /// # Errors
+    /// When there is no such certificate of this member's node, it is revoked, or
+    /// what [`Issuance::renew`] says.
+    pub async fn renew(
+        &self,
+        member: &Name,
+        serial: &hufu_proof::Serial,
+        csr: &CertificationRequest,
+    ) -> anyhow::Result<String> {
+        let number = Serial::from_bytes(serial.as_bytes())?;
+        let row = self.issuance.store().by_serial(&number)?;
+        let old = row
+            .filter(|row| row.owner == member.as_str() && row.profile == NODE_PROFILE)
+            .and_then(|row| row.certificate)
+            .with_context(|| {
+                format!("certificate {serial} was not issued here to the node of `{member}`")
+            })?;
+        let status = self.issuance.ledger().status(number).await.map_err(CaError::Ledger)?;
+        anyhow::ensure!(
+            status == CertificateStatus::Good,
+            "certificate {serial} is revoked; the authority's operator certifies the node anew"
+        );
+        let old = Certificate::from_der(&old)?;
+        let issued = self.issuance.renew(csr, &old, Some(NODE_PROFILE)).await?;
+        let certificate = issued.certificate.as_deref().context("it is not signed yet")?;
+        self.chain(certificate)
+    }
+
+    /// A certificate and its issuer, PEM.
+    fn chain(&self, certificate: &[u8]) -> anyhow::Result<String> {
         let issuing = self.issuance.issuer().certificate().der();
-        let chain =
-            bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?;
-        Ok((issued.serial.clone(), chain))
+        Ok(bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?)
     }
 
     /// Makes an enrolment token: user and password for HTTP Basic over EST. The

@@ -17,6 +17,7 @@ pub mod issuance;
 pub mod machine;
 pub mod monitor;
 pub mod node;
+pub mod recertification;
 pub mod records;
 pub mod refusal;
 pub mod renewal;

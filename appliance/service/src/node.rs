@@ -12,7 +12,7 @@ use hufu_contract::Sources;
 use hufu_door::{Code, Problem};
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
-use hufu_proof::{Digest, Genesis, Name, Receipt};
+use hufu_proof::{Digest, Genesis, Name, Receipt, Serial};
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
@@ -264,6 +264,20 @@ impl Node {
             let detail = format!("ask at the node of member `{}`", self.genesis.authority.member);
             Problem::new(Code::NotTheAuthority, detail).into()
         })
+    }
+
+    /// The serial number of the node's TLS certificate, once it has one.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub fn tls_serial(&self) -> anyhow::Result<Option<Serial>> {
+        let current = self.certificate.current();
+        let Some(leaf) = current.as_ref().and_then(|current| current.cert.first()) else {
+            return Ok(None);
+        };
+        let certificate =
+            hufu_issuance::Certificate::from_der(leaf).context("the TLS certificate")?;
+        Ok(Some(Serial::new(certificate.serial().as_bytes())?))
     }
 
     /// Installs the node's TLS certificate chain.

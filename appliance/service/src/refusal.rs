@@ -78,6 +78,8 @@ fn problem(error: anyhow::Error) -> Problem {
         if let Some(cause) = cause.downcast_ref::<hufu_keys::Error>() {
             return match cause.at_fault() {
                 hufu_keys::AtFault::Caller => Problem::malformed(said),
+                // Somebody gave a certificate for another key.
+                _ if matches!(cause, hufu_keys::Error::KeyMismatch(_)) => Problem::malformed(said),
                 _ => later(Code::TokenUnavailable, 5),
             };
         }

@@ -1,33 +1,25 @@
 //! Certificates that end: said in time, and the node's own renewed in service.
 //!
 //! A node asks for a new TLS certificate when a third of the life of the one in
-//! use is left, with the key in its token: of the authority in this process, or
-//! by EST of the one that `ca.est_url` names. What cannot be renewed here (the
-//! hierarchy's certificates, or where no service is named) is said in status,
-//! metrics and log from 30 days before the end on. A node that slept past its
-//! end is certified anew with its `tls.csr`, over the authority's socket.
+//! use is left ([`recertification`]); also when it slept past its end. What cannot
+//! be renewed here (the hierarchy's certificates, or where no authority's service
+//! is named) is said in status, metrics and log from 30 days before the end on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{Method, header};
-use hufu_client::{Client, est, tls};
 use hufu_configuration::time::now_ms;
-use hufu_configuration::{bundle, certificates, csr};
-use hufu_issuance::{Certificate, UnixTime, armour};
-use rustls::pki_types::CertificateDer;
+use hufu_issuance::{Certificate, UnixTime};
 
-use crate::authority::IssueRequest;
 use crate::node::Node;
-
-/// The profile of a node's certificate.
-const PROFILE: &str = "member-node";
+use crate::recertification;
 
 /// How often the ends are looked at.
 const LOOK: Duration = Duration::from_secs(3600);
+
+/// How soon a renewal is tried again once the certificate has ended: the node may
+/// have to catch up with the ledger first.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Days before an end at which the log speaks.
 const WARN_DAYS: [u64; 4] = [30, 14, 7, 1];
@@ -74,7 +66,8 @@ impl Standing {
         };
         let remedy = match name {
             TLS => {
-                "have tls.csr certified again (`hufu cert issue --renew` at the authority) and run `hufu cert install`"
+                "run `hufu cert renew`, or have tls.csr certified again (`hufu cert issue --renew` at \
+                 the authority) and run `hufu cert install`"
             }
             _ => "a new hierarchy has to be founded before",
         };
@@ -120,16 +113,20 @@ pub async fn keep(node: Arc<Node>) {
     let mut warned: Vec<(&'static str, u64)> = Vec::new();
     loop {
         let now = now();
+        let mut pause = LOOK;
         for one in standing(&node) {
-            if one.name == TLS && one.is_due(now) && one.left(now) > Duration::ZERO {
-                match renew(&node).await {
-                    Ok(true) => {
+            if one.name == TLS && one.is_due(now) {
+                match recertification::renew_own(&node).await {
+                    Ok(Some(_)) => {
                         tracing::info!("the TLS certificate was renewed; the services use it");
                         warned.retain(|(name, _)| *name != TLS);
                         continue;
                     }
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!("the TLS certificate is not renewed: {error:#}"),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!("the TLS certificate is not renewed: {error:#}");
+                        pause = if one.left(now).is_zero() { AGAIN } else { LOOK };
+                    }
                 }
             }
             // Once for each of the days.
@@ -140,56 +137,8 @@ pub async fn keep(node: Arc<Node>) {
                 tracing::warn!("{}", one.reason(now).unwrap_or_default());
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
     }
-}
-
-/// Gets a new TLS certificate and has the services use it; false where nobody is
-/// named who would issue one.
-async fn renew(node: &Arc<Node>) -> anyhow::Result<bool> {
-    let signing = node.clone();
-    let request = tokio::task::spawn_blocking(move || csr::node(&signing.config, &signing.tls_key))
-        .await
-        .context("the request's task")??;
-    let chain = if let Some(authority) = node.authority.get() {
-        let member = node.config.member.name.clone();
-        authority.issue(IssueRequest::renewal(PROFILE, member, request)?).await?.1
-    } else if let Some(url) = &node.config.ca.est_url {
-        by_est(node, url, &request).await?
-    } else {
-        return Ok(false);
-    };
-    node.install_certificate(&chain)?;
-    Ok(true)
-}
-
-/// A renewal over EST (RFC 7030 §4.2.2), with the certificate in use.
-async fn by_est(node: &Node, url: &str, request: &str) -> anyhow::Result<String> {
-    let authority = &node.genesis.authority;
-    let roots = certificates::roots([
-        CertificateDer::from(authority.root_certificate.clone()),
-        CertificateDer::from(authority.issuing_certificate.clone()),
-    ])?;
-    let client =
-        Client::tls(url, tls::client(roots, node.certificate.current())?).context("ca.est_url")?;
-    let der = armour::decode_request(request.as_bytes())?;
-    let answer = client
-        .send(
-            Method::POST,
-            &format!("/.well-known/est/{PROFILE}/simplereenroll"),
-            &[(header::CONTENT_TYPE, "application/pkcs10")],
-            STANDARD.encode(der),
-        )
-        .await?
-        .success()
-        .context("renewal")?;
-    let leaf = est::certificates(&answer)
-        .context("EST answer")?
-        .into_iter()
-        .next()
-        .context("the EST answer holds no certificate")?;
-    Ok(bundle::pem("CERTIFICATE", &leaf)?
-        + &bundle::pem("CERTIFICATE", &authority.issuing_certificate)?)
 }
 
 fn now() -> UnixTime {

@@ -31,7 +31,7 @@ use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 use crate::tls::NodeCertificate;
-use crate::{admin, gateway, monitor, renewal};
+use crate::{admin, gateway, monitor, recertification, renewal};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -217,7 +217,8 @@ async fn spawn_tls_services(
         services.push((listen::bind("services.gateway", address).await?, "gateway", router));
     }
     if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
-        let router = gateway::with_peer_certificate(authority.enrolment.clone());
+        let router = gateway::with_peer_certificate(authority.enrolment.clone())
+            .merge(recertification::router(node.clone()));
         services.push((listen::bind("services.est", address).await?, "est", router));
     }
     for (listener, name, router) in services {

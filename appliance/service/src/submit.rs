@@ -7,7 +7,7 @@ use std::time::Duration;
 use hufu_configuration::time::now_ms;
 use hufu_node::{Error, Ledger};
 use hufu_proof::transaction::{MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, LogEntry, Outcome, Signer};
+use hufu_proof::{Body, Digest, LogEntry, Outcome, Signature, Signer};
 
 /// How long a caller waits for finality.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +33,18 @@ impl Submitter {
     /// The ledger it submits to.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Signs `message`, which is no transaction, with the statement key.
+    ///
+    /// # Errors
+    /// [`Error::Token`] when the token does not sign.
+    pub async fn sign(&self, message: Vec<u8>) -> Result<Signature, Error> {
+        let signer = self.signer.clone();
+        tokio::task::spawn_blocking(move || signer.sign(&message))
+            .await
+            .map_err(|_| Error::Stopped)?
+            .map_err(|fault| Error::Token(fault.to_string()))
     }
 
     /// Submits a payload and waits until it took effect.

@@ -224,6 +224,10 @@ metrics = "{metrics}"
                 self.addresses.est, self.addresses.status, manufacturer_roots
             );
         }
+        let authority = members.iter().find(|(role, _)| role.name == "authority");
+        if let Some((_, addresses)) = authority.filter(|_| !self.is_authority()) {
+            text += &format!("\n[ca]\nest_url = \"https://{}\"\n", addresses.est);
+        }
         let file = self.config();
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }

@@ -73,6 +73,55 @@ fn what_a_node_keeps_is_closed_to_others_and_its_pin_to_itself() -> anyhow::Resu
     Ok(())
 }
 
+/// The serial number of the certificate that a member's gateway shows now.
+fn shown(member: &Member) -> anyhow::Result<String> {
+    let script =
+        "openssl s_client -connect $1 </dev/null 2>/dev/null | openssl x509 -noout -serial";
+    let gateway = member.addresses.gateway.to_string();
+    let shown = process::run(Command::new("sh").args(["-c", script, "sh", &gateway]))?.success()?;
+    let serial = shown.stdout.trim().strip_prefix("serial=").context("no serial")?;
+    Ok(serial.to_lowercase())
+}
+
+#[test]
+fn a_node_renews_its_certificate_while_it_serves() -> anyhow::Result<()> {
+    let mut world = world()?;
+    for name in ["maker", "authority"] {
+        let process = world.consortium.node(name)?.id();
+        let member = world.consortium.member(name)?;
+        let before = shown(member)?;
+        let renewed = member.json(&["cert", "renew"])?;
+        let serial = renewed["serial"].as_str().context("serial")?;
+        assert_ne!(before, serial, "{name}");
+        assert_eq!(shown(member)?, serial, "{name}");
+        let record = member.json(&["cert", "show", serial])?;
+        assert_eq!(record["owner"], name);
+        assert_eq!(world.consortium.node(name)?.id(), process, "no start was needed");
+    }
+    // A node that it names itself gets nothing without the member's word.
+    let maker = world.consortium.maker();
+    let serial = shown(maker)?;
+    let join: Value = serde_json::from_slice(&fs::read(maker.data("join.json"))?)?;
+    let height = maker.json(&["status"])?["ledger"]["height"].clone();
+    let csr = fs::read_to_string(maker.data("tls.csr"))?;
+    let lines: String = csr.lines().filter(|line| !line.starts_with('-')).collect();
+    let asked = serde_json::json!({
+        "member": "maker", "serial": serial, "height": height, "csr": lines,
+        "signature": join["statement_signature"],
+    });
+    let answer = process::run(
+        Command::new("curl")
+            .args(["--silent", "--cacert", text(&world.consortium.root_path())?])
+            .args(["--header", "Content-Type: application/json", "--data", &asked.to_string()])
+            .args(["--write-out", "%{http_code}"])
+            .arg(format!("{}/v1/node-certificate", world.consortium.authority().est_url())),
+    )?;
+    assert!(answer.stdout.ends_with("403"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("the signature is not that of member"), "{}", answer.stdout);
+    assert_eq!(shown(maker)?, serial);
+    Ok(())
+}
+
 #[test]
 fn founders_agree_on_one_genesis_file() -> anyhow::Result<()> {
     let world = world()?;

@@ -209,6 +209,11 @@ pub const CERT_INSTALL: &str = "\
 Examples:
   hufu --config node.toml cert install --chain maker.pem";
 
+/// `hufu cert renew`.
+pub const CERT_RENEW: &str = "\
+Examples:
+  hufu --config node.toml cert renew";
+
 /// `hufu cert list`.
 pub const CERT_LIST: &str = "\
 Examples:

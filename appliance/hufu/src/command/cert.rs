@@ -54,6 +54,12 @@ pub async fn run(command: Cert, access: &Access, json: bool) -> anyhow::Result<(
             let answer: Value = admin.post("/tls", &json!({ "chain": chain })).await?;
             output::print(json, &answer, |_| "installed; the node's services use it".to_owned())
         }
+        Cert::Renew => {
+            let answer: Value = admin.post("/tls/renew", &json!({})).await?;
+            output::print(json, &answer, |answer| {
+                format!("renewed: {}; the node's services use it", text(answer, "serial"))
+            })
+        }
         Cert::List { member, limit } => {
             let filter = member.map(|member| format!("&member={member}")).unwrap_or_default();
             let rows: Vec<Value> =
