@@ -120,7 +120,12 @@ impl NodeLedger {
 }
 
 fn broken(error: MachineError) -> LedgerFault {
-    LedgerFault::Unavailable(error.to_string())
+    match error {
+        MachineError::NotExecuted { height, executed } => {
+            LedgerFault::Future { asked: height, executed }
+        }
+        other => LedgerFault::Unavailable(other.to_string()),
+    }
 }
 
 fn fault(error: hufu_node::Error) -> LedgerFault {

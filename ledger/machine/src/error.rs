@@ -43,6 +43,15 @@ pub enum MachineError {
         /// The height that comes next.
         expected: u64,
     },
+    /// The state of a height was asked for that is not executed yet. The caller's
+    /// mistake.
+    #[error("height {height} is not executed yet; the last one is {executed}")]
+    NotExecuted {
+        /// The height.
+        height: u64,
+        /// The last executed one.
+        executed: u64,
+    },
     /// A finalized block breaks a rule that validators check before they vote:
     /// more than a third of them are faulty, or this software differs.
     #[error("block {height} breaks a rule that validators check: {rule}")]

@@ -178,15 +178,22 @@ impl Reader {
         Ok(())
     }
 
-    /// The state as of `height`, or as of the last executed height if that is
-    /// less.
+    /// The state as of `height`.
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::NotExecuted`] when the height is not executed yet; what the
+    /// store meets.
     pub fn state_at(&self, height: u64) -> Result<View, MachineError> {
-        let height = height.min(self.height()?);
+        let executed = self.height()?;
+        if height > executed {
+            return Err(MachineError::NotExecuted { height, executed });
+        }
+        Ok(self.view(height))
+    }
+
+    fn view(&self, height: u64) -> View {
         let Shared { store, contracts, .. } = &*self.shared;
-        Ok(View::new(Arc::clone(store), Arc::clone(contracts), height))
+        View::new(Arc::clone(store), Arc::clone(contracts), height)
     }
 
     /// The state as of the last executed height.
@@ -194,7 +201,7 @@ impl Reader {
     /// # Errors
     /// [`MachineError`] when the store fails.
     pub fn state(&self) -> Result<View, MachineError> {
-        self.state_at(u64::MAX)
+        Ok(self.view(self.height()?))
     }
 
     /// The package of a deployed contract, in its canonical encoding.

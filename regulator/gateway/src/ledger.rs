@@ -106,6 +106,14 @@ pub enum LedgerFault {
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// The height is not executed yet.
+    #[error("height {asked} is not executed yet; the last one is {executed}")]
+    Future {
+        /// The height asked for.
+        asked: u64,
+        /// The last one that there is.
+        executed: u64,
+    },
     /// The policy does not permit the caller to see it.
     #[error("the policy of contract `{0}` does not permit it")]
     NotPermitted(Name),
@@ -206,7 +214,8 @@ pub trait LedgerAccess: Send + Sync + 'static {
     /// read it; fields that it may not read are left out.
     ///
     /// # Errors
-    /// [`LedgerFault::NotFound`], [`LedgerFault::NotPermitted`].
+    /// [`LedgerFault::NotFound`], [`LedgerFault::NotPermitted`];
+    /// [`LedgerFault::Future`] when the height is not executed yet.
     fn read_asset(
         &self,
         caller: &Caller,

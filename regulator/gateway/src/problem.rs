@@ -79,6 +79,9 @@ impl From<LedgerFault> for ApiProblem {
         let detail = fault.to_string();
         match fault {
             LedgerFault::NotFound(_) => Self::new(Code::NotFound, detail),
+            LedgerFault::Future { executed, .. } => {
+                Self::new(Code::NotFound, detail).with("applied_height", executed)
+            }
             LedgerFault::NotPermitted(_) => Self::new(Code::NotPermitted, detail),
             LedgerFault::Refused(outcome) => {
                 Self::new(Code::TransactionRefused, detail).with("outcome", outcome.code())
@@ -110,6 +113,7 @@ impl From<hufu_readmodel::Problem> for ApiProblem {
             Problem::Limit { .. } | Problem::TooLong { .. } => {
                 Self::new(Code::QueryTooLarge, detail)
             }
+            Problem::Withheld(_) => Self::new(Code::OutsideJurisdiction, detail),
             Problem::Height { applied, .. } => {
                 Self::new(Code::NotFound, detail).with("applied_height", applied)
             }

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use hufu_contract::{ColumnDescription, spelling};
 use hufu_door::body::{Path, Query, json, whole_number};
-use hufu_door::{Caller, Code, Form, Peer, Route, Rule};
+use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
 use hufu_proof::codec;
-use hufu_proof::transaction::Look;
+use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{Digest, IdentityId, Name, Receipt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -149,9 +149,15 @@ async fn block(State(gateway): Shared, Path(height): Path<String>) -> Answered {
     json_response(StatusCode::OK, &found)
 }
 
-/// Content is for regulators and for the member whose transaction it is.
+/// Content is for regulators of the whole consortium and for the member whose
+/// transaction it is; a device sees what it signed itself. Nothing says in which
+/// jurisdiction a transaction is, so a regulator of some sees none.
 fn may_see(caller: &Caller, recorded: &Recorded) -> bool {
-    caller.is_regulator() || recorded.member.as_ref() == Some(&caller.member)
+    if caller.kind == IdentityKind::Device {
+        return caller.identity == Some(recorded.transaction.body.signer.identity());
+    }
+    let whole = caller.is_regulator() && caller.jurisdictions == Jurisdictions::Whole;
+    whole || recorded.member.as_ref() == Some(&caller.member)
 }
 
 async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Request) -> Answered {
@@ -177,6 +183,10 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
     let bytes = blocking(&gateway, move |gateway| {
         let recorded = gateway.ledger.transaction(&id)?;
         if !may_see(&caller, &recorded) {
+            if caller.is_regulator() {
+                let detail = "nothing says that the transaction is in one of your jurisdictions";
+                return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
+            }
             let detail = "a receipt holds the transaction; it is for its sender and regulators";
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
@@ -226,6 +236,13 @@ async fn asset(
             None => gateway.ledger.status()?.height,
         };
         let view = gateway.ledger.read_asset(&caller, &contract, &asset_type, &key, as_of)?;
+        let place = view.fields.get("jurisdiction").and_then(Value::as_str);
+        let within = caller.jurisdictions == Jurisdictions::Whole
+            || place.is_some_and(|place| caller.jurisdictions.covers(place));
+        if caller.is_regulator() && !within {
+            let detail = format!("this asset is in no jurisdiction of member `{}`", caller.member);
+            return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
+        }
         Ok(json!({
             "contract": contract,
             "asset": asset_type,
@@ -289,9 +306,13 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
     let turn = turn(&gateway)?;
     let about = Arc::new((caller, asked));
     let shared = Arc::clone(&about);
-    let mut found =
-        blocking(&gateway, move |gateway| answer::query(gateway, &shared.0, &shared.1)).await?;
-    drop(turn);
+    let mut found = blocking(&gateway, move |gateway| {
+        let found = answer::query(gateway, &shared.0, &shared.1);
+        // Not before the work has ended, whether anybody waits for it or not.
+        drop(turn);
+        found
+    })
+    .await?;
     let look = Look {
         subject: answer::query_subject(&about.0, &about.1),
         height: found.height,
@@ -308,9 +329,12 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     let turn = turn(&gateway)?;
     let about = Arc::new((caller, asked));
     let shared = Arc::clone(&about);
-    let made =
-        blocking(&gateway, move |gateway| answer::report(gateway, &shared.0, &shared.1)).await?;
-    drop(turn);
+    let made = blocking(&gateway, move |gateway| {
+        let made = answer::report(gateway, &shared.0, &shared.1);
+        drop(turn);
+        made
+    })
+    .await?;
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
         subject: answer::report_subject(caller, &made),

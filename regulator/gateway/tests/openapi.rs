@@ -235,6 +235,8 @@ async fn every_documented_answer_is_given_and_no_other() {
         ("maker", "device-registry/device/D1"),
         ("maker", "device-registry/device/D1?as_of=6"),
         ("maker", "device-registry/device/D1?as_of=1"),
+        ("maker", "device-registry/device/D1?as_of=999999"),
+        ("maker", "device-registry/device/D1?as_of=18446744073709551615"),
         ("maker", "device-registry/device/D1?as_of=x"),
         ("maker", "device-registry/device/D1?as=6"),
         ("maker", "device-registry/device/D9"),

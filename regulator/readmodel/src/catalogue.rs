@@ -223,6 +223,11 @@ impl Table {
         format!("SELECT {} FROM main.{} WHERE {rows}", columns.join(", "), self.physical)
     }
 
+    /// Whether its rows say in which jurisdiction they are.
+    pub fn tells_jurisdiction(&self) -> bool {
+        self.columns.iter().any(|column| column.name == "jurisdiction")
+    }
+
     /// The statement that creates the physical table.
     pub fn create(&self) -> String {
         let mut columns = vec!["_row INTEGER PRIMARY KEY".to_owned()];

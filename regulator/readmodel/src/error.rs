@@ -135,6 +135,11 @@ pub enum Problem {
         /// How many.
         limit: u64,
     },
+    /// It names a table that does not say in which jurisdiction its rows are.
+    #[error(
+        "`{0}` is not shown to who sees only a jurisdiction: nothing says in which one its rows are"
+    )]
+    Withheld(String),
     /// The result lacks the column that says what a finding is about.
     #[error("the result has no column `{subject}`, which `-- subject:` names; it has {columns}")]
     Subject {

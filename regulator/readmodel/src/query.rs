@@ -21,7 +21,7 @@ use crate::catalogue::{Table, quote};
 use crate::error::Problem;
 use crate::infer;
 use crate::model::{LEDGER, height_of, load_tables};
-use crate::rewrite::{Rewritten, rewrite};
+use crate::rewrite::{ROWS, Rewritten, rewrite};
 use crate::value::Bound;
 
 /// Steps of SQLite's machine between two looks at the limits.
@@ -179,7 +179,7 @@ impl Snapshot {
             connection.create_scalar_function("iso_date", 1, flags, |context| {
                 Ok(context.get::<Option<i64>>(0)?.map(iso_date))
             })?;
-            connection.create_aggregate_function("hufu_rows", 1, flags, RowSet)
+            connection.create_aggregate_function(ROWS, 1, flags, RowSet)
         })()
         .map_err(fault)?;
         let refusal = Refusal::default();
@@ -235,6 +235,9 @@ impl Snapshot {
     pub(crate) fn views(&mut self, rewritten: &Rewritten, with_rows: bool) -> Result<(), Problem> {
         for &index in &rewritten.used {
             let table = &self.tables[index];
+            if self.jurisdiction.is_some() && !table.tells_jurisdiction() && !is_public(table) {
+                return Err(Problem::Withheld(format!("{}.{}", table.sql_schema, table.sql_name)));
+            }
             let view = quote(&table.view());
             let select = table.select(self.height, self.jurisdiction.as_deref(), with_rows);
             self.connection
@@ -430,6 +433,12 @@ impl Snapshot {
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Whether everybody may see what is in it by other ways too (`/v1/blocks`,
+/// `/v1/contracts`).
+fn is_public(table: &Table) -> bool {
+    table.sql_schema == LEDGER && matches!(table.name.as_str(), "blocks" | "contracts")
 }
 
 /// The first parameter of a statement that `known` does not know.

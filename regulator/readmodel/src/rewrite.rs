@@ -13,6 +13,10 @@ use crate::error::Problem;
 use crate::infer::{Expressions, Made};
 use crate::sql::{Kind, Tokens};
 
+/// The aggregate function that tells the numbers of a group's rows: a name that
+/// a query cannot write ([`crate::sql::RESERVED`]).
+pub(crate) const ROWS: &str = "hufu:rows";
+
 /// Words that can follow a table in FROM without being its alias.
 const AFTER_TABLE: &[&str] = &[
     "natural",
@@ -100,6 +104,7 @@ pub struct Traced {
 /// [`Problem`] when the text is not one query.
 pub fn rewrite(text: &str, tables: &[Table]) -> Result<Rewritten, Problem> {
     let tokens = Tokens::new(text)?;
+    let text = tokens.text();
     let first = tokens.identifier(0).unwrap_or_default();
     if first != "select" && first != "with" {
         let message = "a query begins with SELECT or WITH".into();
@@ -121,7 +126,11 @@ pub fn rewrite(text: &str, tables: &[Table]) -> Result<Rewritten, Problem> {
         let columns: Vec<String> = outer
             .iter()
             .map(|(_, alias)| {
-                if aggregate { format!("hufu_rows({alias}._row)") } else { format!("{alias}._row") }
+                if aggregate {
+                    format!("{}({alias}._row)", quote(ROWS))
+                } else {
+                    format!("{alias}._row")
+                }
             })
             .collect();
         // At the end, so that ORDER BY 1 and GROUP BY 1 still mean the same.
@@ -371,11 +380,13 @@ mod tests {
         );
         assert_eq!(
             traced(&format!("SELECT id, max(paid, 1) {from} GROUP BY id")).unwrap(),
-            format!("SELECT id, max(paid, 1) , hufu_rows(\"l\"._row) FROM {LEASE} l GROUP BY id")
+            format!(
+                "SELECT id, max(paid, 1) , \"hufu:rows\"(\"l\"._row) FROM {LEASE} l GROUP BY id"
+            )
         );
         for aggregate in ["count(*)", "1 + sum(paid)", "max(paid)", "count(*) FILTER (WHERE 1)"] {
             let told = traced(&format!("SELECT {aggregate} {from}")).unwrap();
-            assert!(told.contains("hufu_rows"), "{told}");
+            assert!(told.contains(ROWS), "{told}");
         }
         for plain in [
             "max(paid, 1)",
@@ -384,7 +395,7 @@ mod tests {
             "count(*) FILTER (WHERE 1) OVER ()",
         ] {
             let told = traced(&format!("SELECT {plain} {from}")).unwrap();
-            assert!(!told.contains("hufu_rows"), "{told}");
+            assert!(!told.contains(ROWS), "{told}");
         }
         for untold in [
             "SELECT DISTINCT id FROM equipment_leasing.lease",

@@ -65,7 +65,7 @@ impl<'a> Tokens<'a> {
         }
         let bytes = text.as_bytes();
         let mut tokens = Vec::new();
-        let (mut at, mut depth) = (0, 0usize);
+        let (mut at, mut depth, mut ended) = (0, 0usize, None);
         while at < bytes.len() {
             let begin = at;
             let syntax = |message: &str| Problem::Syntax { at: begin, message: message.into() };
@@ -129,11 +129,9 @@ impl<'a> Tokens<'a> {
                 }
                 b';' => {
                     // Nothing but space and comments may follow.
-                    let rest = Self::new(&text[at + 1..])?;
-                    if !rest.tokens.is_empty() {
-                        return Err(syntax("there is a second statement; a query is one SELECT"));
-                    }
-                    break;
+                    ended.get_or_insert(at);
+                    at += 1;
+                    continue;
                 }
                 b'(' | b')' | b',' | b'.' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|'
                 | b'~' | b'<' | b'>' | b'=' | b'!' => {
@@ -142,6 +140,9 @@ impl<'a> Tokens<'a> {
                 }
                 _ => return Err(syntax("a character that has no place in a query")),
             };
+            if ended.is_some() {
+                return Err(syntax("there is a second statement; a query is one SELECT"));
+            }
             let shown = &text[begin..at];
             if matches!(kind, Kind::Word | Kind::Quoted)
                 && shown.to_ascii_lowercase().contains(RESERVED)
@@ -165,7 +166,13 @@ impl<'a> Tokens<'a> {
             let message = "a parenthesis is not closed".into();
             return Err(Problem::Syntax { at: text.len(), message });
         }
-        Ok(Self { text, tokens })
+        // What SQLite is given ends where the query does.
+        Ok(Self { text: &text[..ended.unwrap_or(text.len())], tokens })
+    }
+
+    /// The query, without what follows it.
+    pub fn text(&self) -> &'a str {
+        self.text
     }
 
     /// The text of token number `index`, empty past the end.
@@ -313,6 +320,9 @@ mod tests {
         }
         assert!(Tokens::new(&" ".repeat(MAX_QUERY + 1)).is_err());
         assert!(Tokens::new("SELECT 0x1F, 1_000").is_ok());
+        // However many ends there are.
+        assert!(Tokens::new(&format!("SELECT 1{}", ";".repeat(60_000))).is_ok());
+        assert!(Tokens::new(&format!("SELECT 1{} SELECT 2", ";".repeat(60_000))).is_err());
     }
 
     proptest! {

@@ -87,8 +87,16 @@ fn a_jurisdiction_narrows_what_is_seen() {
     let mut south = model.reader().snapshot(3, Some("south")).unwrap();
     let rows = ask(&mut south, "SELECT id FROM equipment_leasing.lease");
     assert_eq!(rows, [[text("L2")]]);
-    // Tables without that column are seen whole.
+    // What everybody may see is seen whole; what does not say where it is, not at all.
     assert_eq!(ask(&mut south, "SELECT count(*) FROM ledger.blocks"), [[Cell::Integer(4)]]);
+    for sql in [
+        "SELECT count(*) FROM equipment_leasing.reading",
+        "SELECT count(*) FROM ledger.transactions",
+        "SELECT (SELECT max(value) FROM equipment_leasing.reading) FROM equipment_leasing.lease",
+    ] {
+        let problem = south.query(sql, &BTreeMap::new(), &Limits::INTERACTIVE).unwrap_err();
+        assert!(matches!(problem, Problem::Withheld(_)), "{sql}: {problem}");
+    }
     let mut odd = model.reader().snapshot(3, Some("x' OR '1'='1")).unwrap();
     assert!(ask(&mut odd, "SELECT id FROM equipment_leasing.lease").is_empty());
 }

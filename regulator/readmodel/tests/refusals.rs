@@ -124,6 +124,7 @@ fn functions_that_are_not_deterministic_or_have_effects_are_refused_by_name() {
         "writefile('x', 'y')",
         "edit('x')",
         "sqlite_offset(1)",
+        "hufu_rows(1)",
     ] {
         let problem = refuse(&mut snapshot, &format!("SELECT {call}"));
         let name = call.split('(').next().unwrap().to_lowercase();
@@ -254,6 +255,24 @@ fn every_limit_is_kept() {
     assert!(matches!(refuse(&mut snapshot, wide), Problem::Limit { what: "bytes in a value", .. }));
     let deep = format!("SELECT {}1{}", "1+(".repeat(300), ")".repeat(300));
     assert!(matches!(refuse(&mut snapshot, &deep), Problem::Sql { .. }));
+}
+
+#[test]
+fn the_function_that_tells_rows_is_not_a_callers() {
+    let (_folder, mut snapshot) = snapshot();
+    for call in ["hufu:rows(1)", "\"hufu:rows\"(1)", "[hufu:rows](1)", "`HUFU:rows`(1)"] {
+        let sql = format!("SELECT {call} FROM equipment_leasing.lease");
+        let problem = refuse(&mut snapshot, &sql);
+        assert!(matches!(problem, Problem::Syntax { .. }), "{call}: {problem:?}");
+    }
+}
+
+#[test]
+fn a_query_ends_as_often_as_it_likes() {
+    let (_folder, mut snapshot) = snapshot();
+    let sql = format!("SELECT 7{}", ";".repeat(60_000));
+    let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE).unwrap();
+    assert_eq!(answer.rows, [[Cell::Integer(7)]]);
 }
 
 #[test]

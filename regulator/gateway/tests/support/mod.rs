@@ -342,7 +342,12 @@ impl LedgerAccess for Node {
         as_of: u64,
     ) -> Result<AssetView, LedgerFault> {
         use hufu_contract::World as _;
-        let view = self.ledger().state_at(as_of).unwrap();
+        let view = self.ledger().state_at(as_of).map_err(|error| match error {
+            hufu_machine::MachineError::NotExecuted { height, executed } => {
+                LedgerFault::Future { asked: height, executed }
+            }
+            other => panic!("{other}"),
+        })?;
         let compiled = found(view.compiled(contract).unwrap(), "contract")?;
         let asset = found(view.asset(contract, asset_type, key), "asset")?;
         let principal = hufu_contract::Principal {
