@@ -198,9 +198,41 @@ pub fn whole_number(field: &str, text: &str) -> Result<u64, Problem> {
     })
 }
 
+/// A query parameter that is a whole number, for
+/// `#[serde(default, deserialize_with)]`; as [`whole_number`].
+///
+/// # Errors
+/// When it is none.
+pub fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text: Option<String> = serde::Deserialize::deserialize(from)?;
+    let read = text.map(|text| whole_number("it must be", &text)).transpose();
+    read.map_err(|problem| serde::de::Error::custom(problem.detail()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn numbers_in_parameters_are_as_strict() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Asked {
+            #[serde(default, deserialize_with = "whole")]
+            as_of: Option<u64>,
+        }
+        let ask = async |query: &str| {
+            let request = axum::http::Request::get(format!("/?{query}")).body(()).unwrap();
+            let read = Query::<Asked>::from_request_parts(&mut request.into_parts().0, &()).await;
+            read.map(|asked| asked.0.as_of)
+        };
+        assert_eq!(ask("as_of=7").await.unwrap(), Some(7));
+        assert_eq!(ask("").await.unwrap(), None);
+        for query in ["as_of=%2B7", "as_of=-7", "as_of=07", "as_of=", "as_of=7&as_of=8"] {
+            let problem = ask(query).await.unwrap_err();
+            assert_eq!(problem.code(), Code::RequestMalformed, "{query}");
+            assert!(problem.detail().contains("as_of"), "{query}: {}", problem.detail());
+        }
+    }
 
     #[test]
     fn whole_numbers_are_digits_and_nothing_else() {

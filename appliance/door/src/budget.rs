@@ -85,6 +85,8 @@ pub(crate) struct Activity {
     pub(crate) working: usize,
     /// Answers that are on their way.
     pub(crate) answering: usize,
+    /// Those of them whose next piece is waited for on our side.
+    pub(crate) producing: usize,
     /// Requests so far.
     pub(crate) asked: u64,
 }
@@ -294,7 +296,7 @@ impl Place {
         inner.set_idle(self.number, false);
         drop(inner);
         self.activity.send_modify(|activity| activity.working += 1);
-        Ok(Working { place: Arc::clone(self), answering: false })
+        Ok(Working { place: Arc::clone(self), answering: false, producing: false })
     }
 }
 
@@ -309,6 +311,7 @@ impl Drop for Place {
 pub(crate) struct Working {
     place: Arc<Place>,
     answering: bool,
+    producing: bool,
 }
 
 impl Working {
@@ -320,10 +323,23 @@ impl Working {
             activity.answering += 1;
         });
     }
+
+    /// Whether the next piece of the answer is waited for on our side: then it is
+    /// not the client who holds it up.
+    pub(crate) fn producing(&mut self, now: bool) {
+        if std::mem::replace(&mut self.producing, now) == now {
+            return;
+        }
+        self.place.activity.send_modify(|activity| match now {
+            true => activity.producing += 1,
+            false => activity.producing -= 1,
+        });
+    }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
+        self.producing(false);
         let mut idle = false;
         self.place.activity.send_modify(|activity| {
             let mine = if self.answering { &mut activity.answering } else { &mut activity.working };

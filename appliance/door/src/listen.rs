@@ -378,7 +378,7 @@ impl Door {
         let (status, took) = (answer.status().as_u16(), since.elapsed().as_millis());
         self.count_answer(status);
         tracing::debug!(door = self.name, %method, path, status, took, "answered");
-        answer.map(|body| axum::body::Body::new(Answering { body, _working: working }))
+        answer.map(|body| axum::body::Body::new(Answering { body, working }))
     }
 
     fn count_answer(&self, status: u16) {
@@ -464,7 +464,7 @@ impl Clock {
         }
         match self.farewell {
             // A handler has its own time; this only looks again.
-            _ if now.working > 0 => Instant::now() + self.limits.stall,
+            _ if now.working + now.producing > 0 => Instant::now() + self.limits.stall,
             Some(farewell) => farewell,
             None if now.answering > 0 => self.since + self.limits.stall,
             None if now.asked > 0 => self.since + self.limits.idle,
@@ -474,7 +474,7 @@ impl Clock {
 
     /// Why it must end now, if it must.
     fn over(&mut self, now: Activity, written: u64) -> Option<&'static str> {
-        if now.working > 0 || Instant::now() < self.until(now, written) {
+        if now.working + now.producing > 0 || Instant::now() < self.until(now, written) {
             return None;
         }
         Some(match now {
@@ -503,7 +503,7 @@ async fn drain(mut body: Incoming) {
 /// An answer's body, which counts as in work until it is out of our hands.
 struct Answering {
     body: axum::body::Body,
-    _working: Working,
+    working: Working,
 }
 
 impl Body for Answering {
@@ -514,7 +514,9 @@ impl Body for Answering {
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.working.producing(frame.is_pending());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

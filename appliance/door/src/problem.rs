@@ -97,6 +97,34 @@ codes! {
     RenewalRefused = "renewal-refused", 403, "The certificate cannot be renewed here";
     CertificateInvalid = "certificate-invalid", 400, "The certificate does not hold";
     NotTheAuthority = "not-the-authority", 404, "Another member runs the authority";
+    // Attestation: the codes of the check, which devices' agents know.
+    EkCertificateMalformed = "ek-certificate-malformed", 403, "The attestation was refused";
+    EkUntrusted = "ek-untrusted", 403, "The attestation was refused";
+    EkExpired = "ek-expired", 403, "The attestation was refused";
+    EkUsage = "ek-usage", 403, "The attestation was refused";
+    EkMalformed = "ek-malformed", 403, "The attestation was refused";
+    EkAttributes = "ek-attributes", 403, "The attestation was refused";
+    EkMismatch = "ek-mismatch", 403, "The attestation was refused";
+    AkMalformed = "ak-malformed", 403, "The attestation was refused";
+    AkNotRestricted = "ak-not-restricted", 403, "The attestation was refused";
+    AkAttributes = "ak-attributes", 403, "The attestation was refused";
+    KeyMalformed = "key-malformed", 403, "The attestation was refused";
+    KeyNotFixedTpm = "key-not-fixed-tpm", 403, "The attestation was refused";
+    KeyNotFixedParent = "key-not-fixed-parent", 403, "The attestation was refused";
+    KeyImported = "key-imported", 403, "The attestation was refused";
+    KeyAttributes = "key-attributes", 403, "The attestation was refused";
+    KeyMismatch = "key-mismatch", 403, "The attestation was refused";
+    AttestMalformed = "attest-malformed", 403, "The attestation was refused";
+    SignatureMalformed = "signature-malformed", 403, "The attestation was refused";
+    CertifySignature = "certify-signature", 403, "The attestation was refused";
+    CertifyNonce = "certify-nonce", 403, "The attestation was refused";
+    WrongSecret = "wrong-secret", 403, "The attestation was refused";
+    ChallengeUnknown = "challenge-unknown", 403, "The attestation was refused";
+    ChallengeSpent = "challenge-spent", 403, "The attestation was refused";
+    ChallengeExpired = "challenge-expired", 403, "The attestation was refused";
+    ChallengesFull = "challenges-full", 403, "The attestation was refused";
+    Randomness = "randomness", 403, "The attestation was refused";
+    Cryptography = "cryptography", 403, "The attestation was refused";
     // Setup and the machine.
     ConfigurationRefused = "configuration-refused", 422, "The configuration is not accepted";
     ConfigurationOnTrial = "configuration-on-trial", 409, "Another configuration is on trial";

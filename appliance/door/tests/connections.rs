@@ -77,6 +77,16 @@ fn router() -> Router {
                 Body::from_stream(futures::stream::iter(pieces))
             }),
         )
+        .route(
+            "/slow",
+            get(async || {
+                let pieces = futures::stream::unfold(0, |piece| async move {
+                    tokio::time::sleep(LIMITS.stall + SECOND).await;
+                    (piece < 2).then_some((Ok::<_, std::io::Error>("piece"), piece + 1))
+                });
+                Body::from_stream(pieces)
+            }),
+        )
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
 }
 
@@ -281,6 +291,15 @@ async fn an_answer_that_is_not_read_is_given_up() {
         }
         assert!(since.elapsed() < LIMITS.stall + SLACK, "it is kept");
     }
+    // What is long in the making on our side is not given up.
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream
+        .write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said.matches("piece").count(), 2, "{said}");
     // Who reads slowly, but reads, gets it.
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
     stream

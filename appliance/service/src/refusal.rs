@@ -54,7 +54,12 @@ fn problem(error: anyhow::Error) -> Problem {
             return node(cause, &said);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_issuance::CaError>() {
-            return authority(cause);
+            let problem =
+                Problem::new(Code::named(cause.code()).unwrap_or(Code::Internal), cause.sentence());
+            return match cause.retry_after() {
+                Some(wait) => problem.retry_after(wait),
+                None => problem,
+            };
         }
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
             use hufu_readmodel::Problem as Read;
@@ -100,28 +105,6 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
         Error::Busy { retry_after } => after(Code::Busy, *retry_after),
         Error::Token(_) => after(Code::TokenUnavailable, Duration::from_secs(5)),
         _ => after(Code::Unavailable, Duration::from_secs(5)),
-    }
-}
-
-/// The problem of what the authority refuses, under the code of the one table.
-fn authority(error: &hufu_issuance::CaError) -> Problem {
-    let code = match error.code() {
-        "request.content-type" => Code::MediaType,
-        "client.unauthenticated" => Code::CredentialMissing,
-        "client.certificate-invalid" => Code::CertificateRefused,
-        "client.certificate-expired" => Code::CertificateExpired,
-        "client.certificate-revoked" => Code::CertificateRevoked,
-        "client.role-missing" => Code::RoleMissing,
-        "certificate.revoked" => Code::AlreadyRevoked,
-        "service.busy" => Code::Busy,
-        "service.stopping" => Code::Stopping,
-        "resource.unknown" => Code::NotFound,
-        other => Code::named(&other.replace('.', "-")).unwrap_or(Code::Internal),
-    };
-    let problem = Problem::new(code, error.sentence());
-    match error.retry_after() {
-        Some(wait) => problem.retry_after(wait),
-        None => problem,
     }
 }
 

@@ -214,6 +214,6 @@ mod tests {
         }
         assert!(decode_request(b"\xff\xfe\xff").is_err());
         let error = decode_request(&vec![b'M'; limits::REQUEST_TEXT + 1]).unwrap_err();
-        assert_eq!(error.code(), "request.too-large");
+        assert_eq!(error.code(), "request-too-large");
     }
 }

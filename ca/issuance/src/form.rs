@@ -95,15 +95,15 @@ impl FormError {
     /// The stable machine code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "request.malformed",
-            Self::TooLarge { .. } => "request.too-large",
-            Self::ProofOfPossession => "csr.signature-invalid",
-            Self::Algorithm { .. } => "csr.algorithm-refused",
-            Self::Subject { .. } => "csr.subject-invalid",
-            Self::Extension { .. } => "csr.extension-refused",
-            Self::ProfileUnknown { .. } => "profile.unknown",
-            Self::ProfileInvalid { .. } => "profile.invalid",
-            Self::Certificate(_) => "certificate.invalid",
+            Self::Malformed { .. } => "request-malformed",
+            Self::TooLarge { .. } => "request-too-large",
+            Self::ProofOfPossession => "csr-signature-invalid",
+            Self::Algorithm { .. } => "csr-algorithm-refused",
+            Self::Subject { .. } => "csr-subject-invalid",
+            Self::Extension { .. } => "csr-extension-refused",
+            Self::ProfileUnknown { .. } => "profile-unknown",
+            Self::ProfileInvalid { .. } => "profile-invalid",
+            Self::Certificate(_) => "certificate-invalid",
             Self::Encoding(_) | Self::Random => "internal",
         }
     }

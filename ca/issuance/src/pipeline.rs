@@ -7,10 +7,10 @@
 //!
 //! | step that failed | row | caller |
 //! |---|---|---|
-//! | pending rows | none | `store.failed` |
-//! | ledger refused | forgotten, neighbours go on | `ledger.refused` |
-//! | ledger not available | forgotten | `ledger.unavailable`, may ask again |
-//! | ledger outcome unknown | stays | `ledger.unavailable`; finished in the background |
+//! | pending rows | none | `store-failed` |
+//! | ledger refused | forgotten, neighbours go on | `ledger-refused` |
+//! | ledger not available | forgotten | `ledger-unavailable`, may ask again |
+//! | ledger outcome unknown | stays | `ledger-unavailable`; finished in the background |
 //! | token, completion | stays, recorded | 503; finished in the background |
 
 use std::sync::Arc;

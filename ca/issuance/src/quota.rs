@@ -191,11 +191,11 @@ mod tests {
         drop(take("maker", monday).unwrap());
         take("maker", monday).unwrap().keep();
         let error = take("maker", monday).unwrap_err();
-        assert_eq!(error.code(), "quota.today");
+        assert_eq!(error.code(), "quota-today");
         assert_eq!(error.retry_after(), Some(Duration::from_secs(DAY - 10)));
         take("other", monday).unwrap().keep();
         take("maker", tuesday).unwrap().keep();
-        assert_eq!(take("maker", tuesday).unwrap_err().code(), "quota.exhausted");
+        assert_eq!(take("maker", tuesday).unwrap_err().code(), "quota-exhausted");
         drop(quotas.counted("maker", "idevid", tuesday));
         take("maker", tuesday).unwrap().keep();
         assert_eq!(quotas.used("maker", "idevid", tuesday), (3, 1));

@@ -93,7 +93,7 @@ impl Authenticator {
     /// revoked.
     ///
     /// # Errors
-    /// One of the `client.*` codes, or `ledger.unavailable`.
+    /// One of the `certificate-*` codes, or `ledger-unavailable`.
     pub async fn certificate(
         &self,
         der: &[u8],

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ::http::{Request, StatusCode};
+use ::http::Request;
+use ::http::header::{self, HeaderMap, HeaderValue};
 use axum::body::{Body, Bytes};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
 use hufu_issuance::FormError;
 
-use crate::problem::{Problem, ProtocolError};
+use crate::problem::ProtocolError;
 
 /// The certificate that a TLS client presented and for which it proved the
 /// key, DER. Whoever ends TLS puts it into the request's extensions; without
@@ -20,12 +20,6 @@ pub struct PeerCertificate(pub Vec<u8>);
 
 /// Most bytes of a refused body that are read and thrown away.
 const LINGER: usize = 1024 * 1024;
-
-/// The stable code of an error, beside the text of an EST or OCSP answer.
-const CODE_HEADER: HeaderName = HeaderName::from_static("hufu-code");
-
-/// The sentence of a refusal that has no body.
-const REASON_HEADER: HeaderName = HeaderName::from_static("hufu-reason");
 
 /// Logs an error once, at the edge, with its chain of causes.
 pub(crate) fn log(service: &'static str, who: &str, error: &ProtocolError) {
@@ -37,58 +31,20 @@ pub(crate) fn log(service: &'static str, who: &str, error: &ProtocolError) {
         source = cause.source();
     }
     if error.is_ours() {
-        tracing::error!(service, who, code = error.code(), "{error}{causes}");
+        tracing::error!(service, who, code = %error.code(), "{error}{causes}");
     } else {
-        tracing::warn!(service, who, code = error.code(), "refused: {error}{causes}");
+        tracing::warn!(service, who, code = %error.code(), "refused: {error}{causes}");
     }
 }
 
-/// An error as plain text, for EST and OCSP. A 401 has no body, since clients
-/// (Bouncy Castle's) close a challenge before they answer it, and cannot if
-/// something is still to be read; the sentence stands in a header.
+/// An error as plain text, for EST and OCSP.
 pub(crate) fn text(error: &ProtocolError) -> Response {
-    if error.status() == StatusCode::UNAUTHORIZED {
-        let mut response = error.status().into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        if let Ok(sentence) = HeaderValue::from_str(&error.sentence()) {
-            headers.insert(REASON_HEADER, sentence);
-        }
-        finish(error, headers);
-        return response;
-    }
-    let body = format!("{}: {}\n", error.code(), error.sentence());
-    let mut response = (error.status(), body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    finish(error, headers);
-    response
+    error.problem().into_text()
 }
 
 /// An error as a problem document.
 pub(crate) fn problem(error: &ProtocolError) -> Response {
-    let problem = Problem::of(error);
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = (error.status(), body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    finish(error, headers);
-    response
-}
-
-fn finish(error: &ProtocolError, headers: &mut HeaderMap) {
-    headers.insert(CODE_HEADER, HeaderValue::from_static(error.code()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if error.status() == StatusCode::UNAUTHORIZED {
-        headers.insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Basic realm=\"enrolment\", charset=\"UTF-8\""),
-        );
-    }
-    if let Some(after) = error.retry_after() {
-        let seconds = after.as_secs().max(1);
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    error.problem().into_response()
 }
 
 /// The body, if it is not larger than `limit` bytes.

@@ -4,7 +4,7 @@
 //! What it does: turns a request of a protocol into a call of
 //! [`hufu_issuance::Issuance`] and the outcome into what the protocol answers.
 //! Each protocol is a module that knows nothing of its neighbours; they share
-//! [`Problem`], bodies with a limit and the client's certificate.
+//! [`ProtocolError`], bodies with a limit and the client's certificate.
 //!
 //! What it is not: it decides nothing (who may ask for what is issuance's) and
 //! ends no TLS (whoever does puts a [`PeerCertificate`] into requests).
@@ -22,4 +22,4 @@ pub mod status;
 
 pub use crate::crl::CrlPublisher;
 pub use crate::http::PeerCertificate;
-pub use crate::problem::{CODES, Problem, ProtocolError};
+pub use crate::problem::ProtocolError;

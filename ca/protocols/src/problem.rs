@@ -1,10 +1,10 @@
-//! What a refusal is over HTTP: its status, its title, the problem document.
+//! What a refusal is over HTTP: a code of the doors' one table, and a sentence.
 
 use std::time::Duration;
 
 use ::http::StatusCode;
+use hufu_door::{Code, Problem};
 use hufu_issuance::{CaError, FormError, StoreError};
-use serde::Serialize;
 
 /// A request that came to nothing: by issuance's rules, or by the protocol's
 /// own.
@@ -64,70 +64,32 @@ impl From<StoreError> for ProtocolError {
     }
 }
 
-/// All codes with their HTTP status and a short title: interface, never renamed.
-pub const CODES: &[(&str, u16, &str)] = &[
-    ("request.malformed", 400, "The request is malformed"),
-    ("request.too-large", 413, "The request is too large"),
-    ("request.content-type", 415, "The content type is not taken here"),
-    ("request.method", 405, "The method is not taken here"),
-    ("csr.signature-invalid", 400, "No proof of possession"),
-    ("csr.algorithm-refused", 400, "The algorithm is not accepted"),
-    ("csr.subject-invalid", 400, "The subject breaks a rule"),
-    ("csr.extension-refused", 400, "A requested extension is refused"),
-    ("client.unauthenticated", 401, "A client certificate or token is needed"),
-    ("client.certificate-invalid", 403, "The client certificate is not accepted"),
-    ("client.certificate-expired", 403, "The client certificate is not valid now"),
-    ("client.certificate-revoked", 403, "The client certificate is revoked"),
-    ("client.role-missing", 403, "The client lacks the role"),
-    ("enrolment-token.other-profile", 403, "The enrolment token is for another profile"),
-    ("enrolment-token.spent", 403, "The enrolment token is spent"),
-    ("renewal.refused", 403, "The certificate cannot be renewed here"),
-    ("profile.unknown", 404, "No such profile"),
-    ("profile.invalid", 500, "A profile is invalid"),
-    ("quota.exhausted", 403, "The quota is used up"),
-    ("quota.today", 429, "The quota of today is used up"),
-    ("attestation.missing", 403, "The key is not attested"),
-    ("attestation.refused", 403, "The attestation was refused"),
-    ("key.revoked", 403, "The key was revoked"),
-    ("key.taken", 409, "The key belongs to another"),
-    ("device.taken", 403, "The device belongs to another"),
-    ("certificate.revoked", 409, "The certificate is revoked already"),
-    ("lint.refused", 400, "The certificate would break a standard"),
-    ("ledger.refused", 403, "The ledger refused the entry"),
-    ("ledger.unavailable", 503, "The ledger is not available"),
-    ("token.unavailable", 503, "The token is not available"),
-    ("store.failed", 503, "The certificate store failed"),
-    ("service.busy", 503, "Too much work is waiting"),
-    ("service.stopping", 503, "The service is stopping"),
-    ("resource.unknown", 404, "No such resource"),
-    ("certificate.invalid", 400, "The certificate does not hold"),
-    ("internal", 500, "Internal fault"),
-];
-
 impl ProtocolError {
-    /// The stable code, one of [`CODES`].
-    pub fn code(&self) -> &'static str {
+    /// The stable code, of the doors' one table.
+    pub fn code(&self) -> Code {
         match self {
-            Self::Issuance(error) => error.code(),
-            Self::ContentType { .. } => "request.content-type",
-            Self::Attestation { .. } => "attestation.refused",
-            Self::NoResource { .. } => "resource.unknown",
-            Self::Method { .. } => "request.method",
+            Self::Issuance(error) => Code::named(error.code()).unwrap_or(Code::Internal),
+            Self::ContentType { .. } => Code::MediaType,
+            Self::Attestation { reason, .. } => {
+                Code::named(reason).unwrap_or(Code::AttestationRefused)
+            }
+            Self::NoResource { .. } => Code::NotFound,
+            Self::Method { .. } => Code::Method,
         }
     }
 
-    /// The HTTP status, from [`CODES`].
+    /// The HTTP status of the code.
     pub fn status(&self) -> StatusCode {
-        let known = CODES.iter().find(|(code, _, _)| *code == self.code());
-        known
-            .and_then(|(_, status, _)| StatusCode::from_u16(*status).ok())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        self.code().status()
     }
 
-    /// The short title of the code, from [`CODES`].
-    pub fn title(&self) -> &'static str {
-        let known = CODES.iter().find(|(code, _, _)| *code == self.code());
-        known.map_or("Internal fault", |(_, _, title)| title)
+    /// The refusal that is told.
+    pub fn problem(&self) -> Problem {
+        let problem = Problem::new(self.code(), self.sentence());
+        match self.retry_after() {
+            Some(wait) => problem.retry_after(wait),
+            None => problem,
+        }
     }
 
     /// The sentence for the caller.
@@ -152,54 +114,13 @@ impl ProtocolError {
     }
 }
 
-/// An RFC 9457 problem document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// `urn:hufu:problem:CODE`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Short title of the code.
-    pub title: String,
-    /// HTTP status.
-    pub status: u16,
-    /// What is wrong and how to mend it.
-    pub detail: String,
-    /// The stable code.
-    pub code: String,
-}
-
-impl Problem {
-    /// The problem document for an error.
-    pub fn of(error: &ProtocolError) -> Problem {
-        // An attestation's refusal has codes of its own, which a device's
-        // agent knows.
-        let code = match error {
-            ProtocolError::Attestation { reason, .. } => reason.as_str(),
-            other => other.code(),
-        };
-        Problem {
-            kind: format!("urn:hufu:problem:{code}"),
-            title: error.title().to_owned(),
-            status: error.status().as_u16(),
-            detail: error.sentence(),
-            code: code.to_owned(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use hufu_issuance::LedgerFault;
 
     #[test]
-    fn every_code_is_in_the_table_once() {
-        let mut seen = std::collections::BTreeSet::new();
-        for (code, status, title) in CODES {
-            assert!(seen.insert(code), "{code} twice");
-            assert!(StatusCode::from_u16(*status).is_ok());
-            assert!(!title.is_empty());
-        }
+    fn every_error_has_its_code_in_the_one_table() {
         let status = |error: CaError| ProtocolError::from(error).status().as_u16();
         assert_eq!(status(CaError::Busy), 503);
         assert_eq!(status(CaError::Unauthenticated), 401);
@@ -232,9 +153,9 @@ mod tests {
             reason: "ek-untrusted".to_owned(),
             detail: "the chain ends at nobody known".to_owned(),
         };
-        let problem = Problem::of(&error);
-        assert_eq!(problem.code, "ek-untrusted");
-        assert_eq!(problem.title, "The attestation was refused");
-        assert!(!problem.detail.contains("refused"));
+        let problem = error.problem();
+        assert_eq!(problem.code().as_str(), "ek-untrusted");
+        assert_eq!(problem.code().title(), "The attestation was refused");
+        assert!(!problem.detail().contains("refused"));
     }
 }

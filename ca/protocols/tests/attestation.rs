@@ -113,7 +113,7 @@ fn a_tpm_key_is_attested_and_enrolled() {
                 let (status, body) = enrol(&csr);
                 let said = String::from_utf8_lossy(&body).into_owned();
                 assert_eq!(
-                    (status, said.starts_with("attestation.missing")),
+                    (status, said.starts_with("attestation-missing")),
                     (403, true),
                     "{said}"
                 );
@@ -158,9 +158,9 @@ fn a_tpm_key_is_attested_and_enrolled() {
                 assert_eq!((status, code(&body).as_str()), (403, "ek-untrusted"));
 
                 for (body, status, expected) in [
-                    (&b"{}"[..], 400, "request.malformed"),
-                    (b"", 400, "request.malformed"),
-                    (&vec![b' '; 200_000], 413, "request.too-large"),
+                    (&b"{}"[..], 400, "request-malformed"),
+                    (b"", 400, "request-malformed"),
+                    (&vec![b' '; 200_000], 413, "request-too-large"),
                 ] {
                     let (answered, said) = json("/v1/attestation/challenge", body);
                     assert_eq!((answered, code(&said).as_str()), (status, expected));

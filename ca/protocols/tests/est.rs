@@ -184,19 +184,19 @@ fn curl_and_openssl_enrol_and_renew() {
             request(&world.directory, "thief", "P-256", "/serialNumber=SN-2", None);
             let (status, _, body) =
                 service.post("ldevid/simpleenroll", "thief.csr", Some("device")).await;
-            assert_eq!((status, text(&body).starts_with("csr.subject-invalid")), (400, true));
+            assert_eq!((status, text(&body).starts_with("csr-subject-invalid")), (400, true));
             let (status, _, body) =
                 service.post("idevid/simpleenroll", "fresh.csr", Some("device")).await;
-            assert_eq!((status, text(&body).starts_with("client.role-missing")), (403, true));
+            assert_eq!((status, text(&body).starts_with("role-missing")), (403, true));
             // Another subject is not a renewal.
             let (status, _, body) =
                 service.post("simplereenroll", "thief.csr", Some("local")).await;
-            assert_eq!((status, text(&body).starts_with("csr.subject-invalid")), (400, true));
+            assert_eq!((status, text(&body).starts_with("csr-subject-invalid")), (400, true));
             // A revoked device renews nothing.
             service.issuance.revoke(local.serial(), RevocationReason::KeyCompromise).await.unwrap();
             let (status, _, body) = service.post("simplereenroll", "next.csr", Some("local")).await;
             assert_eq!(
-                (status, text(&body).starts_with("client.certificate-revoked")),
+                (status, text(&body).starts_with("certificate-revoked")),
                 (403, true),
                 "{}",
                 text(&body)
@@ -384,14 +384,14 @@ fn tokens_enrol_so_many_keys_and_no_more() {
             assert_eq!(post("simpleenroll", "a.csr", &token.password).await.0, 200);
             assert_eq!(post("simpleenroll", "a.csr", &token.password).await.0, 200);
             let (status, _, body) = post("simpleenroll", "b.csr", &token.password).await;
-            assert_eq!((status, body.starts_with("enrolment-token.spent")), (403, true), "{body}");
+            assert_eq!((status, body.starts_with("enrolment-token-spent")), (403, true), "{body}");
             assert!(body.contains("the 1 key that it is for"), "{body}");
             // One that is for a device enrols no other, and is not used up by it.
             let life = Duration::from_secs(3600);
             let own = tokens.create(MAKER, "idevid", 1, life, Some("B")).await.unwrap();
             request(&world.directory, "c", "P-256", "/serialNumber=C", None);
             let (status, _, body) = post("simpleenroll", "c.csr", &own.password).await;
-            assert_eq!((status, body.starts_with("csr.subject-invalid")), (400, true), "{body}");
+            assert_eq!((status, body.starts_with("csr-subject-invalid")), (400, true), "{body}");
             assert_eq!(post("simpleenroll", "b.csr", &own.password).await.0, 200);
             world.clock.forward(Duration::from_secs(3601));
             assert_eq!(post("simpleenroll", "a.csr", &token.password).await.0, 401);
@@ -415,7 +415,7 @@ fn clients_without_the_right_certificate_are_told_why() {
             let (status, headers, body) = service.post("simpleenroll", "device.csr", None).await;
             assert_eq!(status, 401);
             assert!(
-                headers.to_ascii_lowercase().contains("hufu-code: client.unauthenticated"),
+                headers.to_ascii_lowercase().contains("hufu-code: credential-missing"),
                 "{headers}"
             );
             // Bouncy Castle's client closes a challenge before it answers it.
@@ -427,7 +427,7 @@ fn clients_without_the_right_certificate_are_told_why() {
             world.client("regulator", "ministry", &[Role::Regulator]).await;
             let (status, _, body) =
                 service.post("simpleenroll", "device.csr", Some("regulator")).await;
-            assert_eq!((status, text(&body).starts_with("client.role-missing")), (403, true));
+            assert_eq!((status, text(&body).starts_with("role-missing")), (403, true));
 
             // Revoked: at once, on an authority that knew it before.
             let ra = world.client("ra", MAKER, &[Role::RegistrationAuthority]).await;
@@ -443,13 +443,13 @@ fn clients_without_the_right_certificate_are_told_why() {
                 Authenticator::new(world.issuer.clone(), Arc::new(common::TestLedger::default()));
             let now = world.clock.now();
             let error = authenticator.requester(unknown.der(), now).await.unwrap_err();
-            assert_eq!(error.code(), "client.certificate-invalid");
+            assert_eq!(error.code(), "certificate-refused");
             // Expired.
             let authenticator = world.authenticator();
             authenticator.requester(unknown.der(), now).await.unwrap();
             let later = now.plus(Duration::from_secs(398 * 86_400));
             let error = authenticator.requester(unknown.der(), later).await.unwrap_err();
-            assert_eq!(error.code(), "client.certificate-expired");
+            assert_eq!(error.code(), "certificate-expired");
             assert!(error.to_string().contains("leave it out"), "{error}");
             // By another authority: of its own making, and our issuing
             // certificate itself.
@@ -469,7 +469,7 @@ fn clients_without_the_right_certificate_are_told_why() {
                 vec![0x30; 20_000],
             ] {
                 let error = authenticator.requester(&der, now).await.unwrap_err();
-                assert_eq!(error.code(), "client.certificate-invalid");
+                assert_eq!(error.code(), "certificate-refused");
             }
             // The ledger is away: not refused, but asked to come again.
             world.ledger.away.store(true, Ordering::SeqCst);
@@ -492,12 +492,12 @@ fn malformed_bodies_get_clear_words() {
             *forged.last_mut().unwrap() ^= 1;
             let big = vec![b'M'; 20_000];
             let cases: [(&str, &[u8], u16, &str); 6] = [
-                ("empty", b"", 400, "request.malformed"),
-                ("words", b"let me in, please!", 400, "request.malformed"),
-                ("short", &good[..good.len() / 2], 400, "request.malformed"),
-                ("zeros", &[0; 100], 400, "request.malformed"),
-                ("forged", &forged, 400, "csr.signature-invalid"),
-                ("big", &big, 413, "request.too-large"),
+                ("empty", b"", 400, "request-malformed"),
+                ("words", b"let me in, please!", 400, "request-malformed"),
+                ("short", &good[..good.len() / 2], 400, "request-malformed"),
+                ("zeros", &[0; 100], 400, "request-malformed"),
+                ("forged", &forged, 400, "csr-signature-invalid"),
+                ("big", &big, 413, "request-too-large"),
             ];
             for (name, body, status, code) in cases {
                 std::fs::write(world.path(name), body).unwrap();
@@ -549,7 +549,7 @@ fn malformed_bodies_get_clear_words() {
                     "{path}: {}",
                     text(&body)
                 );
-                assert!(headers.contains("resource.unknown"), "{headers}");
+                assert!(headers.contains("not-found"), "{headers}");
             }
             assert_eq!(
                 service.post("nonsense/simpleenroll", "device.csr", Some("ra")).await.0,

@@ -294,7 +294,7 @@ fn lists_and_answers_are_dated_back_but_not_before_what_they_tell() {
                 .revoke(one.serial(), RevocationReason::Superseded)
                 .await
                 .unwrap_err();
-            assert_eq!(error.code(), "certificate.revoked");
+            assert_eq!(error.code(), "already-revoked");
             assert!(error.to_string().contains("keyCompromise"), "{error}");
         });
     });

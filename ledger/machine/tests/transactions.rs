@@ -96,7 +96,8 @@ fn a_reason_may_become_key_compromise_later_and_the_date_stays() {
         assert_eq!(node.one(&authority, revoke(1, reason)), Outcome::Conflict, "{reason}");
     }
     // The ledger shows what was said then.
-    let then = reader.certificate_status(&serial_number(1), height).unwrap().unwrap();
+    let at = |height| reader.state_at(height).unwrap().certificate(&serial_number(1)).unwrap();
+    let then = at(height).unwrap();
     assert_eq!(then.status, CertificateStatus::Revoked { reason: 0, at_ms });
     // The list has it once, and not what was on hold for a time.
     node.must(&authority, revoke(2, 6));

@@ -41,7 +41,7 @@ impl std::fmt::Display for Spent {
 #[non_exhaustive]
 pub enum Error {
     /// The sender is at fault: the transaction can never be in a block.
-    #[error("refused before it was taken in: {0}")]
+    #[error("refused before it was taken in: {}", .0.code())]
     Refused(hufu_proof::Outcome),
     /// Too much waits; the sender may try again.
     #[error("too many transactions wait; try again in {} ms", retry_after.as_millis())]

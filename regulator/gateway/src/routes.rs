@@ -214,6 +214,7 @@ async fn contracts(State(gateway): Shared) -> Answered {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AsOfQuery {
+    #[serde(default, deserialize_with = "hufu_door::body::whole")]
     as_of: Option<u64>,
 }
 

@@ -254,7 +254,7 @@ mod tests {
         }
         assert_eq!(
             Request::from_der(&vec![0x30; limits::OCSP_REQUEST + 1]).unwrap_err().code(),
-            "request.too-large"
+            "request-too-large"
         );
     }
 }

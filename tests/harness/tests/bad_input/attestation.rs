@@ -102,7 +102,7 @@ fn a_malformed_attestation_is_told_where() -> anyhow::Result<()> {
         let http = client(consortium, "maker", "registration-authority")?;
         let url = format!("{}{CHALLENGE_PATH}", consortium.authority().est_url());
         let open = "{\"ek_certificates\":[\"AAAA\"],\"ek_public\":\"AAAA\"";
-        let malformed = "request.malformed";
+        let malformed = "request-malformed";
         for (what, body, expected) in [
             ("nothing", String::new(), (400, malformed, "line 1")),
             ("half", open.to_owned(), (400, malformed, "line 1")),
@@ -119,12 +119,12 @@ fn a_malformed_attestation_is_told_where() -> anyhow::Result<()> {
                 format!("{open},\"ak_public\":\"AAAA\"}}"),
                 (403, "ek-malformed", "TPM2B_PUBLIC"),
             ),
-            ("oversized", " ".repeat(128 * 1024 + 1), (413, "request.too-large", "131072")),
+            ("oversized", " ".repeat(128 * 1024 + 1), (413, "request-too-large", "131072")),
         ] {
             problem(what, &http.post(&url, JSON, body.as_bytes())?, expected)?;
         }
         let answer = http.post(&url, "text/plain", b"{}")?;
-        problem("text", &answer, (415, "request.content-type", JSON))?;
+        problem("text", &answer, (415, "media-type", JSON))?;
 
         let complete = |id: &str| {
             let url = consortium.authority().est_url();
@@ -137,9 +137,9 @@ fn a_malformed_attestation_is_told_where() -> anyhow::Result<()> {
         // Who may not enrol may not attest either.
         for (member, role) in others {
             let answer = client(consortium, member, role)?.post(&url, JSON, b"{}")?;
-            problem(role, &answer, (403, "client.role-missing", "registration-authority"))?;
+            problem(role, &answer, (403, "role-missing", "registration-authority"))?;
         }
         let nobody = Http::tls(&consortium.root_pem()?, None)?.post(&url, JSON, b"{}")?;
-        problem("nobody", &nobody, (401, "client.unauthenticated", "certificate"))
+        problem("nobody", &nobody, (401, "credential-missing", "certificate"))
     })
 }

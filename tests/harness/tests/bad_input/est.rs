@@ -59,7 +59,7 @@ fn a_bad_request_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
         with(&["-subj", "/serialNumber=BAD-CA", "-addext", "basicConstraints=critical,CA:TRUE"])?;
     let foreign = with(&["-subj", "/serialNumber=BAD-MAIL/emailAddress=a@b.example"])?;
     let by_curve = Device::new("BAD-CSR-3", Algorithm::EcdsaP256)?.request()?;
-    let malformed = "request.malformed";
+    let malformed = "request-malformed";
     let cases: Vec<(&str, Vec<u8>, u16, &str, &str)> = vec![
         ("nothing", Vec::new(), 400, malformed, "empty"),
         ("not base64", b"!nonsense!".to_vec(), 400, malformed, "base64"),
@@ -68,26 +68,26 @@ fn a_bad_request_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
         ("half", base64(&good[..good.len() / 2]), 400, malformed, "certification request"),
         ("a byte more", base64(&longer), 400, malformed, "certification request"),
         ("a certificate", pem("CERTIFICATE", &good).into_bytes(), 400, malformed, "PEM"),
-        ("altered", base64(&forged), 400, "csr.signature-invalid", "does not verify"),
+        ("altered", base64(&forged), 400, "csr-signature-invalid", "does not verify"),
         (
             "signed by another key",
             base64(&signed_by_another(&device, &other)?),
             400,
-            "csr.signature-invalid",
+            "csr-signature-invalid",
             "sign the request with the private key",
         ),
-        ("RSA", base64(&rsa), 400, "csr.algorithm-refused", "use one of"),
-        ("for an authority", base64(&authority), 400, "csr.extension-refused", "basicConstraints"),
+        ("RSA", base64(&rsa), 400, "csr-algorithm-refused", "use one of"),
+        ("for an authority", base64(&authority), 400, "csr-extension-refused", "basicConstraints"),
         (
             "no serial number",
             base64(&device.client_request()?),
             400,
-            "csr.subject-invalid",
+            "csr-subject-invalid",
             "serialNumber",
         ),
-        ("a long name", base64(&long_name.request()?), 400, "csr.subject-invalid", "64"),
-        ("an attribute too many", base64(&foreign), 400, "csr.subject-invalid", ""),
-        ("oversized", vec![b'M'; 16 * 1024 + 1], 413, "request.too-large", "16384 bytes"),
+        ("a long name", base64(&long_name.request()?), 400, "csr-subject-invalid", "64"),
+        ("an attribute too many", base64(&foreign), 400, "csr-subject-invalid", ""),
+        ("oversized", vec![b'M'; 16 * 1024 + 1], 413, "request-too-large", "16384 bytes"),
     ];
     harmless(&world, |consortium| {
         let http = client(consortium, "maker", "registration-authority")?;
@@ -99,16 +99,11 @@ fn a_bad_request_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
         }
         let body = base64(&by_curve);
         for (what, path, kind, expected) in [
-            (
-                "JSON",
-                "idevid/simpleenroll",
-                "application/json",
-                (415, "request.content-type", PKCS10),
-            ),
-            ("no profile", "nonsense/simpleenroll", PKCS10, (404, "profile.unknown", "nonsense")),
-            ("no TPM", "idevid-tpm/simpleenroll", PKCS10, (403, "attestation.missing", "TPM")),
-            ("for a server", "tls-server/simpleenroll", PKCS10, (403, "client.role-missing", "")),
-            ("for the root", "root/simpleenroll", PKCS10, (403, "client.role-missing", "")),
+            ("JSON", "idevid/simpleenroll", "application/json", (415, "media-type", PKCS10)),
+            ("no profile", "nonsense/simpleenroll", PKCS10, (404, "profile-unknown", "nonsense")),
+            ("no TPM", "idevid-tpm/simpleenroll", PKCS10, (403, "attestation-missing", "TPM")),
+            ("for a server", "tls-server/simpleenroll", PKCS10, (403, "role-missing", "")),
+            ("for the root", "root/simpleenroll", PKCS10, (403, "role-missing", "")),
         ] {
             let answer = http.post(&format!("{server}/{path}"), kind, &body)?;
             sentence(what, &answer, expected)?;
@@ -137,7 +132,7 @@ fn nobody_renews_for_another() -> anyhow::Result<()> {
         // Nor may it enrol anyone.
         let refused = as_one.enrol("idevid", &request)?.err().context("a device enrolled")?;
         assert_eq!(refused.status, 403, "{refused:?}");
-        assert!(refused.reason.starts_with("client.role-missing"), "{refused:?}");
+        assert!(refused.reason.starts_with("role-missing"), "{refused:?}");
         // Nor does a production line renew what is not its certificate.
         let refused = consortium.est()?.renew("idevid", &request)?.err().context("renewed")?;
         assert!((400..404).contains(&refused.status), "{refused:?}");

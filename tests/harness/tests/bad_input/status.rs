@@ -70,9 +70,9 @@ fn ocsp_answers_bad_requests_in_its_own_form() -> anyhow::Result<()> {
         says("not base64", &http.get(&format!("{url}/!!!!"))?, MALFORMED)?;
         says("a long path", &http.get(&format!("{url}/{}", "M".repeat(6000)))?, MALFORMED)?;
         let answer = http.post(&url, OCSP, &[0x30; 4 * 1024 + 1])?;
-        sentence("oversized", &answer, (413, "request.too-large", "4096 bytes"))?;
+        sentence("oversized", &answer, (413, "request-too-large", "4096 bytes"))?;
         let answer = http.post(&url, "text/plain", &good)?;
-        sentence("text", &answer, (415, "request.content-type", OCSP))?;
+        sentence("text", &answer, (415, "media-type", OCSP))?;
         for path in ["", "/crl", "/crl/other.crl", "/ca/other.cer"] {
             let answer = http.get(&format!("{}{path}", consortium.authority().status_url()))?;
             ensure!(answer.status == 404, "{path}: {}", answer.status);
