@@ -69,6 +69,7 @@ pub async fn withdraw(
     declare(&node, Declaration::Withdraw { key }, json!({ "key": key })).await
 }
 
+/// What the authority may approve, and until when.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delegate {
@@ -85,6 +86,7 @@ pub async fn delegate(
     declare(&node, Declaration::Delegate(Delegation { roles, until_ms }), json!({})).await
 }
 
+/// Which device goes to which member.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOver {
