@@ -20,7 +20,7 @@ pub async fn run(command: Member, access: &Access, json: bool) -> anyhow::Result
             return output::print(json, &shown, members);
         }
         Member::Approve { csr, key, roles, until } => {
-            let read = |path| {
+            let read = |path: std::path::PathBuf| {
                 std::fs::read_to_string(&path)
                     .with_context(|| format!("cannot read {}", path.display()))
             };
