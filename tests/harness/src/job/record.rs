@@ -112,15 +112,19 @@ pub fn watch(
     seen: impl Fn(usize) + Sync,
 ) -> anyhow::Result<usize> {
     let devices = fleet.tpm.iter().map(|device| &device.id);
-    let devices = devices.chain(fleet.simulated.iter().take(WATCHED).map(|device| &device.id));
+    // The last one sends nothing before it is revoked.
+    let (silent, others) = match fleet.simulated.split_last() {
+        Some((last, others)) => (Some(last), others),
+        None => (None, &[][..]),
+    };
+    let devices = devices.chain(others.iter().take(WATCHED).map(|device| &device.id));
     let present = keys(consortium, "SELECT watch_id FROM operation_supervision.watch")?;
     let mut watches: Vec<Watch<'_>> = devices
         .flat_map(|device| {
             LIMITS.map(|(metric, high)| Watch { device, metric, high, max_gap_ms: HOUR_MS })
         })
         .collect();
-    // The last one sends nothing before it is revoked.
-    if let Some(device) = fleet.simulated.last() {
+    if let Some(device) = silent {
         let [(metric, high), _] = LIMITS;
         watches.push(Watch { device: &device.id, metric, high, max_gap_ms: SHORT_GAP_MS });
     }
