@@ -36,13 +36,18 @@ pub fn close_to_others() {
     umask(before | Mode::RWXO | Mode::WGRP);
 }
 
-/// Closes a directory to others that was made without [`close_to_others`].
+/// Closes a directory to others that was made without [`close_to_others`]. One
+/// that is still to be made will be closed.
 ///
 /// # Errors
 /// A sentence with the path.
 pub fn close_directory(directory: &Path) -> anyhow::Result<()> {
     let what = || format!("cannot close {} to others", directory.display());
-    let mode = fs::metadata(directory).with_context(what)?.permissions().mode();
+    let mode = match fs::metadata(directory) {
+        Ok(found) => found.permissions().mode(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(what),
+    };
     if mode & 0o007 == 0 {
         return Ok(());
     }

@@ -156,19 +156,48 @@ pub fn router<S: Clone + Send + Sync + 'static>(
             continue;
         }
         let offered = names.into_iter().collect::<Vec<_>>().join(", ");
-        let other = move || {
-            let offered = offered.clone();
-            async move { form.refuse(Problem::new(Code::Method, format!("this path takes {offered}"))) }
+        let own = own.cloned();
+        let other = move |request: Request| {
+            let here = routes.iter().filter(|route| route.path == path);
+            let refused = barred(here, &request, own.as_ref());
+            let other = || {
+                let described = routes.iter().any(|route| route.path == DESCRIPTION);
+                let hint = if described { format!("; see {DESCRIPTION}") } else { String::new() };
+                Problem::new(Code::Method, format!("this path takes {offered}{hint}"))
+            };
+            let problem = refused.unwrap_or_else(other);
+            async move { form.refuse(problem) }
         };
         router = router.route(path, methods.fallback(other));
     }
+    let own = own.cloned();
     router
-        .fallback(move |request: Request| async move {
-            form.refuse(nowhere(routes, request.uri().path()))
+        .fallback(move |request: Request| {
+            let refused = barred(routes.iter(), &request, own.as_ref());
+            let problem = refused.unwrap_or_else(|| nowhere(routes, request.uri().path()));
+            async move { form.refuse(problem) }
         })
         .layer(from_fn(move |request: Request, next: Next| async move {
             told(form, next.run(request).await).await
         }))
+}
+
+/// What somebody is told whom none of these rows admits: which methods and paths
+/// there are besides is not for them either.
+fn barred<'a>(
+    rows: impl Iterator<Item = &'a Route>,
+    request: &Request,
+    own: Option<&Name>,
+) -> Option<Problem> {
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    let mut first = None;
+    for row in rows {
+        match row.rule.admit(&peer, own) {
+            Ok(()) => return None,
+            Err(problem) => first = first.or(Some(problem)),
+        }
+    }
+    first
 }
 
 /// Lets in whom the row's rule admits.

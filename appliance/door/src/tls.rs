@@ -184,7 +184,12 @@ impl Chains {
         let Some((leaf, rest)) = shown.split_first() else { return Shown::Nothing };
         match self.presented(leaf, rest) {
             Ok(presented) => Shown::Certificate(Arc::new(presented)),
-            Err(why) => {
+            Err(Unfit::Ended) => {
+                tracing::warn!("a client certificate that has expired is refused");
+                let detail = "the client certificate has expired; ask for a new one";
+                Shown::Refused(Problem::new(Code::CertificateExpired, detail))
+            }
+            Err(Unfit::Foreign(why)) => {
                 tracing::warn!(why, "a client certificate is refused");
                 let detail = format!(
                     "the client certificate is not one of this consortium ({why}); show one that \
@@ -199,8 +204,8 @@ impl Chains {
         &self,
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
-    ) -> Result<Presented, String> {
-        let presented = Presented::parse(leaf)?;
+    ) -> Result<Presented, Unfit> {
+        let presented = Presented::parse(leaf).map_err(Unfit::Foreign)?;
         let mut intermediates = rest.to_vec();
         intermediates.push(self.issuing.clone());
         // Dates are for the authenticator, which names them; the path is checked
@@ -210,17 +215,29 @@ impl Chains {
         let at = UnixTime::since_unix_epoch(at);
         self.verifier.verify_client_cert(leaf, &intermediates, at).map_err(
             |error| match error {
+                // One that ends before it begins, or of an authority that has ended.
+                rustls::Error::InvalidCertificate(
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. },
+                ) => Unfit::Ended,
                 rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    "its issuer is unknown".to_owned()
+                    Unfit::Foreign("its issuer is unknown".to_owned())
                 }
                 rustls::Error::InvalidCertificate(CertificateError::Other(error)) => {
-                    error.to_string()
+                    Unfit::Foreign(error.to_string())
                 }
-                error => error.to_string(),
+                error => Unfit::Foreign(error.to_string()),
             },
         )?;
         Ok(presented)
     }
+}
+
+/// Why a chain is not one of a caller's.
+enum Unfit {
+    /// It is over, whatever the ledger says.
+    Ended,
+    /// It is none of this consortium.
+    Foreign(String),
 }
 
 /// Lets through whoever has the key of the certificate it shows.

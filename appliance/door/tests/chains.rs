@@ -174,15 +174,14 @@ async fn the_ledger_says_who_a_certificate_speaks_for() {
     assert_eq!(refusal(&sold), Code::CertificateRefused);
     let nobody = ask(&|record| record.member = None).await;
     assert_eq!(refusal(&nobody), Code::CertificateRefused);
-    // A device has no roles and none of its owner's kinds; what was not approved
-    // counts for nothing.
+    // A device has no roles and none of its owner's kinds; whom its member approved
+    // for nothing does not speak for it.
     let Peer::Known(device) = ask(&|record| record.kind = IdentityKind::Device).await else {
         panic!()
     };
     assert!(device.roles.is_empty() && device.kinds.is_empty());
     let unapproved = |record: &mut Record| record.approved = Approved::These(BTreeSet::new());
-    let Peer::Known(unapproved) = ask(&unapproved).await else { panic!() };
-    assert!(unapproved.roles.is_empty());
+    assert_eq!(refusal(&ask(&unapproved).await), Code::CertificateRefused);
     ledger.broken.store(1, Ordering::Relaxed);
     assert_eq!(refusal(&authenticator.peer(&shown).await), Code::Unavailable);
 }

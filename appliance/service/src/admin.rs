@@ -17,9 +17,7 @@ use hufu_configuration::join::JoinRequest;
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_proof::transaction::{Payload, Proposal};
-use hufu_proof::{
-    Budget, Digest, Jurisdictions, LogEntry, Member, Name, NetworkName, Outcome, Serial,
-};
+use hufu_proof::{Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,8 +26,9 @@ use crate::declarations;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
-use crate::refusal::Refusal;
+use crate::refusal::{Answer, Refusal};
 use crate::review;
+use crate::submit::outcome;
 
 /// Largest request, in bytes: a contract package in base64.
 const MAX_REQUEST: usize = 2 * 1024 * 1024;
@@ -113,8 +112,6 @@ async fn log(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-pub(crate) type Answer<T> = Result<T, Refusal>;
-
 fn not_found(what: impl std::fmt::Display) -> Refusal {
     Refusal(Problem::new(Code::NotFound, format!("no {what}")))
 }
@@ -176,13 +173,6 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         .collect();
     let invocation = contract.invocation(action, Some(&asked.asset), &params)?;
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
-}
-
-pub(crate) fn outcome(entry: &LogEntry) -> Value {
-    json!({
-        "id": entry.transaction, "outcome": entry.outcome,
-        "height": entry.height, "index": entry.index,
-    })
 }
 
 async fn receipt(State(node): State<Arc<Node>>, Path(transaction): Path<Digest>) -> Answer<String> {

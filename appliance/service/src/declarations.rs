@@ -10,31 +10,15 @@ use axum::extract::State;
 use hufu_configuration::keyring::ledger_key;
 use hufu_door::body::{Json, Path};
 use hufu_issuance::{CertificationRequest, Role};
-use hufu_machine::View;
-use hufu_machine::record::CertificateRecord;
 use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::transaction::Payload;
 use hufu_proof::{Declaration, IdentityId, Name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::{Answer, outcome};
 use crate::node::Node;
-
-/// The roles that a certificate names and that count: those that its member
-/// approved for its key, by this state.
-///
-/// # Errors
-/// When the store fails.
-pub fn roles_that_count(
-    state: &View,
-    record: &CertificateRecord,
-    named: Vec<Role>,
-    at_ms: u64,
-) -> Result<Vec<Role>, hufu_machine::MachineError> {
-    let approved = state.approved(&record.owner, &record.identity, at_ms)?;
-    Ok(named.into_iter().filter(|role| approved.has(role.name())).collect())
-}
+use crate::refusal::Answer;
+use crate::submit::outcome;
 
 /// A key by a certificate request, whose signature shows that the holder has it,
 /// or by its digest.

@@ -23,7 +23,7 @@ use hufu_proof::{Digest, Host, Name, Outcome, Value};
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::Decode as _;
 
-use crate::declarations::roles_that_count;
+use crate::records::roles_that_count;
 use crate::submit::Submitter;
 
 /// [`IssuanceLedger`] over this node's ledger, signed by its statement key.

@@ -8,6 +8,9 @@ use hufu_door::{Code, Problem};
 
 use crate::supervision::Behind;
 
+/// What the administration answers.
+pub type Answer<T> = Result<T, Refusal>;
+
 /// A refusal of the administration.
 #[derive(Debug)]
 pub struct Refusal(pub Problem);

@@ -8,6 +8,7 @@ use hufu_configuration::time::now_ms;
 use hufu_node::{Error, Ledger};
 use hufu_proof::transaction::{MAX_LIFETIME, Payload};
 use hufu_proof::{Body, Digest, LogEntry, Outcome, Signature, Signer};
+use serde_json::{Value, json};
 
 /// How long a caller waits for finality.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,4 +80,12 @@ impl Submitter {
         let mut answers = self.ledger.submit(vec![transaction], PATIENCE).await;
         Ok(answers.pop().unwrap_or(Err(Error::Stopped))?.entry)
     }
+}
+
+/// What became of a transaction, for who asked for it.
+pub fn outcome(entry: &LogEntry) -> Value {
+    json!({
+        "id": entry.transaction, "outcome": entry.outcome,
+        "height": entry.height, "index": entry.index,
+    })
 }

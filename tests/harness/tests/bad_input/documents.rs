@@ -86,9 +86,13 @@ fn a_bad_genesis_file_or_join_request_is_told_where() -> anyhow::Result<()> {
     for (name, content, words) in [
         ("empty", String::new(), "line 1"),
         ("half", good[..good.len() / 2].to_owned(), "line "),
-        ("unknown", good.replacen("\"version\": 1", "\"colour\": 1", 1), "`colour`"),
-        ("mistyped", good.replacen("\"version\": 1", "\"version\": \"1\"", 1), "line 2"),
-        ("version", good.replacen("\"version\": 1", "\"version\": 2", 1), "version must be 1"),
+        (
+            "unknown",
+            good.replacen("\"version\": 2", "\"version\": 2, \"colour\": 1", 1),
+            "`colour`",
+        ),
+        ("mistyped", good.replacen("\"version\": 2", "\"version\": \"2\"", 1), "line 2"),
+        ("version", good.replacen("\"version\": 2", "\"version\": 3", 1), "version must be 1 to 2"),
         ("approvals", good.replacen("\"approvals\": 3", "\"approvals\": 5", 1), "approvals"),
         ("reformatted", good.replace("  ", " "), "as the founders agreed"),
         ("oversized", format!("{good}{}", " ".repeat(1024 * 1024)), "1048576"),
