@@ -13,8 +13,8 @@ use hufu_issuance::{
     AlternativeName, Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault,
     Profiles, Purpose, Recorded, Revocation, RevocationReason, Role, Serial, Subject, UnixTime,
 };
-use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus as LedgerStatus};
+use hufu_machine::{MachineError, View};
 use hufu_node::Ledger;
 use hufu_proof::transaction::{
     Certification, IdentityKind, Issuance, Payload, Revocation as LedgerRevocation,
@@ -23,7 +23,6 @@ use hufu_proof::{Digest, Host, Name, Outcome, Value};
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::Decode as _;
 
-use crate::records::roles_that_count;
 use crate::submit::Submitter;
 
 /// [`IssuanceLedger`] over this node's ledger, signed by its statement key.
@@ -371,4 +370,19 @@ fn fault(error: hufu_node::Error) -> LedgerFault {
             retry_after: Duration::from_secs(5),
         },
     }
+}
+
+/// The roles that a certificate names and that count: those that its member
+/// approved for its key, by this state.
+///
+/// # Errors
+/// When the store fails.
+fn roles_that_count(
+    state: &View,
+    record: &CertificateRecord,
+    named: Vec<Role>,
+    at_ms: u64,
+) -> Result<Vec<Role>, MachineError> {
+    let approved = state.approved(&record.owner, &record.identity, at_ms)?;
+    Ok(named.into_iter().filter(|role| approved.has(role.name())).collect())
 }

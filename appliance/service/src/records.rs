@@ -7,25 +7,10 @@ use futures::future::BoxFuture;
 use hufu_configuration::time::now_ms;
 use hufu_door::authenticate::{Approved, Membership, Record, Records, Standing, Unreadable};
 use hufu_door::{Jurisdictions, Role};
-use hufu_machine::record::{CertificateRecord, CertificateStatus, MemberRecord};
-use hufu_machine::{MachineError, View};
+use hufu_machine::MachineError;
+use hufu_machine::record::{CertificateStatus, MemberRecord};
 use hufu_node::Ledger;
 use hufu_proof::Serial;
-
-/// The roles that a certificate names and that count: those that its member
-/// approved for its key, by this state.
-///
-/// # Errors
-/// When the store fails.
-pub fn roles_that_count(
-    state: &View,
-    record: &CertificateRecord,
-    named: Vec<Role>,
-    at_ms: u64,
-) -> Result<Vec<Role>, MachineError> {
-    let approved = state.approved(&record.owner, &record.identity, at_ms)?;
-    Ok(named.into_iter().filter(|role| approved.has(role.name())).collect())
-}
 
 /// [`Records`] of this node's ledger.
 pub struct LedgerRecords(Ledger);
