@@ -76,7 +76,7 @@ pub fn expect_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::MediaType, format!("send Content-Type {wanted}{instead}")))
 }
 
-/// A body of JSON, read strictly ([`json`]).
+/// A body of JSON, read strictly ([`mod@json`]).
 ///
 /// # Errors
 /// `media-type`, and as [`read`]; `request-malformed` names the place.

@@ -31,7 +31,7 @@ pub struct StatusAddresses {
 }
 
 impl StatusAddresses {
-    /// The addresses of [`crate::status`] under `base`, such as
+    /// The addresses of the status services under `base`, such as
     /// `http://pki.example.org`.
     ///
     /// # Errors

@@ -1,14 +1,14 @@
 //! By how much the members' clocks differ.
 //!
 //! Every node asks each of its peers for the time as often as it gives a sign
-//! of life ([`crate::gossip`]), and works out the difference as NTP does (RFC
+//! of life (`gossip`), and works out the difference as NTP does (RFC
 //! 5905 §8): the peer's time, less the middle between the question and the
 //! answer. The peer's clock can differ from that by half of the time that the
 //! answer took; of the last answers the quickest counts.
 //!
 //! One answer may lie, so nobody's word decides whose clock is wrong: the
 //! median of all clocks, this node's own included, is taken for the right one
-//! ([`Clocks::of`]).
+//! (`Clocks::of`).
 //!
 //! It measures and says; nothing in consensus uses it. What the clocks are
 //! needed for: a block whose time is ahead of a validator's clock is waited for,

@@ -112,7 +112,7 @@ pub struct CertificateRecord {
 /// A member of the consortium. Under [`crate::key::member`].
 ///
 /// Written in one of two forms, which differ in their first octets: that of
-/// members of version 1 ([`MemberRecord::to_bytes_v1`]), or [`MEMBER_V2`] and all
+/// members of version 1 (`to_bytes_v1`), or `MEMBER_V2` and all
 /// fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {

@@ -3,8 +3,9 @@
 //! # Certificates
 //!
 //! Only the authority's member key issues and revokes. An `Issue` takes effect
-//! as a whole or not at all; what else a `Certify` needs is in [`crate::declare`],
-//! and consortia founded with version 2 of the genesis file take no other. A serial number is used once. A key that is
+//! as a whole or not at all; what else a `Certify` needs is in `declare`, and
+//! consortia founded with version 2 of the genesis file take no other. A serial
+//! number is used once. A key that is
 //! certified again for the same kind, owner and subject is *renewed*: the new
 //! certificate becomes its current one, the old one stays as good as it was. A
 //! revoked key is never certified again.

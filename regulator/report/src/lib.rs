@@ -12,7 +12,7 @@
 //! Where to start reading: [`model`] is what a report says and [`shown`] how its
 //! values are meant; [`style`] writes a value for people, and text from the ledger
 //! so that nothing obeys it ([`hufu_proof::text`]); `page` and [`html`] make the page, [`csv`] and `archive` the
-//! tables; [`file`] seals and verifies.
+//! tables; [`mod@file`] seals and verifies.
 
 mod archive;
 mod block;

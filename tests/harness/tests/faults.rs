@@ -207,7 +207,8 @@ fn a_wrong_pin_is_tried_once() -> anyhow::Result<()> {
             .arg(member.gateway_url())
             .arg("--ca")
             .arg(world.consortium.root_path())
-            .args(["--control-set", "operation-baseline", "--out", "/dev/null"])
+            .args(["--control-set", "operation-baseline", "--format", "html"])
+            .args(["--out", "/dev/null"])
             .env("SOFTHSM2_CONF", member.softhsm()),
     )?;
     assert!(!answer.status.success());
@@ -276,7 +277,7 @@ fn a_validator_that_stands_still_is_named_and_catches_up() -> anyhow::Result<()>
         })?;
         resume(gateway, fleet, readings)?;
         // A certificate that it cannot know of yet.
-        consortium.gateway("regulator", "regulator", "registration-authority")
+        consortium.gateway("regulator", "operator", "registration-authority")
     })();
     consortium.node("regulator")?.signal(Signal::CONT)?;
     // It looks at the ledger once more before it refuses anybody.
