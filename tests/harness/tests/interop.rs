@@ -197,7 +197,7 @@ fn strongswan_enrols_for_the_first_time_with_a_token() -> anyhow::Result<()> {
         (["--owner", "nobody", "--profile", "idevid"], "no member `nobody`"),
         (["--owner", "maker", "--profile", "member-node"], "those that are: idevid"),
         (["--owner", "maker", "--valid-for", "91d"], "at most 90 days"),
-        (["--owner", "maker", "--device-id", ""], "device: 1 to 64 bytes"),
+        (["--owner", "maker", "--device-id", ""], "serialNumber: is empty; leave it out"),
     ] {
         let answer =
             process::run(&mut authority.hufu(&[&["device", "token"], &arguments[..]].concat()))?;
