@@ -16,7 +16,7 @@ use crate::ledger::Revocation;
 use crate::lint::{self, IssuerFacts};
 use crate::member::{Role, check_member, member_urn};
 use crate::names::AlternativeName;
-use crate::profile::{Profile, Purpose};
+use crate::profile::{NameKind, Profile, Purpose};
 use crate::revocation_list::RevocationList;
 use crate::serial::Serial;
 use crate::signer::{TbsSigner, sign_checked};
@@ -170,7 +170,11 @@ pub async fn issue_member(
     check_member(parameters.member)?;
     let mut names = parameters.names.to_vec();
     match profile.purpose {
-        Purpose::Server => {}
+        Purpose::Server => {
+            if profile.extensions.alternative_names.contains(&NameKind::MemberRoles) {
+                names.push(AlternativeName::urn(&member_urn(parameters.member)?)?);
+            }
+        }
         Purpose::Client => {
             names.push(AlternativeName::urn(&member_urn(parameters.member)?)?);
             for role in parameters.roles {

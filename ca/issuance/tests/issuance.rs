@@ -454,6 +454,9 @@ fn a_refusal_leaves_nothing_and_does_not_touch_neighbours() {
     });
 }
 
+/// Batches that issuance has at work at once.
+const UNDER_WAY: usize = 8;
+
 #[test]
 fn many_at_once_share_few_batches() {
     isolated(|site| {
@@ -462,10 +465,19 @@ fn many_at_once_share_few_batches() {
             let issuance = world.start();
             let requests: Vec<Vec<u8>> =
                 (0..600).map(|number| quick_request(&format!("SN-{number}"))).collect();
-            let outcomes = futures::future::join_all(
+            // The ledger is slow for as many batches as may be under way.
+            (0..UNDER_WAY).for_each(|_| world.ledger.next(Mishap::Hang));
+            let all = futures::future::join_all(
                 requests.iter().map(|csr| enrol(&issuance, csr, "idevid")),
-            )
-            .await;
+            );
+            let release = async {
+                while world.ledger.hanging.load(Ordering::SeqCst) < UNDER_WAY {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                world.ledger.release();
+            };
+            let (outcomes, ()) = futures::future::join(all, release).await;
             assert!(outcomes.iter().all(Result::is_ok));
             let batches = world.ledger.batches.lock().unwrap().clone();
             assert!(batches.len() < 60, "{batches:?}");
