@@ -62,6 +62,8 @@ fn a_clock_that_is_wrong_is_named_by_its_node_and_by_the_others() {
             let disks = Cluster::fresh_disks(4);
             let link = Link { latency: Duration::from_millis(40), ..Link::default() };
             let mut cluster = Cluster::new(context, 21, directory.path(), disks, link);
+            // Simulated time begins at 0, and no clock shows a time before that.
+            cluster.context.sleep(seconds(60)).await;
             for number in ALL {
                 let mut config = cluster.config(number);
                 config.clock_ahead_ms = if number == 2 { ahead_ms } else { 0 };
