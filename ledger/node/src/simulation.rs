@@ -239,6 +239,8 @@ fn what_may_not_be_in_a_block_is_refused_at_admission() {
         let committed = receiver.await.unwrap().unwrap();
         assert_eq!(committed.entry.outcome, Outcome::Accepted);
         // Signed by a key that nobody knows: it costs nobody anything.
+        // By now every node has executed what came before.
+        cluster.sleep(5_000).await;
         let sizes: Vec<u64> = cluster.log_sizes();
         let stranger = by_stranger(chain);
         let answer = ledger.enqueue(vec![stranger.clone()]).remove(0);
