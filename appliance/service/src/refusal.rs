@@ -65,12 +65,16 @@ fn problem(error: anyhow::Error) -> Problem {
             };
         }
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
-            use hufu_readmodel::Problem as Read;
+            use hufu_readmodel::{Problem as Read, Untold};
             return match cause {
                 Read::Limit { .. } | Read::TooLong { .. } => {
                     Problem::new(Code::QueryTooLarge, said)
                 }
                 Read::Height { .. } => Problem::new(Code::NotFound, said),
+                Read::Withheld { untold: Untold::Owner, .. } => {
+                    Problem::new(Code::NotPermitted, said)
+                }
+                Read::Withheld { .. } => Problem::new(Code::OutsideJurisdiction, said),
                 Read::Fault(cause) => Problem::internal("the read model failed", cause),
                 _ => Problem::new(Code::QueryRefused, said),
             };

@@ -9,11 +9,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_door::{Code, Problem};
+use hufu_gateway::Numbers;
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
 use hufu_readmodel::model::Packages;
-use hufu_readmodel::{Limits, ReadModel, ReadModelError, Reader, TableSpec, contract_tables};
+use hufu_readmodel::{
+    Limits, ReadModel, ReadModelError, Reader, Scope, TableSpec, contract_tables,
+};
 use serde_json::{Value, json};
 
 /// How long a query waits for the read model to reach the ledger's height.
@@ -128,12 +131,17 @@ impl Supervision {
         Ok(())
     }
 
-    /// Runs a query of the member's own operator, who may see everything that
-    /// this node holds.
+    /// Runs a query of who sees the rows of `scope`.
     ///
     /// # Errors
     /// What the query does not allow.
-    pub async fn query(&self, sql: String, as_of: Option<u64>) -> anyhow::Result<Value> {
+    pub async fn query(
+        &self,
+        sql: String,
+        as_of: Option<u64>,
+        scope: Scope,
+        numbers: Numbers,
+    ) -> anyhow::Result<Value> {
         let newest = self.ledger.height()?;
         let height = as_of.unwrap_or(newest);
         if height > newest {
@@ -143,11 +151,11 @@ impl Supervision {
         self.reach(height).await?;
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
-            let mut snapshot = reader.snapshot(height, None)?;
+            let mut snapshot = reader.snapshot(height, scope)?;
             let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE)?;
             Ok(json!({
                 "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
-                "rows": answer.rows,
+                "rows": numbers.write(answer.rows),
             }))
         })
         .await?

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::ControlSet;
 use hufu_proof::{Digest, Name};
-use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader, Snapshot};
+use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader, Scope, Snapshot};
 use hufu_report::canonical;
 use hufu_report::{AsOf, Cell, Change};
 use serde::Serialize;
@@ -80,10 +80,10 @@ impl Earlier {
             }
             Some(since) => Some(since),
             // The looks of all members, whatever the caller may see of them.
-            None => last(&mut reader.snapshot(run.as_of, None)?, run, question)?,
+            None => last(&mut reader.snapshot(run.as_of, Scope::Whole)?, run, question)?,
         };
         let Some(height) = height else { return Ok(None) };
-        let mut snapshot = reader.snapshot(height, run.jurisdiction.as_deref())?;
+        let mut snapshot = reader.snapshot(height, run.scope())?;
         let as_of = AsOf { height, time_ms: snapshot.time_ms() };
         let mut found = BTreeMap::new();
         let active = active_contracts(&mut snapshot)?;

@@ -9,7 +9,8 @@
 //!
 //! Rules it keeps:
 //! - Nobody is anonymous, and only a regulator queries and gets reports.
-//! - A regulator's look is recorded on the ledger before it is answered.
+//! - A regulator's look, by query or by identifier, is recorded on the ledger before
+//!   it is answered.
 //! - Every error is a problem document with a code of [`problem::CODES`].
 //! - Every body, query and report is bounded ([`GatewayLimits`]).
 
@@ -28,8 +29,10 @@ pub mod problem;
 pub mod routes;
 pub mod run;
 pub mod shown;
+pub mod sight;
 mod submit;
 
+pub use answer::{Numbers, digest as answer_digest, look_subject, look_subject_of_query};
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{
@@ -39,6 +42,7 @@ pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, router};
 pub use run::{Ran, Run, RunError, run};
+pub use sight::{Seen, Viewer};
 pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
 
 /// The interface's description (OpenAPI 3.1).

@@ -113,7 +113,7 @@ impl From<hufu_readmodel::Problem> for ApiProblem {
             Problem::Limit { .. } | Problem::TooLong { .. } => {
                 Self::new(Code::QueryTooLarge, detail)
             }
-            Problem::Withheld(_) => Self::new(Code::OutsideJurisdiction, detail),
+            Problem::Withheld { .. } => Self::new(Code::OutsideJurisdiction, detail),
             Problem::Height { applied, .. } => {
                 Self::new(Code::NotFound, detail).with("applied_height", applied)
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hufu_contract::{Contract, Control, ControlSet};
 use hufu_proof::{Digest, FinalityProof, Genesis, Name};
-use hufu_readmodel::{ControlQuery, Limits, Reader, Snapshot, value};
+use hufu_readmodel::{ControlQuery, Limits, Reader, Scope, Snapshot, value};
 use hufu_report::model::FORMAT;
 use hufu_report::{
     Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
@@ -34,11 +34,18 @@ pub struct Run {
     pub parameters: BTreeMap<Name, BTreeMap<Name, serde_json::Value>>,
     /// As of which height.
     pub as_of: u64,
-    /// Narrows tables that have a column `jurisdiction`.
+    /// Narrows tables to what is in it; tables that do not tell are refused.
     pub jurisdiction: Option<String>,
     /// The height of the run to compare with; the last one that the ledger knows
     /// when absent.
     pub since: Option<u64>,
+}
+
+impl Run {
+    /// Of what it sees the rows.
+    pub fn scope(&self) -> Scope {
+        Scope::narrowed_to(self.jurisdiction.as_deref())
+    }
 }
 
 /// A report that was computed.
@@ -94,7 +101,7 @@ pub fn run(
     genesis: &Genesis,
     run: &Run,
 ) -> Result<Ran, RunError> {
-    let mut snapshot = reader.snapshot(run.as_of, run.jurisdiction.as_deref())?;
+    let mut snapshot = reader.snapshot(run.as_of, run.scope())?;
     let (header, finality) = match ledger.anchor(run.as_of) {
         Err(LedgerFault::NotFound(_) | LedgerFault::Pending) => {
             return Err(RunError::NotAnchored(run.as_of));

@@ -5,13 +5,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hufu_readmodel::{Limits, Problem, Snapshot, check_control};
+use hufu_readmodel::{Limits, Problem, Scope, Snapshot, check_control};
 use hufu_report::Cell;
 use support::*;
 
 fn snapshot() -> (tempfile::TempDir, Snapshot) {
     let (folder, model) = model(&example(), &deployed());
-    let snapshot = model.reader().snapshot(4, None).unwrap();
+    let snapshot = model.reader().snapshot(4, Scope::Whole).unwrap();
     (folder, snapshot)
 }
 
