@@ -20,7 +20,7 @@ use hufu_report::model::MAX_EVIDENCE;
 use hufu_report::{Cell, Form};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::catalogue::{Table, TableKind, TableSpec, reserved_schemas, standalone};
+use crate::catalogue::{Table, TableKind, TableSpec, height_of, reserved_schemas, standalone};
 use crate::error::Problem;
 use crate::ledger_tables;
 use crate::query::{Limits, Snapshot, fault, unsigned};
@@ -292,7 +292,7 @@ impl Snapshot {
             .prepare_cached(&sql)
             .and_then(|mut statement| {
                 statement
-                    .query_map((key, crate::model::height_of(self.height())), |row| row.get(0))?
+                    .query_map((key, height_of(self.height())), |row| row.get(0))?
                     .map(|place| place.map(unsigned))
                     .collect()
             })
