@@ -20,7 +20,7 @@ use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
 use hufu_proof::transaction::{Payload, Proposal};
 use hufu_proof::{
-    Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
+    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
 };
 use hufu_readmodel::Scope;
 use serde::Deserialize;
@@ -210,7 +210,8 @@ async fn block(
     let height = whole_number("height", &height)?;
     let asks = Administrator::of(&node, &peer)?;
     let reader = node.ledger.reader();
-    let block = reader.block(height)?.ok_or_else(|| not_found(format!("block {height} here")))?;
+    let block =
+        reader.block(Height(height))?.ok_or_else(|| not_found(format!("block {height} here")))?;
     let digest = block.digest();
     let (mut transactions, mut any) = (Vec::new(), Seen::Own);
     for transaction in block.transactions {
@@ -232,7 +233,7 @@ async fn block(
     }
     let shown = json!({ "header": block.header, "transactions": transactions });
     let shown = json!({ "digest": digest, "block": shown });
-    asks.saw(&node, any, &format!("block {height}"), height, digest).await?;
+    asks.saw(&node, any, &format!("block {height}"), Height(height), digest).await?;
     Ok(Json(shown))
 }
 

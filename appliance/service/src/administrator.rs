@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hufu_door::{Code, Peer, Problem};
 use hufu_gateway::{Seen, Viewer};
-use hufu_proof::Digest;
 use hufu_proof::transaction::{Look, Payload};
+use hufu_proof::{Digest, Height};
 use hufu_readmodel::Scope;
 use serde_json::Value;
 
@@ -91,7 +91,7 @@ impl Administrator {
         sql: &str,
         answer: &Value,
     ) -> anyhow::Result<Option<Digest>> {
-        let height = answer["as_of"].as_u64().unwrap_or_default();
+        let height = Height(answer["as_of"].as_u64().unwrap_or_default());
         let answer = hufu_gateway::answer_digest(answer).map_err(|problem| problem.0)?;
         let subject = hufu_gateway::look_subject_of_query(&self.who, &self.viewer.member, sql);
         let look = Look { subject, height, answer };
@@ -121,7 +121,7 @@ impl Administrator {
         node: &Node,
         seen: Seen,
         what: &str,
-        height: u64,
+        height: Height,
         answer: Digest,
     ) -> anyhow::Result<()> {
         if seen != Seen::Supervised {

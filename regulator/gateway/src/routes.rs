@@ -14,7 +14,7 @@ use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, IdentityId, Name, Receipt};
+use hufu_proof::{Digest, Height, IdentityId, Name, Receipt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -156,7 +156,7 @@ async fn looked(
     gateway: &Gateway,
     caller: &Caller,
     seen: Seen,
-    at: (String, u64),
+    at: (String, Height),
     answer: impl FnOnce() -> Result<Digest, ApiProblem>,
 ) -> Result<Option<HeaderValue>, ApiProblem> {
     if seen != Seen::Supervised {
@@ -281,7 +281,7 @@ async fn asset(
         Ok((shown, seen, as_of))
     })
     .await?;
-    let at = (at, as_of);
+    let at = (at, Height(as_of));
     let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
     Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
 }
@@ -345,7 +345,7 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
     .await?;
     let look = Look {
         subject: answer::query_subject(&about.0, &about.1),
-        height: found.height,
+        height: Height(found.height),
         answer: found.digest()?,
     };
     found.look = Some(record(&gateway, look).await?);
@@ -368,7 +368,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
         subject: answer::report_subject(caller, &made),
-        height: made.report.as_of.height,
+        height: Height(made.report.as_of.height),
         answer: made.body,
     };
     let look = record(&gateway, look).await?;
