@@ -50,7 +50,7 @@ pub(crate) async fn one(
                 return Err(Problem::new(Code::TransactionRefused, entry.outcome.to_string())
                     .with("outcome", entry.outcome.code())
                     .with("id", id.to_string())
-                    .with("height", entry.height)
+                    .with("height", entry.height.get())
                     .with("log_index", log_index));
             }
             let final_here = json!({"id": id, "entry": entry, "log_index": log_index});

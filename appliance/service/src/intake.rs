@@ -137,6 +137,6 @@ impl Intake for NodeIntake {
 
     fn log_index(&self, id: &Digest) -> Result<u64, IntakeFault> {
         let entry = self.reader().entry(id).map_err(broken)?;
-        entry.map(|(log_index, _)| log_index).ok_or(IntakeFault::NotFound("transaction"))
+        entry.map(|(log_index, _)| log_index.get()).ok_or(IntakeFault::NotFound("transaction"))
     }
 }

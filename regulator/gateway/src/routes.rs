@@ -14,7 +14,7 @@ use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::{IdentityKind, Look};
-use hufu_proof::{Digest, Name, Receipt};
+use hufu_proof::{Digest, Height, Name, Receipt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -267,7 +267,7 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
     .await?;
     let look = Look {
         subject: answer::query_subject(&about.0, &about.1),
-        height: found.height,
+        height: Height(found.height),
         answer: found.digest()?,
     };
     found.look = Some(record(&gateway, look).await?);
@@ -290,7 +290,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
         subject: answer::report_subject(caller, &made),
-        height: made.report.as_of.height,
+        height: Height(made.report.as_of.height),
         answer: made.body,
     };
     let look = record(&gateway, look).await?;
