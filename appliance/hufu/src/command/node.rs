@@ -225,7 +225,7 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
 pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
     output::print(json, answer, |answer| {
         let mut text = String::new();
-        lines(answer, 0, &mut text);
+        lines(answer, &mut Vec::new(), &mut text);
         text
     })?;
     let outcome: Option<Outcome> =
