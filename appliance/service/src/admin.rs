@@ -17,7 +17,9 @@ use hufu_configuration::join::JoinRequest;
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_proof::transaction::{Payload, Proposal};
-use hufu_proof::{Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial};
+use hufu_proof::{
+    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -185,7 +187,7 @@ async fn block(State(node): State<Arc<Node>>, Path(height): Path<String>) -> Ans
     let block = node
         .ledger
         .reader()
-        .block(height)?
+        .block(Height(height))?
         .ok_or_else(|| not_found(format!("block {height} here")))?;
     Ok(Json(json!({ "digest": block.digest(), "block": block })))
 }

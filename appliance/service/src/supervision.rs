@@ -11,7 +11,7 @@ use hufu_configuration::Config;
 use hufu_door::{Code, Problem};
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
-use hufu_proof::{Digest, Name};
+use hufu_proof::{Digest, Height, Name};
 use hufu_readmodel::model::Packages;
 use hufu_readmodel::{Limits, ReadModel, ReadModelError, Reader, TableSpec, contract_tables};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ impl Supervision {
     /// # Errors
     /// What the query does not allow.
     pub async fn query(&self, sql: String, as_of: Option<u64>) -> anyhow::Result<Value> {
-        let newest = self.ledger.height()?;
+        let newest = self.ledger.height()?.get();
         let height = as_of.unwrap_or(newest);
         if height > newest {
             let detail = format!("height {height} is not executed here; {newest} is");
@@ -168,12 +168,12 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
     let packages = LedgerPackages(ledger.reader());
     let mut applied = ledger.applied();
     while !shared.stop.load(Ordering::Acquire) {
-        let newest = *applied.borrow_and_update();
+        let newest = applied.borrow_and_update().get();
         while model.next_height() <= newest && !shared.stop.load(Ordering::Acquire) {
             let height = model.next_height();
             let mut step = || -> anyhow::Result<()> {
                 let replay = ledger
-                    .replay(height)?
+                    .replay(Height(height))?
                     .with_context(|| format!("height {height} is not in the store"))?;
                 model.apply(&replay.block, &replay.events, &packages)?;
                 Ok(())

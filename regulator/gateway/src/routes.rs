@@ -14,7 +14,7 @@ use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::{IdentityKind, Look};
-use hufu_proof::{Digest, IdentityId, Name, Receipt};
+use hufu_proof::{Digest, Height, IdentityId, Name, Receipt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -315,7 +315,7 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
     .await?;
     let look = Look {
         subject: answer::query_subject(&about.0, &about.1),
-        height: found.height,
+        height: Height(found.height),
         answer: found.digest()?,
     };
     found.look = Some(record(&gateway, look).await?);
@@ -338,7 +338,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
     let (caller, asked) = (&about.0, &about.1);
     let look = Look {
         subject: answer::report_subject(caller, &made),
-        height: made.report.as_of.height,
+        height: Height(made.report.as_of.height),
         answer: made.body,
     };
     let look = record(&gateway, look).await?;
