@@ -231,7 +231,7 @@ where
     }));
     if let Some(floor) = &floor {
         // What it tells others, who may ask before anything more is final.
-        board.saw_final(floor.epoch().get(), floor.view().get(), 0);
+        board.saw_final(floor.epoch().get(), floor.view().get(), hufu_proof::Height(0));
     }
     let listening = Listening::new(seats.validators.len());
     let voter = Arc::new(Voter::new(identity, guard, listening, board.clone()));
