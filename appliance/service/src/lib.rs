@@ -11,9 +11,11 @@ pub mod authority;
 pub mod clock;
 pub mod declarations;
 pub mod disk;
+pub mod doors;
 pub mod gateway;
 pub mod health;
 pub mod hierarchy;
+pub mod intake;
 pub mod issuance;
 pub mod machine;
 pub mod monitor;
@@ -27,6 +29,5 @@ pub mod root_list;
 pub mod serve;
 pub mod submit;
 pub mod supervision;
-pub mod tls;
 
 pub use self::serve::run;

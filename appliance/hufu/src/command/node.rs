@@ -48,7 +48,7 @@ async fn machine_of(client: &Client) -> anyhow::Result<Option<Value>> {
     if !answer.status.is_success() {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&answer.body)?))
+    Ok(Some(answer.json()?))
 }
 
 /// The members of an answer, one a line, nested ones indented.
