@@ -223,7 +223,7 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
 /// # Errors
 /// [`hufu_configuration::Exit::No`] when it was refused.
 pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
-    output::print(json, answer, |answer| members(answer))?;
+    output::print(json, answer, members)?;
     let outcome: Option<Outcome> =
         answer.get("outcome").and_then(|outcome| serde_json::from_value(outcome.clone()).ok());
     match outcome {
