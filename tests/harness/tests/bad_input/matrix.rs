@@ -37,7 +37,7 @@ const IDENTITY: [&str; 9] = [
 ];
 
 /// How long an approval may take to be possible.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Kinds of caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -248,7 +248,17 @@ fn supervises(consortium: &Consortium, jurisdiction: &str) -> anyhow::Result<()>
         // It may not have reached the other nodes yet.
         wait_for("the approval", PATIENCE, || member.run(&["org", "approve", &proposal]))?;
     }
-    hufu_harness::job::life::agree(consortium).map(drop)
+    for member in &consortium.members {
+        wait_for("the regulator's jurisdictions", PATIENCE, || {
+            let members = member.json(&["org", "members"])?;
+            let all = members.as_array().context("no list of members")?;
+            let regulator = all.iter().find(|one| one["name"] == "regulator");
+            let found = &regulator.context("no regulator")?["jurisdictions"];
+            ensure!(found.to_string().contains(jurisdiction), "{}: {found}", member.name());
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
