@@ -39,6 +39,7 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>, metrics: &hufu_door::Met
         signer,
         counted.clone(),
         GatewayLimits { patience: PATIENCE, ..GatewayLimits::default() },
+        node.supervision.workers().clone(),
     );
     metrics.register(|registry| counted.register(registry));
     hufu_gateway::router(Arc::new(gateway)).nest("/admin", admin::router(node))

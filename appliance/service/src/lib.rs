@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod authority;
 pub mod clock;
+pub mod confined;
 pub mod declarations;
 pub mod disk;
 pub mod gateway;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::clock;
+use crate::confined;
 use crate::health::Health;
 use crate::renewal;
 use crate::submit::Submitter;
@@ -192,7 +193,9 @@ impl Node {
     /// Every problem, a line each.
     pub async fn check_package(&self, package: Vec<u8>) -> anyhow::Result<()> {
         let reader = self.ledger.reader().clone();
-        let report = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let place = self.supervision.workers().place().ok_or_else(confined::busy)?;
+        let (_hold, leash) = hufu_query::leash();
+        let lines = tokio::task::spawn_blocking(move || {
             let sources = Sources::from_bytes(&package)?;
             let mut active = BTreeMap::new();
             for (name, record) in reader.state()?.contracts()? {
@@ -210,15 +213,9 @@ impl Node {
                     required.push(package);
                 }
             }
-            Ok(match deployed {
-                Some(old) => hufu_check::check_upgrade(&sources, &required, &old),
-                None => hufu_check::check_package(&sources, &required),
-            })
+            confined::check((place, leash), &sources, &required, deployed.as_ref())
         })
         .await??;
-        let failures = report.cases.iter().flat_map(|case| &case.failures);
-        let lines: Vec<String> =
-            report.problems.iter().chain(failures).map(ToString::to_string).collect();
         if lines.is_empty() {
             return Ok(());
         }

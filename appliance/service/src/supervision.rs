@@ -12,9 +12,12 @@ use hufu_door::{Code, Problem};
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
+use hufu_query::{AsOf, Bounds, Session, Workers};
 use hufu_readmodel::model::Packages;
 use hufu_readmodel::{Limits, ReadModel, ReadModelError, Reader, TableSpec, contract_tables};
 use serde_json::{Value, json};
+
+use crate::confined;
 
 /// How long a query waits for the read model to reach the ledger's height.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -49,6 +52,7 @@ impl std::error::Error for Behind {}
 /// The read model.
 pub struct Supervision {
     reader: Reader,
+    workers: Workers,
     ledger: LedgerReader,
     shared: Arc<Shared>,
     model: Mutex<Option<ReadModel>>,
@@ -75,6 +79,7 @@ impl Supervision {
         shared.height.store(model.applied().unwrap_or(0), Ordering::Release);
         Ok(Self {
             reader: model.reader(),
+            workers: Workers::new(confined::program(), confined::PLACES),
             ledger,
             shared,
             model: Mutex::new(Some(model)),
@@ -111,6 +116,11 @@ impl Supervision {
         &self.reader
     }
 
+    /// Runs what somebody outside wrote.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     /// Waits until the read model has reached `height`.
     ///
     /// # Errors
@@ -141,10 +151,19 @@ impl Supervision {
             return Err(Problem::new(Code::NotFound, detail).into());
         }
         self.reach(height).await?;
+        let place = self.workers.place().ok_or_else(confined::busy)?;
         let reader = self.reader.clone();
+        // Whoever asked may be gone before the answer is there.
+        let (_hold, leash) = hufu_query::leash();
         tokio::task::spawn_blocking(move || {
-            let mut snapshot = reader.snapshot(height, None)?;
-            let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE)?;
+            let worker = place.start(confined::SQL, Bounds::QUERY, leash)?;
+            let as_of = AsOf { height, jurisdiction: None, contracts: None };
+            let answer = Session::new(worker, reader).query(
+                &as_of,
+                &sql,
+                &BTreeMap::new(),
+                &Limits::INTERACTIVE,
+            )?;
             Ok(json!({
                 "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
                 "rows": answer.rows,

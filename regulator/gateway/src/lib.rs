@@ -9,7 +9,10 @@
 //!
 //! Rules it keeps:
 //! - Nobody is anonymous, and only a regulator queries and gets reports.
-//! - A regulator's look is recorded on the ledger before it is answered.
+//! - A regulator's look is recorded on the ledger before it is answered; one that
+//!   got no answer, because it needed too much or nobody waited, is recorded too.
+//! - What callers write in SQL, and controls, run in a process of their own
+//!   ([`hufu_query`]).
 //! - Every error is a problem document with a code of [`problem::CODES`].
 //! - Every body, query and report is bounded ([`GatewayLimits`]).
 
@@ -17,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hufu_proof::{Genesis, Name, Signer};
+use hufu_query::{Bounds, Workers};
 use hufu_readmodel::{Limits, Reader};
-use tokio::sync::Semaphore;
 
 mod answer;
 mod earlier;
@@ -50,10 +53,12 @@ pub struct GatewayLimits {
     /// Largest body of a request, in bytes, but for transactions, which have
     /// their own limit.
     pub body: usize,
-    /// Queries and reports computed at the same time; more are told to wait.
-    pub concurrent: usize,
-    /// What a query may use up.
+    /// What a query may use up, on any machine.
     pub query: Limits,
+    /// What a query may use up of this machine.
+    pub query_bounds: Bounds,
+    /// What all controls of a report may use up of this machine.
+    pub report_bounds: Bounds,
     /// How long a submission waits for its transaction to be final.
     pub patience: Duration,
 }
@@ -62,8 +67,9 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             body: 256 * 1024,
-            concurrent: 4,
             query: Limits::INTERACTIVE,
+            query_bounds: Bounds::QUERY,
+            report_bounds: Bounds::REPORT,
             patience: Duration::from_secs(15),
         }
     }
@@ -78,11 +84,13 @@ pub struct Gateway {
     signer: Arc<dyn Signer>,
     metrics: Metrics,
     limits: GatewayLimits,
-    turns: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Gateway {
-    /// A gateway of `member`, whose statement key is `signer`'s.
+    /// A gateway of `member`, whose statement key is `signer`'s; `workers` run what
+    /// callers ask.
+    #[expect(clippy::too_many_arguments, reason = "what a gateway is made of")]
     pub fn new(
         ledger: Arc<dyn LedgerAccess>,
         reader: Reader,
@@ -91,9 +99,9 @@ impl Gateway {
         signer: Arc<dyn Signer>,
         metrics: Metrics,
         limits: GatewayLimits,
+        workers: Workers,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(limits.concurrent));
-        Self { ledger, reader, genesis, member, signer, metrics, limits, turns }
+        Self { ledger, reader, genesis, member, signer, metrics, limits, workers }
     }
 }
 

@@ -29,6 +29,6 @@ pub mod value;
 
 pub use catalogue::{Column, ColumnType, Table, TableKind, TableSpec, contract_tables};
 pub use control::{ControlQuery, Findings, Found, check_control};
-pub use error::{Problem, ReadModelError};
+pub use error::{Measure, Problem, ReadModelError};
 pub use model::{Packages, ReadModel};
 pub use query::{Answer, Limits, Reader, Snapshot};
