@@ -96,7 +96,7 @@ impl Earlier {
             let contract = contract_at(ledger, &active, &run.contract)?;
             let seen = Seen { height, jurisdiction: run.jurisdiction.clone(), contracts: None };
             let set = contract.control_sets().get(&run.set);
-            let controls = set.map_or(&[][..], |set: &ControlSet| &set.controls);
+            let controls = set.map_or(&[][..], |set: &ControlSet| &set.controls[..]);
             for (number, (id, defaults)) in (1..).zip(controls) {
                 let Some(control) = contract.control(id.as_str()) else { continue };
                 let given = parameters.get(id);

@@ -83,13 +83,13 @@ async fn count(State(gateway): Shared, request: Request, next: Next) -> Response
 }
 
 /// Runs what may block.
-pub(crate) async fn blocking<T: Send + 'static, E: From<ApiProblem> + Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     gateway: &Arc<Gateway>,
-    work: impl FnOnce(&Gateway) -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
+    work: impl FnOnce(&Gateway) -> Result<T, ApiProblem> + Send + 'static,
+) -> Result<T, ApiProblem> {
     let gateway = Arc::clone(gateway);
     let done = tokio::task::spawn_blocking(move || work(&gateway)).await;
-    done.unwrap_or_else(|error| Err(failed(&error).into()))
+    done.unwrap_or_else(|error| Err(failed(&error)))
 }
 
 fn failed(error: &tokio::task::JoinError) -> ApiProblem {
@@ -313,9 +313,9 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
         let unanswered = answer::query_unanswered(&caller, &asked);
         let subject = answer::query_subject(&caller, &asked);
         let found = blocking(&gateway, move |gateway| {
-            answer::query(gateway, &caller, &asked, (place, leash))
+            Ok(answer::query(gateway, &caller, &asked, (place, leash)))
         });
-        let mut found = looked(&gateway, unanswered, found.await)?;
+        let mut found = looked(&gateway, unanswered, found.await?)?;
         let look = Look { subject, height: found.height, answer: found.digest()? };
         found.look = Some(record(&gateway, look).await?);
         json_response(StatusCode::OK, &found)
@@ -333,10 +333,10 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
         let unanswered = answer::report_unanswered(&caller, &asked);
         let format = asked.format;
         let made = blocking(&gateway, move |gateway| {
-            let made = answer::report(gateway, &caller, &asked, (place, leash))?;
-            Ok((answer::report_subject(&caller, &made), made))
+            let made = answer::report(gateway, &caller, &asked, (place, leash));
+            Ok(made.map(|made| (answer::report_subject(&caller, &made), made)))
         });
-        let (subject, made) = looked(&gateway, unanswered, made.await)?;
+        let (subject, made) = looked(&gateway, unanswered, made.await?)?;
         let look = Look { subject, height: made.report.as_of.height, answer: made.body };
         let look = record(&gateway, look).await?;
         let (findings, height, body) =

@@ -54,6 +54,7 @@ impl Bounds {
         setrlimit(Resource::Core, both(0))?;
         // A signal that tells what it is, and a second later one that cannot fail.
         let maximum = Some(processor + 1);
-        setrlimit(Resource::Cpu, Rlimit { current: Some(processor), maximum })
+        setrlimit(Resource::Cpu, Rlimit { current: Some(processor), maximum })?;
+        Ok(())
     }
 }

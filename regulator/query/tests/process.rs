@@ -5,10 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use hufu_query::{AsOf, Bounds, Hold, Leash, Program, Session, Workers, leash};
-use hufu_readmodel::{Answer, ControlQuery, Limits, Problem, ReadModel};
+use hufu_readmodel::{Answer, ControlQuery, Limits, Problem, ReadModel, Reader};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Chain, Deed, deployed, example, model};
 
@@ -23,7 +24,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 struct World {
     _folder: tempfile::TempDir,
-    model: ReadModel,
+    // A node has it open all the time.
+    _model: Mutex<ReadModel>,
+    reader: Reader,
     workers: Workers,
     height: u64,
     _alone: MutexGuard<'static, ()>,
@@ -41,13 +44,14 @@ impl World {
             environment: Vec::new(),
         };
         let workers = Workers::new(program, 4);
-        Self { _folder: folder, model, workers, height, _alone: alone }
+        let reader = model.reader();
+        Self { _folder: folder, _model: Mutex::new(model), reader, workers, height, _alone: alone }
     }
 
     fn session(&self, seconds: u64, leash: Leash) -> Result<Session, Problem> {
         let bounds = Bounds { time: Duration::from_secs(seconds), ..Bounds::QUERY };
         let place = self.workers.place().expect("a place is free");
-        Ok(Session::new(place.start("sql", bounds, leash)?, self.model.reader()))
+        Ok(Session::new(place.start("sql", bounds, leash)?, self.reader.clone()))
     }
 
     fn seen(&self) -> AsOf {
@@ -65,11 +69,11 @@ impl World {
     }
 
     /// Runs queries that take long; gives what holds them, once they all run.
-    fn long<'a>(
-        &'a self,
-        scope: &'a std::thread::Scope<'a, '_>,
+    fn long<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
         count: usize,
-    ) -> Vec<(Hold, std::thread::ScopedJoinHandle<'a, Result<Answer, Problem>>)> {
+    ) -> Vec<(Hold, ScopedJoinHandle<'scope, Result<Answer, Problem>>)> {
         let one = |_| {
             let (hold, leash) = leash();
             (hold, scope.spawn(move || self.run(&slow(), 60, leash)))
@@ -122,7 +126,7 @@ fn peak() -> u64 {
 fn what_is_asked_is_answered() {
     let world = World::new();
     let answer = world.ask("SELECT count(*) AS n FROM ledger.transactions", 10).unwrap();
-    let mut here = world.model.reader().snapshot(world.height, None).unwrap();
+    let mut here = world.reader.snapshot(world.height, None).unwrap();
     let sql = "SELECT count(*) AS n FROM ledger.transactions";
     assert_eq!(here.query(sql, &BTreeMap::new(), &Limits::INTERACTIVE), Ok(answer));
 
@@ -135,7 +139,7 @@ fn what_is_asked_is_answered() {
         parameters: &BTreeMap::new(),
     };
     for jurisdiction in [None, Some("north".to_owned())] {
-        let mut here = world.model.reader().snapshot(4, jurisdiction.as_deref()).unwrap();
+        let mut here = world.reader.snapshot(4, jurisdiction.as_deref()).unwrap();
         let seen = AsOf { height: 4, jurisdiction, contracts: None };
         let found = session.findings(&seen, &control, &Limits::CONTROL, true).unwrap();
         assert!(found.found.iter().all(|one| !one.evidence.is_empty()));
@@ -202,7 +206,7 @@ fn an_answer_is_not_larger_than_one_may_be() {
     let (_hold, leash) = leash();
     let bounds = Bounds { answer: 1 << 20, ..Bounds::QUERY };
     let worker = world.workers.place().unwrap().start("sql", bounds, leash).unwrap();
-    let mut session = Session::new(worker, world.model.reader());
+    let mut session = Session::new(worker, world.reader.clone());
     let sql = format!("SELECT {BIG}, {BIG} FROM ledger.blocks");
     let answer = session.query(&world.seen(), &sql, &BTreeMap::new(), &Limits::INTERACTIVE);
     assert!(matches!(answer, Err(Problem::Limit { limit: 1_048_576, .. })), "{answer:?}");
