@@ -29,7 +29,7 @@ fn bounds(seconds: u64) -> Bounds {
 /// The subjects of looks that got no answer, once there are so many.
 async fn unanswered(node: &Node, count: usize) -> Vec<String> {
     for _ in 0..300 {
-        let height = node.height();
+        let (height, _) = node.reader().applied().unwrap().unwrap();
         let mut snapshot = node.reader().snapshot(height, None).unwrap();
         let sql =
             "SELECT subject, answer FROM ledger.looks WHERE subject LIKE '%without an answer%'";

@@ -43,6 +43,7 @@ pub fn serve<Q: DeserializeOwned, A: Serialize>(answer: impl Fn(Q) -> A) -> Exit
 fn begin() -> io::Result<Channel> {
     // Before anything is read: if the node is gone already, the stream ends.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    close_inherited()?;
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.peer_addr().map_err(|_| {
         io::Error::other("this runs what a node is asked, and is started by the node")
@@ -52,4 +53,15 @@ fn begin() -> io::Result<Channel> {
         bounds.apply()?;
     }
     Ok(channel)
+}
+
+/// Closes what whoever started the node left open to it and to all it starts.
+fn close_inherited() -> io::Result<()> {
+    let names = std::fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.file_name());
+    let open: Vec<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // Nothing here has opened any yet. One that is gone was the directory's.
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
 }
