@@ -487,6 +487,10 @@ pub struct Query {
     /// As of which height. Default: the newest.
     #[arg(long)]
     pub as_of: Option<u64>,
+    /// With `--json`: write whole numbers as text, for readers that lose the last
+    /// digits of what is over 2^53.
+    #[arg(long)]
+    pub text_numbers: bool,
 }
 
 /// `hufu ledger`.

@@ -5,24 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
+use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
+use hufu_contract::belonging;
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
+use hufu_gateway::{Numbers, Seen};
 use hufu_proof::transaction::{Payload, Proposal};
-use hufu_proof::{Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial};
+use hufu_proof::{
+    Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
+};
+use hufu_query::Leash;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::administrator::Administrator;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
+use crate::gateway;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
@@ -175,19 +182,58 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
-async fn receipt(State(node): State<Arc<Node>>, Path(transaction): Path<Digest>) -> Answer<String> {
-    let receipt = node.receipt(transaction).await?;
-    Ok(bundle::receipt(&receipt.ok_or_else(|| not_found(format!("transaction {transaction}")))?)?)
+async fn receipt(
+    State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
+    Path(transaction): Path<Digest>,
+) -> Answer<String> {
+    let asks = Administrator::of(&node, &peer)?;
+    let reader = node.ledger.reader();
+    let none = || not_found(format!("transaction {transaction}"));
+    let found = reader.transaction(&transaction)?.ok_or_else(none)?;
+    let height = found.entry.height;
+    let found = gateway::recorded(reader, found.transaction, found.entry, found.log_index)?;
+    let seen = asks.viewer().transaction(&found);
+    asks.require(seen, &format!("transaction {transaction}"))?;
+    let receipt = node.receipt(transaction).await?.ok_or_else(none)?;
+    let answer = Digest::of(&codec::encode(&receipt));
+    asks.saw(&node, seen, &format!("receipt {transaction}"), height, answer).await?;
+    Ok(bundle::receipt(&receipt)?)
 }
 
-async fn block(State(node): State<Arc<Node>>, Path(height): Path<String>) -> Answer<Json<Value>> {
+/// A block; of transactions that who asks is not shown, their identifiers.
+async fn block(
+    State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
+    Path(height): Path<String>,
+) -> Answer<Json<Value>> {
     let height = whole_number("height", &height)?;
-    let block = node
-        .ledger
-        .reader()
-        .block(height)?
-        .ok_or_else(|| not_found(format!("block {height} here")))?;
-    Ok(Json(json!({ "digest": block.digest(), "block": block })))
+    let asks = Administrator::of(&node, &peer)?;
+    let reader = node.ledger.reader();
+    let block = reader.block(height)?.ok_or_else(|| not_found(format!("block {height} here")))?;
+    let digest = block.digest();
+    let (mut transactions, mut any) = (Vec::new(), Seen::Own);
+    for transaction in block.transactions {
+        let id = transaction.id();
+        let Some((log_index, entry)) = reader.entry(&id)? else {
+            transactions.push(json!({ "id": id }));
+            continue;
+        };
+        let found = gateway::recorded(reader, transaction, entry, log_index)?;
+        transactions.push(match asks.viewer().transaction(&found) {
+            Seen::Withheld => json!({ "id": id }),
+            seen => {
+                if seen == Seen::Supervised {
+                    any = seen;
+                }
+                serde_json::to_value(&found.transaction)?
+            }
+        });
+    }
+    let shown = json!({ "header": block.header, "transactions": transactions });
+    let shown = json!({ "digest": digest, "block": shown });
+    asks.saw(&node, any, &format!("block {height}"), height, digest).await?;
+    Ok(Json(shown))
 }
 
 #[derive(Deserialize)]
@@ -195,10 +241,48 @@ async fn block(State(node): State<Arc<Node>>, Path(height): Path<String>) -> Ans
 struct Ask {
     sql: String,
     as_of: Option<u64>,
+    #[serde(default)]
+    numbers: Numbers,
 }
 
-async fn query(State(node): State<Arc<Node>>, Json(ask): Json<Ask>) -> Answer<Json<Value>> {
-    Ok(Json(node.query(ask.sql, ask.as_of).await?))
+async fn query(
+    State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
+    Json(ask): Json<Ask>,
+) -> Answer<Json<Value>> {
+    let asks = Administrator::of(&node, &peer)?;
+    let (hold, leash) = hufu_query::leash();
+    // The process ends with who waits for it; what is recorded of it does not.
+    let answered = tokio::spawn(async move { answered(node, asks, ask, leash).await }).await;
+    drop(hold);
+    answered?
+}
+
+async fn answered(
+    node: Arc<Node>,
+    asks: Administrator,
+    ask: Ask,
+    leash: Leash,
+) -> Answer<Json<Value>> {
+    let Ask { sql, as_of, numbers } = ask;
+    match node.query(sql.clone(), as_of, asks.scope(), numbers, leash).await {
+        Ok(mut answer) => {
+            let look = asks.queried(&node, &sql, &answer).await?;
+            if let Value::Object(members) = &mut answer {
+                members.insert("look".to_owned(), json!(look));
+            }
+            Ok(Json(answer))
+        }
+        Err(error) => {
+            let problem = error.downcast_ref::<hufu_readmodel::Problem>();
+            if problem.is_some_and(hufu_readmodel::Problem::has_looked) {
+                let height = as_of.unwrap_or(node.supervision.height());
+                // A refusal gives nothing out, and does not wait for a block.
+                tokio::spawn(async move { asks.unanswered(&node, &sql, height).await });
+            }
+            Err(error.into())
+        }
+    }
 }
 
 async fn contracts(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
@@ -329,25 +413,38 @@ fn hundred() -> u32 {
 
 async fn certificates(
     State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
     Query(listing): Query<Listing>,
 ) -> Answer<Json<Value>> {
-    Ok(Json(node.certificates(listing.member, listing.limit).await?))
+    let asks = Administrator::of(&node, &peer)?;
+    Ok(Json(node.certificates(&asks, listing.member, listing.limit).await?))
 }
 
+/// What the ledger says of a certificate: to its member, to the owner of the device
+/// that has it, to regulators, and to the authority, which made it.
 async fn certificate(
     State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
     Path(serial): Path<Serial>,
 ) -> Answer<Json<Value>> {
-    let record = node
-        .ledger
-        .reader()
-        .state()?
-        .certificate(&serial)?
-        .ok_or_else(|| not_found(format!("certificate {serial}")))?;
+    let asks = Administrator::of(&node, &peer)?;
+    let state = node.ledger.reader().state()?;
+    let record =
+        state.certificate(&serial)?.ok_or_else(|| not_found(format!("certificate {serial}")))?;
+    let belongs = belonging::of_signer(&state, record.kind, &record.owner, &record.subject);
+    state.check()?;
+    let seen = match node.genesis.authority.member == node.config.member.name {
+        true => Seen::Own,
+        false => asks.viewer().belonging(&belongs),
+    };
+    let what = format!("certificate {serial}");
+    asks.require(seen, &what)?;
     let mut shown = serde_json::to_value(record)?;
     if let Value::Object(members) = &mut shown {
         members.insert("serial".to_owned(), json!(serial));
     }
+    let answer = hufu_gateway::answer_digest(&shown).map_err(|problem| problem.0)?;
+    asks.saw(&node, seen, &what, state.height(), answer).await?;
     Ok(Json(shown))
 }
 

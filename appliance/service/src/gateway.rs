@@ -9,17 +9,17 @@ use axum::http::{Method, header};
 use axum::middleware::{self, Next};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hufu_contract::{Contract, Principal, World as _};
+use hufu_contract::{Belonging, Contract, World as _, belonging};
 use hufu_door::{Caller, Form, Peer, Shown};
 use hufu_gateway::{
     AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
-    Metrics, Recorded, StreamState,
+    Metrics, Recorded, StreamState, Viewer,
 };
 use hufu_machine::MachineError;
-use hufu_proof::transaction::{IdentityKind, Look, Payload};
+use hufu_proof::transaction::{Look, Payload};
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Signer,
-    Transaction, Value,
+    Transaction,
 };
 
 use crate::admin;
@@ -73,9 +73,6 @@ struct NodeLedger {
     node: Arc<Node>,
 }
 
-/// Where devices are registered with their owners.
-const REGISTRY: (&str, &str) = ("device-registry", "device");
-
 impl NodeLedger {
     /// Whether the caller has to do with the signer of a transaction: it is the
     /// signer, or acts for the member that answers for it, or for the owner of
@@ -88,36 +85,51 @@ impl NodeLedger {
         let height = self.node.ledger.committed().height;
         let record = self.reader().signer(&signer, height).map_err(broken)?;
         let record = record.ok_or(LedgerFault::Refused(Outcome::UnknownSigner))?;
-        let device = caller.kind == IdentityKind::Device;
-        if !device
-            && (record.owner == caller.member || self.owns(caller, &signer, &record.subject)?)
+        if Viewer::of(caller).for_member
+            && (record.owner == caller.member
+                || self.owner_now(&signer)?.as_ref() == Some(&caller.member))
         {
             return Ok(());
         }
         Err(LedgerFault::ForeignSigner { signer, member: record.owner.clone() })
     }
 
-    /// Whether the caller's member owns the device with this subject and key.
-    fn owns(
-        &self,
-        caller: &Caller,
-        signer: &IdentityId,
-        subject: &str,
-    ) -> Result<bool, LedgerFault> {
-        let (Ok(contract), Ok(asset_type)) = (Name::new(REGISTRY.0), Name::new(REGISTRY.1)) else {
-            return Ok(false);
-        };
-        let state = self.reader().state().map_err(broken)?;
-        let device = state.asset_record(&contract, &asset_type, subject).map_err(broken)?;
-        Ok(device.is_some_and(|device| {
-            device.fields.get("identity") == Some(&Value::Identity(*signer))
-                && device.fields.get("owner") == Some(&Value::Member(caller.member.clone()))
-        }))
+    fn owner_now(&self, signer: &IdentityId) -> Result<Option<Name>, LedgerFault> {
+        Ok(belongs(self.reader(), signer).map_err(broken)?.1.owner)
     }
 
     fn reader(&self) -> &hufu_machine::Reader {
         self.node.ledger.reader()
     }
+}
+
+/// The member that answers for a signer, and whose its transactions are now, and
+/// where.
+fn belongs(
+    reader: &hufu_machine::Reader,
+    signer: &IdentityId,
+) -> Result<(Option<Name>, Belonging), MachineError> {
+    let state = reader.state()?;
+    let Some(record) = state.identity(signer)? else {
+        return Ok((None, Belonging::default()));
+    };
+    let belongs = belonging::of_signer(&state, record.kind, &record.owner, &record.subject);
+    state.check()?;
+    Ok((Some(record.owner), belongs))
+}
+
+/// A transaction with whose it is.
+///
+/// # Errors
+/// When the store fails.
+pub fn recorded(
+    reader: &hufu_machine::Reader,
+    transaction: Transaction,
+    entry: LogEntry,
+    log_index: u64,
+) -> Result<Recorded, MachineError> {
+    let (member, belongs) = belongs(reader, &transaction.body.signer.identity())?;
+    Ok(Recorded { transaction, entry, log_index, member, belongs })
 }
 
 fn broken(error: MachineError) -> LedgerFault {
@@ -203,14 +215,7 @@ impl LedgerAccess for NodeLedger {
             .transaction(id)
             .map_err(broken)?
             .ok_or(LedgerFault::NotFound("transaction"))?;
-        let signer = found.transaction.body.signer.identity();
-        let identity = self.reader().state().map_err(broken)?.identity(&signer).map_err(broken)?;
-        Ok(Recorded {
-            member: identity.map(|identity| identity.owner),
-            transaction: found.transaction,
-            entry: found.entry,
-            log_index: found.log_index,
-        })
+        recorded(self.reader(), found.transaction, found.entry, found.log_index).map_err(broken)
     }
 
     fn receipt(&self, id: &Digest) -> Result<Receipt, LedgerFault> {
@@ -239,20 +244,9 @@ impl LedgerAccess for NodeLedger {
         let compiled =
             view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
         let asset = view.asset(contract, asset_type, key).ok_or(LedgerFault::NotFound("asset"))?;
-        let kind =
-            if caller.kinds.is_empty() { IdentityKind::Device } else { IdentityKind::Member };
-        let principal = Principal {
-            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
-            member: caller.member.clone(),
-            kind,
-            subject: caller.subject.clone(),
-        };
-        let permitted = compiled.visible(&principal, asset_type, key, &asset, &view);
+        let shown = AssetView::read(&compiled, caller, asset_type, key, &asset, &view);
         view.check().map_err(broken)?;
-        if !permitted {
-            return Err(LedgerFault::NotPermitted(contract.clone()));
-        }
-        AssetView::new(&compiled, asset_type, &asset)
+        shown
     }
 
     fn stream(

@@ -7,6 +7,7 @@
 //! a report says `regulator`'s. Begin at [`serve`].
 
 pub mod admin;
+pub mod administrator;
 pub mod authority;
 pub mod clock;
 pub mod confined;

@@ -10,11 +10,15 @@ use hufu_configuration::Config;
 use hufu_configuration::{certificates, files};
 use hufu_contract::Sources;
 use hufu_door::{Code, Problem};
+use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
 use hufu_proof::{Digest, Genesis, Name, Receipt, Serial};
+use hufu_query::Leash;
+use hufu_readmodel::Scope;
 use serde_json::{Value, json};
 
+use crate::administrator::Administrator;
 use crate::authority::Authority;
 use crate::clock;
 use crate::confined;
@@ -226,15 +230,28 @@ impl Node {
     ///
     /// # Errors
     /// What the query does not allow.
-    pub async fn query(&self, sql: String, as_of: Option<u64>) -> anyhow::Result<Value> {
-        self.supervision.query(sql, as_of).await
+    pub async fn query(
+        &self,
+        sql: String,
+        as_of: Option<u64>,
+        scope: Scope,
+        numbers: Numbers,
+        leash: Leash,
+    ) -> anyhow::Result<Value> {
+        self.supervision.query(sql, as_of, scope, numbers, leash).await
     }
 
-    /// Certificates from the ledger, the newest first.
+    /// Certificates from the ledger that `asks` sees, the newest first. The
+    /// authority, which made them, sees all.
     ///
     /// # Errors
-    /// When the read model fails.
-    pub async fn certificates(&self, member: Option<Name>, limit: u32) -> anyhow::Result<Value> {
+    /// When the read model fails, or a regulator's look cannot be recorded.
+    pub async fn certificates(
+        &self,
+        asks: &Administrator,
+        member: Option<Name>,
+        limit: u32,
+    ) -> anyhow::Result<Value> {
         // A name has only letters, digits, `-` and `_`.
         let filter = member.map(|name| format!("WHERE owner = '{name}'")).unwrap_or_default();
         let sql = format!(
@@ -242,7 +259,14 @@ impl Node {
              ORDER BY recorded DESC, serial LIMIT {}",
             limit.min(1000)
         );
-        let answer = self.query(sql, None).await?;
+        let made_them = self.genesis.authority.member == self.config.member.name;
+        let scope = if made_them { Scope::Whole } else { asks.scope() };
+        let (_hold, leash) = hufu_query::leash();
+        let is_look = !made_them && !matches!(scope, Scope::OwnedBy(_));
+        let answer = self.query(sql.clone(), None, scope, Numbers::Exact, leash).await?;
+        if is_look {
+            asks.queried(self, &sql, &answer).await?;
+        }
         let columns: Vec<String> = serde_json::from_value(answer["columns"].clone())?;
         let rows: Vec<Vec<Value>> = serde_json::from_value(answer["rows"].clone())?;
         let rows: Vec<Value> = rows

@@ -66,10 +66,17 @@ impl Records for LedgerRecords {
 
 /// What the ledger's record makes a member.
 fn membership(record: MemberRecord) -> Membership {
-    let jurisdictions = match record.jurisdictions {
-        hufu_proof::Jurisdictions::None => Jurisdictions::None,
-        hufu_proof::Jurisdictions::Only(names) => Jurisdictions::of(names),
-        hufu_proof::Jurisdictions::Whole => Jurisdictions::Whole,
-    };
+    let jurisdictions = jurisdictions(&record);
     Membership { kinds: record.kinds, jurisdictions }
+}
+
+/// What the ledger's record lets a member see as a supervisor: `none`, these, or
+/// `whole`, in so many words, and nothing to who is no regulator.
+pub fn jurisdictions(record: &MemberRecord) -> Jurisdictions {
+    match &record.jurisdictions {
+        _ if !record.kinds.contains("regulator") => Jurisdictions::None,
+        hufu_proof::Jurisdictions::None => Jurisdictions::None,
+        hufu_proof::Jurisdictions::Only(names) => Jurisdictions::of(names.clone()),
+        hufu_proof::Jurisdictions::Whole => Jurisdictions::Whole,
+    }
 }

@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_door::{Code, Problem};
+use hufu_gateway::Numbers;
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Name};
-use hufu_query::{AsOf, Bounds, Session, Workers};
+use hufu_query::{AsOf, Bounds, Leash, Session, Workers};
 use hufu_readmodel::model::Packages;
-use hufu_readmodel::{Limits, ReadModel, ReadModelError, Reader, TableSpec, contract_tables};
+use hufu_readmodel::{
+    Limits, ReadModel, ReadModelError, Reader, Scope, TableSpec, contract_tables,
+};
 use serde_json::{Value, json};
 
 use crate::confined;
@@ -138,12 +141,18 @@ impl Supervision {
         Ok(())
     }
 
-    /// Runs a query of the member's own operator, who may see everything that
-    /// this node holds.
+    /// Runs a query of who sees the rows of `scope`.
     ///
     /// # Errors
     /// What the query does not allow.
-    pub async fn query(&self, sql: String, as_of: Option<u64>) -> anyhow::Result<Value> {
+    pub async fn query(
+        &self,
+        sql: String,
+        as_of: Option<u64>,
+        scope: Scope,
+        numbers: Numbers,
+        leash: Leash,
+    ) -> anyhow::Result<Value> {
         let newest = self.ledger.height()?;
         let height = as_of.unwrap_or(newest);
         if height > newest {
@@ -153,11 +162,9 @@ impl Supervision {
         self.reach(height).await?;
         let place = self.workers.place().ok_or_else(confined::busy)?;
         let reader = self.reader.clone();
-        // Whoever asked may be gone before the answer is there.
-        let (_hold, leash) = hufu_query::leash();
         tokio::task::spawn_blocking(move || {
             let worker = place.start(confined::SQL, Bounds::QUERY, leash)?;
-            let as_of = AsOf { height, jurisdiction: None, contracts: None };
+            let as_of = AsOf { height, scope, contracts: None };
             let answer = Session::new(worker, reader).query(
                 &as_of,
                 &sql,
@@ -166,7 +173,7 @@ impl Supervision {
             )?;
             Ok(json!({
                 "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
-                "rows": answer.rows,
+                "rows": numbers.write(answer.rows),
             }))
         })
         .await?

@@ -21,6 +21,7 @@
 //! - Nothing is permitted by default; an error in a policy denies.
 //! - Arithmetic is checked; overflow refuses the transaction.
 
+pub mod belonging;
 pub mod cache;
 pub mod case;
 mod check;
@@ -46,6 +47,7 @@ pub mod types;
 pub mod unit;
 pub mod world;
 
+pub use belonging::{Belonging, Lead, Telling};
 pub use check::check;
 pub use contract::{Column, Contract, Table, TableKind};
 pub use control::{Control, ControlSet, Severity};

@@ -255,7 +255,7 @@ impl<'a> Runner<'a> {
             .world
             .model
             .reader()
-            .snapshot(height, None)
+            .snapshot(height, hufu_readmodel::Scope::Whole)
             .and_then(|mut snapshot| snapshot.control(&query, &Limits::CONTROL))
             .map_err(|error| self.problem(line, id.as_str(), error.to_string()))?;
         let names = &found.columns;

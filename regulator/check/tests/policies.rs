@@ -70,7 +70,7 @@ fn every_package_passes() {
 fn the_report_is_for_people_and_programs() {
     let report = check(&package("device-registry"));
     let text = report.to_text();
-    for line in ["device-registry@1.0.0", "device_registry.device", "registry-baseline", "pass  "] {
+    for line in ["device-registry@1.1.0", "device_registry.device", "registry-baseline", "pass  "] {
         assert!(text.contains(line), "{text}");
     }
     let json = serde_json::to_value(&report).unwrap();
@@ -218,10 +218,49 @@ fn problems_of_required_packages_are_named() {
 #[test]
 fn an_upgrade_lists_what_it_changes() {
     let old = package("device-registry");
-    let new = altered("device-registry", "contract.toml", "1.0.0", "1.1.0");
+    let new = altered("device-registry", "contract.toml", "1.1.0", "1.2.0");
     let report = check_upgrade(&new, &[], &old);
     assert!(report.passed(), "{}", report.to_text());
     assert_eq!(report.changes, Some(vec![]));
     let same = check_upgrade(&old, &[], &old);
-    assert!(same.to_text().contains("must be over 1.0.0"));
+    assert!(same.to_text().contains("must be over 1.1.0"));
+}
+
+/// What 1.0.0 was, as far as it was otherwise.
+#[test]
+fn the_jurisdiction_came_with_an_upgrade() {
+    let mut files = files("device-registry");
+    let mut drop_from = |path: &str, pieces: &[(&str, &str)]| {
+        let mut text = String::from_utf8(files[path].clone()).unwrap();
+        for (begins, ends) in pieces {
+            let begin = text.find(begins).unwrap_or_else(|| panic!("{path}: {begins}"));
+            let end = begin + text[begin..].find(ends).unwrap() + ends.len();
+            text.replace_range(begin..end, "");
+        }
+        files.insert(path.to_owned(), text.replace("1.1.0", "1.0.0").into_bytes());
+    };
+    drop_from(
+        "contract.toml",
+        &[
+            ("fields.jurisdiction", "\n"),
+            (", \"jurisdiction\"", "\"jurisdiction\""),
+            ("[action.relocate]", "emit = \"relocated\"\n"),
+        ],
+    );
+    drop_from(
+        "policy.cedar",
+        &[("// A device comes under another", "when { principal.kind == \"member\" };")],
+    );
+    drop_from("cases/life.toml", &[(", jurisdiction = \"south\"", "south\"")]);
+    let case = String::from_utf8(files["cases/life.toml"].clone()).unwrap();
+    let steps: Vec<&str> = case.split("[[step]]").filter(|one| !one.contains("relocate")).collect();
+    files.insert("cases/life.toml".into(), steps.join("[[step]]").into_bytes());
+    let old = Sources::new(files).unwrap();
+    assert!(check(&old).passed(), "{}", check(&old).to_text());
+    let upgrade = check_upgrade(&package("device-registry"), &[], &old);
+    assert!(upgrade.passed(), "{}", upgrade.to_text());
+    let changes = upgrade.to_text();
+    for change in ["asset.device.fields.jurisdiction", "action.relocate"] {
+        assert!(changes.contains(change), "{changes}");
+    }
 }

@@ -6,6 +6,7 @@ use hufu_door::{Caller, Code, Jurisdictions};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, FinalityProof, Name};
 use hufu_query::{AsOf, Leash, Place, Session};
+use hufu_readmodel::Scope;
 use hufu_report::{
     Cell, Form, Format, Language, Report, Style, UtcOffset, canonical, seal as seal_report,
 };
@@ -30,8 +31,37 @@ pub struct AskQuery {
     /// Values of the parameters.
     #[serde(default)]
     parameters: BTreeMap<Name, Cell>,
-    /// Narrows tables that have a column of that name.
-    jurisdiction: Option<String>,
+    /// Narrows tables to what is in it; tables that do not tell are refused.
+    jurisdiction: Option<Name>,
+    /// How whole numbers are written.
+    #[serde(default)]
+    numbers: Numbers,
+}
+
+/// How whole numbers in the rows of an answer are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    /// As JSON numbers, exact whatever their size.
+    #[default]
+    Exact,
+    /// As text, for readers that hold a JSON number in a double, where what is over
+    /// 2^53 loses its last digits.
+    Text,
+}
+
+impl Numbers {
+    /// Rows as they are written.
+    pub fn write(self, mut rows: Vec<Vec<Cell>>) -> Vec<Vec<Cell>> {
+        if self == Self::Text {
+            for cell in rows.iter_mut().flatten() {
+                if let Cell::Integer(number) = cell {
+                    *cell = Cell::Text(number.to_string());
+                }
+            }
+        }
+        rows
+    }
 }
 
 /// The body of a report's request.
@@ -56,8 +86,8 @@ pub struct AskReport {
     utc_offset: Option<UtcOffset>,
     /// The height of the run to compare with; the last one when absent.
     since: Option<u64>,
-    /// Narrows tables that have a column of that name.
-    jurisdiction: Option<String>,
+    /// Narrows tables to what is in it; tables that do not tell are refused.
+    jurisdiction: Option<Name>,
 }
 
 /// The answer to a query.
@@ -79,12 +109,17 @@ pub struct QueryAnswer {
 impl QueryAnswer {
     /// SHA-256 of the canonical JSON of all of it but the look.
     pub fn digest(&self) -> Result<Digest, ApiProblem> {
-        let bytes = canonical::encode(&Self { look: None, ..self.clone() }).map_err(|error| {
-            tracing::error!(%error, "an answer is not canonical JSON");
-            ApiProblem::new(Code::Internal, "the answer cannot be written")
-        })?;
-        Ok(Digest::of(&bytes))
+        digest(&Self { look: None, ..self.clone() })
     }
+}
+
+/// SHA-256 of the canonical JSON of an answer: what its look names it by.
+pub fn digest(shown: &impl Serialize) -> Result<Digest, ApiProblem> {
+    let bytes = canonical::encode(shown).map_err(|error| {
+        tracing::error!(%error, "an answer is not canonical JSON");
+        ApiProblem::new(Code::Internal, "the answer cannot be written")
+    })?;
+    Ok(Digest::of(&bytes))
 }
 
 /// A report before it is signed.
@@ -122,7 +157,7 @@ pub fn contracts(gateway: &Gateway) -> Result<Value, ApiProblem> {
     let Some((height, _)) = gateway.reader.applied()? else {
         return Ok(json!({"height": null, "contracts": []}));
     };
-    let mut snapshot = gateway.reader.snapshot(height, None)?;
+    let mut snapshot = gateway.reader.snapshot(height, Scope::Whole)?;
     let mut listed = Vec::new();
     for (name, (version, digest)) in active_contracts(&mut snapshot)? {
         let contract = gateway.ledger.contract(&digest)?;
@@ -169,10 +204,11 @@ pub fn query(
         Some(height) => height,
         None => gateway.reader.applied()?.map_or(0, |(height, _)| height),
     };
-    within_jurisdiction(caller, asked.jurisdiction.as_deref())?;
+    within_jurisdiction(caller, asked.jurisdiction.as_ref())?;
+    let scope = Scope::narrowed_to(asked.jurisdiction.as_ref().map(Name::as_str));
     let worker = place.start(SQL, gateway.limits.query_bounds, leash);
     let answer = worker.and_then(|worker| {
-        let as_of = AsOf { height, jurisdiction: asked.jurisdiction.clone(), contracts: None };
+        let as_of = AsOf { height, scope, contracts: None };
         Session::new(worker, gateway.reader.clone()).query(
             &as_of,
             &asked.sql,
@@ -189,7 +225,7 @@ pub fn query(
         time_ms: answer.time_ms,
         columns: answer.columns,
         types: answer.forms,
-        rows: answer.rows,
+        rows: asked.numbers.write(answer.rows),
         look: None,
     })
 }
@@ -214,13 +250,13 @@ pub fn report(
             anchored.min(gateway.reader.applied()?.map_or(0, |(height, _)| height))
         }
     };
-    within_jurisdiction(caller, asked.jurisdiction.as_deref())?;
+    within_jurisdiction(caller, asked.jurisdiction.as_ref())?;
     let asked_run = Run {
         contract: name(contract)?,
         set: name(set)?,
         parameters: asked.parameters.clone(),
         as_of,
-        jurisdiction: asked.jurisdiction.clone(),
+        jurisdiction: asked.jurisdiction.as_ref().map(Name::to_string),
         since: asked.since,
     };
     let unanswered = |error: RunError| Unanswered {
@@ -265,7 +301,17 @@ pub fn seal(gateway: &Gateway, made: Made) -> Result<Vec<u8>, ApiProblem> {
 
 /// What the ledger records of a query: who asked what.
 pub fn query_subject(caller: &Caller, asked: &AskQuery) -> String {
-    bounded(format!("query by {} of {}: {}", caller.subject, caller.member, asked.sql.trim()))
+    look_subject_of_query(&caller.subject, &caller.member, &asked.sql)
+}
+
+/// The same, of whoever asks for a member.
+pub fn look_subject_of_query(who: &str, member: &Name, sql: &str) -> String {
+    bounded(format!("query by {who} of {member}: {}", sql.trim()))
+}
+
+/// What the ledger records of something that was seen by its identifier.
+pub fn look_subject(what: &str, who: &str, member: &Name) -> String {
+    bounded(format!("{what} by {who} of {member}"))
 }
 
 /// What the ledger records of a report: what was asked, in the form by which a
@@ -279,8 +325,12 @@ pub fn report_subject(caller: &Caller, made: &Made) -> String {
 
 /// What the ledger records of a query that looked at rows and gave no answer.
 pub fn query_unanswered(caller: &Caller, asked: &AskQuery) -> String {
-    let sql = asked.sql.trim();
-    bounded(format!("query without an answer by {} of {}: {sql}", caller.subject, caller.member))
+    look_subject_unanswered(&caller.subject, &caller.member, &asked.sql)
+}
+
+/// The same, of whoever asks for a member.
+pub fn look_subject_unanswered(who: &str, member: &Name, sql: &str) -> String {
+    bounded(format!("query without an answer by {who} of {member}: {}", sql.trim()))
 }
 
 /// What the ledger records of a report that was not given out. It begins otherwise
@@ -307,7 +357,7 @@ fn bounded(text: String) -> String {
 
 /// A regulator of some jurisdictions must name one of them; one of the whole
 /// consortium may name any or none.
-fn within_jurisdiction(caller: &Caller, asked: Option<&str>) -> Result<(), ApiProblem> {
+fn within_jurisdiction(caller: &Caller, asked: Option<&Name>) -> Result<(), ApiProblem> {
     let own = match &caller.jurisdictions {
         Jurisdictions::Whole => return Ok(()),
         Jurisdictions::Some(own) if asked.is_some_and(|asked| own.contains(asked)) => return Ok(()),

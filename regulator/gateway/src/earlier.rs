@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hufu_contract::ControlSet;
 use hufu_proof::{Digest, Name};
 use hufu_query::{AsOf as Seen, Session};
-use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader};
+use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader, Scope};
 use hufu_report::canonical;
 use hufu_report::{AsOf, Cell, Change};
 use serde::Serialize;
@@ -87,14 +87,14 @@ impl Earlier {
             })?,
         };
         let Some(height) = height else { return Ok(None) };
-        let mut snapshot = reader.snapshot(height, run.jurisdiction.as_deref())?;
+        let mut snapshot = reader.snapshot(height, run.scope())?;
         let as_of = AsOf { height, time_ms: snapshot.time_ms() };
         let mut found = BTreeMap::new();
         let active = active_contracts(&mut snapshot)?;
         // A contract that was not there then has found nothing.
         if active.contains_key(&run.contract) {
             let contract = contract_at(ledger, &active, &run.contract)?;
-            let seen = Seen { height, jurisdiction: run.jurisdiction.clone(), contracts: None };
+            let seen = Seen { height, scope: run.scope(), contracts: None };
             let set = contract.control_sets().get(&run.set);
             let controls = set.map_or(&[][..], |set: &ControlSet| &set.controls[..]);
             for (number, (id, defaults)) in (1..).zip(controls) {
@@ -156,7 +156,7 @@ fn keys(findings: &Findings, each: Option<&str>) -> Vec<Key> {
 /// The height of the last run of the same question before this one.
 fn last(session: &mut Session, run: &Run, question: &Digest) -> Result<Option<u64>, Problem> {
     // The looks of all members, whatever the caller may see of them.
-    let seen = Seen { height: run.as_of, jurisdiction: None, contracts: None };
+    let seen = Seen { height: run.as_of, scope: Scope::Whole, contracts: None };
     let begins = look_begins(&run.contract, &run.set, question);
     let length = Cell::Integer(i64::try_from(begins.len()).unwrap_or(0));
     let mut parameters = BTreeMap::new();

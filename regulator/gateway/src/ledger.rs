@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hufu_contract::{Asset, Contract};
+use hufu_contract::{Asset, Belonging, Contract, Principal, World};
 use hufu_door::Caller;
-use hufu_proof::transaction::Look;
+use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt,
     Transaction, Value,
@@ -59,6 +59,9 @@ pub struct Recorded {
     pub log_index: u64,
     /// The member that answers for its signer, if the signer is registered.
     pub member: Option<Name>,
+    /// Whose it is now, and where: of a device's, what the register of devices
+    /// says.
+    pub belongs: Belonging,
 }
 
 /// An asset as the caller may see it.
@@ -68,15 +71,60 @@ pub struct AssetView {
     pub state: Name,
     /// Its fields, as their declared types write them in JSON.
     pub fields: BTreeMap<Name, serde_json::Value>,
+    /// Whose it is, and where.
+    #[serde(skip)]
+    pub belongs: Belonging,
 }
 
 impl AssetView {
+    /// An asset of a type of `contract` in a state of the world, where the
+    /// contract's policy lets the caller read it. Of a regulator, who does not act
+    /// as one sees what is the member's own: the policy knows members, not what
+    /// a client may do for them.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotPermitted`], and those of [`AssetView::new`].
+    pub fn read(
+        contract: &Contract,
+        caller: &Caller,
+        asset_type: &Name,
+        key: &str,
+        asset: &Asset,
+        world: &impl World,
+    ) -> Result<Self, LedgerFault> {
+        let principal = Principal {
+            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
+            member: caller.member.clone(),
+            kind: match caller.kind {
+                IdentityKind::Device => IdentityKind::Device,
+                _ => IdentityKind::Member,
+            },
+            subject: caller.subject.clone(),
+        };
+        let belongs = contract.belonging(asset_type, asset, world);
+        let supervisors = world
+            .member(contract.name(), &caller.member)
+            .is_some_and(|member| member.kinds.contains("regulator"));
+        let own = belongs.owner.as_ref() == Some(&caller.member);
+        if !contract.visible(&principal, asset_type, key, asset, world)
+            || (supervisors && !caller.is_regulator() && !own)
+        {
+            return Err(LedgerFault::NotPermitted(contract.name().clone()));
+        }
+        Self::new(contract, asset_type, asset, belongs)
+    }
+
     /// An asset of a type of `contract`.
     ///
     /// # Errors
     /// [`LedgerFault::Unavailable`] when it has a field that the type does not
     /// declare: store and contract do not belong together.
-    pub fn new(contract: &Contract, asset_type: &Name, asset: &Asset) -> Result<Self, LedgerFault> {
+    pub fn new(
+        contract: &Contract,
+        asset_type: &Name,
+        asset: &Asset,
+        belongs: Belonging,
+    ) -> Result<Self, LedgerFault> {
         let declared = contract.asset_type(asset_type.as_str());
         let field = |(name, value): (&Name, &Value)| {
             let field =
@@ -86,7 +134,7 @@ impl AssetView {
             Ok((name.clone(), field.ty.to_json(value)))
         };
         let fields = asset.fields.iter().map(field).collect::<Result<_, LedgerFault>>()?;
-        Ok(Self { state: asset.state.clone(), fields })
+        Ok(Self { state: asset.state.clone(), fields, belongs })
     }
 }
 

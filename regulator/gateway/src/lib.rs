@@ -9,8 +9,9 @@
 //!
 //! Rules it keeps:
 //! - Nobody is anonymous, and only a regulator queries and gets reports.
-//! - A regulator's look is recorded on the ledger before it is answered; one that
-//!   got no answer, because it needed too much or nobody waited, is recorded too.
+//! - A regulator's look, by query or by identifier, is recorded on the ledger before
+//!   it is answered; one that got no answer, because it needed too much or nobody
+//!   waited, is recorded too.
 //! - What callers write in SQL, and controls, run in a process of their own
 //!   ([`hufu_query`]).
 //! - Every error is a problem document with a code of [`problem::CODES`].
@@ -31,8 +32,12 @@ pub mod problem;
 pub mod routes;
 pub mod run;
 pub mod shown;
+pub mod sight;
 mod submit;
 
+pub use answer::{
+    Numbers, digest as answer_digest, look_subject, look_subject_of_query, look_subject_unanswered,
+};
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{
@@ -42,6 +47,7 @@ pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, router};
 pub use run::{Ran, Run, RunError, run};
+pub use sight::{Seen, Viewer};
 pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
 
 /// The interface's description (OpenAPI 3.1).

@@ -108,13 +108,16 @@ impl From<LedgerFault> for ApiProblem {
 impl ApiProblem {
     /// What is wrong with a query, in this sentence.
     pub fn of_query(problem: &hufu_readmodel::Problem, detail: String) -> Self {
-        use hufu_readmodel::Problem;
+        use hufu_readmodel::{Problem, Untold};
         match problem {
             Problem::Limit { .. }
             | Problem::TooLong { .. }
             | Problem::Time { .. }
             | Problem::Memory => Self::new(Code::QueryTooLarge, detail),
-            Problem::Withheld(_) => Self::new(Code::OutsideJurisdiction, detail),
+            Problem::Withheld { untold: Untold::Owner, .. } => {
+                Self::new(Code::NotPermitted, detail)
+            }
+            Problem::Withheld { .. } => Self::new(Code::OutsideJurisdiction, detail),
             Problem::Height { applied, .. } => {
                 Self::new(Code::NotFound, detail).with("applied_height", *applied)
             }

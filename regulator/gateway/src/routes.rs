@@ -13,16 +13,17 @@ use hufu_contract::{ColumnDescription, spelling};
 use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
 use hufu_proof::codec;
-use hufu_proof::transaction::{IdentityKind, Look};
+use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, IdentityId, Name, Receipt};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{self, AskQuery, AskReport, Unanswered};
-use crate::ledger::{LedgerFault, Recorded, StreamState};
+use crate::ledger::{LedgerFault, StreamState};
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
+use crate::sight::{Seen, Viewer};
 use crate::{Gateway, OPENAPI, submit};
 
 /// Every route of this door, as OpenAPI writes its path.
@@ -153,53 +154,74 @@ async fn block(State(gateway): Shared, Path(height): Path<String>) -> Answered {
     json_response(StatusCode::OK, &found)
 }
 
-/// Content is for regulators of the whole consortium and for the member whose
-/// transaction it is; a device sees what it signed itself. Nothing says in which
-/// jurisdiction a transaction is, so a regulator of some sees none.
-fn may_see(caller: &Caller, recorded: &Recorded) -> bool {
-    if caller.kind == IdentityKind::Device {
-        return caller.identity == Some(recorded.transaction.body.signer.identity());
+/// Records that something was seen by its identifier, where that was a look; the
+/// answer names it in the header `hufu-look`.
+async fn looked(
+    gateway: &Gateway,
+    caller: &Caller,
+    seen: Seen,
+    at: (String, u64),
+    answer: impl FnOnce() -> Result<Digest, ApiProblem>,
+) -> Result<Option<HeaderValue>, ApiProblem> {
+    if seen != Seen::Supervised {
+        return Ok(None);
     }
-    let whole = caller.is_regulator() && caller.jurisdictions == Jurisdictions::Whole;
-    whole || recorded.member.as_ref() == Some(&caller.member)
+    let (what, height) = at;
+    let subject = answer::look_subject(&what, &caller.subject, &caller.member);
+    let look = record(gateway, Look { subject, height, answer: answer()? }).await?;
+    Ok(HeaderValue::from_str(&look.to_string()).ok())
+}
+
+fn with_look(mut response: Response, look: Option<HeaderValue>) -> Response {
+    if let Some(look) = look {
+        response.headers_mut().insert("hufu-look", look);
+    }
+    response
 }
 
 async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Request) -> Answered {
     let (id, caller) = (digest(&id)?, caller(request.extensions())?);
     let found = blocking(&gateway, move |gateway| Ok(gateway.ledger.transaction(&id)?)).await?;
-    let content = may_see(&caller, &found).then_some(&found.transaction);
-    json_response(
-        StatusCode::OK,
-        &json!({
-            "id": id,
-            "entry": found.entry,
-            "log_index": found.log_index,
-            "member": found.member,
-            "transaction": content,
-        }),
-    )
+    let seen = Viewer::of(&caller).transaction(&found);
+    let content = (seen != Seen::Withheld).then_some(&found.transaction);
+    let shown = json!({
+        "id": id,
+        "entry": found.entry,
+        "log_index": found.log_index,
+        "member": found.member,
+        "transaction": content,
+    });
+    let at = (format!("transaction {id}"), found.entry.height);
+    let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
+    Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
 }
 
 async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Request) -> Answered {
     let (id, caller) = (digest(&id)?, caller(request.extensions())?);
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let binary = accept.is_some_and(|accept| accept.contains("application/octet-stream"));
-    let bytes = blocking(&gateway, move |gateway| {
+    let viewer = Viewer::of(&caller);
+    let (bytes, seen, height) = blocking(&gateway, move |gateway| {
         let recorded = gateway.ledger.transaction(&id)?;
-        if !may_see(&caller, &recorded) {
-            if caller.is_regulator() {
+        let seen = viewer.transaction(&recorded);
+        if seen == Seen::Withheld {
+            if viewer.supervises != Jurisdictions::None {
                 let detail = "nothing says that the transaction is in one of your jurisdictions";
                 return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
             }
-            let detail = "a receipt holds the transaction; it is for its sender and regulators";
+            let detail = "a receipt holds the transaction; it is for the sender, for the owner of \
+                          the device that sent it, and for regulators";
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
-        Ok(codec::encode(&gateway.ledger.receipt(&id)?))
+        let receipt = codec::encode(&gateway.ledger.receipt(&id)?);
+        Ok((receipt, seen, recorded.entry.height))
     })
     .await?;
+    let at = (format!("receipt {id}"), height);
+    let look = looked(&gateway, &caller, seen, at, || Ok(Digest::of(&bytes))).await?;
     if binary {
         let kind = HeaderValue::from_static("application/octet-stream");
-        return Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response());
+        return Ok(with_look(([(header::CONTENT_TYPE, kind)], bytes).into_response(), look));
     }
     let text = pem_rfc7468::encode_string(Receipt::PEM_LABEL, pem_rfc7468::LineEnding::LF, &bytes)
         .map_err(|error| {
@@ -207,7 +229,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
             ApiProblem::new(Code::Internal, "the receipt cannot be written")
         })?;
     let kind = HeaderValue::from_static("application/x-pem-file");
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    Ok(with_look(([(header::CONTENT_TYPE, kind)], text).into_response(), look))
 }
 
 async fn contracts(State(gateway): Shared) -> Answered {
@@ -234,30 +256,38 @@ async fn asset(
     let key = spelling::normal(&key).into_owned();
     spelling::check(&key, hufu_proof::Value::MAX_ID)
         .map_err(|reason| malformed(format!("key: {reason}")))?;
-    let found = blocking(&gateway, move |gateway| {
+    let at = format!("asset {contract}/{asset_type} {key}");
+    let asks = Arc::clone(&caller);
+    let (shown, seen, as_of) = blocking(&gateway, move |gateway| {
+        let caller = asks;
         let as_of = match query.as_of {
             Some(height) => height,
             None => gateway.ledger.status()?.height,
         };
         let view = gateway.ledger.read_asset(&caller, &contract, &asset_type, &key, as_of)?;
-        let place = view.fields.get("jurisdiction").and_then(Value::as_str);
-        let within = caller.jurisdictions == Jurisdictions::Whole
-            || place.is_some_and(|place| caller.jurisdictions.covers(place));
-        if caller.is_regulator() && !within {
+        let seen = match caller.is_regulator() {
+            true => Viewer::of(&caller).belonging(&view.belongs),
+            // The contract's policy has decided.
+            false => Seen::Own,
+        };
+        if seen == Seen::Withheld {
             let detail = format!("this asset is in no jurisdiction of member `{}`", caller.member);
             return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
         }
-        Ok(json!({
+        let shown = json!({
             "contract": contract,
             "asset": asset_type,
             "key": key,
             "as_of": as_of,
             "state": view.state,
             "fields": view.fields,
-        }))
+        });
+        Ok((shown, seen, as_of))
     })
     .await?;
-    json_response(StatusCode::OK, &found)
+    let at = (at, as_of);
+    let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
+    Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
 }
 
 #[derive(Deserialize)]
@@ -315,7 +345,7 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
         let found = blocking(&gateway, move |gateway| {
             Ok(answer::query(gateway, &caller, &asked, (place, leash)))
         });
-        let mut found = looked(&gateway, unanswered, found.await?)?;
+        let mut found = answered(&gateway, unanswered, found.await?)?;
         let look = Look { subject, height: found.height, answer: found.digest()? };
         found.look = Some(record(&gateway, look).await?);
         json_response(StatusCode::OK, &found)
@@ -336,7 +366,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
             let made = answer::report(gateway, &caller, &asked, (place, leash));
             Ok(made.map(|made| (answer::report_subject(&caller, &made), made)))
         });
-        let (subject, made) = looked(&gateway, unanswered, made.await?)?;
+        let (subject, made) = answered(&gateway, unanswered, made.await?)?;
         let look = Look { subject, height: made.report.as_of.height, answer: made.body };
         let look = record(&gateway, look).await?;
         let (findings, height, body) =
@@ -396,7 +426,7 @@ async fn while_held(hold: Hold, work: impl Future<Output = Answered> + Send + 's
 }
 
 /// The answer; or, where there is none and rows were looked at, that is recorded.
-fn looked<T>(
+fn answered<T>(
     gateway: &Arc<Gateway>,
     subject: String,
     found: Result<T, Unanswered>,

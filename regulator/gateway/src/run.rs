@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hufu_contract::{Contract, Control, ControlSet};
 use hufu_proof::{Digest, FinalityProof, Genesis, Name};
 use hufu_query::{AsOf as Seen, Session};
-use hufu_readmodel::{ControlQuery, Findings, Limits, Reader, Snapshot, value};
+use hufu_readmodel::{ControlQuery, Findings, Limits, Reader, Scope, Snapshot, value};
 use hufu_report::model::FORMAT;
 use hufu_report::{
     Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
@@ -35,11 +35,18 @@ pub struct Run {
     pub parameters: BTreeMap<Name, BTreeMap<Name, serde_json::Value>>,
     /// As of which height.
     pub as_of: u64,
-    /// Narrows tables that have a column `jurisdiction`.
+    /// Narrows tables to what is in it; tables that do not tell are refused.
     pub jurisdiction: Option<String>,
     /// The height of the run to compare with; the last one that the ledger knows
     /// when absent.
     pub since: Option<u64>,
+}
+
+impl Run {
+    /// Of what it sees the rows.
+    pub fn scope(&self) -> Scope {
+        Scope::narrowed_to(self.jurisdiction.as_deref())
+    }
 }
 
 /// A report that was computed.
@@ -163,7 +170,7 @@ pub fn run(
     genesis: &Genesis,
     run: &Run,
 ) -> Result<Ran, RunError> {
-    let mut snapshot = reader.snapshot(run.as_of, run.jurisdiction.as_deref())?;
+    let mut snapshot = reader.snapshot(run.as_of, run.scope())?;
     let (header, finality) = match ledger.anchor(run.as_of) {
         Err(LedgerFault::NotFound(_) | LedgerFault::Pending) => {
             return Err(RunError::NotAnchored(run.as_of));
@@ -185,11 +192,7 @@ pub fn run(
     let packages = packages(&active, &contract);
     let contracts: BTreeSet<Name> = packages.iter().map(|one| one.name.clone()).collect();
     snapshot.permit(&contracts);
-    let seen = Seen {
-        height: run.as_of,
-        jurisdiction: run.jurisdiction.clone(),
-        contracts: Some(contracts),
-    };
+    let seen = Seen { height: run.as_of, scope: run.scope(), contracts: Some(contracts) };
 
     let parameters = parameters(&contract, set, run)?;
     let question = earlier::question(run, &parameters)?;

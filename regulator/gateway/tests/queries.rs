@@ -30,7 +30,7 @@ fn bounds(seconds: u64) -> Bounds {
 async fn unanswered(node: &Node, count: usize) -> Vec<String> {
     for _ in 0..300 {
         let (height, _) = node.reader().applied().unwrap().unwrap();
-        let mut snapshot = node.reader().snapshot(height, None).unwrap();
+        let mut snapshot = node.reader().snapshot(height, hufu_readmodel::Scope::Whole).unwrap();
         let sql =
             "SELECT subject, answer FROM ledger.looks WHERE subject LIKE '%without an answer%'";
         let limits = hufu_readmodel::Limits::INTERACTIVE;

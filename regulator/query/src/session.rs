@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_proof::Name;
-use hufu_readmodel::{Answer, ControlQuery, Findings, Limits, Problem, Reader};
+use hufu_readmodel::{Answer, ControlQuery, Findings, Limits, Problem, Reader, Scope};
 use hufu_report::Cell;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ use crate::workers::Worker;
 pub struct AsOf {
     /// The height.
     pub height: u64,
-    /// As [`Reader::snapshot`] narrows it.
-    pub jurisdiction: Option<String>,
+    /// Of what the rows are seen.
+    pub scope: Scope,
     /// As [`hufu_readmodel::Snapshot::permit`] narrows it.
     pub contracts: Option<BTreeSet<Name>>,
 }
@@ -55,8 +55,8 @@ impl Ask {
     }
 
     fn run(&self) -> Result<Told, Problem> {
-        let AsOf { height, jurisdiction, contracts } = &self.as_of;
-        let mut snapshot = self.reader.snapshot(*height, jurisdiction.as_deref())?;
+        let AsOf { height, scope, contracts } = &self.as_of;
+        let mut snapshot = self.reader.snapshot(*height, scope.clone())?;
         if let Some(contracts) = contracts {
             snapshot.permit(contracts);
         }

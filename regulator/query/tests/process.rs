@@ -5,11 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use hufu_query::{AsOf, Bounds, Hold, Leash, Program, Session, Workers, leash};
-use hufu_readmodel::{Answer, ControlQuery, Limits, Problem, ReadModel, Reader};
+use hufu_readmodel::{Answer, ControlQuery, Limits, Problem, ReadModel, Reader, Scope};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Chain, Deed, deployed, example, model};
 
@@ -55,7 +55,7 @@ impl World {
     }
 
     fn seen(&self) -> AsOf {
-        AsOf { height: self.height, jurisdiction: None, contracts: None }
+        AsOf { height: self.height, scope: Scope::Whole, contracts: None }
     }
 
     fn run(&self, sql: &str, seconds: u64, leash: Leash) -> Result<Answer, Problem> {
@@ -71,7 +71,7 @@ impl World {
     /// Runs queries that take long; gives what holds them, once they all run.
     fn long<'scope>(
         &'scope self,
-        scope: &'scope Scope<'scope, '_>,
+        scope: &'scope thread::Scope<'scope, '_>,
         count: usize,
     ) -> Vec<(Hold, ScopedJoinHandle<'scope, Result<Answer, Problem>>)> {
         let one = |_| {
@@ -94,7 +94,7 @@ fn until(holds: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < end, "it did not come to pass");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -126,7 +126,7 @@ fn peak() -> u64 {
 fn what_is_asked_is_answered() {
     let world = World::new();
     let answer = world.ask("SELECT count(*) AS n FROM ledger.transactions", 10).unwrap();
-    let mut here = world.reader.snapshot(world.height, None).unwrap();
+    let mut here = world.reader.snapshot(world.height, Scope::Whole).unwrap();
     let sql = "SELECT count(*) AS n FROM ledger.transactions";
     assert_eq!(here.query(sql, &BTreeMap::new(), &Limits::INTERACTIVE), Ok(answer));
 
@@ -138,9 +138,9 @@ fn what_is_asked_is_answered() {
         subject: "id",
         parameters: &BTreeMap::new(),
     };
-    for jurisdiction in [None, Some("north".to_owned())] {
-        let mut here = world.reader.snapshot(4, jurisdiction.as_deref()).unwrap();
-        let seen = AsOf { height: 4, jurisdiction, contracts: None };
+    for scope in [Scope::Whole, Scope::narrowed_to(Some("north"))] {
+        let mut here = world.reader.snapshot(4, scope.clone()).unwrap();
+        let seen = AsOf { height: 4, scope, contracts: None };
         let found = session.findings(&seen, &control, &Limits::CONTROL, true).unwrap();
         assert!(found.found.iter().all(|one| !one.evidence.is_empty()));
         assert_eq!(here.control(&control, &Limits::CONTROL), Ok(found));
@@ -215,7 +215,7 @@ fn an_answer_is_not_larger_than_one_may_be() {
 #[test]
 fn who_hangs_up_ends_the_work_and_gives_the_place_back() {
     let world = World::new();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..3 {
             let running = world.long(scope, 4);
             // As many as there may be.
@@ -237,7 +237,7 @@ fn who_hangs_up_ends_the_work_and_gives_the_place_back() {
 #[test]
 fn a_process_that_is_killed_is_a_fault_that_passes() {
     let world = World::new();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (_hold, thread) = world.long(scope, 1).remove(0);
         kill_process(children()[0], Signal::KILL).unwrap();
         let problem = thread.join().unwrap().unwrap_err();
@@ -249,7 +249,7 @@ fn a_process_that_is_killed_is_a_fault_that_passes() {
 #[test]
 fn a_process_has_nothing_of_the_one_that_started_it() {
     let world = World::new();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (hold, thread) = world.long(scope, 1).remove(0);
         let process = format!("/proc/{}", children()[0].as_raw_pid());
         until(|| std::fs::read_dir(format!("{process}/fd")).unwrap().count() > 4);

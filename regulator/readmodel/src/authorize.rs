@@ -4,7 +4,7 @@
 //! one list. Everything else is refused with its name: no PRAGMA, ATTACH,
 //! writes, system tables, recursion, clocks or randomness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -89,13 +89,19 @@ impl Refusal {
     }
 }
 
-/// The judge of a connection that may read `tables` through their views.
-pub fn authorizer(
+/// The judge of a connection that may read `tables` through their views, and
+/// through the view of a table what else it looks into.
+pub(crate) fn authorizer(
     tables: &[Table],
+    looks_into: &BTreeMap<String, BTreeSet<String>>,
     refusal: &Refusal,
 ) -> impl for<'c> FnMut(AuthContext<'c>) -> Authorization + Send + 'static {
-    let views: BTreeMap<String, String> =
-        tables.iter().map(|table| (table.view(), table.physical.clone())).collect();
+    let view = |table: &Table| {
+        let mut physical = looks_into.get(&table.view()).cloned().unwrap_or_default();
+        physical.insert(table.physical.clone());
+        (table.view(), physical)
+    };
+    let views: Views = tables.iter().map(view).collect();
     let refusal = refusal.clone();
     move |context| match judge(&views, &context) {
         Ok(()) => Authorization::Allow,
@@ -106,7 +112,10 @@ pub fn authorizer(
     }
 }
 
-fn judge(views: &BTreeMap<String, String>, context: &AuthContext<'_>) -> Result<(), String> {
+/// What may be read through each view, by physical names.
+type Views = BTreeMap<String, BTreeSet<String>>;
+
+fn judge(views: &Views, context: &AuthContext<'_>) -> Result<(), String> {
     match context.action {
         AuthAction::Select => Ok(()),
         AuthAction::Function { function_name } => {
@@ -121,7 +130,7 @@ fn judge(views: &BTreeMap<String, String>, context: &AuthContext<'_>) -> Result<
             let through_view = context
                 .accessor
                 .and_then(|view| views.get(view))
-                .is_some_and(|physical| physical == table_name);
+                .is_some_and(|physical| physical.contains(table_name));
             if views.contains_key(table_name) || through_view || table_name == "json_each" {
                 Ok(())
             } else {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use hufu_contract::Telling;
 use hufu_proof::Name;
 
 /// How a column is stored and what its values are.
@@ -121,6 +122,8 @@ pub struct TableSpec {
     /// All columns in order, an asset's key first; what the ledger adds to a
     /// contract's columns has `@` in front, which no declared name has.
     pub columns: Vec<(String, ColumnType)>,
+    /// What says whose its rows are, and where.
+    pub telling: Telling,
 }
 
 /// The column of an asset's state.
@@ -152,7 +155,11 @@ fn contract_table(table: &hufu_contract::Table) -> TableSpec {
         (name, ColumnType::of(&column.ty))
     };
     let columns = table.columns.iter().enumerate().map(column).collect();
-    TableSpec { name: table.of.clone(), kind, columns }
+    let mut telling = Telling::of(table);
+    if let (TableKind::Stream, Some(device)) = (kind, &mut telling.device) {
+        device.column = format!("@{}", device.column);
+    }
+    TableSpec { name: table.of.clone(), kind, columns, telling }
 }
 
 /// A column as of a height.
@@ -185,6 +192,8 @@ pub struct Table {
     pub kind: TableKind,
     /// Its columns.
     pub columns: Vec<Column>,
+    /// What says whose its rows are, and where.
+    pub telling: Telling,
 }
 
 impl Table {
@@ -193,11 +202,11 @@ impl Table {
         format!("{}{}.{}", crate::sql::RESERVED, self.sql_schema, self.sql_name)
     }
 
-    /// The SELECT that shows it as of `height`; `with_rows` with a column `_row`
-    /// that tells where a row comes from: of an asset its physical row, of a
-    /// stream the place in the log of the transaction that appended it. A jurisdiction narrows tables that have a column of
-    /// that name.
-    pub fn select(&self, height: u64, jurisdiction: Option<&str>, with_rows: bool) -> String {
+    /// The SELECT that shows it as of `height`, of its rows those that `only`
+    /// holds for; `with_rows` with a column `_row` that tells where a row comes
+    /// from: of an asset its physical row, of a stream the place in the log of the
+    /// transaction that appended it.
+    pub fn select(&self, height: u64, only: Option<&str>, with_rows: bool) -> String {
         let mut columns: Vec<String> = self
             .columns
             .iter()
@@ -213,19 +222,16 @@ impl Table {
             TableKind::Asset => format!("_from <= {height} AND _to > {height}"),
             TableKind::Stream => format!("_from <= {height}"),
         };
-        if let Some(jurisdiction) = jurisdiction {
-            let column = self.columns.iter().find(|column| column.name == "jurisdiction");
-            if let Some(column) = column {
-                let literal = jurisdiction.replace('\'', "''");
-                rows.push_str(&format!(" AND {} = '{literal}'", column.physical));
-            }
+        if let Some(only) = only {
+            rows.push_str(&format!(" AND {only}"));
         }
         format!("SELECT {} FROM main.{} WHERE {rows}", columns.join(", "), self.physical)
     }
 
-    /// Whether its rows say in which jurisdiction they are.
-    pub fn tells_jurisdiction(&self) -> bool {
-        self.columns.iter().any(|column| column.name == "jurisdiction")
+    /// The physical name of the column with this name in the contract.
+    pub(crate) fn physical_column(&self, name: &str) -> Option<&str> {
+        let column = self.columns.iter().find(|column| column.name == name);
+        column.map(|column| column.physical.as_str())
     }
 
     /// The statement that creates the physical table.
@@ -310,6 +316,7 @@ pub fn standalone(
             physical: format!("t{next}"),
             kind: spec.kind,
             columns,
+            telling: spec.telling.clone(),
         }
     };
     specs.iter().map(table).collect()

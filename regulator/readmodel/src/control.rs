@@ -26,6 +26,7 @@ use crate::error::Problem;
 use crate::ledger_tables;
 use crate::query::{Limits, Snapshot, fault, unsigned};
 use crate::rewrite::{Rewritten, Traced, rewrite};
+use crate::scope::Scope;
 
 /// Most rows of one table in one group that are followed up.
 pub(crate) const MAX_ROWS: usize = 64;
@@ -102,7 +103,7 @@ pub fn check_control(
     for table in &tables {
         connection.execute_batch(&table.create()).map_err(fault)?;
     }
-    let mut snapshot = Snapshot::new(connection, 0, 0, None, tables)?;
+    let mut snapshot = Snapshot::new(connection, 0, 0, Scope::Whole, tables)?;
     let rewritten = rewrite(sql, snapshot.tables())?;
     snapshot.views(&rewritten, false)?;
     let known = |name: &str| {

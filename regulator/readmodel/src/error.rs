@@ -183,11 +183,15 @@ pub enum Problem {
     /// What ran it ended.
     #[error("no answer came from the process of the query: {0}; ask again")]
     Gone(String),
-    /// It names a table that does not say in which jurisdiction its rows are.
-    #[error(
-        "`{0}` is not shown to who sees only a jurisdiction: nothing says in which one its rows are"
-    )]
-    Withheld(String),
+    /// It names a table of whose rows nothing says whether the caller may see
+    /// them.
+    #[error("`{table}` is not shown to who does not see the whole consortium: {untold}")]
+    Withheld {
+        /// The table.
+        table: String,
+        /// What nothing says.
+        untold: Untold,
+    },
     /// The result lacks the column that says what a finding is about.
     #[error("the result has no column `{subject}`, which `-- subject:` names; it has {columns}")]
     Subject {
@@ -217,6 +221,24 @@ impl Problem {
     pub fn has_looked(&self) -> bool {
         self.is_of_this_machine()
             || matches!(self, Self::Limit { .. } | Self::Float(_) | Self::Failed { .. })
+    }
+}
+
+/// What nothing says of a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Untold {
+    /// In which jurisdiction they are.
+    Jurisdiction,
+    /// Whose they are.
+    Owner,
+}
+
+impl std::fmt::Display for Untold {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Jurisdiction => "nothing says in which jurisdiction its rows are",
+            Self::Owner => "nothing says whose its rows are",
+        })
     }
 }
 

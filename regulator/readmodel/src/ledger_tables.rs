@@ -1,5 +1,6 @@
 //! The ledger's own tables, in schema `ledger`.
 
+use hufu_contract::Telling;
 use hufu_proof::Name;
 
 use crate::catalogue::{ColumnType, TableKind, TableSpec};
@@ -156,7 +157,7 @@ const TABLES: &[Declared] = &[
         "certificate_rights",
         TableKind::Asset,
         Some("serial"),
-        &[("roles", List), ("hosts", List), ("transaction", Text)],
+        &[("roles", List), ("hosts", List), ("transaction", Text), ("log_index", Int)],
     ),
     (
         "approvals",
@@ -183,6 +184,25 @@ const TABLES: &[Declared] = &[
         Some("device"),
         &[("owner", Text), ("transaction", Text)],
     ),
+    // What members declared, one after another: `approval` of a key, `delegation`,
+    // `node-key` of the node's own. What counted at a place of the log is the
+    // last of its kind before it.
+    (
+        "declarations",
+        TableKind::Stream,
+        None,
+        &[
+            ("log_index", Int),
+            ("what", Text),
+            ("member", Text),
+            ("identity", Text),
+            ("roles", List),
+            ("delegated", List),
+            ("until", Time),
+            ("time", Time),
+            ("transaction", Text),
+        ],
+    ),
 ];
 
 /// The specs of the ledger's own tables; the first column of a versioned one
@@ -199,6 +219,8 @@ pub fn specs() -> Vec<TableSpec> {
                 .chain(columns.iter().copied())
                 .map(|(column, of)| (column.to_owned(), of))
                 .collect(),
+            // `scope` has their rules.
+            telling: Telling::default(),
         })
         .collect()
 }

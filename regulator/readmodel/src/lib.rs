@@ -11,7 +11,8 @@
 //! depend on it.
 //!
 //! Where to start reading: [`model`] writes, [`query`] reads, [`control`] turns
-//! rows into findings with evidence; [`authorize`] says what a query may do.
+//! rows into findings with evidence; [`scope`] says of what somebody sees the rows,
+//! [`authorize`] what a query may do.
 
 pub mod authorize;
 pub mod catalogue;
@@ -23,12 +24,14 @@ pub mod model;
 mod project;
 pub mod query;
 pub mod rewrite;
+pub mod scope;
 pub mod sql;
 mod target;
 pub mod value;
 
 pub use catalogue::{Column, ColumnType, Table, TableKind, TableSpec, contract_tables};
 pub use control::{ControlQuery, Findings, Found, check_control};
-pub use error::{Measure, Problem, ReadModelError};
+pub use error::{Measure, Problem, ReadModelError, Untold};
 pub use model::{Packages, ReadModel};
 pub use query::{Answer, Limits, Reader, Snapshot};
+pub use scope::Scope;

@@ -26,7 +26,7 @@ use crate::query::Reader;
 use crate::target::Target;
 
 /// Version of the file's layout. A file of another version is built anew.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 /// The schema of the ledger's own tables, which no contract's is called.
 pub(crate) const LEDGER: &str = "ledger";
@@ -242,6 +242,10 @@ fn create(connection: &mut Connection, chain: &Digest) -> rusqlite::Result<()> {
              table_number INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL,
              sql_name TEXT NOT NULL, type TEXT NOT NULL, since INTEGER NOT NULL,
              until INTEGER NOT NULL, PRIMARY KEY (table_number, number)
+         ) STRICT;
+         CREATE TABLE _telling (
+             table_number INTEGER NOT NULL, since INTEGER NOT NULL, telling TEXT NOT NULL,
+             PRIMARY KEY (table_number, since)
          ) STRICT;",
     )?;
     transaction.execute("INSERT INTO _meta VALUES ('chain', ?1)", [chain.to_string()])?;
@@ -338,7 +342,11 @@ pub(crate) fn declare(
             .execute_batch(&format!("ALTER TABLE {physical} ADD COLUMN c{next} {storage}"))?;
         next += 1;
     }
-    Ok(())
+    let telling = serde_json::to_string(&spec.telling)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    connection
+        .execute("INSERT OR REPLACE INTO _telling VALUES (?1, ?2, ?3)", (number, height, telling))
+        .map(drop)
 }
 
 fn create_table(
@@ -378,6 +386,7 @@ fn create_table(
         physical: format!("t{number}"),
         kind: spec.kind,
         columns: Vec::new(),
+        telling: spec.telling.clone(),
     };
     connection.execute_batch(&table.create())?;
     if let Some(index) = table.create_index() {
@@ -403,6 +412,10 @@ pub(crate) fn load_tables(connection: &Connection, height: u64) -> rusqlite::Res
         "SELECT number, name, sql_name, type FROM _column
          WHERE table_number = ?1 AND since <= ?2 AND until > ?2 ORDER BY number",
     )?;
+    let mut tellings = connection.prepare_cached(
+        "SELECT telling FROM _telling WHERE table_number = ?1 AND since <= ?2
+         ORDER BY since DESC LIMIT 1",
+    )?;
     let mut rows = statement.query([height])?;
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;
@@ -413,6 +426,7 @@ pub(crate) fn load_tables(connection: &Connection, height: u64) -> rusqlite::Res
             "asset" => TableKind::Asset,
             _ => TableKind::Stream,
         };
+        let telling: String = tellings.query_row((number, height), |row| row.get(0))?;
         let mut table = Table {
             contract: name(1)?,
             name: name(2)?,
@@ -421,6 +435,7 @@ pub(crate) fn load_tables(connection: &Connection, height: u64) -> rusqlite::Res
             physical: format!("t{number}"),
             kind,
             columns: Vec::new(),
+            telling: serde_json::from_str(&telling).map_err(|error| unreadable(0, error))?,
         };
         for column in columns.query_map((number, height), |row| {
             let code: String = row.get(3)?;

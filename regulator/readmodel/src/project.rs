@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hufu_machine::event::Event;
 use hufu_machine::record::{CertificateRecord, CertificateStatus, IdentityStatus};
-use hufu_proof::{Block, Digest, Jurisdictions, Name, Payload};
+use hufu_proof::{Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey};
 use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
@@ -88,6 +88,17 @@ fn variant<T: serde::Serialize>(value: &T) -> Cell {
     }
 }
 
+/// A row of `ledger.declarations`.
+struct Declared<'a> {
+    what: &'static str,
+    member: &'a Name,
+    identity: Option<IdentityId>,
+    roles: Cell,
+    delegated: Cell,
+    until_ms: Option<u64>,
+    transaction: Cell,
+}
+
 impl Writer<'_> {
     fn event(&mut self, event: &Event) -> Result<(), ReadModelError> {
         let (height, now) = (time(self.height), time(self.time_ms));
@@ -125,7 +136,16 @@ impl Writer<'_> {
                     ],
                 )
             }
-            Event::Member { name, record, .. } => {
+            Event::Member { name, record, transaction } => {
+                self.declared(Declared {
+                    what: "node-key",
+                    member: name,
+                    identity: record.node_key.as_ref().map(PublicKey::identity),
+                    roles: texts(std::iter::empty::<Name>()),
+                    delegated: texts(std::iter::empty::<Name>()),
+                    until_ms: None,
+                    transaction: optional(transaction.as_ref()),
+                })?;
                 let title = hufu_report::canonical::encode(&record.title).unwrap_or_default();
                 self.put_ledger(
                     "members",
@@ -149,29 +169,56 @@ impl Writer<'_> {
             Event::Rights { transaction, serial, rights } => self.put_ledger(
                 "certificate_rights",
                 &serial.to_string(),
-                vec![texts(rights.roles.iter()), texts(rights.hosts.iter()), text(transaction)],
-            ),
-            Event::Approval { transaction, member, key, record } => self.put_ledger(
-                "approvals",
-                &format!("{member}/{key}"),
                 vec![
-                    text(member),
-                    text(key),
-                    texts(record.roles.iter()),
-                    record.until_ms.map_or(Cell::Null, time),
-                    texts(record.delegated.iter()),
+                    texts(rights.roles.iter()),
+                    texts(rights.hosts.iter()),
                     text(transaction),
+                    self.log_index.map_or(Cell::Null, time),
                 ],
             ),
-            Event::Delegation { transaction, member, record } => self.put_ledger(
-                "delegations",
-                member.as_str(),
-                vec![
-                    texts(record.roles.iter()),
-                    record.until_ms.map_or(Cell::Null, time),
-                    text(transaction),
-                ],
-            ),
+            Event::Approval { transaction, member, key, record } => {
+                self.declared(Declared {
+                    what: "approval",
+                    member,
+                    identity: Some(*key),
+                    roles: texts(record.roles.iter()),
+                    delegated: texts(record.delegated.iter()),
+                    until_ms: record.until_ms,
+                    transaction: text(transaction),
+                })?;
+                self.put_ledger(
+                    "approvals",
+                    &format!("{member}/{key}"),
+                    vec![
+                        text(member),
+                        text(key),
+                        texts(record.roles.iter()),
+                        record.until_ms.map_or(Cell::Null, time),
+                        texts(record.delegated.iter()),
+                        text(transaction),
+                    ],
+                )
+            }
+            Event::Delegation { transaction, member, record } => {
+                self.declared(Declared {
+                    what: "delegation",
+                    member,
+                    identity: None,
+                    roles: texts(record.roles.iter()),
+                    delegated: texts(std::iter::empty::<Name>()),
+                    until_ms: record.until_ms,
+                    transaction: text(transaction),
+                })?;
+                self.put_ledger(
+                    "delegations",
+                    member.as_str(),
+                    vec![
+                        texts(record.roles.iter()),
+                        record.until_ms.map_or(Cell::Null, time),
+                        text(transaction),
+                    ],
+                )
+            }
             Event::Device { transaction, device, owner } => {
                 self.put_ledger("device_identifiers", device, vec![text(owner), text(transaction)])
             }
@@ -264,6 +311,24 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    fn declared(&self, declared: Declared<'_>) -> Result<(), ReadModelError> {
+        let Declared { what, member, identity, roles, delegated, until_ms, transaction } = declared;
+        self.append_ledger(
+            "declarations",
+            vec![
+                self.log_index.map_or(Cell::Null, time),
+                text(what),
+                text(member),
+                optional(identity),
+                roles,
+                delegated,
+                until_ms.map_or(Cell::Null, time),
+                time(self.time_ms),
+                transaction,
+            ],
+        )
     }
 
     /// Rows of a stream, whose values are in the order of the columns' names.

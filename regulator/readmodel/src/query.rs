@@ -23,6 +23,7 @@ use crate::error::{Measure, Problem};
 use crate::infer;
 use crate::model::{LEDGER, height_of, load_tables};
 use crate::rewrite::{ROWS, Rewritten, rewrite};
+use crate::scope::{Ground, Scope};
 use crate::value::Bound;
 
 /// Steps of SQLite's machine between two looks at the limits.
@@ -98,11 +99,11 @@ impl Reader {
             .map_err(fault)
     }
 
-    /// The state as of `height`, narrowed to a jurisdiction where one is given.
+    /// The state as of `height`, of which `scope` is seen.
     ///
     /// # Errors
     /// [`Problem::Height`] when it is not applied yet, [`Problem::Fault`].
-    pub fn snapshot(&self, height: u64, jurisdiction: Option<&str>) -> Result<Snapshot, Problem> {
+    pub fn snapshot(&self, height: u64, scope: Scope) -> Result<Snapshot, Problem> {
         let connection = self.connect()?;
         // One read transaction for all of the snapshot's life.
         connection.execute_batch("BEGIN").map_err(fault)?;
@@ -123,7 +124,7 @@ impl Reader {
         };
         let tables = load_tables(&connection, height).map_err(fault)?;
         let time_ms = unsigned(time);
-        Snapshot::new(connection, height, time_ms, jurisdiction.map(str::to_owned), tables)
+        Snapshot::new(connection, height, time_ms, scope, tables)
     }
 
     fn connect(&self) -> Result<Connection, Problem> {
@@ -140,8 +141,13 @@ pub struct Snapshot {
     connection: Connection,
     height: u64,
     time_ms: u64,
-    jurisdiction: Option<String>,
+    scope: Scope,
+    /// All there are, by which the scope is told.
+    ground: Vec<Table>,
+    /// Those that may be named.
     tables: Vec<Table>,
+    /// What the view of a table looks into beside the table, by physical names.
+    looks_into: BTreeMap<String, BTreeSet<String>>,
     refusal: Refusal,
 }
 
@@ -150,7 +156,7 @@ impl Snapshot {
         connection: Connection,
         height: u64,
         time_ms: u64,
-        jurisdiction: Option<String>,
+        scope: Scope,
         tables: Vec<Table>,
     ) -> Result<Self, Problem> {
         (|| {
@@ -173,8 +179,9 @@ impl Snapshot {
             connection.create_aggregate_function(ROWS, 1, flags, RowSet)
         })()
         .map_err(fault)?;
-        let refusal = Refusal::default();
-        Ok(Self { connection, height, time_ms, jurisdiction, tables, refusal })
+        let (refusal, looks_into) = (Refusal::default(), BTreeMap::new());
+        let ground = tables.clone();
+        Ok(Self { connection, height, time_ms, scope, ground, tables, looks_into, refusal })
     }
 
     /// As of which height.
@@ -226,11 +233,11 @@ impl Snapshot {
     pub(crate) fn views(&mut self, rewritten: &Rewritten, with_rows: bool) -> Result<(), Problem> {
         for &index in &rewritten.used {
             let table = &self.tables[index];
-            if self.jurisdiction.is_some() && !table.tells_jurisdiction() && !is_public(table) {
-                return Err(Problem::Withheld(format!("{}.{}", table.sql_schema, table.sql_name)));
-            }
+            let (height, scope) = (self.height, &self.scope);
+            let shown = Ground { tables: &self.ground, height, scope }.shown(table)?;
             let view = quote(&table.view());
-            let select = table.select(self.height, self.jurisdiction.as_deref(), with_rows);
+            let select = table.select(height, shown.rows.as_deref(), with_rows);
+            self.looks_into.insert(table.view(), shown.looks_into);
             self.connection
                 .execute_batch(&format!(
                     "DROP VIEW IF EXISTS temp.{view}; CREATE TEMP VIEW {view} AS {select}"
@@ -357,7 +364,8 @@ impl Snapshot {
             left == 0
         };
         self.connection.progress_handler(STRIDE as i32, Some(check)).map_err(fault)?;
-        self.connection.authorizer(Some(authorizer(&self.tables, &self.refusal))).map_err(fault)?;
+        let judge = authorizer(&self.tables, &self.looks_into, &self.refusal);
+        self.connection.authorizer(Some(judge)).map_err(fault)?;
         let mut columns = Vec::new();
         let outcome = work(&self.connection, &mut columns);
         self.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(fault)?;
@@ -421,12 +429,6 @@ impl Snapshot {
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
-}
-
-/// Whether everybody may see what is in it by other ways too (`/v1/blocks`,
-/// `/v1/contracts`).
-fn is_public(table: &Table) -> bool {
-    table.sql_schema == LEDGER && matches!(table.name.as_str(), "blocks" | "contracts")
 }
 
 /// The first parameter of a statement that `known` does not know.

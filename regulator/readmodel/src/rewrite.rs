@@ -333,6 +333,7 @@ mod tests {
             name: name(table),
             kind,
             columns: vec![("id".into(), ColumnType::Text), ("paid".into(), ColumnType::Int)],
+            telling: hufu_contract::Telling::default(),
         };
         let specs = [spec("lease", TableKind::Asset), spec("reading", TableKind::Stream)];
         standalone(&name("equipment-leasing"), &specs, &mut reserved_schemas(), &mut 0)

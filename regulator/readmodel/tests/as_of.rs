@@ -4,8 +4,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hufu_proof::{Digest, Value};
-use hufu_readmodel::{ColumnType, Limits, Problem, ReadModel, ReadModelError, Snapshot};
+use hufu_machine::Event;
+use hufu_proof::transaction::IdentityKind;
+use hufu_proof::{Digest, IdentityId, Value};
+use hufu_readmodel::{
+    ColumnType, Limits, Problem, ReadModel, ReadModelError, Scope, Snapshot, Untold,
+};
 use hufu_report::Cell;
 use proptest::prelude::*;
 use support::*;
@@ -23,7 +27,7 @@ fn a_query_sees_exactly_one_height() {
     let (_folder, model) = model(&example(), &deployed());
     let reader = model.reader();
     let leases = "SELECT id, state, lessee, owed FROM equipment_leasing.lease ORDER BY id";
-    let seen = |height| ask(&mut reader.snapshot(height, None).unwrap(), leases);
+    let seen = |height| ask(&mut reader.snapshot(height, Scope::Whole).unwrap(), leases);
     assert!(seen(1).is_empty());
     let l2 = vec![text("L2"), text("active"), text("yard"), Cell::Integer(7)];
     let l1 = |state: &str, owed| vec![text("L1"), text(state), text("plant"), Cell::Integer(owed)];
@@ -33,7 +37,7 @@ fn a_query_sees_exactly_one_height() {
     let readings =
         "SELECT device, sequence, position, recorded_height, recorded_time, metric, value
                     FROM equipment_leasing.reading";
-    let rows = ask(&mut reader.snapshot(3, None).unwrap(), readings);
+    let rows = ask(&mut reader.snapshot(3, Scope::Whole).unwrap(), readings);
     assert_eq!(rows.len(), 2);
     assert_eq!(
         rows[1],
@@ -49,12 +53,15 @@ fn a_query_sees_exactly_one_height() {
     );
     // Before its deployment the contract has no tables.
     let problem = reader
-        .snapshot(0, None)
+        .snapshot(0, Scope::Whole)
         .unwrap()
         .query(leases, &BTreeMap::new(), &Limits::INTERACTIVE)
         .unwrap_err();
     assert!(matches!(problem, Problem::Sql { .. }), "{problem}");
-    assert_eq!(reader.snapshot(5, None).unwrap_err(), Problem::Height { asked: 5, applied: 4 });
+    assert_eq!(
+        reader.snapshot(5, Scope::Whole).unwrap_err(),
+        Problem::Height { asked: 5, applied: 4 }
+    );
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn the_ledgers_own_tables() {
     let mut chain = example();
     chain.block(vec![Deed::Look("query: SELECT 1".into())]);
     let (_folder, model) = model(&chain, &deployed());
-    let mut snapshot = model.reader().snapshot(5, None).unwrap();
+    let mut snapshot = model.reader().snapshot(5, Scope::Whole).unwrap();
     let blocks = ask(&mut snapshot, "SELECT count(*), max(height) FROM ledger.blocks");
     assert_eq!(blocks, [[Cell::Integer(6), Cell::Integer(5)]]);
     let refused = ask(
@@ -78,13 +85,13 @@ fn the_ledgers_own_tables() {
     assert_eq!((entry.height, entry.index), (3, 1));
     assert_eq!(entry.outcome, hufu_proof::Outcome::Policy);
     // A snapshot does not know what comes later.
-    assert!(model.reader().snapshot(2, None).unwrap().log_entry(4).unwrap().is_none());
+    assert!(model.reader().snapshot(2, Scope::Whole).unwrap().log_entry(4).unwrap().is_none());
 }
 
 #[test]
 fn a_jurisdiction_narrows_what_is_seen() {
     let (_folder, model) = model(&example(), &deployed());
-    let mut south = model.reader().snapshot(3, Some("south")).unwrap();
+    let mut south = model.reader().snapshot(3, Scope::narrowed_to(Some("south"))).unwrap();
     let rows = ask(&mut south, "SELECT id FROM equipment_leasing.lease");
     assert_eq!(rows, [[text("L2")]]);
     // What everybody may see is seen whole; what does not say where it is, not at all.
@@ -95,10 +102,123 @@ fn a_jurisdiction_narrows_what_is_seen() {
         "SELECT (SELECT max(value) FROM equipment_leasing.reading) FROM equipment_leasing.lease",
     ] {
         let problem = south.query(sql, &BTreeMap::new(), &Limits::INTERACTIVE).unwrap_err();
-        assert!(matches!(problem, Problem::Withheld(_)), "{sql}: {problem}");
+        assert!(
+            matches!(problem, Problem::Withheld { untold: Untold::Jurisdiction, .. }),
+            "{sql}: {problem}"
+        );
     }
-    let mut odd = model.reader().snapshot(3, Some("x' OR '1'='1")).unwrap();
+    let mut odd = model.reader().snapshot(3, Scope::narrowed_to(Some("x' OR '1'='1"))).unwrap();
     assert!(ask(&mut odd, "SELECT id FROM equipment_leasing.lease").is_empty());
+}
+
+/// Register of devices and their readings: what a member or a regulator of one
+/// place sees follows the register, as of each height.
+#[test]
+fn whose_rows_are_and_where_follows_the_register_of_devices() {
+    let registry = Digest::of(b"registry");
+    let mut packages = deployed();
+    packages.0.insert(
+        registry,
+        vec![asset("device", &[("owner", ColumnType::Text), ("jurisdiction", ColumnType::Text)])],
+    );
+    let device = |key: &str, owner: &str, place: Option<&str>| {
+        let mut fields = vec![("owner", Value::Member(name(owner)))];
+        fields.extend(place.map(|place| ("jurisdiction", Value::Symbol(place.into()))));
+        Deed::Put("device-registry", "device", key.into(), "active", fields)
+    };
+    let identity = |key: u8, kind, owner: &str, subject: &str| Event::Identity {
+        transaction: None,
+        identity: IdentityId(Digest([key; 32])),
+        record: identity_record(kind, owner, subject),
+    };
+    let mut chain = Chain::default();
+    chain.block(vec![Deed::Told(vec![
+        // Everything in these blocks is signed with D1's key, which was certified
+        // for `plant`.
+        identity(1, IdentityKind::Device, "plant", "D1"),
+        identity(2, IdentityKind::Device, "plant", "D2"),
+        identity(3, IdentityKind::Client, "plant", "CN=plant client"),
+    ])]);
+    chain.block(vec![
+        Deed::Deploy("device-registry", "1.0.0", registry),
+        Deed::Deploy("equipment-leasing", "1.0.0", package()),
+    ]);
+    chain.block(vec![
+        device("D1", "yard", Some("north")),
+        device("D2", "plant", Some("south")),
+        device("D3", "plant", None),
+    ]);
+    chain.block(vec![rows("D1", 1, &[20]), rows("D2", 1, &[30]), rows("D3", 1, &[40])]);
+    chain.block(vec![
+        device("D2", "yard", Some("north")),
+        put("L1", "active", "plant", 2),
+        Deed::Emitted("device-registry", "device", "D2"),
+        Deed::Emitted("equipment-leasing", "lease", "L1"),
+    ]);
+    let (_folder, model) = model(&chain, &packages);
+    let owned = |member| Scope::OwnedBy(name(member));
+    let within = |place: &str| Scope::narrowed_to(Some(place));
+    let one = |height, scope: Scope, sql: &str| -> Vec<String> {
+        let mut snapshot = model.reader().snapshot(height, scope).unwrap();
+        let rows = ask(&mut snapshot, sql);
+        rows.into_iter().map(|row| row[0].to_string()).collect()
+    };
+    let devices = "SELECT id FROM device_registry.device ORDER BY id";
+    let readings = "SELECT DISTINCT device FROM equipment_leasing.reading ORDER BY device";
+    for (height, scope, expected) in [
+        (3, Scope::Whole, vec!["D1", "D2", "D3"]),
+        (3, owned("yard"), vec!["D1"]),
+        (3, owned("plant"), vec!["D2", "D3"]),
+        (3, within("north"), vec!["D1"]),
+        (3, within("south"), vec!["D2"]),
+        (3, within("west"), vec![]),
+        // D2 was sold, and is elsewhere.
+        (4, owned("yard"), vec!["D1", "D2"]),
+        (4, owned("plant"), vec!["D3"]),
+        (4, within("north"), vec!["D1", "D2"]),
+        (4, within("south"), vec![]),
+        (4, Scope::Within(["north".into(), "south".into()].into()), vec!["D1", "D2"]),
+    ] {
+        for sql in [devices, readings] {
+            assert_eq!(one(height, scope.clone(), sql), expected, "{height} {scope:?} {sql}");
+        }
+        // Not by another way in either.
+        let nested = "SELECT (SELECT count(DISTINCT device) FROM equipment_leasing.reading)";
+        let count = one(height, scope.clone(), nested);
+        assert_eq!(count, [expected.len().to_string()], "{height} {scope:?}");
+    }
+    // The ledger's own tables: D1's key signed it all, and D1 is yard's from height 2 on.
+    let all = "SELECT count(*) FROM ledger.transactions";
+    let whole = |height| one(height, Scope::Whole, all);
+    assert_eq!(one(1, owned("plant"), all), whole(1));
+    assert_eq!(one(1, owned("yard"), all), ["0"]);
+    assert_eq!(one(4, owned("yard"), all), whole(4));
+    assert_eq!(one(4, owned("plant"), all), ["0"]);
+    assert_eq!(one(4, within("north"), all), whole(4));
+    assert_eq!(one(4, within("south"), all), ["0"]);
+    let holders = "SELECT subject FROM ledger.identities ORDER BY subject";
+    assert_eq!(one(3, owned("plant"), holders), ["CN=plant client", "D2"]);
+    assert_eq!(one(4, owned("plant"), holders), ["CN=plant client"]);
+    assert_eq!(one(4, owned("yard"), holders), ["D1", "D2"]);
+    let events = "SELECT key FROM ledger.events ORDER BY key";
+    assert_eq!(one(4, owned("yard"), events), ["D2"]);
+    // The lease says where it is, and so does the device.
+    assert_eq!(one(4, within("north"), events), ["D2", "L1"]);
+    assert_eq!(one(4, within("south"), events), Vec::<String>::new());
+    // What says nothing of who or where is not shown, whatever is beside it.
+    for (scope, sql) in [
+        (owned("plant"), "SELECT id FROM equipment_leasing.lease"),
+        (owned("plant"), "SELECT 1 FROM ledger.blocks, equipment_leasing.lease"),
+        (within("north"), "SELECT name FROM ledger.members"),
+        (within("north"), "SELECT member FROM ledger.approvals"),
+        (within("north"), "SELECT subject FROM ledger.looks"),
+    ] {
+        let mut snapshot = model.reader().snapshot(4, scope.clone()).unwrap();
+        let problem = snapshot.query(sql, &BTreeMap::new(), &Limits::INTERACTIVE).unwrap_err();
+        assert!(matches!(problem, Problem::Withheld { .. }), "{scope:?} {sql}: {problem}");
+    }
+    // The members' own business is every member's.
+    assert_eq!(one(4, owned("yard"), "SELECT count(*) FROM ledger.members"), ["0"]);
 }
 
 #[test]
@@ -127,17 +247,17 @@ fn an_upgrade_adds_columns_and_old_heights_keep_theirs() {
     );
     let (_folder, model) = model(&chain, &packages);
     let columns = |height| {
-        let snapshot = model.reader().snapshot(height, None).unwrap();
+        let snapshot = model.reader().snapshot(height, Scope::Whole).unwrap();
         let table = snapshot.tables().iter().find(|table| table.sql_name == "lease").unwrap();
         table.columns.iter().map(|column| column.sql_name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(columns(4), ["id", "state", "lessee", "owed", "tags", "jurisdiction"]);
     assert_eq!(columns(6), ["id", "state", "tags", "jurisdiction", "owed", "grade"]);
     let all = "SELECT id, owed FROM equipment_leasing.lease ORDER BY id";
-    let now = ask(&mut model.reader().snapshot(6, None).unwrap(), all);
+    let now = ask(&mut model.reader().snapshot(6, Scope::Whole).unwrap(), all);
     assert_eq!(now[2], [text("L3"), text("eleven")]);
     assert_eq!(now[0], [text("L1"), Cell::Null]);
-    let then = ask(&mut model.reader().snapshot(3, None).unwrap(), all);
+    let then = ask(&mut model.reader().snapshot(3, Scope::Whole).unwrap(), all);
     assert_eq!(then[0], [text("L1"), Cell::Integer(300)]);
 }
 
@@ -166,7 +286,7 @@ fn names_that_meet_are_told_apart() {
     let packages =
         Deployed(BTreeMap::from([(digest, vec![asset("group", &columns), stream("group", &[])])]));
     let (_folder, model) = model(&chain, &packages);
-    let mut snapshot = model.reader().snapshot(2, None).unwrap();
+    let mut snapshot = model.reader().snapshot(2, Scope::Whole).unwrap();
     for (schema, owed) in
         [("a_b", 1), ("a_b_2", 2), ("ledger_2", 3), ("main_2", 4), ("\"select\"", 5)]
     {
@@ -198,7 +318,10 @@ fn heights_follow_one_another_and_repeat_without_effect() {
     assert_eq!(again.applied(), Some(4));
     chain.feed(&mut again, &packages);
     let all = "SELECT count(*) FROM equipment_leasing.reading";
-    assert_eq!(ask(&mut again.reader().snapshot(4, None).unwrap(), all), [[Cell::Integer(4)]]);
+    assert_eq!(
+        ask(&mut again.reader().snapshot(4, Scope::Whole).unwrap(), all),
+        [[Cell::Integer(4)]]
+    );
     drop(again);
     assert!(matches!(
         ReadModel::open(&path, &Digest([8; 32])),
@@ -236,7 +359,7 @@ fn a_block_that_fails_leaves_nothing_behind() {
     assert!(matches!(model.apply(block, &odd, &packages), Err(ReadModelError::Events { .. })));
     model.apply(block, events, &packages).unwrap();
     let rows = ask(
-        &mut model.reader().snapshot(2, None).unwrap(),
+        &mut model.reader().snapshot(2, Scope::Whole).unwrap(),
         "SELECT count(*) FROM ledger.transactions",
     );
     assert_eq!(rows, [[Cell::Integer(3)]]);
@@ -306,7 +429,7 @@ proptest! {
         chain.feed(&mut second, &packages);
         for (height, (leases, sum)) in states.iter().enumerate().skip(1) {
             for reader in [model.reader(), second.reader()] {
-                let mut snapshot = reader.snapshot(height as u64, None).unwrap();
+                let mut snapshot = reader.snapshot(height as u64, Scope::Whole).unwrap();
                 let found: BTreeMap<String, i64> =
                     ask(&mut snapshot, "SELECT id, owed FROM equipment_leasing.lease")
                         .into_iter()

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hufu_readmodel::{ControlQuery, Findings, Limits, ReadModel, Snapshot};
+use hufu_readmodel::{ControlQuery, Findings, Limits, ReadModel, Scope, Snapshot};
 use hufu_report::Cell;
 use support::*;
 
@@ -20,7 +20,7 @@ fn evidence(findings: &Findings) -> Vec<(&str, Vec<u64>)> {
 
 fn at(height: u64) -> (tempfile::TempDir, Snapshot) {
     let (folder, model) = model(&example(), &deployed());
-    let snapshot = model.reader().snapshot(height, None).unwrap();
+    let snapshot = model.reader().snapshot(height, Scope::Whole).unwrap();
     (folder, snapshot)
 }
 
@@ -115,7 +115,7 @@ fn long_histories_keep_the_first_and_the_latest() {
         chain.block(vec![put("L1", "active", "plant", owed)]);
     }
     let (_folder, model) = model(&chain, &deployed());
-    let mut snapshot = model.reader().snapshot(101, None).unwrap();
+    let mut snapshot = model.reader().snapshot(101, Scope::Whole).unwrap();
     let findings = control(&mut snapshot, "SELECT id FROM equipment_leasing.lease", "id");
     let expected: Vec<u64> = [1].into_iter().chain(70..=100).collect();
     assert_eq!(findings.found[0].evidence, expected);
@@ -131,7 +131,7 @@ fn large_groups_count_their_transactions() {
         chain.block(vec![rows("D1", sequence, &[1, 2, 3])]);
     }
     let (_folder, model) = model(&chain, &deployed());
-    let mut snapshot = model.reader().snapshot(101, None).unwrap();
+    let mut snapshot = model.reader().snapshot(101, Scope::Whole).unwrap();
     let sql = "SELECT device, count(*) AS rows FROM equipment_leasing.reading GROUP BY device";
     let findings = control(&mut snapshot, sql, "device");
     assert_eq!(findings.found[0].row[1], Cell::Integer(300));
@@ -160,7 +160,7 @@ fn independently_built_models_give_the_same_findings() {
             "SELECT id, outcome FROM ledger.transactions",
         ] {
             let of = |model: &ReadModel| {
-                let mut snapshot = model.reader().snapshot(height, None).unwrap();
+                let mut snapshot = model.reader().snapshot(height, Scope::Whole).unwrap();
                 let findings = control(&mut snapshot, sql, "id");
                 let entries: Vec<_> = findings
                     .found
@@ -185,11 +185,11 @@ fn a_query_of_a_past_height_does_not_change_when_the_ledger_grows() {
     let mut then: Option<(Findings, Vec<Cell>)> = None;
     for (height, (block, events)) in chain.blocks.iter().enumerate() {
         // A snapshot that is open stays as it is while a height is written.
-        let open = (height > 3).then(|| model.reader().snapshot(3, None).unwrap());
+        let open = (height > 3).then(|| model.reader().snapshot(3, Scope::Whole).unwrap());
         model.apply(block, events, &packages).unwrap();
         let snapshots = open
             .into_iter()
-            .chain((height >= 3).then(|| model.reader().snapshot(3, None).unwrap()));
+            .chain((height >= 3).then(|| model.reader().snapshot(3, Scope::Whole).unwrap()));
         for mut snapshot in snapshots {
             let findings = control(&mut snapshot, sql, "id");
             let row = findings.found[0].row.clone();

@@ -4,13 +4,13 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_readmodel::{Limits, Measure, Problem, Snapshot, check_control};
+use hufu_readmodel::{Limits, Measure, Problem, Scope, Snapshot, check_control};
 use hufu_report::Cell;
 use support::*;
 
 fn snapshot() -> (tempfile::TempDir, Snapshot) {
     let (folder, model) = model(&example(), &deployed());
-    let snapshot = model.reader().snapshot(4, None).unwrap();
+    let snapshot = model.reader().snapshot(4, Scope::Whole).unwrap();
     (folder, snapshot)
 }
 

@@ -464,6 +464,34 @@ fn a_spreadsheet_gets_a_table_for_each_control() {
     assert_eq!(english["proof/report.json"].as_bytes(), canonical::encode(&report).unwrap());
 }
 
+/// A double holds no whole number between 2^53 and the next but one.
+#[test]
+fn every_digit_of_a_large_number_is_in_every_form() {
+    let genesis = genesis();
+    let mut report = report(&genesis);
+    for (number, digits, grouped) in [
+        ((1i64 << 53) + 1, "9007199254740993", "9007199254740.993"),
+        (i64::MAX, "9223372036854775807", "9223372036854775.807"),
+        (i64::MIN, "-9223372036854775808", "-9223372036854775.808"),
+    ] {
+        // The number of readings, and the highest with three decimals.
+        report.controls[0].findings[0].row[3] = hufu_report::Cell::Integer(number);
+        report.controls[0].findings[0].row[5] = hufu_report::Cell::Integer(number);
+        report.controls[0].result = report.controls[0].result_digest();
+        let file = sealed(&report, &genesis, Format::Json, Language::En);
+        assert!(String::from_utf8(file).unwrap().contains(digits), "{digits}");
+        let tables = sealed(&report, &genesis, Format::Csv, Language::En);
+        let tables = String::from_utf8(entries(&tables)["over-limit.csv"].clone()).unwrap();
+        let row = tables.lines().nth(1).unwrap();
+        assert!(row.contains(&format!(",{digits},")) && row.contains(grouped), "{row}");
+        let page = sealed(&report, &genesis, Format::Html, Language::En);
+        let page = String::from_utf8(page).unwrap();
+        let shown = &page[..page.find("<script").unwrap()];
+        let digits_only: String = shown.chars().filter(|one| !matches!(one, ',' | ' ')).collect();
+        assert!(digits_only.contains(grouped), "{grouped}");
+    }
+}
+
 #[test]
 fn eighteen_thousand_findings_make_a_report_that_opens() {
     let genesis = genesis();

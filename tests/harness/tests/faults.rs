@@ -67,16 +67,8 @@ fn nothing_acknowledged_is_lost_when_validators_are_killed() -> anyhow::Result<(
     let receipt = consortium.path("fault-receipt.pem");
     for name in members {
         for transaction in [acknowledged.first(), acknowledged.last()].into_iter().flatten() {
-            wait_for("the receipt", Duration::from_secs(30), || {
-                let id = transaction.to_string();
-                consortium.member(name)?.run(&[
-                    "ledger",
-                    "receipt",
-                    &id,
-                    "--out",
-                    receipt.to_str().context("UTF-8")?,
-                ])
-            })?;
+            // The owner's, whose the device is, asked of every node.
+            consortium.gateway(name, "operator", "operator")?.receipt(*transaction, &receipt)?;
             consortium.verify(&receipt)?.success()?;
         }
         let rows = count_rows(consortium, name, &fleet.simulated[0].id)?;
@@ -107,7 +99,8 @@ fn kill_at_random(
 fn count_rows(consortium: &Consortium, name: &str, device: &str) -> anyhow::Result<u64> {
     let sql =
         format!("SELECT count(*) FROM operation_supervision.reading WHERE device = '{device}'");
-    let answer = consortium.member(name)?.json(&["query", &sql])?;
+    // Every member's node answers the regulator, who sees all.
+    let answer = consortium.gateway(name, "regulator", "regulator")?.query(&sql, None)?;
     answer["rows"][0][0].as_u64().with_context(|| format!("{answer}"))
 }
 
@@ -377,7 +370,8 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
         consortium.node("maker")?.check()?;
         let (status, retry_after) = send(&maker)?;
         ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
-        maker.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
+        let owner = consortium.gateway("maker", "operator", "operator")?;
+        owner.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
         consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
         let status = consortium.member("maker")?.json(&["status"])?;
         let height = status["read_model"]["height"].to_string();

@@ -92,7 +92,11 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 /// # Errors
 /// When the node does not answer or refuses the query.
 pub async fn query(query: Query, access: &Access, json: bool) -> anyhow::Result<()> {
-    let question = json!({ "sql": query.sql, "as_of": query.as_of });
+    let mut question = json!({ "sql": query.sql, "as_of": query.as_of });
+    // A table is made of exact numbers anyway.
+    if json && query.text_numbers {
+        question["numbers"] = json!("text");
+    }
     let answer: Value = access.connect()?.post("/query", &question).await?;
     output::print(json, &answer, query_text)
 }

@@ -71,6 +71,9 @@ pub const MEMBERS: [(&str, u8); 4] =
 
 pub const DEVICE_SEED: u8 = 50;
 
+/// Where the devices are.
+pub const PLACES: [&str; 2] = ["north", "south"];
+
 pub fn seed(member: &str) -> u8 {
     MEMBERS.iter().find(|one| one.0 == member).unwrap().1
 }
@@ -320,8 +323,14 @@ impl LedgerAccess for Node {
         let reader = self.ledger();
         let recorded = found(reader.transaction(id).unwrap(), "transaction")?;
         let signer = recorded.transaction.body.signer.identity();
-        let member = reader.state().unwrap().identity(&signer).unwrap().map(|one| one.owner);
+        let state = reader.state().unwrap();
+        let signer = state.identity(&signer).unwrap();
+        let belongs = signer.as_ref().map(|one| {
+            hufu_contract::belonging::of_signer(&state, one.kind, &one.owner, &one.subject)
+        });
+        let member = signer.map(|one| one.owner);
         Ok(Recorded {
+            belongs: belongs.unwrap_or_default(),
             transaction: recorded.transaction,
             entry: recorded.entry,
             log_index: recorded.log_index,
@@ -356,16 +365,7 @@ impl LedgerAccess for Node {
         })?;
         let compiled = found(view.compiled(contract).unwrap(), "contract")?;
         let asset = found(view.asset(contract, asset_type, key), "asset")?;
-        let principal = hufu_contract::Principal {
-            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
-            member: caller.member.clone(),
-            kind: IdentityKind::Member,
-            subject: caller.subject.clone(),
-        };
-        if !compiled.visible(&principal, asset_type, key, &asset, &view) {
-            return Err(LedgerFault::NotPermitted(contract.clone()));
-        }
-        AssetView::new(&compiled, asset_type, &asset)
+        AssetView::read(&compiled, caller, asset_type, key, &asset, &view)
     }
 
     fn stream(
@@ -480,7 +480,7 @@ pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
         let identity = SeedSigner::new(DEVICE_SEED + number).public_key().identity();
         let given = serde_json::json!({
             "device_id": format!("D{number}"), "identity": identity.to_string(),
-            "owner": "operator", "model": "furnace-2",
+            "owner": "operator", "model": "furnace-2", "jurisdiction": PLACES[usize::from(number) - 1],
         });
         let invocation = registry.invocation("register", None, &parameters(given)).unwrap();
         node.accept(seed("maker"), Payload::Invoke(invocation));
@@ -632,6 +632,17 @@ pub async fn send(
     } else if !member.is_empty() {
         request.extensions_mut().insert(Peer::Known(Arc::new(caller(member))));
     }
+    reply(router, request).await
+}
+
+/// Reads something as a caller of one's own making.
+pub async fn get_as(router: &Router, caller: &Caller, uri: &str) -> Reply {
+    let mut request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Peer::Known(Arc::new(caller.clone())));
+    reply(router, request).await
+}
+
+async fn reply(router: &Router, request: Request<Body>) -> Reply {
     let response: Response<Body> = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();

@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use hufu_contract::belonging::REGISTRY;
+use hufu_contract::{Lead, Telling};
 use hufu_machine::Event;
 use hufu_machine::event::PayloadKind;
-use hufu_proof::transaction::{Batch, Body, Transaction};
+use hufu_machine::record::{IdentityRecord, IdentityStatus};
+use hufu_proof::transaction::{Batch, Body, IdentityKind, Transaction};
 use hufu_proof::{
     Algorithm, Block, Commitment, Digest, Header, IdentityId, Name, Outcome, Payload, PublicKey,
     Signature, Value,
@@ -36,8 +39,16 @@ pub fn stream(table: &str, columns: &[(&str, ColumnType)]) -> TableSpec {
 }
 
 fn spec(table: &str, kind: TableKind, columns: &[(&str, ColumnType)]) -> TableSpec {
+    let named =
+        |column: &str| columns.iter().any(|(name, _)| *name == column).then(|| column.to_owned());
+    let lead = |column| Lead { column, contract: name(REGISTRY.0), asset: name(REGISTRY.1) };
+    let telling = Telling {
+        owner: named("owner"),
+        jurisdiction: named("jurisdiction"),
+        device: named("device").or_else(|| named("@device")).map(lead),
+    };
     let columns = columns.iter().map(|(name, of)| ((*name).to_owned(), *of)).collect();
-    TableSpec { name: name(table), kind, columns }
+    TableSpec { name: name(table), kind, columns, telling }
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +82,10 @@ pub enum Deed {
     Put(&'static str, &'static str, String, &'static str, Vec<(&'static str, Value)>),
     Rows(&'static str, &'static str, &'static str, u64, Vec<Vec<Value>>),
     Look(String),
+    /// An asset that emitted an event.
+    Emitted(&'static str, &'static str, &'static str),
+    /// What else there is to tell.
+    Told(Vec<Event>),
     Refused,
 }
 
@@ -150,6 +165,14 @@ impl Chain {
                         rows,
                     });
                 }
+                Deed::Told(told) => events.extend(told),
+                Deed::Emitted(contract, table, key) => events.push(Event::Emitted {
+                    transaction: id,
+                    contract: name(contract),
+                    name: name("happened"),
+                    asset_type: name(table),
+                    key: key.into(),
+                }),
                 Deed::Look(subject) => events.push(Event::Look {
                     transaction: id,
                     member: name("regulator"),
@@ -184,6 +207,19 @@ fn transaction(payload: Payload) -> Transaction {
     let signer = PublicKey::new(Algorithm::Ed25519, &[3; 32]).unwrap();
     let body = Body { chain: CHAIN, signer, nonce: 0, expires: 10, payload };
     Transaction { body, signature: Signature::new(Algorithm::Ed25519, &[4; 64]).unwrap() }
+}
+
+pub fn identity_record(kind: IdentityKind, owner: &str, subject: &str) -> IdentityRecord {
+    IdentityRecord {
+        key: PublicKey::new(Algorithm::Ed25519, &[3; 32]).unwrap(),
+        kind,
+        owner: name(owner),
+        subject: subject.into(),
+        status: IdentityStatus::Active,
+        serial: None,
+        not_before: 0,
+        not_after: u64::MAX,
+    }
 }
 
 /// A lease's fields.

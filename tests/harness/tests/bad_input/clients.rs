@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use hufu_harness::Consortium;
 use hufu_harness::device::Device;
 use hufu_harness::est::{Enrolled, Est, der_of_pem, pem};
@@ -210,6 +210,9 @@ fn the_right_certificate_with_another_role_is_refused() -> anyhow::Result<()> {
     let world = world()?;
     let issuer = fs::read_to_string(world.consortium.issuing_path())?;
     let device = world.fleet.simulated[0].identity(&issuer)?;
+    // One that sent nothing of what is asked for: batches go out in their order.
+    let last = world.fleet.simulated.iter().rev().nth(1).context("devices")?;
+    let sister = last.identity(&issuer)?;
     // A regulator's production line, if it had one, does not supervise.
     let line = world.consortium.client("regulator", "registration-authority")?;
     world.consortium.client("operator", "operator")?;
@@ -231,11 +234,37 @@ fn the_right_certificate_with_another_role_is_refused() -> anyhow::Result<()> {
                 problem(&format!("{who}: {path}"), &answer, expected)?;
             }
         }
-        // A receipt holds the transaction: it is its sender's and the
-        // regulator's.
+        // A receipt holds the transaction: of a device's it is for its present owner,
+        // not for the member that it was certified for, and for no other device.
         let url = format!("{}/v1/receipts/{sample}", consortium.operator().gateway_url());
+        for (who, http) in [
+            ("the maker", client(consortium, "maker", "operator")?),
+            ("a sister device", Http::tls(&root, Some(&sister))?),
+        ] {
+            let answer = http.get(&url)?;
+            problem(who, &answer, (403, "not-permitted", "owner"))?;
+        }
         let answer = client(consortium, "operator", "operator")?.get(&url)?;
-        problem("another's receipt", &answer, (403, "not-permitted", "regulators"))?;
+        ensure!(answer.status == 200, "the owner: {}", answer.text());
+        // By the administration, each member reads its own.
+        let id = sample.to_string();
+        let out = consortium.path("not-the-makers.pem");
+        let out = text(&out)?;
+        consortium.operator().run(&["ledger", "receipt", &id, "--out", out])?;
+        let refused = consortium.maker().run(&["ledger", "receipt", &id, "--out", out]);
+        ensure!(refused.is_err(), "the maker's administrator reads the operator's");
+        let rows = |of: &hufu_harness::member::Member, sql: &str| -> anyhow::Result<u64> {
+            let answer = of.json(&["query", sql])?;
+            ensure!(answer["look"].is_string(), "it left no look: {answer}");
+            answer["rows"][0][0].as_u64().with_context(|| format!("{answer}"))
+        };
+        let readings = "SELECT count(*) FROM operation_supervision.reading";
+        ensure!(rows(consortium.maker(), readings)? == 0);
+        let all = rows(consortium.regulator(), readings)?;
+        ensure!(all > 0 && rows(consortium.operator(), readings)? == all);
+        let looks = "SELECT count(*) FROM ledger.looks \
+                     WHERE member = 'maker' AND subject LIKE 'query by the node%reading'";
+        ensure!(rows(consortium.regulator(), looks)? > 0, "the maker's query is not on the ledger");
         Ok(())
     })
 }

@@ -264,7 +264,7 @@ fn a_refused_transaction_is_told_why_and_recorded_without_effect() -> anyhow::Re
     let device = &world.fleet.simulated[2].id;
     let owner = || -> anyhow::Result<String> {
         let sql = format!("SELECT owner FROM device_registry.device WHERE device_id = '{device}'");
-        let answer = consortium.authority().json(&["query", &sql])?;
+        let answer = consortium.regulator().json(&["query", &sql])?;
         Ok(answer["rows"][0][0].as_str().context("an owner")?.to_owned())
     };
     assert_eq!(owner()?, "operator");
