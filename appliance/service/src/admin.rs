@@ -23,6 +23,7 @@ use hufu_proof::{
     Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
 };
 use hufu_query::Leash;
+use hufu_readmodel::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -417,7 +418,22 @@ async fn certificates(
     Query(listing): Query<Listing>,
 ) -> Answer<Json<Value>> {
     let asks = Administrator::of(&node, &peer)?;
-    Ok(Json(node.certificates(&asks, listing.member, listing.limit).await?))
+    // The authority made them.
+    let (scope, seen) = match asks.scope() {
+        _ if made_them(&node) => (Scope::Whole, Seen::Own),
+        own @ Scope::OwnedBy(_) => (own, Seen::Own),
+        others => (others, Seen::Supervised),
+    };
+    let height = node.ledger.committed().height;
+    let listed = node.certificates(scope, listing.member, listing.limit).await?;
+    let answer = hufu_gateway::answer_digest(&listed).map_err(|problem| problem.0)?;
+    asks.saw(&node, seen, "certificates", height, answer).await?;
+    Ok(Json(listed))
+}
+
+/// Whether this node's member is the authority.
+fn made_them(node: &Node) -> bool {
+    node.genesis.authority.member == node.config.member.name
 }
 
 /// What the ledger says of a certificate: to its member, to the owner of the device
@@ -433,7 +449,7 @@ async fn certificate(
         state.certificate(&serial)?.ok_or_else(|| not_found(format!("certificate {serial}")))?;
     let belongs = belonging::of_signer(&state, record.kind, &record.owner, &record.subject);
     state.check()?;
-    let seen = match node.genesis.authority.member == node.config.member.name {
+    let seen = match made_them(&node) {
         true => Seen::Own,
         false => asks.viewer().belonging(&belongs),
     };

@@ -80,3 +80,42 @@ pub fn jurisdictions(record: &MemberRecord) -> Jurisdictions {
         hufu_proof::Jurisdictions::Whole => Jurisdictions::Whole,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use hufu_proof::{Algorithm, Name, PublicKey};
+
+    use super::*;
+
+    #[test]
+    fn a_member_sees_what_its_record_says_in_so_many_words() {
+        use hufu_proof::Jurisdictions as Recorded;
+        let name = |text: &str| Name::new(text).unwrap();
+        let key = |byte| PublicKey::new(Algorithm::Ed25519, &[byte; 32]).unwrap();
+        let record = |kind: &str, jurisdictions| MemberRecord {
+            title: BTreeMap::new(),
+            kinds: BTreeSet::from([name(kind)]),
+            vote_key: key(1),
+            statement_key: key(2),
+            jurisdictions,
+            names: BTreeSet::new(),
+            node_key: None,
+        };
+        let north = BTreeSet::from([name("north")]);
+        for (kind, recorded, expected) in [
+            ("regulator", Recorded::Whole, Jurisdictions::Whole),
+            ("regulator", Recorded::None, Jurisdictions::None),
+            ("regulator", Recorded::Only(north.clone()), Jurisdictions::Some(north)),
+            // A list that has lost its names is no right, and least of all the whole.
+            ("regulator", Recorded::Only(BTreeSet::new()), Jurisdictions::None),
+            // Nobody else has any.
+            ("maker", Recorded::Whole, Jurisdictions::None),
+        ] {
+            let record = record(kind, recorded);
+            assert_eq!(jurisdictions(&record), expected, "{kind}");
+            assert_eq!(membership(record).jurisdictions, expected, "{kind}");
+        }
+    }
+}

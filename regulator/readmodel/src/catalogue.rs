@@ -10,6 +10,14 @@ use std::collections::BTreeSet;
 use hufu_contract::Telling;
 use hufu_proof::Name;
 
+/// The schema of the ledger's own tables, which no contract's is called.
+pub(crate) const LEDGER: &str = "ledger";
+
+/// Heights in SQLite are signed; the ledger never gets to 2^63.
+pub(crate) fn height_of(height: u64) -> i64 {
+    i64::try_from(height).unwrap_or(i64::MAX - 1)
+}
+
 /// How a column is stored and what its values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ColumnType {

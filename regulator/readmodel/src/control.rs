@@ -21,7 +21,7 @@ use hufu_report::{Cell, Form};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Table, TableKind, TableSpec, reserved_schemas, standalone};
+use crate::catalogue::{Table, TableKind, TableSpec, height_of, reserved_schemas, standalone};
 use crate::error::Problem;
 use crate::ledger_tables;
 use crate::query::{Limits, Snapshot, fault, unsigned};
@@ -298,7 +298,7 @@ impl Snapshot {
             .prepare_cached(&sql)
             .and_then(|mut statement| {
                 statement
-                    .query_map((key, crate::model::height_of(self.height())), |row| row.get(0))?
+                    .query_map((key, height_of(self.height())), |row| row.get(0))?
                     .map(|place| place.map(unsigned))
                     .collect()
             })

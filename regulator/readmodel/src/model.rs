@@ -18,7 +18,9 @@ use hufu_machine::event::Event;
 use hufu_proof::{Block, Digest, Name};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
-use crate::catalogue::{self, Column, ColumnType, Table, TableKind, TableSpec, sql_name};
+use crate::catalogue::{
+    self, Column, ColumnType, LEDGER, Table, TableKind, TableSpec, height_of, sql_name,
+};
 use crate::error::ReadModelError;
 use crate::ledger_tables;
 use crate::project;
@@ -27,9 +29,6 @@ use crate::target::Target;
 
 /// Version of the file's layout. A file of another version is built anew.
 const LAYOUT: i64 = 3;
-
-/// The schema of the ledger's own tables, which no contract's is called.
-pub(crate) const LEDGER: &str = "ledger";
 
 /// The end of validity of what is valid now.
 pub(crate) const OPEN: i64 = i64::MAX;
@@ -393,11 +392,6 @@ fn create_table(
         connection.execute_batch(&index)?;
     }
     Ok(number)
-}
-
-/// Heights in SQLite are signed; the ledger never gets to 2^63.
-pub(crate) fn height_of(height: u64) -> i64 {
-    i64::try_from(height).unwrap_or(i64::MAX - 1)
 }
 
 /// The tables as they stand after `height`.

@@ -10,9 +10,9 @@ use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
 
-use crate::catalogue::{STATE, TableKind, contract_tables};
+use crate::catalogue::{LEDGER, STATE, TableKind, contract_tables, height_of};
 use crate::error::ReadModelError;
-use crate::model::{LEDGER, OPEN, Packages, ReadModel, declare, height_of, load_tables, schema_of};
+use crate::model::{OPEN, Packages, ReadModel, declare, load_tables, schema_of};
 use crate::target::Target;
 use crate::value::{Bound, cell, texts, time};
 

@@ -18,10 +18,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Stateme
 use serde::{Deserialize, Serialize};
 
 use crate::authorize::{Refusal, authorizer};
-use crate::catalogue::{Table, quote};
+use crate::catalogue::{LEDGER, Table, height_of, quote};
 use crate::error::{Measure, Problem};
 use crate::infer;
-use crate::model::{LEDGER, height_of, load_tables};
+use crate::model::load_tables;
 use crate::rewrite::{ROWS, Rewritten, rewrite};
 use crate::scope::{Ground, Scope};
 use crate::value::Bound;

@@ -22,9 +22,8 @@ use hufu_contract::{Lead, Telling};
 use hufu_proof::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Table, TableKind};
+use crate::catalogue::{LEDGER, Table, TableKind, height_of};
 use crate::error::{Problem, Untold};
-use crate::model::{LEDGER, height_of};
 
 /// Of what somebody sees the rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -390,6 +390,40 @@ fn contract_packages_pass_their_check_and_broken_ones_do_not() -> anyhow::Result
     Ok(())
 }
 
+/// Every certificate of this consortium has its member's word on the ledger: people's
+/// by approvals, nodes' by their keys, the authority's own by itself.
+#[test]
+fn no_certificate_was_issued_against_an_approval() -> anyhow::Result<()> {
+    let world = world()?;
+    let consortium = &world.consortium;
+    let regulator = consortium.regulator();
+    let out = consortium.path("certificates.json");
+    regulator.run(&[
+        "report",
+        "run",
+        "--gateway",
+        &regulator.gateway_url(),
+        "--member",
+        "regulator",
+        "--ca",
+        text(&consortium.root_path())?,
+        "--contract",
+        "device-registry",
+        "--control-set",
+        "certificates",
+        "--out",
+        text(&out)?,
+    ])?;
+    let report: Value = serde_json::from_slice(&fs::read(&out)?)?;
+    ensure!(report["report"]["controls"][0]["id"] == "unapproved-certificate");
+    ensure!(report["report"]["counts"]["findings"] == 0, "{}", report["report"]["controls"][0]);
+    // It had something to look at.
+    let sql = "SELECT count(*) FROM ledger.certificate_rights WHERE roles <> '[]'";
+    let answer = regulator.json(&["query", sql])?;
+    ensure!(answer["rows"][0][0].as_u64() > Some(3), "{answer}");
+    Ok(())
+}
+
 #[test]
 fn the_report_has_findings_and_is_the_same_elsewhere() -> anyhow::Result<()> {
     let world = world()?;
