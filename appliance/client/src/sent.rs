@@ -248,8 +248,13 @@ mod tests {
             sequence,
             rows: all.to_vec(),
         });
-        let body =
-            Body { chain: Digest::of(b"chain"), signer, nonce: sequence, expires: 9, payload };
+        let body = Body {
+            chain: Digest::of(b"chain"),
+            signer,
+            nonce: sequence,
+            expires: hufu_proof::Height(9),
+            payload,
+        };
         let signature = Signature::new(Algorithm::Ed25519, &[1; 64]).unwrap();
         let (rows, digest) = start().with_all(all).parts();
         Underway { rows, digest, sequence, transaction: Transaction { body, signature } }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::{Method, StatusCode, header};
 use hufu_configuration::unavailable;
-use hufu_proof::{Digest, Outcome, Transaction, codec};
+use hufu_proof::{Digest, Height, Outcome, Transaction, codec};
 use serde::Deserialize;
 
 use crate::{Answer, Client};
@@ -23,7 +23,7 @@ pub struct Submitted {
     /// What became of it.
     pub outcome: Outcome,
     /// The block it is in.
-    pub height: u64,
+    pub height: Height,
 }
 
 /// Submits many transactions in one request; what became of each, in their
@@ -45,7 +45,7 @@ pub async fn submit_bundle(
         id: Digest,
         outcome: Option<Outcome>,
         #[serde(default)]
-        height: u64,
+        height: Height,
     }
     let answer = client
         .send(
@@ -69,7 +69,7 @@ pub async fn submit_bundle(
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Progress {
     /// The newest height.
-    pub height: u64,
+    pub height: Height,
     /// The time of its block, in milliseconds since 1970.
     pub time_ms: u64,
 }
@@ -132,7 +132,7 @@ fn settled(id: Digest, answer: Answer) -> anyhow::Result<Submitted> {
     struct Entry {
         outcome: Outcome,
         #[serde(default)]
-        height: u64,
+        height: Height,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -20,7 +20,7 @@ use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
 use hufu_proof::transaction::{Payload, Proposal};
 use hufu_proof::{
-    Budget, Digest, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
+    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
 };
 use hufu_query::Leash;
 use hufu_readmodel::Scope;
@@ -192,7 +192,7 @@ async fn receipt(
     let reader = node.ledger.reader();
     let none = || not_found(format!("transaction {transaction}"));
     let found = reader.transaction(&transaction)?.ok_or_else(none)?;
-    let height = found.entry.height;
+    let height = found.entry.height.get();
     let found = gateway::recorded(reader, found.transaction, found.entry, found.log_index)?;
     let seen = asks.viewer().transaction(&found);
     asks.require(seen, &format!("transaction {transaction}"))?;
@@ -211,7 +211,8 @@ async fn block(
     let height = whole_number("height", &height)?;
     let asks = Administrator::of(&node, &peer)?;
     let reader = node.ledger.reader();
-    let block = reader.block(height)?.ok_or_else(|| not_found(format!("block {height} here")))?;
+    let block =
+        reader.block(Height(height))?.ok_or_else(|| not_found(format!("block {height} here")))?;
     let digest = block.digest();
     let (mut transactions, mut any) = (Vec::new(), Seen::Own);
     for transaction in block.transactions {
@@ -424,7 +425,7 @@ async fn certificates(
         own @ Scope::OwnedBy(_) => (own, Seen::Own),
         others => (others, Seen::Supervised),
     };
-    let height = node.ledger.committed().height;
+    let height = node.ledger.committed().height.get();
     let listed = node.certificates(scope, listing.member, listing.limit).await?;
     let answer = hufu_gateway::answer_digest(&listed).map_err(|problem| problem.0)?;
     asks.saw(&node, seen, "certificates", height, answer).await?;
@@ -460,7 +461,7 @@ async fn certificate(
         members.insert("serial".to_owned(), json!(serial));
     }
     let answer = hufu_gateway::answer_digest(&shown).map_err(|problem| problem.0)?;
-    asks.saw(&node, seen, &what, state.height(), answer).await?;
+    asks.saw(&node, seen, &what, state.height().get(), answer).await?;
     Ok(Json(shown))
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hufu_door::{Code, Peer, Problem};
 use hufu_gateway::{Seen, Viewer};
-use hufu_proof::Digest;
 use hufu_proof::transaction::{Look, Payload};
+use hufu_proof::{Digest, Height};
 use hufu_readmodel::Scope;
 use serde_json::Value;
 
@@ -94,7 +94,7 @@ impl Administrator {
         let height = answer["as_of"].as_u64().unwrap_or_default();
         let answer = hufu_gateway::answer_digest(answer).map_err(|problem| problem.0)?;
         let subject = hufu_gateway::look_subject_of_query(&self.who, &self.viewer.member, sql);
-        let look = Look { subject, height, answer };
+        let look = Look { subject, height: Height(height), answer };
         let recorded = self.record(node, look);
         if !matches!(self.scope(), Scope::OwnedBy(_)) {
             return recorded.await.map(Some);
@@ -116,7 +116,7 @@ impl Administrator {
     /// much or nobody waited for it.
     pub async fn unanswered(&self, node: &Node, sql: &str, height: u64) {
         let subject = hufu_gateway::look_subject_unanswered(&self.who, &self.viewer.member, sql);
-        let look = Look { subject, height, answer: Digest::of(b"") };
+        let look = Look { subject, height: Height(height), answer: Digest::of(b"") };
         if let Err(error) = self.record(node, look).await {
             tracing::warn!(error = format!("{error:#}"), "a query could not be recorded");
         }
@@ -138,7 +138,7 @@ impl Administrator {
             return Ok(());
         }
         let subject = hufu_gateway::look_subject(what, &self.who, &self.viewer.member);
-        self.record(node, Look { subject, height, answer }).await.map(drop)
+        self.record(node, Look { subject, height: Height(height), answer }).await.map(drop)
     }
 
     async fn record(&self, node: &Node, look: Look) -> anyhow::Result<Digest> {

@@ -18,8 +18,8 @@ use hufu_gateway::{
 use hufu_machine::MachineError;
 use hufu_proof::transaction::{Look, Payload};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt, Signer,
-    Transaction,
+    Digest, FinalityProof, Handover, Header, Height, IdentityId, LogEntry, LogIndex, Name, Outcome,
+    Receipt, Signer, Transaction,
 };
 
 use crate::admin;
@@ -126,16 +126,17 @@ pub fn recorded(
     reader: &hufu_machine::Reader,
     transaction: Transaction,
     entry: LogEntry,
-    log_index: u64,
+    log_index: LogIndex,
 ) -> Result<Recorded, MachineError> {
     let (member, belongs) = belongs(reader, &transaction.body.signer.identity())?;
+    let log_index = log_index.get();
     Ok(Recorded { transaction, entry, log_index, member, belongs })
 }
 
 fn broken(error: MachineError) -> LedgerFault {
     match error {
         MachineError::NotExecuted { height, executed } => {
-            LedgerFault::Future { asked: height, executed }
+            LedgerFault::Future { asked: height.get(), executed: executed.get() }
         }
         other => LedgerFault::Unavailable(other.to_string()),
     }
@@ -167,9 +168,9 @@ impl LedgerAccess for NodeLedger {
             .ok_or(LedgerFault::NotFound("block"))?;
         let anchor = self.reader().latest_anchor().map_err(broken)?;
         Ok(LedgerStatus {
-            height: committed.height,
+            height: committed.height.get(),
             time_ms: header.time_ms,
-            anchored_height: anchor.map_or(0, |(header, _)| header.executed.height),
+            anchored_height: anchor.map_or(0, |(header, _)| header.executed.height.get()),
             state_root: committed.state_root,
             log_size: committed.log_size,
             log_root: committed.log_root,
@@ -178,8 +179,11 @@ impl LedgerAccess for NodeLedger {
     }
 
     fn block(&self, height: u64) -> Result<BlockSummary, LedgerFault> {
-        let block =
-            self.reader().block(height).map_err(broken)?.ok_or(LedgerFault::NotFound("block"))?;
+        let block = self
+            .reader()
+            .block(Height(height))
+            .map_err(broken)?
+            .ok_or(LedgerFault::NotFound("block"))?;
         let finality = match height {
             0 => None,
             _ => self.reader().finality_proof(&block.header).map_err(broken)?,
@@ -193,7 +197,10 @@ impl LedgerAccess for NodeLedger {
     }
 
     fn anchor(&self, height: u64) -> Result<(Header, FinalityProof), LedgerFault> {
-        self.reader().anchor(height).map_err(broken)?.ok_or(LedgerFault::NotFound("final header"))
+        self.reader()
+            .anchor(Height(height))
+            .map_err(broken)?
+            .ok_or(LedgerFault::NotFound("final header"))
     }
 
     fn handovers(&self, epoch: u64) -> Result<Vec<Handover>, LedgerFault> {
@@ -204,7 +211,7 @@ impl LedgerAccess for NodeLedger {
 
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault> {
         self.reader()
-            .log_path(log_index, log_size)
+            .log_path(LogIndex(log_index), log_size)
             .map_err(broken)?
             .ok_or(LedgerFault::NotFound("log entry"))
     }
@@ -240,7 +247,7 @@ impl LedgerAccess for NodeLedger {
         key: &str,
         as_of: u64,
     ) -> Result<AssetView, LedgerFault> {
-        let view = self.reader().state_at(as_of).map_err(broken)?;
+        let view = self.reader().state_at(Height(as_of)).map_err(broken)?;
         let compiled =
             view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
         let asset = view.asset(contract, asset_type, key).ok_or(LedgerFault::NotFound("asset"))?;
@@ -293,7 +300,7 @@ impl LedgerAccess for NodeLedger {
 
     fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
         let entry = self.reader().entry(id).map_err(broken)?;
-        entry.map(|(log_index, _)| log_index).ok_or(LedgerFault::NotFound("transaction"))
+        entry.map(|(log_index, _)| log_index.get()).ok_or(LedgerFault::NotFound("transaction"))
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {

@@ -118,7 +118,8 @@ impl LedgerIssuance {
             {
                 let reason = format!(
                     "the device identifier {device} is member `{found}`'s; that member hands it \
-                     over with `hufu member hand-over --device {device} --to {owner}`"
+                     over with `hufu member hand-over --device {device} --to {owner}`, which a \
+                     transfer in the device registry does not do"
                 );
                 return refuse(Outcome::ForeignDevice, reason);
             }
@@ -183,7 +184,7 @@ impl LedgerIssuance {
             }
             recorded.push(first.map(|first| Recorded {
                 serial: entry.serial.clone(),
-                height: first.height,
+                height: first.height.get(),
                 transaction: first.transaction.0,
             }));
         }
@@ -199,7 +200,7 @@ impl LedgerIssuance {
                 (Some(before), _) => Ok(before),
                 (None, Some(entry_now)) => Ok(Recorded {
                     serial: entry.serial.clone(),
-                    height: entry_now.height,
+                    height: entry_now.height.get(),
                     transaction: entry_now.transaction.0,
                 }),
                 (None, None) => Err(LedgerFault::Unknown { reason: "no entry".to_owned() }),
@@ -240,7 +241,7 @@ impl IssuanceLedger for LedgerIssuance {
                 reason: reason.code(),
             };
             let entry = self.submitter.submit(Payload::Revoke(revocation)).await.map_err(fault)?;
-            Ok(Recorded { serial, height: entry.height, transaction: entry.transaction.0 })
+            Ok(Recorded { serial, height: entry.height.get(), transaction: entry.transaction.0 })
         }
         .boxed()
     }

@@ -98,7 +98,7 @@ pub async fn renew_own(node: &Arc<Node>) -> anyhow::Result<Option<Serial>> {
 
 /// Asks the authority whose EST service is at `url`: the chain, PEM.
 async fn ask(node: &Node, url: &str, serial: Serial, csr: &[u8]) -> anyhow::Result<String> {
-    let (member, height) = (node.config.member.name.clone(), node.ledger.committed().height);
+    let (member, height) = (node.config.member.name.clone(), node.ledger.committed().height.get());
     let message = message(&node.genesis.digest(), &member, &serial, height, csr);
     let signature = node.submitter.sign(message).await?;
     let asked = Asked { member, serial, height, csr: STANDARD.encode(csr), signature };
@@ -129,7 +129,7 @@ async fn renew(
     let refused =
         |reason: anyhow::Error| Refusal(Problem::new(Code::NotPermitted, sentence(&reason)));
     let csr = STANDARD.decode(csr).context("csr: not base64")?;
-    let here = node.ledger.committed().height;
+    let here = node.ledger.committed().height.get();
     if here.abs_diff(height) > NEAR {
         return Err(refused(anyhow::anyhow!(
             "height {height} is not near {here}, the newest here; let the node catch up first"

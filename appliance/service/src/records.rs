@@ -24,7 +24,7 @@ impl LedgerRecords {
 
 impl Records for LedgerRecords {
     fn height(&self) -> u64 {
-        *self.0.applied().borrow()
+        self.0.applied().borrow().get()
     }
 
     fn certificate(&self, serial: &Serial) -> Result<Option<Record>, Unreadable> {
@@ -40,7 +40,7 @@ impl Records for LedgerRecords {
                 CertificateStatus::Revoked { .. } => Standing::Revoked,
             };
             Ok(Some(Record {
-                height: state.height(),
+                height: state.height().get(),
                 tbs: record.tbs,
                 standing,
                 kind: record.kind,
@@ -57,7 +57,7 @@ impl Records for LedgerRecords {
     fn above(&self, height: u64) -> BoxFuture<'_, Result<(), Unreadable>> {
         let mut applied = self.0.applied();
         async move {
-            let grown = applied.wait_for(|now| *now > height).await;
+            let grown = applied.wait_for(|now| now.get() > height).await;
             grown.map(drop).map_err(|_| Unreadable("the node stops".to_owned()))
         }
         .boxed()

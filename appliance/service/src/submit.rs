@@ -69,7 +69,7 @@ impl Submitter {
             chain: self.chain,
             signer: self.signer.public_key(),
             nonce: self.nonce.fetch_add(1, Ordering::Relaxed),
-            expires: self.ledger.committed().height + MAX_LIFETIME / 2,
+            expires: self.ledger.committed().height.plus(MAX_LIFETIME / 2),
             payload,
         };
         let signer = self.signer.clone();

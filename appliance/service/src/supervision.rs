@@ -12,7 +12,7 @@ use hufu_door::{Code, Problem};
 use hufu_gateway::Numbers;
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
-use hufu_proof::{Digest, Name};
+use hufu_proof::{Digest, Height, Name};
 use hufu_query::{AsOf, Bounds, Leash, Session, Workers};
 use hufu_readmodel::model::Packages;
 use hufu_readmodel::{
@@ -153,7 +153,7 @@ impl Supervision {
         numbers: Numbers,
         leash: Leash,
     ) -> anyhow::Result<Value> {
-        let newest = self.ledger.height()?;
+        let newest = self.ledger.height()?.get();
         let height = as_of.unwrap_or(newest);
         if height > newest {
             let detail = format!("height {height} is not executed here; {newest} is");
@@ -194,12 +194,12 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
     let packages = LedgerPackages(ledger.reader());
     let mut applied = ledger.applied();
     while !shared.stop.load(Ordering::Acquire) {
-        let newest = *applied.borrow_and_update();
+        let newest = applied.borrow_and_update().get();
         while model.next_height() <= newest && !shared.stop.load(Ordering::Acquire) {
             let height = model.next_height();
             let mut step = || -> anyhow::Result<()> {
                 let replay = ledger
-                    .replay(height)?
+                    .replay(Height(height))?
                     .with_context(|| format!("height {height} is not in the store"))?;
                 model.apply(&replay.block, &replay.events, &packages)?;
                 Ok(())

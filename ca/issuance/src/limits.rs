@@ -52,6 +52,9 @@ pub const ATTESTATION_AGE: Duration = Duration::from_secs(600);
 /// Most issuance entries in one ledger batch.
 pub const BATCH: usize = 256;
 
+/// Batches at work at once.
+pub const BATCHES: usize = 8;
+
 /// How long a batch waits to fill.
 pub const BATCH_WAIT: Duration = Duration::from_millis(10);
 

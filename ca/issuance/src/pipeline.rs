@@ -30,8 +30,6 @@ use crate::serial::Serial;
 use crate::signer::{SignFault, sign_checked};
 use crate::store::{Store, blocking};
 
-/// Batches at work at once.
-const OVERLAP: usize = 8;
 /// Signatures asked of the token at once by one batch.
 const SIGNATURES: usize = 64;
 
@@ -61,7 +59,7 @@ pub(crate) struct Pipeline {
 /// Collects jobs into batches until the channel closes; returns when the last
 /// batch is done.
 pub(crate) async fn run(pipeline: Arc<Pipeline>, mut jobs: mpsc::Receiver<Job>) {
-    let overlap = Arc::new(Semaphore::new(OVERLAP));
+    let overlap = Arc::new(Semaphore::new(limits::BATCHES));
     while let Some(first) = jobs.recv().await {
         let mut batch = vec![first];
         let full = tokio::time::sleep(limits::BATCH_WAIT);
@@ -84,7 +82,7 @@ pub(crate) async fn run(pipeline: Arc<Pipeline>, mut jobs: mpsc::Receiver<Job>) 
             drop(permit);
         });
     }
-    let all = u32::try_from(OVERLAP).unwrap_or(u32::MAX);
+    let all = u32::try_from(limits::BATCHES).unwrap_or(u32::MAX);
     let _ = overlap.acquire_many(all).await;
 }
 

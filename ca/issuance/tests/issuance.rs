@@ -454,9 +454,6 @@ fn a_refusal_leaves_nothing_and_does_not_touch_neighbours() {
     });
 }
 
-/// Batches that issuance has at work at once.
-const UNDER_WAY: usize = 8;
-
 #[test]
 fn many_at_once_share_few_batches() {
     isolated(|site| {
@@ -466,12 +463,12 @@ fn many_at_once_share_few_batches() {
             let requests: Vec<Vec<u8>> =
                 (0..600).map(|number| quick_request(&format!("SN-{number}"))).collect();
             // The ledger is slow for as many batches as may be under way.
-            (0..UNDER_WAY).for_each(|_| world.ledger.next(Mishap::Hang));
+            (0..limits::BATCHES).for_each(|_| world.ledger.next(Mishap::Hang));
             let all = futures::future::join_all(
                 requests.iter().map(|csr| enrol(&issuance, csr, "idevid")),
             );
             let release = async {
-                while world.ledger.hanging.load(Ordering::SeqCst) < UNDER_WAY {
+                while world.ledger.hanging.load(Ordering::SeqCst) < limits::BATCHES {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;

@@ -9,12 +9,13 @@ use std::{
 use crate::{
     algorithm::KeyAlgorithm,
     config::TokenConfig,
-    encoding::{self, PublicPoint},
+    description::{FoundKey, KeyDescription, KeyRecord, TokenDescription},
+    encoding,
     error::{Error, Result},
     pin::Pin,
     pool::{Output, Pool, Work},
     status::{Counters, Status},
-    token::{self, FoundKey, KeyDescription, TokenDescription},
+    token,
 };
 
 /// Longest message that is signed, in bytes. Ed25519 messages go to the token
@@ -30,14 +31,6 @@ struct Inner {
     pool: Pool,
     /// Keys already looked up, by label: asking for a key again costs nothing.
     known: Mutex<HashMap<String, Arc<KeyRecord>>>,
-}
-
-/// What is known about a key of the token.
-pub(crate) struct KeyRecord {
-    pub label: String,
-    pub algorithm: KeyAlgorithm,
-    pub point: PublicPoint,
-    pub description: KeyDescription,
 }
 
 impl Custody {

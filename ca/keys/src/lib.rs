@@ -49,6 +49,7 @@
 mod algorithm;
 mod config;
 mod custody;
+mod description;
 mod destroy;
 mod encoding;
 mod error;
@@ -66,11 +67,12 @@ pub use crate::{
     algorithm::KeyAlgorithm,
     config::{MAX_LABEL_LEN, SOFTHSM2_MODULE, TokenConfig},
     custody::{Custody, Key, MAX_MESSAGE_LEN},
+    description::{KeyDescription, TokenDescription},
     destroy::destroy_keys,
     error::{AtFault, Error, Result},
     fault::FailureClass,
     pin::{MAX_PIN_LEN, Pin, take_descriptor},
     status::{Counters, Status},
     tls::{TlsKey, certified_key},
-    token::{KeyDescription, MAX_KEY_LABEL_LEN, TokenDescription, initialise_token},
+    token::{MAX_KEY_LABEL_LEN, initialise_token},
 };

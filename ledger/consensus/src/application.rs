@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hufu_proof::FinalityCertificate;
+use hufu_proof::{FinalityCertificate, Height};
 
 use crate::block::OrderedBlock;
 
@@ -99,7 +99,7 @@ pub trait Application: Send + Sync + 'static {
     /// ledger that has only the genesis block.
     ///
     /// Ordering resumes after it, whatever its own journal says.
-    fn applied(&self) -> u64;
+    fn applied(&self) -> Height;
 
     /// Builds a block on a parent. `None` passes the turn.
     ///

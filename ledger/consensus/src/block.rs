@@ -10,7 +10,7 @@ use commonware_codec::{
 use commonware_consensus::types::Height;
 use commonware_consensus::{Block, BoundedBlock, Heightable};
 use commonware_cryptography::{Digestible, sha256};
-use hufu_proof::Digest;
+use hufu_proof::{Digest, Height as LedgerHeight};
 
 /// What ordering must know of a block.
 ///
@@ -24,7 +24,7 @@ pub trait OrderedBlock: Clone + Debug + Send + Sync + Sized + 'static {
     fn parent(&self) -> Digest;
 
     /// One more than its parent's; 0 for the genesis block.
-    fn height(&self) -> u64;
+    fn height(&self) -> LedgerHeight;
 
     /// Its agreed time, milliseconds since 1970: not ahead of the clocks of
     /// those who voted for it.
@@ -51,7 +51,7 @@ impl OrderedBlock for hufu_proof::Block {
         self.header.parent
     }
 
-    fn height(&self) -> u64 {
+    fn height(&self) -> LedgerHeight {
         self.header.height
     }
 
@@ -144,7 +144,7 @@ impl<B: OrderedBlock> Digestible for Carried<B> {
 
 impl<B: OrderedBlock> Heightable for Carried<B> {
     fn height(&self) -> Height {
-        Height::new(self.block.height())
+        Height::new(self.block.height().get())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hufu_proof::{Digest, FinalityCertificate, finality};
+use hufu_proof::{Digest, FinalityCertificate, Height, finality};
 
 use commonware_utils::TryFromIterator as _;
 use commonware_utils::ordered::Set;
@@ -27,7 +27,7 @@ pub struct PastEpoch {
     /// Who voted, in any order.
     pub validators: Vec<Validator>,
     /// Its last height.
-    pub last: u64,
+    pub last: Height,
     /// The digest of its last block, on which the next epoch builds.
     pub block: Digest,
 }

@@ -20,7 +20,7 @@ use commonware_consensus::{Heightable as _, Reporter};
 use commonware_cryptography::{Digested, Digestible as _};
 use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
 use commonware_utils::channel::mpsc;
-use hufu_proof::FinalityCertificate;
+use hufu_proof::{FinalityCertificate, Height as LedgerHeight};
 
 use crate::application::{Application, Finalized};
 use crate::block::{Carried, OrderedBlock};
@@ -48,7 +48,7 @@ impl<B: OrderedBlock> Reporter for Delivery<B> {
         match update {
             Update::Tip(round, height, _) => {
                 let (epoch, view) = (round.epoch().get(), round.view().get());
-                self.board.saw_final(epoch, view, height.get());
+                self.board.saw_final(epoch, view, LedgerHeight(height.get()));
                 Feedback::Ok
             }
             Update::Block(block, acknowledgement) => {
@@ -68,19 +68,23 @@ pub(crate) struct History {
     /// This node's numbers among the validators, by epoch.
     pub(crate) own_by_epoch: Vec<Option<usize>>,
     /// The height that was applied when this node started.
-    pub(crate) started: u64,
+    pub(crate) started: LedgerHeight,
 }
 
 impl History {
     /// Notes that `known` was here before.
-    fn went_back(&self, known: u64) {
+    fn went_back(&self, known: LedgerHeight) {
         self.board.went_back(WentBack { started: self.started, known });
     }
 
     /// Looks for a vote of this validator that was made before this node
     /// started and that its guard does not know. Votes in and below that view
     /// are then refused for ever.
-    fn look(&self, certificate: &FinalityCertificate, height: u64) -> Result<(), GuardError> {
+    fn look(
+        &self,
+        certificate: &FinalityCertificate,
+        height: LedgerHeight,
+    ) -> Result<(), GuardError> {
         let round = (certificate.epoch, certificate.view);
         let epoch = usize::try_from(certificate.epoch).ok();
         let own = epoch.and_then(|epoch| self.own_by_epoch.get(epoch).copied().flatten());
@@ -110,16 +114,18 @@ pub(crate) async fn deliver<A: Application>(
     let hand_over =
         async |block| hand_over(&*application, &marshal, &history, restored, block).await;
     // What the marshal takes for delivered but the ledger has not.
-    let processed = marshal.get_processed().await.map_or(0, |processed| processed.height().get());
+    let processed = marshal.get_processed().await;
+    let processed = processed.map_or(0, |processed| processed.height().get());
+    let processed = LedgerHeight(processed);
     if applied < processed {
         history.went_back(processed);
     }
     while applied < processed {
-        let height = Height::new(applied + 1);
-        let Some(block) = marshal.get_block(height).await else {
+        let next = applied.next();
+        let Some(block) = marshal.get_block(Height::new(next.get())).await else {
             tracing::error!(
-                applied,
-                processed,
+                applied = applied.get(),
+                processed = processed.get(),
                 "the ledger is behind the archive, and the archive lacks the next block; \
                  start from a snapshot"
             );
@@ -128,13 +134,14 @@ pub(crate) async fn deliver<A: Application>(
         if !hand_over(block).await {
             return;
         }
-        applied += 1;
+        applied = next;
         board.applied(applied);
     }
     while let Some((block, acknowledgement)) = deliveries.recv().await {
-        let height = block.height().get();
+        let height = LedgerHeight(block.height().get());
         if height > applied {
-            if height != applied + 1 {
+            if !height.follows(applied) {
+                let (applied, height) = (applied.get(), height.get());
                 tracing::error!(applied, height, "the archive skips heights that the ledger needs");
                 return;
             }
@@ -166,7 +173,7 @@ async fn hand_over<A: Application>(
     if let Some(certificate) = certificate.as_ref().filter(|_| !restored)
         && let Err(error) = history.look(certificate, height)
     {
-        tracing::error!(height, %error, "the node stops");
+        tracing::error!(height = height.get(), %error, "the node stops");
         return false;
     }
     if board.waits()
@@ -176,7 +183,7 @@ async fn hand_over<A: Application>(
             Ok(true) => board.votes_again(),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(height, %error, "the node stops");
+                tracing::error!(height = height.get(), %error, "the node stops");
                 return false;
             }
         }
@@ -184,7 +191,7 @@ async fn hand_over<A: Application>(
     match application.finalized(Finalized { block, certificate }).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::error!(height, %error, "the node stops");
+            tracing::error!(height = height.get(), %error, "the node stops");
             false
         }
     }

@@ -334,7 +334,7 @@ impl<E: Environment, A: Application> Ground<E, A> {
     }
 
     fn epochs(&self) -> Epochs {
-        Epochs::new(self.config.past.iter().map(|epoch| epoch.last))
+        Epochs::new(self.config.past.iter().map(|epoch| epoch.last.get()))
     }
 
     fn history(&self) -> History {

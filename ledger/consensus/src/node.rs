@@ -6,7 +6,7 @@ use std::sync::Arc;
 use commonware_consensus::types::Height;
 use commonware_runtime::Handle;
 use commonware_utils::channel::oneshot;
-use hufu_proof::FinalityCertificate;
+use hufu_proof::{FinalityCertificate, Height as LedgerHeight};
 
 use crate::application::Application;
 use crate::driver::Marshal;
@@ -25,11 +25,14 @@ pub trait Ordering: Clone + Send + Sync + 'static {
     fn status(&self) -> Status;
 
     /// The final block at `height`, if this node has it.
-    fn block(&self, height: u64) -> impl Future<Output = Option<Arc<Self::Block>>> + Send;
+    fn block(&self, height: LedgerHeight) -> impl Future<Output = Option<Arc<Self::Block>>> + Send;
 
     /// The certificate of the block at `height`, if this node has it. A block
     /// that became final with a descendant may have none of its own.
-    fn certificate(&self, height: u64) -> impl Future<Output = Option<FinalityCertificate>> + Send;
+    fn certificate(
+        &self,
+        height: LedgerHeight,
+    ) -> impl Future<Output = Option<FinalityCertificate>> + Send;
 }
 
 /// [`Ordering`] by simplex.
@@ -51,13 +54,13 @@ impl<A: Application> Ordering for Simplex<A> {
         self.board.snapshot()
     }
 
-    async fn block(&self, height: u64) -> Option<Arc<A::Block>> {
-        let block = self.marshal.get_block(Height::new(height)).await?;
+    async fn block(&self, height: LedgerHeight) -> Option<Arc<A::Block>> {
+        let block = self.marshal.get_block(Height::new(height.get())).await?;
         Some(block.inner().block().clone())
     }
 
-    async fn certificate(&self, height: u64) -> Option<FinalityCertificate> {
-        scheme::export(&self.marshal.get_finalization(Height::new(height)).await?)
+    async fn certificate(&self, height: LedgerHeight) -> Option<FinalityCertificate> {
+        scheme::export(&self.marshal.get_finalization(Height::new(height.get())).await?)
     }
 }
 

@@ -406,7 +406,7 @@ mod tests {
             .map(|(number, identity)| {
                 let board = Arc::new(Board::new(Beginning {
                     epoch: 0,
-                    applied_height: 0,
+                    applied_height: hufu_proof::Height::ZERO,
                     names: &[],
                     own: None,
                     started: std::time::SystemTime::UNIX_EPOCH,

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use hufu_proof::Height;
+
 use crate::clock::{Clocks, Difference, Measurements};
 
 /// A member's part in the votes.
@@ -34,10 +36,10 @@ pub struct Participation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WentBack {
     /// The height that was applied when this node started.
-    pub started: u64,
+    pub started: Height,
     /// A height for which there is proof that it was here before, or that this
     /// validator's key voted for it.
-    pub known: u64,
+    pub known: Height,
 }
 
 /// A snapshot of the ordering layer.
@@ -48,9 +50,9 @@ pub struct Status {
     /// The latest view of the epoch that is known to be finalized.
     pub view: u64,
     /// The latest height that is known to be final.
-    pub final_height: u64,
+    pub final_height: Height,
     /// The latest height that the ledger has applied.
-    pub applied_height: u64,
+    pub applied_height: Height,
     /// When this validator was restored from a backup, milliseconds since 1970,
     /// while it waits for the ledger to move on before it votes again.
     pub restored_ms: Option<u64>,
@@ -71,7 +73,7 @@ impl Status {
 /// What a [`Board`] begins with.
 pub(crate) struct Beginning<'a> {
     pub(crate) epoch: u64,
-    pub(crate) applied_height: u64,
+    pub(crate) applied_height: Height,
     /// The members, in the order in which votes count them.
     pub(crate) names: &'a [String],
     /// This node's own number among them.
@@ -109,7 +111,7 @@ impl Board {
         let status = Status {
             epoch,
             view: 0,
-            final_height: 0,
+            final_height: Height::ZERO,
             applied_height,
             restored_ms,
             went_back: None,
@@ -141,7 +143,7 @@ impl Board {
         }
     }
 
-    pub(crate) fn saw_final(&self, epoch: u64, view: u64, height: u64) {
+    pub(crate) fn saw_final(&self, epoch: u64, view: u64, height: Height) {
         let status = &mut self.lock().status;
         // At the beginning of an epoch the last block is of the one before.
         if epoch == status.epoch {
@@ -165,8 +167,8 @@ impl Board {
         let noted = &mut self.lock().status.went_back;
         if noted.is_none() {
             tracing::warn!(
-                started = found.started,
-                known = found.known,
+                started = found.started.get(),
+                known = found.known.get(),
                 "this node's data directory is older than what its validator has voted on, as when \
                  an older copy was put back; it catches up. If nobody did that, see that its vote \
                  key is used by no other machine"
@@ -177,7 +179,7 @@ impl Board {
         }
     }
 
-    pub(crate) fn applied(&self, height: u64) {
+    pub(crate) fn applied(&self, height: Height) {
         let status = &mut self.lock().status;
         status.applied_height = status.applied_height.max(height);
     }
@@ -204,16 +206,16 @@ mod tests {
     fn views_of_another_epoch_do_not_count() {
         let board = Board::new(Beginning {
             epoch: 1,
-            applied_height: 100,
+            applied_height: Height(100),
             names: &["one".to_owned()],
             own: Some(0),
             started: SystemTime::UNIX_EPOCH,
             restored_ms: None,
         });
         // The last block of the epoch before, when this one begins.
-        board.saw_final(0, 300, 100);
-        assert_eq!((board.snapshot().view, board.snapshot().final_height), (0, 100));
-        board.saw_final(1, 2, 101);
-        assert_eq!((board.snapshot().view, board.snapshot().final_height), (2, 101));
+        board.saw_final(0, 300, Height(100));
+        assert_eq!((board.snapshot().view, board.snapshot().final_height), (0, Height(100)));
+        board.saw_final(1, 2, Height(101));
+        assert_eq!((board.snapshot().view, board.snapshot().final_height), (2, Height(101)));
     }
 }

@@ -32,7 +32,7 @@ fn four_validators_agree() {
         let certificates = &cluster.disks[0].lock().unwrap().certificates;
         assert!(certificates.iter().flatten().count() > 10);
         let status = cluster.nodes[0].as_ref().unwrap().ordering.status();
-        assert!(status.final_height >= 20 && status.applied_height >= 20);
+        assert!(status.final_height.get() >= 20 && status.applied_height.get() >= 20);
         assert!(status.members.iter().all(|member| member.last_view.is_some()), "{status:?}");
         // Each node knows of itself that it votes, and that nothing went back.
         for (number, node) in cluster.nodes.iter().enumerate() {
@@ -113,8 +113,8 @@ fn a_validator_whose_data_went_back_says_so() {
         let said =
             |cluster: &Cluster| cluster.nodes[3].as_ref().unwrap().ordering.status().went_back;
         let went_back = said(&cluster).expect("it voted for blocks that it did not know");
-        assert_eq!(went_back.started, 0);
-        assert!((1..=goal).contains(&went_back.known), "{went_back:?}");
+        assert_eq!(went_back.started.get(), 0);
+        assert!((1..=goal).contains(&went_back.known.get()), "{went_back:?}");
         for disk in &cluster.disks {
             assert!(disk.lock().unwrap().evidence.is_empty(), "an honest node is accused");
         }

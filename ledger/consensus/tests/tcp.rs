@@ -106,7 +106,7 @@ fn run_all(
         for node in nodes {
             let (status, metrics) = node.join().unwrap();
             assert!(reached, "height {height} is not reached: {status:?}");
-            assert!(status.final_height >= height as u64);
+            assert!(status.final_height.get() >= height as u64);
             assert!(status.members.iter().filter(|one| one.last_view.is_some()).count() >= 3);
             assert!(metrics.contains("finalized_height"), "{metrics}");
             found.push(status);
@@ -130,7 +130,7 @@ fn four_validators_agree_over_tcp_and_resume() {
     }
     let found = run_all(directory.path(), &disks, before + 20);
     let went_back: Vec<_> = found.into_iter().map(|status| status.went_back).collect();
-    assert!(went_back[2].is_some_and(|found| found.started == 30 && found.known > 30));
+    assert!(went_back[2].is_some_and(|found| found.started.get() == 30 && found.known.get() > 30));
     assert_eq!([went_back[0], went_back[1], went_back[3]], [None; 3]);
 
     let disks: Vec<_> = disks.iter().map(|disk| disk.lock().unwrap()).collect();

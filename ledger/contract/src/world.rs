@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{IdentityId, Name, Value};
+use hufu_proof::{Height, IdentityId, Name, Value};
 use serde::{Deserialize, Serialize};
 
 /// Who signed, as the ledger's registry knows them.
@@ -44,7 +44,7 @@ pub struct Context {
     /// Who signed it.
     pub principal: Principal,
     /// The height of its block.
-    pub block_height: u64,
+    pub block_height: Height,
     /// The agreed time of its block, milliseconds since 1970.
     pub block_time_ms: u64,
 }

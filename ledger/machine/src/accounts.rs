@@ -26,7 +26,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::cache::Generations;
 use hufu_proof::budget::day;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Budget, IdentityId, Name, codec};
+use hufu_proof::{Budget, Height, IdentityId, Name, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{Space, Store, Write};
 
@@ -83,7 +83,7 @@ pub enum Over {
 /// when it has been that.
 struct Known<V> {
     value: V,
-    since: u64,
+    since: Height,
 }
 
 type Latest<K, V> = Mutex<Generations<K, Known<V>>>;
@@ -110,10 +110,10 @@ impl Accounts {
         &self,
         store: &dyn Store,
         identity: &IdentityId,
-        height: u64,
+        height: Height,
     ) -> Result<Option<Arc<IdentityRecord>>, MachineError> {
         latest(&self.identities, store, identity, height, |height| {
-            let row = store.read(Space::State, &key::identity(identity), height)?;
+            let row = store.read(Space::State, &key::identity(identity), height.get())?;
             Ok(row.map(|row| decode("identity", &row)).transpose()?.map(Arc::new))
         })
     }
@@ -122,18 +122,18 @@ impl Accounts {
         &self,
         store: &dyn Store,
         account: &Account,
-        height: u64,
+        height: Height,
     ) -> Result<Usage, MachineError> {
         let usage = latest(&self.usage, store, account, height, |height| {
-            let row = store.read(Space::Usage, &account.key(), height)?;
+            let row = store.read(Space::Usage, &account.key(), height.get())?;
             row.map_or(Ok(Usage::default()), |row| decode("usage", &row)).map(Some)
         });
         Ok(usage?.unwrap_or_default())
     }
 
-    pub(crate) fn budget(&self, store: &dyn Store, height: u64) -> Result<Budget, MachineError> {
+    pub(crate) fn budget(&self, store: &dyn Store, height: Height) -> Result<Budget, MachineError> {
         let budget = latest(&self.budget, store, &(), height, |height| {
-            let row = store.read(Space::State, key::BUDGET, height)?;
+            let row = store.read(Space::State, key::BUDGET, height.get())?;
             row.map_or(Ok(Budget::default()), |row| decode("budget", &row)).map(Some)
         });
         Ok(budget?.unwrap_or_default())
@@ -142,7 +142,7 @@ impl Accounts {
     /// Hears what the execution of a height has changed, after it is durable.
     pub(crate) fn executed(
         &self,
-        height: u64,
+        height: Height,
         charged: Vec<Charged>,
         budget: Option<&[u8]>,
         events: &[Event],
@@ -173,8 +173,8 @@ fn latest<K: Clone + Eq + Hash + Borrow<K>, V: Clone>(
     known: &Latest<K, V>,
     store: &dyn Store,
     key: &K,
-    height: u64,
-    read: impl Fn(u64) -> Result<Option<V>, MachineError>,
+    height: Height,
+    read: impl Fn(Height) -> Result<Option<V>, MachineError>,
 ) -> Result<Option<V>, MachineError> {
     let mut remembered = lock(known);
     if let Some(Known { value, since }) = remembered.get(key) {
@@ -186,7 +186,7 @@ fn latest<K: Clone + Eq + Hash + Borrow<K>, V: Clone>(
     }
     // Read while it is locked: what is executed meanwhile is told afterwards,
     // and replaces what is found here.
-    let applied = store.applied()?.map_or(0, |applied| applied.height);
+    let applied = store.applied()?.map_or(Height::ZERO, |applied| Height(applied.height));
     let value = read(applied)?;
     if let Some(value) = &value {
         remembered.insert(key.clone(), Known { value: value.clone(), since: applied });
@@ -222,7 +222,7 @@ impl Charged {
 pub struct Tally<'a> {
     accounts: &'a Accounts,
     store: &'a dyn Store,
-    height: u64,
+    height: Height,
     day: u64,
     budget: Budget,
     identities: BTreeMap<IdentityId, u64>,
@@ -233,7 +233,7 @@ impl<'a> Tally<'a> {
     pub(crate) fn new(
         accounts: &'a Accounts,
         store: &'a dyn Store,
-        height: u64,
+        height: Height,
         time_ms: u64,
     ) -> Result<Self, MachineError> {
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hufu_proof::{Digest, codec};
+use hufu_proof::{Digest, Height, codec};
 use hufu_store::{Applied, Store};
 
 use crate::error::MachineError;
@@ -16,7 +16,7 @@ pub struct StateRoot {
     store: Arc<dyn Store>,
     nodes: NodeCache,
     keys: u64,
-    height: u64,
+    height: Height,
 }
 
 impl StateRoot {
@@ -25,7 +25,7 @@ impl StateRoot {
     /// # Errors
     /// [`MachineError`] when the store fails.
     pub fn new(store: Arc<dyn Store>, keys: u64) -> Result<Self, MachineError> {
-        let mut bench = Self { store, nodes: node_cache(), keys, height: 0 };
+        let mut bench = Self { store, nodes: node_cache(), keys, height: Height::ZERO };
         for begin in (0..keys).step_by(FILL as usize) {
             bench.write(begin..(begin + FILL).min(keys), true)?;
         }
@@ -54,11 +54,11 @@ impl StateRoot {
         let root = update.root;
         if keep {
             let writes = update.writes().collect();
-            self.store.stage(self.height, writes)?;
+            self.store.stage(self.height.get(), writes)?;
             let commitment = codec::encode(&root);
-            self.store.flip(Applied { height: self.height, block: root.0, commitment })?;
+            self.store.flip(Applied { height: self.height.get(), block: root.0, commitment })?;
             update.remember(&self.nodes);
-            self.height += 1;
+            self.height = self.height.next();
         }
         Ok(root)
     }

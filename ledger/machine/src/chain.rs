@@ -12,7 +12,7 @@
 
 use borsh::BorshDeserialize;
 use hufu_proof::codec::{self, MAX_BLOCK, MAX_PROOF};
-use hufu_proof::{Block, Commitment, FinalityCertificate, Header, Transaction};
+use hufu_proof::{Block, Commitment, FinalityCertificate, Header, Height, Transaction};
 use hufu_store::{KeyRange, Space, Store, StoreError, Write, large};
 
 use crate::error::MachineError;
@@ -24,11 +24,11 @@ const MAX_EVENTS: usize = large::MAX_LARGE;
 /// Most bytes of an encoded header or commitment.
 const MAX_HEADER: usize = 1_024;
 
-fn header_key(height: u64) -> Vec<u8> {
+fn header_key(height: Height) -> Vec<u8> {
     [&b"h"[..], &height.to_be_bytes()].concat()
 }
 
-fn commitment_key(height: u64) -> Vec<u8> {
+fn commitment_key(height: Height) -> Vec<u8> {
     [&b"c"[..], &height.to_be_bytes()].concat()
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn writes(
 }
 
 /// The row of an epoch.
-pub(crate) fn epoch_write(number: u64, first: u64) -> Write {
+pub(crate) fn epoch_write(number: u64, first: Height) -> Write {
     Write::put(
         Space::Headers,
         [&b"e"[..], &number.to_be_bytes()].concat(),
@@ -60,17 +60,17 @@ pub(crate) fn epoch_write(number: u64, first: u64) -> Write {
 }
 
 /// The first heights of the epochs that follow epoch 0, in their order.
-pub(crate) fn epochs(store: &dyn Store) -> Result<Vec<u64>, MachineError> {
+pub(crate) fn epochs(store: &dyn Store) -> Result<Vec<Height>, MachineError> {
     let rows = store.scan(Space::Headers, &KeyRange::prefix(b"e"), u64::MAX, usize::MAX)?;
     let first = |(_, row): (Vec<u8>, Vec<u8>)| {
         let row = row.try_into().map_err(|_| MachineError::damaged("epochs"))?;
-        Ok(u64::from_be_bytes(row))
+        Ok(Height::from_be_bytes(row))
     };
     rows.into_iter().map(first).collect()
 }
 
 /// The row of a certificate of finality.
-pub(crate) fn finality_write(height: u64, certificate: &FinalityCertificate) -> Write {
+pub(crate) fn finality_write(height: Height, certificate: &FinalityCertificate) -> Write {
     Write::put(Space::Finality, height.to_be_bytes(), codec::encode(certificate))
 }
 
@@ -82,7 +82,7 @@ fn decode<T: BorshDeserialize>(
     codec::decode(what, row, limit).map_err(|error| MachineError::undecodable(what, error))
 }
 
-pub(crate) fn header(store: &dyn Store, height: u64) -> Result<Option<Header>, MachineError> {
+pub(crate) fn header(store: &dyn Store, height: Height) -> Result<Option<Header>, MachineError> {
     let row = store.read_latest(Space::Headers, &header_key(height))?;
     row.map(|row| decode("header", &row, MAX_HEADER)).transpose()
 }
@@ -90,11 +90,11 @@ pub(crate) fn header(store: &dyn Store, height: u64) -> Result<Option<Header>, M
 /// Headers `begin..end`, all of which must be there.
 pub(crate) fn headers(
     store: &dyn Store,
-    begin: u64,
-    end: u64,
+    begin: Height,
+    end: Height,
 ) -> Result<Vec<Header>, MachineError> {
     let range = KeyRange { start: header_key(begin), end: Some(header_key(end)) };
-    let count = usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX);
+    let count = usize::try_from(end.since(begin)).unwrap_or(usize::MAX);
     let rows = store.scan(Space::Headers, &range, u64::MAX, count)?;
     if rows.len() != count {
         return Err(MachineError::damaged("chain of headers"));
@@ -104,13 +104,13 @@ pub(crate) fn headers(
 
 pub(crate) fn commitment(
     store: &dyn Store,
-    height: u64,
+    height: Height,
 ) -> Result<Option<Commitment>, MachineError> {
     let row = store.read_latest(Space::Headers, &commitment_key(height))?;
     row.map(|row| decode("commitment", &row, MAX_HEADER)).transpose()
 }
 
-pub(crate) fn block(store: &dyn Store, height: u64) -> Result<Option<Block>, MachineError> {
+pub(crate) fn block(store: &dyn Store, height: Height) -> Result<Option<Block>, MachineError> {
     let bytes = large::read(store, Space::Blocks, &height.to_be_bytes(), u64::MAX)?;
     // A block may be larger in the store than on the network: nothing here
     // relies on the network's limit.
@@ -120,7 +120,7 @@ pub(crate) fn block(store: &dyn Store, height: u64) -> Result<Option<Block>, Mac
 /// A transaction at `offset` of the block of `height`, without reading the rest.
 pub(crate) fn transaction(
     store: &dyn Store,
-    height: u64,
+    height: Height,
     offset: u32,
     length: u32,
 ) -> Result<Transaction, MachineError> {
@@ -130,14 +130,17 @@ pub(crate) fn transaction(
     decode("transaction", &bytes, length)
 }
 
-pub(crate) fn events(store: &dyn Store, height: u64) -> Result<Option<Vec<Event>>, MachineError> {
+pub(crate) fn events(
+    store: &dyn Store,
+    height: Height,
+) -> Result<Option<Vec<Event>>, MachineError> {
     let bytes = large::read(store, Space::Events, &height.to_be_bytes(), u64::MAX)?;
     bytes.map(|bytes| decode("events", &bytes, MAX_EVENTS)).transpose()
 }
 
 pub(crate) fn finality(
     store: &dyn Store,
-    height: u64,
+    height: Height,
 ) -> Result<Option<FinalityCertificate>, MachineError> {
     let row = store.read_latest(Space::Finality, &height.to_be_bytes())?;
     row.map(|row| decode("finality certificate", &row, MAX_PROOF)).transpose()
@@ -146,26 +149,26 @@ pub(crate) fn finality(
 /// The first certificate at or after `height`, with its height.
 pub(crate) fn next_finality(
     store: &dyn Store,
-    height: u64,
-) -> Result<Option<(u64, FinalityCertificate)>, MachineError> {
+    height: Height,
+) -> Result<Option<(Height, FinalityCertificate)>, MachineError> {
     let range = KeyRange { start: height.to_be_bytes().to_vec(), end: None };
     let rows = store.scan(Space::Finality, &range, u64::MAX, 1)?;
     let Some((key, row)) = rows.into_iter().next() else { return Ok(None) };
     let key = key.try_into().map_err(|_| MachineError::damaged("finality certificate"))?;
-    Ok(Some((u64::from_be_bytes(key), decode("finality certificate", &row, MAX_PROOF)?)))
+    Ok(Some((Height::from_be_bytes(key), decode("finality certificate", &row, MAX_PROOF)?)))
 }
 
 /// The newest height at most `applied` that has a certificate, if one of the
 /// last `within` heights has one.
 pub(crate) fn last_certified(
     store: &dyn Store,
-    applied: u64,
+    applied: Height,
     within: u64,
-) -> Result<Option<u64>, MachineError> {
-    let start = applied.saturating_sub(within).to_be_bytes().to_vec();
+) -> Result<Option<Height>, MachineError> {
+    let start = applied.minus(within).to_be_bytes().to_vec();
     let range = KeyRange { start, end: None };
     let rows = store.scan(Space::Finality, &range, u64::MAX, usize::MAX)?;
     let Some((key, _)) = rows.into_iter().next_back() else { return Ok(None) };
     let key = key.try_into().map_err(|_| MachineError::damaged("finality certificate"))?;
-    Ok(Some(u64::from_be_bytes(key)))
+    Ok(Some(Height::from_be_bytes(key)))
 }

@@ -24,7 +24,6 @@ use crate::key;
 use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord};
 use crate::rights;
 use crate::state::State as _;
-use crate::system::require_member;
 
 impl Execution<'_> {
     pub(crate) fn certify(
@@ -137,7 +136,7 @@ impl Execution<'_> {
         signer: &Signer,
         declaration: &Declaration,
     ) -> Result<(), Stop> {
-        require_member(signer)?;
+        signer.require_member()?;
         let member = &signer.record.owner;
         match declaration {
             Declaration::Approve(KeyApproval { key: identity, roles, until_ms }) => {

@@ -13,7 +13,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hufu_proof::{Genesis, Handover, Header, Membership, codec};
+use hufu_proof::{Genesis, Handover, Header, Height, Membership, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{Space, Store};
 
@@ -27,7 +27,7 @@ pub struct Epoch {
     /// Its number, from 0.
     pub number: u64,
     /// Its first height; of epoch 0 that of the genesis block.
-    pub first: u64,
+    pub first: Height,
     /// Who votes.
     pub membership: Membership,
 }
@@ -47,16 +47,17 @@ impl Epochs {
     pub(crate) fn load(
         store: &dyn Store,
         genesis: &Genesis,
-        applied: u64,
+        applied: Height,
     ) -> Result<Self, MachineError> {
         let founders = Membership::founders(genesis);
-        let mut begun = vec![Arc::new(Epoch { number: 0, first: 0, membership: founders })];
+        let mut begun =
+            vec![Arc::new(Epoch { number: 0, first: Height::ZERO, membership: founders })];
         for (number, first) in (1..).zip(chain::epochs(store)?) {
             // What was staged and not applied is executed again.
-            if first > applied + 1 {
+            if first > applied.next() {
                 break;
             }
-            let last = chain::header(store, first - 1)?;
+            let last = before(store, first)?;
             let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
             let membership = membership_at(store, last.executed.height)?;
             let membership = membership.ok_or_else(|| MachineError::damaged("epochs"))?;
@@ -87,8 +88,13 @@ impl Epochs {
 }
 
 /// The membership as of `height`, once it is not that of the founders.
-fn membership_at(store: &dyn Store, height: u64) -> Result<Option<Membership>, MachineError> {
-    store.read(Space::State, key::MEMBERSHIP, height)?.map(|value| decode(&value)).transpose()
+fn membership_at(store: &dyn Store, height: Height) -> Result<Option<Membership>, MachineError> {
+    store.read(Space::State, key::MEMBERSHIP, height.get())?.map(|value| decode(&value)).transpose()
+}
+
+/// The header before the first of an epoch.
+fn before(store: &dyn Store, first: Height) -> Result<Option<Header>, MachineError> {
+    first.previous().map_or(Ok(None), |last| chain::header(store, last))
 }
 
 fn decode(value: &[u8]) -> Result<Membership, MachineError> {
@@ -144,7 +150,7 @@ impl Reader {
         }
         let membership = membership_at(self.store(), header.executed.height)?;
         let membership = membership.ok_or_else(|| MachineError::damaged("membership"))?;
-        Ok(Some(Epoch { number: epoch.number + 1, first: header.height + 1, membership }))
+        Ok(Some(Epoch { number: epoch.number + 1, first: header.height.next(), membership }))
     }
 
     /// How the epochs before `epoch` ended; `None` while the certificate of a
@@ -175,9 +181,9 @@ impl Reader {
 
     /// How the epoch before `next` ended.
     fn handover(&self, next: &Epoch) -> Result<Option<Handover>, MachineError> {
-        let last = next.first - 1;
-        let header = self.header(last)?.ok_or_else(|| MachineError::damaged("header"))?;
-        let Some(certificate) = self.finality(last)? else { return Ok(None) };
+        let header = before(self.store(), next.first)?;
+        let header = header.ok_or_else(|| MachineError::damaged("header"))?;
+        let Some(certificate) = self.finality(header.height)? else { return Ok(None) };
         let membership = next.membership.clone();
         let value = codec::encode(&membership);
         let path = tree::path(self.store(), header.executed.height, key::MEMBERSHIP, Some(&value))?;

@@ -2,7 +2,7 @@
 //! transaction is its [`hufu_proof::Outcome`].
 
 use hufu_proof::codec::DecodeError;
-use hufu_proof::{Commitment, Digest};
+use hufu_proof::{Commitment, Digest, Height};
 use hufu_store::StoreError;
 
 /// Why a block was not executed or something was not read.
@@ -39,25 +39,25 @@ pub enum MachineError {
     #[error("block {height} was given, but {expected} comes next")]
     NotNext {
         /// The block's height.
-        height: u64,
+        height: Height,
         /// The height that comes next.
-        expected: u64,
+        expected: Height,
     },
     /// The state of a height was asked for that is not executed yet. The caller's
     /// mistake.
     #[error("height {height} is not executed yet; the last one is {executed}")]
     NotExecuted {
         /// The height.
-        height: u64,
+        height: Height,
         /// The last executed one.
-        executed: u64,
+        executed: Height,
     },
     /// A finalized block breaks a rule that validators check before they vote:
     /// more than a third of them are faulty, or this software differs.
     #[error("block {height} breaks a rule that validators check: {rule}")]
     Invalid {
         /// The block's height.
-        height: u64,
+        height: Height,
         /// Which rule.
         rule: &'static str,
     },
@@ -86,7 +86,7 @@ pub enum MachineError {
     #[error("the finality certificate is of block {found}, and block {height} is {expected}")]
     OtherBlock {
         /// The height it was given for.
-        height: u64,
+        height: Height,
         /// The block it names.
         found: Digest,
         /// The block of that height.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Digest, IdentityId, Name, Outcome, Payload, Serial};
+use hufu_proof::{Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Serial};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
@@ -28,7 +28,7 @@ pub enum Event {
     /// A block was executed.
     Block {
         /// Its height.
-        height: u64,
+        height: Height,
         /// Its digest.
         digest: Digest,
         /// Its time, milliseconds since 1970.
@@ -43,7 +43,7 @@ pub enum Event {
         /// Its place in the block.
         index: u32,
         /// Its place in the log.
-        log_index: u64,
+        log_index: LogIndex,
         /// What became of it.
         outcome: Outcome,
         /// Whose key is in it; of a transaction refused with `signature`, the
@@ -183,7 +183,7 @@ pub enum Event {
         /// What was asked.
         subject: String,
         /// As of which height.
-        height: u64,
+        height: Height,
         /// Digest of the answer.
         answer: Digest,
     } = 11,
@@ -235,10 +235,9 @@ macro_rules! kind {
             BorshSerialize, BorshDeserialize, Serialize, Deserialize,
         )]
         #[borsh(use_discriminant = true)]
-        #[serde(rename_all = "kebab-case")]
         #[repr(u8)]
         pub enum $name {
-            $($(#[$variant_doc])* $variant = $code,)*
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant = $code,)*
         }
 
         impl $name {

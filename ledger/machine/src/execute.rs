@@ -8,8 +8,9 @@
 //! 3. the signer: registered, active, within its validity at the block's time;
 //! 4. expiry, and that it was not recorded before;
 //! 5. the budgets of the signer and its member ([`crate::accounts`]);
-//! 6. what its payload asks for ([`crate::system`]; for contracts the rest of
-//!    the order is in [`hufu_contract`]).
+//! 6. what its payload asks for ([`crate::certificates`], [`crate::proposals`],
+//!    [`crate::declare`]; for contracts the rest of the order is in
+//!    [`hufu_contract`]).
 //!
 //! # Duplicates
 //!
@@ -32,8 +33,10 @@ use borsh::BorshSerialize;
 use hufu_contract::cache::Generations;
 use hufu_contract::{Asset, Context, Contract, Principal};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
-use hufu_proof::transaction::{Batch, IdentityKind, Invocation, MAX_LIFETIME, Proposal};
-use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Payload, Transaction};
+use hufu_proof::transaction::{Batch, IdentityKind, Invocation, Look, MAX_LIFETIME, Proposal};
+use hufu_proof::{
+    Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Transaction,
+};
 use hufu_store::{KeyRange, Space, Store, Write};
 
 use crate::accounts::{Accounts, Charged, Tally};
@@ -87,6 +90,13 @@ pub(crate) struct Signer {
     pub(crate) record: IdentityRecord,
 }
 
+impl Signer {
+    /// Refuses who is not a member.
+    pub(crate) fn require_member(&self) -> Result<(), Outcome> {
+        if self.record.kind == IdentityKind::Member { Ok(()) } else { Err(Outcome::Forbidden) }
+    }
+}
+
 /// What the transaction being executed would change.
 #[derive(Default)]
 struct Pending {
@@ -119,7 +129,7 @@ pub(crate) struct Ground<'a> {
 /// The execution of one block.
 pub(crate) struct Execution<'a> {
     pub(crate) ground: Ground<'a>,
-    pub(crate) height: u64,
+    pub(crate) height: Height,
     pub(crate) time_ms: u64,
     state: BTreeMap<Vec<u8>, Arc<[u8]>>,
     /// Plain rows; a map, because a key has one value in a height.
@@ -150,9 +160,13 @@ pub(crate) struct Changes {
 }
 
 impl<'a> Execution<'a> {
-    pub(crate) fn new(ground: Ground<'a>, height: u64, time_ms: u64) -> Result<Self, MachineError> {
+    pub(crate) fn new(
+        ground: Ground<'a>,
+        height: Height,
+        time_ms: u64,
+    ) -> Result<Self, MachineError> {
         // Genesis has no transactions, so there is a height before.
-        let before = height.saturating_sub(1);
+        let before = height.minus(1);
         let tally = Tally::new(ground.accounts, &**ground.store, before, time_ms)?;
         Ok(Self {
             ground,
@@ -186,7 +200,7 @@ impl<'a> Execution<'a> {
     pub(crate) fn run(
         &mut self,
         index: u32,
-        log_index: u64,
+        log_index: LogIndex,
         transaction: &Transaction,
         encoded: &Encoded,
         signed: bool,
@@ -215,7 +229,7 @@ impl<'a> Execution<'a> {
             Some(before) => !before,
             None => {
                 !self.places.contains_key(&id)
-                    && index::read(&**self.ground.store, &id, self.height)?.is_none()
+                    && index::read(&**self.ground.store, &id, self.height.get())?.is_none()
             }
         };
         if first {
@@ -286,7 +300,7 @@ impl<'a> Execution<'a> {
             return Err(Outcome::Signature.into());
         }
         let before = self.places.get(&encoded.id).is_some_and(|place| place.taken)
-            || index::read(&**self.ground.store, &encoded.id, self.height)?
+            || index::read(&**self.ground.store, &encoded.id, self.height.get())?
                 .is_some_and(|place| place.taken);
         *recorded = Some(before);
 
@@ -297,7 +311,7 @@ impl<'a> Execution<'a> {
         if !signer.record.is_active_at(self.time_ms) {
             return Err(Outcome::InactiveSigner.into());
         }
-        let latest = self.height.saturating_add(MAX_LIFETIME);
+        let latest = self.height.plus(MAX_LIFETIME);
         if !(self.height..=latest).contains(&body.expires) {
             return Err(Outcome::Expired.into());
         }
@@ -384,6 +398,24 @@ impl<'a> Execution<'a> {
             sequence: effects.sequence,
             // Bounded by the size of a transaction.
             rows: batch.rows.len() as u32,
+        });
+        Ok(())
+    }
+
+    /// Somebody looked at something.
+    fn look(&mut self, id: Digest, signer: &Signer, look: &Look) -> Result<(), Stop> {
+        signer.require_member()?;
+        // Whoever was asked records it: a regulator may look on any member's node.
+        let member = signer.record.owner.clone();
+        if look.height > self.height {
+            return Err(Outcome::Parameter.into());
+        }
+        self.tell(Event::Look {
+            transaction: id,
+            member,
+            subject: look.subject.clone(),
+            height: look.height,
+            answer: look.answer,
         });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Where a transaction is, by its identifier: borsh of [`Place`].
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use hufu_proof::{Digest, codec};
+use hufu_proof::{Digest, LogIndex, codec};
 use hufu_store::{Space, Store, Write};
 
 use crate::error::MachineError;
@@ -10,7 +10,7 @@ use crate::error::MachineError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Place {
     /// Its entry in the log.
-    pub(crate) log_index: u64,
+    pub(crate) log_index: LogIndex,
     /// Where it begins in its encoded block.
     pub(crate) offset: u32,
     /// Its encoded length in bytes.

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use hufu_proof::budget::day;
-use hufu_proof::{Block, Budget, IdentityId, Outcome};
+use hufu_proof::{Block, Budget, Height, IdentityId, Outcome};
 
 use crate::accounts::{Account, Tally};
 use crate::error::MachineError;
@@ -31,7 +31,7 @@ impl Reader {
     pub fn signer(
         &self,
         identity: &IdentityId,
-        height: u64,
+        height: Height,
     ) -> Result<Option<Arc<IdentityRecord>>, MachineError> {
         self.shared().accounts.identity(self.store(), identity, height)
     }
@@ -40,7 +40,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn budget(&self, height: u64) -> Result<Budget, MachineError> {
+    pub fn budget(&self, height: Height) -> Result<Budget, MachineError> {
         self.shared().accounts.budget(self.store(), height)
     }
 
@@ -49,7 +49,12 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn used(&self, account: &Account, height: u64, time_ms: u64) -> Result<u64, MachineError> {
+    pub fn used(
+        &self,
+        account: &Account,
+        height: Height,
+        time_ms: u64,
+    ) -> Result<u64, MachineError> {
         Ok(self.shared().accounts.usage(self.store(), account, height)?.on(day(time_ms)))
     }
 
@@ -58,7 +63,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn tally(&self, height: u64, time_ms: u64) -> Result<Tally<'_>, MachineError> {
+    pub fn tally(&self, height: Height, time_ms: u64) -> Result<Tally<'_>, MachineError> {
         Tally::new(&self.shared().accounts, self.store(), height, time_ms)
     }
 

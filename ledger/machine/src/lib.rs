@@ -28,13 +28,14 @@
 //! # Where to start reading
 //!
 //! [`Machine`] executes a block; the `execute` module has the order of checks
-//! and what a duplicate is; [`system`] has certificates and proposals; [`key`]
-//! and [`record`] are the state; `tree` and `log` are what roots and paths are
+//! and what a duplicate is; [`certificates`], [`proposals`] and [`members`] have
+//! what no contract decides; [`key`] and [`record`] are the state; `tree` and `log` are what roots and paths are
 //! made of.
 
 pub mod accounts;
 #[doc(hidden)]
 pub mod bench;
+pub mod certificates;
 mod chain;
 mod contracts;
 mod declare;
@@ -49,13 +50,14 @@ mod intake;
 pub mod key;
 mod log;
 mod machine;
+pub mod members;
+pub mod proposals;
 mod reader;
 pub mod record;
 mod revoked;
 mod rights;
 pub mod signatures;
 mod state;
-pub mod system;
 mod tree;
 
 pub use accounts::{Account, Over, Tally};

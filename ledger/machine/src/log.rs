@@ -15,7 +15,7 @@
 use std::cell::RefCell;
 
 use hufu_proof::merkle;
-use hufu_proof::{Digest, LogEntry, codec};
+use hufu_proof::{Digest, LogEntry, LogIndex, codec};
 use hufu_store::{KeyRange, Space, Store, Write};
 
 use crate::error::MachineError;
@@ -72,6 +72,11 @@ impl Log {
     /// Entries in it.
     pub(crate) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The index that the next entry gets.
+    pub(crate) fn next(&self) -> LogIndex {
+        LogIndex(self.size)
     }
 
     /// Its root.
@@ -131,21 +136,25 @@ impl<'a> LogReader<'a> {
     }
 
     /// The inclusion path of entry `index`, which is in the log.
-    pub(crate) fn path(&self, index: u64) -> Result<Vec<Digest>, MachineError> {
-        merkle::stored_path(index, self.size, |level, at| self.node(level, at))
+    pub(crate) fn path(&self, index: LogIndex) -> Result<Vec<Digest>, MachineError> {
+        merkle::stored_path(index.get(), self.size, |level, at| self.node(level, at))
     }
 
     /// Entry number `index`.
-    pub(crate) fn entry(&self, index: u64) -> Result<Option<LogEntry>, MachineError> {
+    pub(crate) fn entry(&self, index: LogIndex) -> Result<Option<LogEntry>, MachineError> {
         let row = self.store.read_latest(Space::Log, &index.to_be_bytes())?;
         row.map(|row| decode_entry(&row)).transpose()
     }
 
     /// Entries `begin..end`.
-    pub(crate) fn entries(&self, begin: u64, end: u64) -> Result<Vec<LogEntry>, MachineError> {
+    pub(crate) fn entries(
+        &self,
+        begin: LogIndex,
+        end: LogIndex,
+    ) -> Result<Vec<LogEntry>, MachineError> {
         let range =
             KeyRange { start: begin.to_be_bytes().to_vec(), end: Some(end.to_be_bytes().to_vec()) };
-        let count = usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX);
+        let count = usize::try_from(end.since(begin)).unwrap_or(usize::MAX);
         let rows = self.store.scan(Space::Log, &range, u64::MAX, count)?;
         if rows.len() != count {
             return Err(MachineError::damaged("transaction log"));
@@ -183,7 +192,7 @@ impl<'a> LogReader<'a> {
     fn leaves(&self, tile: u64) -> Result<Vec<Digest>, MachineError> {
         let (begin, end) = (tile * TILE, ((tile + 1) * TILE).min(self.size));
         if end - begin < TILE {
-            let entries = self.entries(begin, end)?;
+            let entries = self.entries(LogIndex(begin), LogIndex(end))?;
             return Ok(entries.iter().map(LogEntry::leaf).collect());
         }
         let row = self.store.read_latest(Space::Tiles, &tile_key(tile))?.unwrap_or_default();

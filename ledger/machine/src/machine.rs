@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::{Block, Commitment, Digest, Genesis, Header, LogEntry, codec};
+use hufu_proof::{Block, Commitment, Digest, Genesis, Header, Height, LogEntry, LogIndex, codec};
 use hufu_store::{Applied, Space, Store, Write};
 
 use crate::encoded::{self, EncodedBlock};
@@ -12,8 +12,8 @@ use crate::error::MachineError;
 use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
 use crate::log::Log;
+use crate::members::{Form, identity_record, member_record};
 use crate::reader::{Reader, Shared};
-use crate::system::{Form, identity_record, member_record};
 use crate::tree::{self, NodeCache, node_cache};
 use crate::{chain, key, revoked};
 
@@ -27,7 +27,7 @@ pub struct Executed {
     /// What became of its transactions, in their order.
     pub entries: Vec<LogEntry>,
     /// Place of the first entry in the log.
-    pub first_log_index: u64,
+    pub first_log_index: LogIndex,
     /// What read models are told.
     pub events: Vec<Event>,
 }
@@ -64,11 +64,11 @@ impl Machine {
             start.write(&*store)?;
         }
         let applied = store.applied()?.ok_or_else(|| MachineError::damaged("applied height"))?;
-        let height = applied.height;
+        let height = Height(applied.height);
         let expect = |height| {
             chain::header(&*store, height)?.ok_or_else(|| MachineError::damaged("chain of headers"))
         };
-        let found = expect(0)?.digest();
+        let found = expect(Height::ZERO)?.digest();
         if found != genesis_digest {
             return Err(MachineError::OtherConsortium { found, expected: genesis_digest });
         }
@@ -164,7 +164,7 @@ impl Machine {
         let Computed { executed, changes, log, tree, writes } = computed;
         let budget = changes.state.get(key::BUDGET).map(|budget| &**budget);
         let store = &*self.reader.shared().store;
-        store.stage(height, writes)?;
+        store.stage(height.get(), writes)?;
         store.flip(applied(&executed))?;
         if let Some(membership) = changes.state.get(key::MEMBERSHIP) {
             self.reader.shared().epochs.changed(membership)?;
@@ -203,13 +203,13 @@ impl Machine {
             Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts };
         let mut execution = Execution::new(ground, header.height, header.time_ms)?;
         let mut log = self.log.clone();
-        let first_log_index = log.size();
+        let first_log_index = log.next();
         let mut writes = Vec::with_capacity(block.transactions.len() * 4 + 64);
         let mut entries = Vec::with_capacity(block.transactions.len());
         let transactions = block.transactions.iter().zip(&encoded.transactions).zip(signed);
         for (index, ((transaction, encoded), signed)) in transactions.enumerate() {
             // A block has far fewer than 2^32 transactions: it was encoded.
-            let entry = execution.run(index as u32, log.size(), transaction, encoded, *signed)?;
+            let entry = execution.run(index as u32, log.next(), transaction, encoded, *signed)?;
             log.append(&entry, &mut writes)?;
             entries.push(entry);
         }
@@ -243,7 +243,7 @@ impl Machine {
     /// everything after rests on them.
     fn check_header(&self, header: &Header) -> Result<(), MachineError> {
         let height = header.height;
-        let expected = self.header.height + 1;
+        let expected = self.header.height.next();
         if height != expected {
             return Err(MachineError::NotNext { height, expected });
         }
@@ -273,7 +273,7 @@ pub fn check_child(parent: &Header, digest: &Digest, header: &Header) -> Result<
     let rules = [
         (header.version == HEADER_VERSION, "version is the one of this software"),
         (header.chain == parent.chain, "chain is the consortium's"),
-        (Some(header.height) == parent.height.checked_add(1), "height is the parent's plus one"),
+        (header.height.follows(parent.height), "height is the parent's plus one"),
         (header.parent == *digest, "parent is the digest of the block before"),
         (header.time_ms >= parent.time_ms, "time_ms is not before the parent's"),
         (
@@ -296,7 +296,7 @@ struct Computed {
 
 fn applied(executed: &Executed) -> Applied {
     Applied {
-        height: executed.commitment.height,
+        height: executed.commitment.height.get(),
         block: executed.digest.0,
         commitment: codec::encode(&executed.commitment),
     }
@@ -318,17 +318,17 @@ impl Start {
         let (state, mut members) = genesis_state(genesis);
         let pairs: Vec<(&[u8], &[u8])> =
             state.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-        let tree = tree::update(&Nothing, &node_cache(), 0, &pairs)?;
+        let tree = tree::update(&Nothing, &node_cache(), Height::ZERO, &pairs)?;
         let log = Log::new();
         let commitment = Commitment {
-            height: 0,
+            height: Height::ZERO,
             state_root: tree.root,
             log_size: log.size(),
             log_root: log.root()?,
         };
         let block = Block::genesis(genesis.digest(), genesis.created_ms, commitment);
         let mut events = vec![Event::Block {
-            height: 0,
+            height: Height::ZERO,
             digest: block.digest(),
             time_ms: block.header.time_ms,
             transactions: 0,
@@ -340,7 +340,7 @@ impl Start {
     fn write(&self, store: &dyn Store) -> Result<(), MachineError> {
         let pairs: Vec<(&[u8], &[u8])> =
             self.state.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-        let tree = tree::update(&Nothing, &node_cache(), 0, &pairs)?;
+        let tree = tree::update(&Nothing, &node_cache(), Height::ZERO, &pairs)?;
         let header = &self.block.header;
         let encoded =
             encoded::encode(&self.block).ok_or_else(|| MachineError::damaged("genesis block"))?;

@@ -7,8 +7,8 @@ use hufu_contract::Contract;
 use hufu_proof::ancestry::MAX_DESCENDANTS;
 use hufu_proof::state::StateProof;
 use hufu_proof::{
-    Block, Commitment, Digest, FinalityCertificate, FinalityProof, Genesis, Header, LogEntry,
-    Receipt, Transaction,
+    Block, Commitment, Digest, FinalityCertificate, FinalityProof, Genesis, Header, Height,
+    LogEntry, LogIndex, Receipt, Transaction,
 };
 use hufu_store::{Space, Store};
 
@@ -56,7 +56,7 @@ pub struct Found {
     /// What became of it.
     pub entry: LogEntry,
     /// Its place in the log.
-    pub log_index: u64,
+    pub log_index: LogIndex,
 }
 
 /// All that a read model is told of a height.
@@ -72,7 +72,7 @@ impl Reader {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         genesis: Arc<Genesis>,
-        applied: u64,
+        applied: Height,
     ) -> Result<Self, MachineError> {
         let certified = chain::last_certified(&*store, applied, CERTIFIED_WITHIN)?;
         let chain = genesis.digest();
@@ -84,7 +84,7 @@ impl Reader {
             chain,
             epochs,
             accounts: Accounts::default(),
-            certified: AtomicU64::new(certified.unwrap_or(NONE)),
+            certified: AtomicU64::new(certified.map_or(NONE, Height::get)),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -111,16 +111,16 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn height(&self) -> Result<u64, MachineError> {
+    pub fn height(&self) -> Result<Height, MachineError> {
         let applied = self.store().applied()?;
-        Ok(applied.map_or(0, |applied| applied.height))
+        Ok(applied.map_or(Height::ZERO, |applied| Height(applied.height)))
     }
 
     /// What executing every block up to `height` resulted in.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn commitment(&self, height: u64) -> Result<Option<Commitment>, MachineError> {
+    pub fn commitment(&self, height: Height) -> Result<Option<Commitment>, MachineError> {
         chain::commitment(self.store(), height)
     }
 
@@ -128,7 +128,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn header(&self, height: u64) -> Result<Option<Header>, MachineError> {
+    pub fn header(&self, height: Height) -> Result<Option<Header>, MachineError> {
         chain::header(self.store(), height)
     }
 
@@ -136,7 +136,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn block(&self, height: u64) -> Result<Option<Block>, MachineError> {
+    pub fn block(&self, height: Height) -> Result<Option<Block>, MachineError> {
         chain::block(self.store(), height)
     }
 
@@ -144,14 +144,15 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn finality(&self, height: u64) -> Result<Option<FinalityCertificate>, MachineError> {
+    pub fn finality(&self, height: Height) -> Result<Option<FinalityCertificate>, MachineError> {
         chain::finality(self.store(), height)
     }
 
     /// The newest height that a certificate of finality was given for, among
     /// the last few thousand.
-    pub fn certified(&self) -> Option<u64> {
-        Some(self.shared.certified.load(Ordering::Acquire)).filter(|height| *height != NONE)
+    pub fn certified(&self) -> Option<Height> {
+        let known = self.shared.certified.load(Ordering::Acquire);
+        (known != NONE).then_some(Height(known))
     }
 
     /// Attaches the certificate of finality of an executed height. Its votes
@@ -162,7 +163,7 @@ impl Reader {
     /// store meets; a height that is not executed yet is refused by the store.
     pub fn put_finality(
         &self,
-        height: u64,
+        height: Height,
         certificate: &FinalityCertificate,
     ) -> Result<(), MachineError> {
         if let Some(header) = self.header(height)? {
@@ -172,8 +173,8 @@ impl Reader {
                 return Err(MachineError::OtherBlock { height, found, expected });
             }
         }
-        self.store().attach(height, vec![chain::finality_write(height, certificate)])?;
-        let newer = |known: u64| (known == NONE || known < height).then_some(height);
+        self.store().attach(height.get(), vec![chain::finality_write(height, certificate)])?;
+        let newer = |known: u64| (known == NONE || known < height.get()).then_some(height.get());
         let _ = self.shared.certified.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Reader {
     /// # Errors
     /// [`MachineError::NotExecuted`] when the height is not executed yet; what the
     /// store meets.
-    pub fn state_at(&self, height: u64) -> Result<View, MachineError> {
+    pub fn state_at(&self, height: Height) -> Result<View, MachineError> {
         let executed = self.height()?;
         if height > executed {
             return Err(MachineError::NotExecuted { height, executed });
@@ -191,7 +192,7 @@ impl Reader {
         Ok(self.view(height))
     }
 
-    fn view(&self, height: u64) -> View {
+    fn view(&self, height: Height) -> View {
         let Shared { store, contracts, .. } = &*self.shared;
         View::new(Arc::clone(store), Arc::clone(contracts), height)
     }
@@ -236,7 +237,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn entry(&self, id: &Digest) -> Result<Option<(u64, LogEntry)>, MachineError> {
+    pub fn entry(&self, id: &Digest) -> Result<Option<(LogIndex, LogEntry)>, MachineError> {
         let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
         Ok(Some((place.log_index, self.entry_at(place.log_index)?)))
     }
@@ -254,7 +255,7 @@ impl Reader {
         Ok(Some(Found { transaction, entry, log_index: place.log_index }))
     }
 
-    fn entry_at(&self, log_index: u64) -> Result<LogEntry, MachineError> {
+    fn entry_at(&self, log_index: LogIndex) -> Result<LogEntry, MachineError> {
         LogReader::new(self.store(), u64::MAX)
             .entry(log_index)?
             .ok_or_else(|| MachineError::damaged("transaction log"))
@@ -264,8 +265,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails or does not have them.
-    pub fn entries(&self, begin: u64, end: u64) -> Result<Vec<LogEntry>, MachineError> {
-        LogReader::new(self.store(), end).entries(begin, end)
+    pub fn entries(&self, begin: LogIndex, end: LogIndex) -> Result<Vec<LogEntry>, MachineError> {
+        LogReader::new(self.store(), end.get()).entries(begin, end)
     }
 
     /// The inclusion path of log entry `log_index` in the log of `log_size`
@@ -276,11 +277,11 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn log_path(
         &self,
-        log_index: u64,
+        log_index: LogIndex,
         log_size: u64,
     ) -> Result<Option<Vec<Digest>>, MachineError> {
         let known = self.commitment(self.height()?)?.map_or(0, |commitment| commitment.log_size);
-        if log_index >= log_size || log_size > known {
+        if log_index.get() >= log_size || log_size > known {
             return Ok(None);
         }
         LogReader::new(self.store(), log_size).path(log_index).map(Some)
@@ -292,7 +293,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn anchor(&self, height: u64) -> Result<Option<(Header, FinalityProof)>, MachineError> {
+    pub fn anchor(&self, height: Height) -> Result<Option<(Header, FinalityProof)>, MachineError> {
         let newest = self.height()?;
         let Some(first) = self.first_committing(height, newest)? else { return Ok(None) };
         let Some(header) = self.header(first)? else { return Ok(None) };
@@ -312,10 +313,14 @@ impl Reader {
     }
 
     /// The first height whose header commits to `height` or a later one.
-    fn first_committing(&self, height: u64, newest: u64) -> Result<Option<u64>, MachineError> {
+    fn first_committing(
+        &self,
+        height: Height,
+        newest: Height,
+    ) -> Result<Option<Height>, MachineError> {
         // Headers commit to ever later heights, so this is a binary search; the
         // answer is usually a few heights on.
-        let commits = |at: u64| -> Result<bool, MachineError> {
+        let commits = |at: Height| -> Result<bool, MachineError> {
             let header = self.header(at)?.ok_or_else(|| MachineError::damaged("header"))?;
             Ok(header.executed.height >= height)
         };
@@ -329,16 +334,16 @@ impl Reader {
             if high == newest {
                 return Ok(None);
             }
-            low = high + 1;
-            high = high.saturating_add(step).min(newest);
+            low = high.next();
+            high = high.plus(step).min(newest);
             step *= 2;
         }
         while low < high {
-            let middle = low + (high - low) / 2;
+            let middle = low.plus(high.since(low) / 2);
             if commits(middle)? {
                 high = middle;
             } else {
-                low = middle + 1;
+                low = middle.next();
             }
         }
         Ok(Some(high))
@@ -354,10 +359,10 @@ impl Reader {
         let Some((height, certificate)) = chain::next_finality(self.store(), header.height)? else {
             return Ok(None);
         };
-        if height - header.height > MAX_DESCENDANTS as u64 {
+        if height.since(header.height) > MAX_DESCENDANTS as u64 {
             return Ok(None);
         }
-        let descendants = chain::headers(self.store(), header.height + 1, height + 1)?;
+        let descendants = chain::headers(self.store(), header.height.next(), height.next())?;
         let Some(handovers) = self.handovers(certificate.epoch)? else { return Ok(None) };
         Ok(Some(FinalityProof { descendants, certificate, handovers }))
     }
@@ -382,7 +387,11 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn state_proof(&self, key: &[u8], height: u64) -> Result<Option<StateProof>, MachineError> {
+    pub fn state_proof(
+        &self,
+        key: &[u8],
+        height: Height,
+    ) -> Result<Option<StateProof>, MachineError> {
         let Some((header, finality)) = self.anchor(height)? else { return Ok(None) };
         self.state_proof_by(key, header, finality).map(Some)
     }
@@ -404,7 +413,7 @@ impl Reader {
         finality: FinalityProof,
     ) -> Result<StateProof, MachineError> {
         let version = header.executed.height;
-        let value = self.store().read(Space::State, key, version)?;
+        let value = self.store().read(Space::State, key, version.get())?;
         let path = tree::path(self.store(), version, key, value.as_deref())?;
         Ok(StateProof { key: key.to_vec(), value, path, header, finality })
     }
@@ -413,7 +422,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn replay(&self, height: u64) -> Result<Option<Replay>, MachineError> {
+    pub fn replay(&self, height: Height) -> Result<Option<Replay>, MachineError> {
         let Some(block) = self.block(height)? else { return Ok(None) };
         let events = chain::events(self.store(), height)?
             .ok_or_else(|| MachineError::damaged(format!("events of height {height}")))?;

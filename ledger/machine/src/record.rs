@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, Host, IdentityId, Jurisdictions, Name, NetworkName, PublicKey, Serial};
+use hufu_proof::{
+    Digest, Height, Host, IdentityId, Jurisdictions, Name, NetworkName, PublicKey, Serial,
+};
 use serde::{Deserialize, Serialize};
 
 /// Whether an identity may sign.
@@ -251,7 +253,7 @@ pub struct ContractRecord {
     /// The package's digest.
     pub digest: Digest,
     /// The height at which it became active.
-    pub since: u64,
+    pub since: Height,
 }
 
 /// A deployed version of a contract, for ever. Under [`crate::key::version`].
@@ -260,7 +262,7 @@ pub struct VersionRecord {
     /// The package's digest.
     pub digest: Digest,
     /// The height at which it became active.
-    pub since: u64,
+    pub since: Height,
     /// The packages of the contracts that were active then, which it was
     /// checked against; so that it compiles to the same for ever.
     pub dependencies: BTreeMap<Name, Digest>,
@@ -272,11 +274,11 @@ pub struct ProposalRecord {
     /// Who proposed it.
     pub proposer: Name,
     /// The height at which it was proposed.
-    pub proposed: u64,
+    pub proposed: Height,
     /// Who has approved it, the proposer included.
     pub approvals: BTreeSet<Name>,
     /// The height at which it took effect.
-    pub enacted: Option<u64>,
+    pub enacted: Option<Height>,
 }
 
 #[cfg(test)]

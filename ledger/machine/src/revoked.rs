@@ -2,7 +2,7 @@
 //! is made without reading every certificate. Not part of the state: what became
 //! of each is read there, as of the height that is asked for.
 
-use hufu_proof::Serial;
+use hufu_proof::{Height, Serial};
 use hufu_store::{KeyRange, Space, Store, Write};
 
 use crate::error::MachineError;
@@ -35,12 +35,12 @@ pub(crate) fn serials(store: &dyn Store) -> Result<Vec<Serial>, MachineError> {
 }
 
 /// Fills the index of a store that was written before there was one.
-pub(crate) fn complete(store: &dyn Store, applied: u64) -> Result<(), MachineError> {
+pub(crate) fn complete(store: &dyn Store, applied: Height) -> Result<(), MachineError> {
     if store.read_latest(Space::Revoked, COMPLETE)?.is_some() {
         return Ok(());
     }
     let mut writes = Vec::new();
-    each(store, Space::State, b"certificate/", applied, |serial, value| {
+    each(store, Space::State, b"certificate/", applied.get(), |serial, value| {
         let record: CertificateRecord = decode("certificate", value)?;
         // One whose hold was lifted is of no use to anybody any more.
         if record.status != CertificateStatus::Good {
@@ -49,9 +49,9 @@ pub(crate) fn complete(store: &dyn Store, applied: u64) -> Result<(), MachineErr
         Ok(())
     })?;
     for writes in writes.chunks(PAGE) {
-        store.attach(applied, writes.to_vec())?;
+        store.attach(applied.get(), writes.to_vec())?;
     }
-    store.attach(applied, vec![Write::put(Space::Revoked, COMPLETE, [1])])?;
+    store.attach(applied.get(), vec![Write::put(Space::Revoked, COMPLETE, [1])])?;
     Ok(())
 }
 
@@ -117,7 +117,7 @@ mod tests {
         store.flip(Applied { height: 0, block: [0; 32], commitment: Vec::new() }).unwrap();
         assert_eq!(serials(&store).unwrap(), []);
         for _ in 0..2 {
-            complete(&store, 0).unwrap();
+            complete(&store, Height::ZERO).unwrap();
             assert_eq!(serials(&store).unwrap(), [serial(2), serial(3)]);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Host, IdentityId, Name, Serial, codec};
+use hufu_proof::{Height, Host, IdentityId, Name, Serial, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -120,17 +120,17 @@ pub(crate) fn decode<T: BorshDeserialize>(
 pub struct View {
     store: Arc<dyn Store>,
     contracts: Arc<Contracts>,
-    height: u64,
+    height: Height,
     failure: RefCell<Option<MachineError>>,
 }
 
 impl View {
-    pub(crate) fn new(store: Arc<dyn Store>, contracts: Arc<Contracts>, height: u64) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, contracts: Arc<Contracts>, height: Height) -> Self {
         Self { store, contracts, height, failure: RefCell::new(None) }
     }
 
     /// As of which height.
-    pub fn height(&self) -> u64 {
+    pub fn height(&self) -> Height {
         self.height
     }
 
@@ -139,7 +139,7 @@ impl View {
     /// # Errors
     /// [`MachineError`] when the store fails.
     pub fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MachineError> {
-        Ok(self.store.read(Space::State, key, self.height)?)
+        Ok(self.store.read(Space::State, key, self.height.get())?)
     }
 
     /// What is recorded of an identity.
@@ -212,7 +212,7 @@ impl View {
     ) -> Result<Vec<(IdentityId, ApprovalRecord)>, MachineError> {
         let prefix = key::approvals(member);
         let range = KeyRange::prefix(&prefix);
-        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
         rows.iter()
             .map(|(key, value)| {
                 let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
@@ -273,7 +273,7 @@ impl View {
     pub fn contracts(&self) -> Result<Vec<(Name, ContractRecord)>, MachineError> {
         let prefix = b"contract/";
         let range = KeyRange::prefix(prefix);
-        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
         rows.iter()
             .map(|(key, value)| Ok((name_of(&key[prefix.len()..])?, decode("contract", value)?)))
             .collect()
@@ -318,7 +318,7 @@ impl View {
     pub fn proposals(&self) -> Result<Vec<(hufu_proof::Digest, ProposalRecord)>, MachineError> {
         let prefix = b"proposal/";
         let range = KeyRange::prefix(prefix);
-        let rows = self.store.scan(Space::State, &range, self.height, usize::MAX)?;
+        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
         rows.iter()
             .map(|(key, value)| {
                 let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
@@ -363,7 +363,7 @@ impl View {
         if let Some(after) = after {
             range = range.after(&key::asset(contract, asset_type, after));
         }
-        let rows = self.store.scan(Space::State, &range, self.height, limit)?;
+        let rows = self.store.scan(Space::State, &range, self.height.get(), limit)?;
         rows.iter()
             .map(|(key, value)| {
                 let text = std::str::from_utf8(&key[prefix.len()..])

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use hufu_contract::cache::Generations;
 use hufu_proof::state::key_hash;
-use hufu_proof::{Digest, codec};
+use hufu_proof::{Digest, Height, codec};
 use hufu_store::{Space, Store, StoreError, Write};
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
 use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
@@ -65,17 +65,17 @@ impl TreeUpdate {
 pub(crate) fn update(
     store: &dyn Store,
     cache: &NodeCache,
-    version: Version,
+    height: Height,
     writes: &[(&[u8], &[u8])],
 ) -> Result<TreeUpdate, MachineError> {
     let reader = Nodes { store, cache: Some(cache), value: None };
     let tree = Sha256Jmt::new(&reader);
     let (root, batch) = if writes.is_empty() {
-        tree.put_value_set(std::iter::empty(), version).map_err(failure)?
+        tree.put_value_set(std::iter::empty(), height.get()).map_err(failure)?
     } else {
         let values = writes.iter().map(|(key, value)| (key_hash(key), value.to_vec())).collect();
         let (mut roots, batch) =
-            tree.batch_put_value_sets(vec![values], None, version).map_err(failure)?;
+            tree.batch_put_value_sets(vec![values], None, height.get()).map_err(failure)?;
         let root = roots.pop().ok_or_else(|| MachineError::damaged("state tree"))?;
         (root, batch)
     };
@@ -87,22 +87,23 @@ pub(crate) fn update(
 }
 
 /// The root of `version`.
-pub(crate) fn root(store: &dyn Store, version: Version) -> Result<Digest, MachineError> {
+pub(crate) fn root(store: &dyn Store, height: Height) -> Result<Digest, MachineError> {
     let reader = Nodes { store, cache: None, value: None };
-    let root = Sha256Jmt::new(&reader).get_root_hash(version).map_err(failure)?;
+    let root = Sha256Jmt::new(&reader).get_root_hash(height.get()).map_err(failure)?;
     Ok(Digest(root.0))
 }
 
 /// The path that proves what `key` held in `version`; `value` is what it held.
 pub(crate) fn path(
     store: &dyn Store,
-    version: Version,
+    height: Height,
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Result<Vec<u8>, MachineError> {
     let hash = key_hash(key);
     let reader = Nodes { store, cache: None, value: value.map(|value| (hash, value)) };
-    let (found, proof) = Sha256Jmt::new(&reader).get_with_proof(hash, version).map_err(failure)?;
+    let (found, proof) =
+        Sha256Jmt::new(&reader).get_with_proof(hash, height.get()).map_err(failure)?;
     if found.as_deref() != value {
         return Err(MachineError::damaged("state tree"));
     }

@@ -6,7 +6,7 @@ mod support;
 use hufu_machine::{Account, Executed};
 use hufu_proof::budget::{DAY_MS, end_of_day};
 use hufu_proof::transaction::{Proposal, Revocation};
-use hufu_proof::{Block, Budget, Outcome, Payload, Transaction, Value, codec};
+use hufu_proof::{Block, Budget, Height, Outcome, Payload, Transaction, Value, codec};
 use support::*;
 
 /// The smallest budget that a consortium can agree on.
@@ -152,7 +152,11 @@ fn members_change_the_budget_and_only_to_what_works() {
 
 /// What a validator says of a block of these transactions, whose header commits
 /// to `executed`.
-fn judged(node: &Node, transactions: Vec<Transaction>, executed: u64) -> Option<(usize, Outcome)> {
+fn judged(
+    node: &Node,
+    transactions: Vec<Transaction>,
+    executed: Height,
+) -> Option<(usize, Outcome)> {
     let sizes: Vec<usize> = transactions.iter().map(|one| size(one) as usize).collect();
     let mut block: Block = node.block(transactions);
     block.header.executed = node.reader().commitment(executed).unwrap().unwrap();

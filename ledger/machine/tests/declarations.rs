@@ -11,7 +11,8 @@ use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::genesis::MemberV1;
 use hufu_proof::transaction::{Certification, IdentityKind, Proposal};
 use hufu_proof::{
-    Declaration, Host, IdentityId, Jurisdictions, Member, Name, NetworkName, Outcome, Payload,
+    Declaration, Height, Host, IdentityId, Jurisdictions, Member, Name, NetworkName, Outcome,
+    Payload,
 };
 use support::*;
 
@@ -140,10 +141,10 @@ fn a_name_has_one_owner_and_changes_hands_by_governance() {
     node.enact(own("operator", &["maker.example"]));
     assert_eq!(certify(&mut node, server("operator", 4, &["maker.example"])), Outcome::Accepted);
     let reader = node.reader();
-    let owner = |height: u64, host: &str| {
+    let owner = |height: Height, host: &str| {
         reader.state_at(height).unwrap().owner_of(&host.parse().unwrap()).unwrap()
     };
-    assert_eq!(owner(0, "maker.example"), Some(name("maker")));
+    assert_eq!(owner(Height(0), "maker.example"), Some(name("maker")));
     assert_eq!(owner(node.height(), "maker.example"), Some(name("operator")));
     assert_eq!(owner(node.height(), "192.0.2.1"), None);
     assert_eq!(reader.epoch().number, 0, "names are no reason for a new epoch");
@@ -174,7 +175,7 @@ fn a_role_counts_by_its_members_own_approval() {
     assert_eq!(certify(&mut node, attempt(2)), Outcome::Unapproved);
     assert_eq!(node.one(&key("maker"), withdraw("admin")), Outcome::NotFound);
     // As of a height before, it counted.
-    let before = node.reader().state_at(node.height() - 3).unwrap();
+    let before = node.reader().state_at(node.height().minus(3)).unwrap();
     let now = node.machine.header().time_ms;
     assert!(before.approved(&name("maker"), &holder, now).unwrap().has("administrator"));
     // Without a role nobody has to approve anything.
@@ -397,7 +398,8 @@ fn read_models_are_told() {
     one.hosts = ["maker.example".parse().unwrap()].into();
     assert_eq!(certify(&mut node, one), Outcome::Accepted);
     assert_eq!(certify(&mut node, device("maker", "pump", 2)), Outcome::Accepted);
-    let told: Vec<Event> = (1..=node.height())
+    let told: Vec<Event> = Height(1)
+        .through(node.height())
         .flat_map(|height| node.reader().replay(height).unwrap().unwrap().events)
         .collect();
     let count = |of: fn(&Event) -> bool| told.iter().filter(|event| of(event)).count();

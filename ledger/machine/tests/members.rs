@@ -11,7 +11,7 @@ use hufu_proof::finality::FinalityError;
 use hufu_proof::genesis::MemberV1 as Member;
 use hufu_proof::receipt::ReceiptError;
 use hufu_proof::transaction::{Look, Proposal};
-use hufu_proof::{Algorithm, Digest, Outcome, Payload, PublicKey, Receipt, codec};
+use hufu_proof::{Algorithm, Digest, Height, Outcome, Payload, PublicKey, Receipt, codec};
 use support::*;
 
 /// A member called `of`, with the keys of `seed`.
@@ -31,7 +31,7 @@ fn change(of: &str, seed: &str) -> Proposal {
 }
 
 fn look(subject: &str) -> Payload {
-    Payload::Look(Look { subject: subject.into(), height: 0, answer: Digest::of(b"") })
+    Payload::Look(Look { subject: subject.into(), height: Height(0), answer: Digest::of(b"") })
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_member_gets_new_keys_and_the_next_epoch_has_them() {
 
     // Statements change hands at once.
     assert_eq!(node.one(&key("maker"), look("something")), Outcome::InactiveSigner);
-    assert_eq!((reader.epoch().number, reader.epoch().first), (1, enacted + 2));
+    assert_eq!((reader.epoch().number, reader.epoch().first), (1, enacted.plus(2)));
     assert_eq!(node.one(&key("maker 2"), look("something")), Outcome::Accepted);
     let epochs = reader.epochs();
     let keys = |epoch: usize| {
@@ -114,12 +114,12 @@ fn what_comes_too_late_for_an_epoch_is_for_the_one_after() {
     // The last block of epoch 0, which commits to the first change only.
     node.must(&key("operator"), approve(change("auditor", "auditor")));
     let epoch = node.reader().epoch();
-    assert_eq!((epoch.number, epoch.first), (1, first + 2));
+    assert_eq!((epoch.number, epoch.first), (1, first.plus(2)));
     assert_eq!((epoch.membership.version, epoch.membership.seats.len()), (1, 4));
     // The first block of epoch 1 commits to the second.
     node.run(vec![]);
     let epoch = node.reader().epoch();
-    assert_eq!((epoch.number, epoch.first), (2, first + 3));
+    assert_eq!((epoch.number, epoch.first), (2, first.plus(3)));
     assert_eq!((epoch.membership.version, epoch.membership.seats.len()), (2, 5));
     node.run(vec![]);
     assert_eq!(node.reader().epoch().number, 2);
@@ -234,7 +234,7 @@ fn receipts() -> (Node, [Receipt; 3]) {
             node.must(&key("operator"), Payload::Approve(digest));
         }
         node.settle();
-        let last = node.reader().epoch().first - 1;
+        let last = node.reader().epoch().first.minus(1);
         node.certify(last);
     }
     transactions.push(node.must(&key("auditor"), look("something")));
@@ -373,7 +373,7 @@ fn without_the_last_block_s_certificate_there_is_no_proof_of_the_next_epoch() {
     let transaction = node.must(&key("regulator"), look("something"));
     node.settle();
     assert_eq!(node.reader().receipt(&transaction.id()).unwrap(), None);
-    node.certify(node.reader().epoch().first - 1);
+    node.certify(node.reader().epoch().first.minus(1));
     let receipt = node.reader().receipt(&transaction.id()).unwrap().unwrap();
     receipt.verify(&genesis()).unwrap();
 }

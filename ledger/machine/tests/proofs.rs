@@ -7,11 +7,11 @@ use hufu_machine::record::{CertificateRecord, CertificateStatus};
 use hufu_proof::receipt::ReceiptError;
 use hufu_proof::state::StateProof;
 use hufu_proof::transaction::{Look, Revocation};
-use hufu_proof::{Digest, Outcome, Payload, Receipt, codec};
+use hufu_proof::{Digest, Height, LogIndex, Outcome, Payload, Receipt, codec};
 use support::*;
 
 fn look(subject: &str) -> Payload {
-    Payload::Look(Look { subject: subject.into(), height: 0, answer: Digest::of(b"") })
+    Payload::Look(Look { subject: subject.into(), height: Height(0), answer: Digest::of(b"") })
 }
 
 #[test]
@@ -67,11 +67,11 @@ fn every_entry_of_a_log_of_several_tiles_has_its_path() {
     let genesis = genesis();
     for (number, id) in ids.iter().enumerate() {
         let receipt = reader.receipt(id).unwrap().unwrap();
-        assert_eq!(receipt.log_index, number as u64);
+        assert_eq!(receipt.log_index, LogIndex(number as u64));
         if number % 37 == 0 {
             receipt.verify(&genesis).unwrap();
         }
-        let path = reader.log_path(number as u64, ids.len() as u64).unwrap().unwrap();
+        let path = reader.log_path(LogIndex(number as u64), ids.len() as u64).unwrap().unwrap();
         let root = hufu_proof::merkle::root_from_path(
             number as u64,
             ids.len() as u64,
@@ -80,8 +80,8 @@ fn every_entry_of_a_log_of_several_tiles_has_its_path() {
         );
         assert_eq!(root, Some(node.machine.applied().log_root));
     }
-    assert_eq!(reader.log_path(566, 566).unwrap(), None);
-    assert_eq!(reader.log_path(0, 567).unwrap(), None);
+    assert_eq!(reader.log_path(LogIndex(566), 566).unwrap(), None);
+    assert_eq!(reader.log_path(LogIndex(0), 567).unwrap(), None);
 }
 
 #[test]
@@ -92,20 +92,20 @@ fn a_header_without_votes_is_proved_by_its_descendants() {
         node.run(vec![]);
     }
     assert_eq!(node.reader().receipt(&transaction.id()).unwrap(), None, "no votes yet");
-    node.certify(15);
+    node.certify(Height(15));
     let receipt = node.reader().receipt(&transaction.id()).unwrap().unwrap();
-    assert_eq!(receipt.header.height, 2, "the first header that commits to height 1");
+    assert_eq!(receipt.header.height, Height(2), "the first header that commits to height 1");
     assert_eq!(receipt.finality.descendants.len(), 13);
     receipt.verify(&genesis()).unwrap();
-    node.certify(4);
+    node.certify(Height(4));
     let receipt = node.reader().receipt(&transaction.id()).unwrap().unwrap();
     assert_eq!(receipt.finality.descendants.len(), 2);
     receipt.verify(&genesis()).unwrap();
-    assert_eq!(node.reader().certified(), Some(15));
+    assert_eq!(node.reader().certified(), Some(Height(15)));
     let node = node.restart();
-    assert_eq!(node.reader().certified(), Some(15), "found again when opened");
-    let (genesis_header, proof) = node.reader().anchor(0).unwrap().unwrap();
-    assert_eq!(genesis_header.height, 0);
+    assert_eq!(node.reader().certified(), Some(Height(15)), "found again when opened");
+    let (genesis_header, proof) = node.reader().anchor(Height(0)).unwrap().unwrap();
+    assert_eq!(genesis_header.height, Height(0));
     proof.verify(&genesis(), &genesis_header).unwrap();
 }
 
@@ -198,8 +198,8 @@ fn a_replay_tells_what_was_told() {
     let replay = node.reader().replay(node.height()).unwrap().unwrap();
     assert_eq!(*replay.block, block);
     assert_eq!(replay.events, executed.events);
-    let start = node.reader().replay(0).unwrap().unwrap();
-    assert_eq!((start.block.header.height, start.block.transactions.len()), (0, 0));
+    let start = node.reader().replay(Height(0)).unwrap().unwrap();
+    assert_eq!((start.block.header.height, start.block.transactions.len()), (Height(0), 0));
     assert_eq!(start.events.len(), 9, "the block, and each member with its identity");
-    assert_eq!(node.reader().replay(node.height() + 1).unwrap(), None);
+    assert_eq!(node.reader().replay(node.height().next()).unwrap(), None);
 }

@@ -14,7 +14,8 @@ use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::genesis::MemberV1 as Member;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal, Revocation};
 use hufu_proof::{
-    Block, Commitment, Declaration, Digest, Genesis, Name, Outcome, Payload, Transaction, Value,
+    Block, Commitment, Declaration, Digest, Genesis, Height, Name, Outcome, Payload, Transaction,
+    Value,
 };
 use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
 use proptest::prelude::*;
@@ -60,7 +61,7 @@ fn history() -> Vec<Block> {
         }
         transactions.push(node.sign(&maker, install_meter("pump")));
         transactions.push(transactions[0].clone());
-        let look = Look { subject: "s".into(), height: round, answer: Digest::of(b"") };
+        let look = Look { subject: "s".into(), height: Height(round), answer: Digest::of(b"") };
         transactions.push(node.sign(&key("regulator"), Payload::Look(look)));
         add(&mut node, transactions);
     }
@@ -180,7 +181,7 @@ fn a_machine_that_died_at_any_step_goes_on_to_the_same_state() {
             }
             // As after a restart: from the last durable height.
             let mut machine = open(directory.path());
-            let height = machine.header().height as usize;
+            let height = machine.header().height.get() as usize;
             assert!(height >= results.len(), "step {step}: a durable height was lost");
             for block in &blocks[height..] {
                 machine.execute(block, &verdicts(block, 1)).unwrap();
@@ -201,18 +202,18 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     let mut node = Node::new();
     node.run(vec![]);
     let before = node.machine.applied();
-    let look = Look { subject: "s".into(), height: 0, answer: Digest::of(b"") };
+    let look = Look { subject: "s".into(), height: Height(0), answer: Digest::of(b"") };
     let transaction = node.sign(&key("regulator"), Payload::Look(look));
     let good = node.block(vec![transaction]);
     type Change = fn(&mut Block);
     let changes: [(&str, Change); 9] = [
         ("version", |block| block.header.version = 2),
         ("chain", |block| block.header.chain = Digest::of(b"other")),
-        ("next", |block| block.header.height += 1),
+        ("next", |block| block.header.height = block.header.height.next()),
         ("parent", |block| block.header.parent = Digest::of(b"other")),
         ("time_ms", |block| block.header.time_ms = START),
         ("executed is not of an earlier", |block| block.header.executed = Commitment::default()),
-        ("executed is of a height before", |block| block.header.executed.height = 3),
+        ("executed is of a height before", |block| block.header.executed.height = Height(3)),
         ("transactions_root", |block| block.transactions.clear()),
         ("differs", |block| block.header.executed.state_root = Digest::of(b"other")),
     ];
@@ -230,7 +231,10 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     assert_ne!(node.machine.applied(), before);
     good.header.executed = node.machine.applied();
     node.execute(&good).unwrap();
-    assert!(matches!(node.execute(&good), Err(MachineError::NotNext { height: 3, expected: 4 })));
+    assert!(matches!(
+        node.execute(&good),
+        Err(MachineError::NotNext { height: Height(3), expected: Height(4) })
+    ));
 }
 
 #[test]
@@ -254,16 +258,16 @@ fn a_store_of_another_consortium_is_refused() {
 fn a_certificate_of_another_block_is_not_attached() {
     let mut node = Node::new();
     node.run(vec![]);
-    let wrong = certificate(1, Digest::of(b"other"));
+    let wrong = certificate(Height(1), Digest::of(b"other"));
     assert!(matches!(
-        node.reader().put_finality(1, &wrong),
-        Err(MachineError::OtherBlock { height: 1, .. })
+        node.reader().put_finality(Height(1), &wrong),
+        Err(MachineError::OtherBlock { height: Height(1), .. })
     ));
-    let early = certificate(2, Digest::of(b"other"));
-    assert!(matches!(node.reader().put_finality(2, &early), Err(MachineError::Store(_))));
-    assert_eq!(node.reader().finality(1).unwrap(), None);
-    let right = node.certify(1);
-    assert_eq!(node.reader().finality(1).unwrap(), Some(right));
+    let early = certificate(Height(2), Digest::of(b"other"));
+    assert!(matches!(node.reader().put_finality(Height(2), &early), Err(MachineError::Store(_))));
+    assert_eq!(node.reader().finality(Height(1)).unwrap(), None);
+    let right = node.certify(Height(1));
+    assert_eq!(node.reader().finality(Height(1)).unwrap(), Some(right));
 }
 
 /// Anybody who might sign.
@@ -416,7 +420,7 @@ fn payload() -> impl Strategy<Value = Payload> {
         Just(Payload::Approve(approved.digest())),
         (".{0,12}", 0u64..30).prop_map(|(subject, height)| Payload::Look(Look {
             subject,
-            height,
+            height: Height(height),
             answer: Digest::of(b""),
         })),
     ]
@@ -441,7 +445,7 @@ proptest! {
         let revocation = Revocation { serial: serial_number(3), reason: 1 };
         node.must(&key("authority"), Payload::Revoke(revocation));
         for (signer, payload, signed, nonce) in sent {
-            let expires = node.height() + 5;
+            let expires = node.height().plus(5);
             let transaction = sign(node.chain, nonce, expires, &key(signer), payload);
             let block = node.block(vec![transaction]);
             let root = node.machine.applied().state_root;

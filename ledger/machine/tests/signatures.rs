@@ -5,7 +5,7 @@ mod support;
 use hufu_machine::signatures::{verify, verify_batch, verify_batch_on};
 use hufu_proof::transaction::{Body, Look};
 use hufu_proof::{
-    Algorithm, Digest, Payload, PublicKey, Signature, Signer, SignerFault, Transaction,
+    Algorithm, Digest, Height, Payload, PublicKey, Signature, Signer, SignerFault, Transaction,
 };
 use p256::ecdsa::signature::Signer as _;
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ impl Signer for P384 {
 
 fn transaction(number: u64, algorithm: u8) -> Transaction {
     let seed = Digest::of(&number.to_be_bytes());
-    let look = Look { subject: format!("{number}"), height: 0, answer: seed };
+    let look = Look { subject: format!("{number}"), height: Height(0), answer: seed };
     let ed25519 = support::key(&number.to_string());
     let p256 = P256(p256::ecdsa::SigningKey::from_slice(&seed.0).unwrap());
     let wide = [[0; 16].as_slice(), &seed.0].concat();
@@ -48,9 +48,15 @@ fn transaction(number: u64, algorithm: u8) -> Transaction {
         _ => &p384,
     };
     let (chain, signer_key) = (Digest::of(b"chain"), signer.public_key());
-    Body { chain, signer: signer_key, nonce: number, expires: 9, payload: Payload::Look(look) }
-        .sign(signer)
-        .unwrap()
+    Body {
+        chain,
+        signer: signer_key,
+        nonce: number,
+        expires: Height(9),
+        payload: Payload::Look(look),
+    }
+    .sign(signer)
+    .unwrap()
 }
 
 /// Changes one bit of the signature, the key or the message.

@@ -5,7 +5,7 @@ mod support;
 use hufu_machine::Event;
 use hufu_machine::record::{CertificateStatus, IdentityStatus};
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, MAX_LIFETIME, Proposal, Revocation};
-use hufu_proof::{Algorithm, Digest, Outcome, Payload, Signature, Value};
+use hufu_proof::{Algorithm, Digest, Height, LogIndex, Outcome, Payload, Signature, Value};
 use support::*;
 
 fn issue(issuances: Vec<Issuance>) -> Payload {
@@ -16,7 +16,7 @@ fn revoke(serial: u64, reason: u8) -> Payload {
     Payload::Revoke(Revocation { serial: serial_number(serial), reason })
 }
 
-fn look(height: u64) -> Payload {
+fn look(height: Height) -> Payload {
     Payload::Look(Look { subject: "all leases".into(), height, answer: Digest::of(b"answer") })
 }
 
@@ -70,7 +70,7 @@ fn a_certificate_is_recorded_renewed_held_and_revoked() {
     let at = |height| reader.state_at(height).unwrap().certificate(&serial_number(1)).unwrap();
     let then = at(height).unwrap();
     assert_eq!(then.status, CertificateStatus::Good);
-    assert_eq!(at(height - 1), None);
+    assert_eq!(at(height.minus(1)), None);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_reason_may_become_key_compromise_later_and_the_date_stays() {
     assert_eq!(then.status, CertificateStatus::Revoked { reason: 0, at_ms });
     // The list has it once, and not what was on hold for a time.
     node.must(&authority, revoke(2, 6));
-    let listed = |height: u64| -> Vec<_> {
+    let listed = |height: Height| -> Vec<_> {
         let state = reader.state_at(height).unwrap();
         state.revoked().unwrap().into_iter().map(|(serial, _)| serial).collect()
     };
@@ -110,7 +110,7 @@ fn a_reason_may_become_key_compromise_later_and_the_date_stays() {
     node.must(&authority, revoke(2, 8));
     assert_eq!(listed(node.height()), [serial_number(1)]);
     assert_eq!(listed(held), [serial_number(1), serial_number(2)]);
-    assert_eq!(listed(height - 1), []);
+    assert_eq!(listed(height.minus(1)), []);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn who_may_not_sign_is_told_why() {
     late.not_before = node.machine.header().time_ms + 4_000;
     late.not_after = late.not_before + 1_500;
     node.must(&authority, issue(vec![late]));
-    let hello = || look(0);
+    let hello = || look(Height(0));
     assert_eq!(node.one(&key("late"), hello()), Outcome::InactiveSigner);
     assert_eq!(node.one(&key("late"), hello()), Outcome::InactiveSigner);
     assert_eq!(node.one(&key("late"), hello()), Outcome::Forbidden, "valid, but no member");
@@ -199,7 +199,7 @@ fn who_may_not_sign_is_told_why() {
 fn envelopes_are_checked_in_order() {
     let mut node = Node::new();
     let regulator = key("regulator");
-    let good = node.sign(&regulator, look(0));
+    let good = node.sign(&regulator, look(Height(0)));
 
     let mut forged = good.clone();
     forged.signature = Signature::new(Algorithm::Ed25519, &[1; 64]).unwrap();
@@ -219,7 +219,11 @@ fn envelopes_are_checked_in_order() {
     );
     assert_eq!(node.run(vec![good.clone()]), [Outcome::Duplicate]);
     let (log_index, entry) = node.reader().entry(&good.id()).unwrap().unwrap();
-    assert_eq!((log_index, entry.outcome), (4, Outcome::Accepted), "the first good record stays");
+    assert_eq!(
+        (log_index, entry.outcome),
+        (LogIndex(4), Outcome::Accepted),
+        "the first good record stays"
+    );
 
     // A refused transaction takes its identifier as well, once it was signed.
     let refused = node.sign(&key("maker"), issue(vec![issuance("foreign", 90)]));
@@ -227,12 +231,14 @@ fn envelopes_are_checked_in_order() {
     assert_eq!(node.run(vec![refused]), [Outcome::Duplicate]);
 
     let height = node.height();
-    let expiring = |expires| sign(node.chain, 7_000_000 + expires, expires, &regulator, look(0));
+    let expiring = |expires: Height| {
+        sign(node.chain, 7_000_000 + expires.get(), expires, &regulator, look(Height(0)))
+    };
     let transactions = vec![
         expiring(height),
-        expiring(height + 1),
-        expiring(height + 1 + MAX_LIFETIME),
-        expiring(height + 2 + MAX_LIFETIME),
+        expiring(height.next()),
+        expiring(height.plus(1 + MAX_LIFETIME)),
+        expiring(height.plus(2 + MAX_LIFETIME)),
     ];
     let expected = [Outcome::Expired, Outcome::Accepted, Outcome::Accepted, Outcome::Expired];
     assert_eq!(node.run(transactions), expected);
@@ -242,12 +248,13 @@ fn envelopes_are_checked_in_order() {
 fn looks_are_recorded_by_members_and_of_the_past() {
     let mut node = Node::new();
     node.must(&key("authority"), issue(vec![issuance("pump", 1)]));
-    let height = node.height() + 1;
+    let height = node.height().next();
     assert_eq!(node.one(&key("regulator"), look(height)), Outcome::Accepted);
-    assert_eq!(node.one(&key("regulator"), look(height + 2)), Outcome::Parameter);
+    assert_eq!(node.one(&key("regulator"), look(height.plus(2))), Outcome::Parameter);
     assert_eq!(node.one(&key("maker"), look(height)), Outcome::Accepted, "asked on its node");
-    assert_eq!(node.one(&key("pump"), look(0)), Outcome::Forbidden);
-    let empty = Payload::Look(Look { subject: String::new(), height: 0, answer: Digest::of(b"") });
+    assert_eq!(node.one(&key("pump"), look(Height(0))), Outcome::Forbidden);
+    let empty =
+        Payload::Look(Look { subject: String::new(), height: Height(0), answer: Digest::of(b"") });
     assert_eq!(node.one(&key("regulator"), empty), Outcome::Malformed);
 }
 

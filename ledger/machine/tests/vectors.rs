@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use hufu_machine::key;
 use hufu_proof::transaction::{Proposal, Revocation};
-use hufu_proof::{Block, Commitment, Genesis, LogEntry, Payload, codec};
+use hufu_proof::{Block, Commitment, Genesis, Height, LogEntry, Payload, codec};
 use serde::{Deserialize, Serialize};
 use support::*;
 
@@ -104,7 +104,7 @@ fn compute(genesis: &Genesis, blocks: &[Block]) -> Vector {
             commitment: executed.commitment,
         });
     }
-    node.certify(5);
+    node.certify(Height(5));
     let reader = node.reader();
     let receipt = reader.receipt(&blocks[1].transactions[0].id()).unwrap().unwrap();
     receipt.verify(genesis).unwrap();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use hufu_proof::{Digest, Outcome, Value};
+use hufu_proof::{Digest, Height, Outcome, Value};
 use support::*;
 
 const SEALS: &str = r#"
@@ -75,7 +75,7 @@ fn a_package_is_compiled_with_what_it_was_deployed_with() {
             (required.digest(), required.version().to_string()),
             (old.digest(), "1.0.0".into())
         );
-        let active = |height: u64| {
+        let active = |height: Height| {
             let state = reader.state_at(height).unwrap();
             state.compiled(&name("meters")).unwrap().unwrap().digest()
         };

@@ -26,9 +26,10 @@ use futures::pin_mut;
 use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
 use hufu_machine::{Epoch, MachineError, check_child};
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::{Block, Header};
+use hufu_proof::{Block, Header, Height};
 
-use crate::core::{Core, Verified, ids_and_sizes};
+use crate::shared::Shared;
+use crate::verified::{Verified, ids_and_sizes};
 
 /// How blocks are made.
 #[derive(Clone, Copy, Debug)]
@@ -55,18 +56,18 @@ impl Default for Limits {
     }
 }
 
-/// [`Application`] over a [`Core`].
+/// [`Application`] over a [`Shared`].
 pub struct Builder<E> {
     context: E,
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     limits: Limits,
     epoch: Arc<Epoch>,
 }
 
 impl<E: Clock> Builder<E> {
     /// A builder of blocks of one epoch, with the runtime's clock.
-    pub fn new(context: E, core: Arc<Core>, limits: Limits, epoch: Arc<Epoch>) -> Self {
-        Self { context, core, limits, epoch }
+    pub fn new(context: E, shared: Arc<Shared>, limits: Limits, epoch: Arc<Epoch>) -> Self {
+        Self { context, shared, limits, epoch }
     }
 
     fn now_ms(&self) -> u64 {
@@ -83,12 +84,12 @@ impl<E: Clock> Builder<E> {
         let idle = self.limits.idle.saturating_sub(since).min(most);
         let until = self.context.current() + idle;
         loop {
-            let arrived = self.core.arrived.notified();
+            let arrived = self.shared.arrived.notified();
             pin_mut!(arrived);
             arrived.as_mut().enable();
             // What was executed is to be committed to soon, for receipts.
-            let owed = self.core.committed().log_size > parent.header.executed.log_size;
-            if owed || self.core.waiting().0 > 0 {
+            let owed = self.shared.committed().log_size > parent.header.executed.log_size;
+            if owed || self.shared.waiting().0 > 0 {
                 return;
             }
             let left = until.duration_since(self.context.current()).unwrap_or_default();
@@ -114,7 +115,7 @@ impl<E: Clock> Builder<E> {
             Some(rule)
         } else if block.transactions.len() > self.limits.transactions {
             Some("number of transactions")
-        } else if block.transactions.iter().any(|one| one.body.chain != self.core.chain()) {
+        } else if block.transactions.iter().any(|one| one.body.chain != self.shared.chain()) {
             Some("a transaction's consortium")
         } else if executed.height == before.height && executed != before {
             Some("commitment")
@@ -127,20 +128,20 @@ impl<E: Clock> Builder<E> {
 impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
     type Block = Block;
 
-    fn applied(&self) -> u64 {
-        self.core.committed().height
+    fn applied(&self) -> Height {
+        self.shared.committed().height
     }
 
     async fn propose(&self, proposal: Proposal<Block>) -> Option<Block> {
         let parent = proposal.parent;
         self.pace(&parent, proposal.patience).await;
-        let ancestors = self.core.unexecuted(&parent);
-        let ours = self.core.committed();
+        let ancestors = self.shared.unexecuted(&parent);
+        let ours = self.shared.committed();
         let executed =
             if ours.height > parent.header.executed.height { ours } else { parent.header.executed };
         let time_ms = self.now_ms().max(parent.header.time_ms);
         let limits = (self.limits.transactions, self.limits.bytes);
-        let chosen = match self.core.choose(limits, &ancestors, &executed, time_ms) {
+        let chosen = match self.shared.choose(limits, &ancestors, &executed, time_ms) {
             Ok(chosen) => chosen,
             Err(error) => {
                 tracing::error!(%error, "cannot choose what to propose");
@@ -153,8 +154,8 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         let block = Block {
             header: Header {
                 version: HEADER_VERSION,
-                chain: self.core.chain(),
-                height: parent.header.height + 1,
+                chain: self.shared.chain(),
+                height: parent.header.height.next(),
                 parent: parent.digest(),
                 time_ms,
                 transactions_root: Block::transactions_root(&transactions),
@@ -162,15 +163,15 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             },
             transactions,
         };
-        self.core.judged(Verified { block: Arc::new(block.clone()), ids });
+        self.shared.judged(Verified { block: Arc::new(block.clone()), ids });
         Some(block)
     }
 
     async fn is_last(&self, block: &Block) -> bool {
         let executed = block.header.executed.height;
-        let mut applied = self.core.applied.subscribe();
+        let mut applied = self.shared.applied.subscribe();
         let known = applied.wait_for(|applied| *applied >= executed).await.is_ok();
-        match self.core.reader.is_last(&block.header, &self.epoch) {
+        match self.shared.reader.is_last(&block.header, &self.epoch) {
             Ok(last) if known => return last,
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "cannot read the membership"),
@@ -181,14 +182,15 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
 
     async fn verify(&self, round: Round, block: Arc<Block>, parent: Arc<Block>) -> bool {
         let refuse = |what: &str| {
-            tracing::warn!(view = round.view, height = block.header.height, what, "block refused");
+            let height = block.header.height.get();
+            tracing::warn!(view = round.view, height, what, "block refused");
             false
         };
         if let Some(what) = self.wrong(&block, &parent) {
             return refuse(what);
         }
         let (ids, sizes) = ids_and_sizes(&block);
-        if !self.core.verdicts(&block, &ids).into_iter().all(|good| good) {
+        if !self.shared.verdicts(&block, &ids).into_iter().all(|good| good) {
             return refuse("a signature");
         }
         let ahead = block.header.time_ms.saturating_sub(self.now_ms());
@@ -196,11 +198,11 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             self.context.sleep(Duration::from_millis(ahead)).await;
         }
         let executed = block.header.executed;
-        let mut applied = self.core.applied.subscribe();
+        let mut applied = self.shared.applied.subscribe();
         if applied.wait_for(|applied| *applied >= executed.height).await.is_err() {
             return false;
         }
-        let reader = &self.core.reader;
+        let reader = &self.shared.reader;
         let judged = (|| {
             let ours = reader.commitment(executed.height)?;
             if ours != Some(executed) {
@@ -222,7 +224,7 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
                 return false;
             }
         }
-        self.core.judged(Verified { block, ids });
+        self.shared.judged(Verified { block, ids });
         true
     }
 
@@ -237,11 +239,11 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             ApplicationFault(text)
         };
         let height = finalized.block.header.height;
-        if height > self.core.committed().height {
-            self.core.execute(&finalized.block).map_err(fault)?;
+        if height > self.shared.committed().height {
+            self.shared.execute(&finalized.block).map_err(fault)?;
         }
         if let Some(certificate) = finalized.certificate {
-            self.core.reader.put_finality(height, &certificate).map_err(fault)?;
+            self.shared.reader.put_finality(height, &certificate).map_err(fault)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use hufu_proof::{Transaction, codec};
+use hufu_proof::{Height, Transaction, codec};
 
 /// How many heights a signer is waited for.
 const HEIGHTS: u64 = 8;
@@ -21,7 +21,7 @@ struct Waiting {
     transaction: Transaction,
     size: usize,
     /// The applied height when it came.
-    since: u64,
+    since: Height,
 }
 
 /// Transactions whose signers are not known yet.
@@ -34,7 +34,7 @@ pub(crate) struct Early {
 impl Early {
     /// Keeps a transaction that came when `since` was applied; the oldest give
     /// way.
-    pub(crate) fn keep(&mut self, transaction: Transaction, since: u64) {
+    pub(crate) fn keep(&mut self, transaction: Transaction, since: Height) {
         let size = codec::encode(&transaction).len();
         self.bytes += size;
         self.waiting.push_back(Waiting { transaction, size, since });
@@ -51,11 +51,11 @@ impl Early {
 
     /// Takes everything out that has not waited too long, with the heights at
     /// which it came; now `applied` is applied.
-    pub(crate) fn take(&mut self, applied: u64) -> Vec<(Transaction, u64)> {
+    pub(crate) fn take(&mut self, applied: Height) -> Vec<(Transaction, Height)> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting)
             .into_iter()
-            .filter(|one| applied <= one.since.saturating_add(HEIGHTS))
+            .filter(|one| applied <= one.since.plus(HEIGHTS))
             .map(|one| (one.transaction, one.since))
             .collect()
     }
@@ -72,7 +72,7 @@ mod tests {
                 chain: Digest::default(),
                 signer: PublicKey::new(Algorithm::Ed25519, &[1; 32]).unwrap(),
                 nonce,
-                expires: 9,
+                expires: Height(9),
                 payload: Payload::Approve(Digest::default()),
             },
             signature: Signature::new(Algorithm::Ed25519, &[3; 64]).unwrap(),
@@ -83,18 +83,18 @@ mod tests {
     fn the_number_and_the_time_are_bounded() {
         let mut early = Early::default();
         for nonce in 0..2 * MAX_TRANSACTIONS as u64 {
-            early.keep(transaction(nonce), 100);
+            early.keep(transaction(nonce), Height(100));
         }
-        early.keep(transaction(u64::MAX), 105);
-        let kept = early.take(100 + HEIGHTS);
+        early.keep(transaction(u64::MAX), Height(105));
+        let kept = early.take(Height(100 + HEIGHTS));
         assert_eq!(kept.len(), MAX_TRANSACTIONS);
         assert_eq!(kept[0].0.body.nonce, MAX_TRANSACTIONS as u64 + 1);
         assert!(early.is_empty());
         for (transaction, since) in kept {
             early.keep(transaction, since);
         }
-        let kept = early.take(101 + HEIGHTS);
+        let kept = early.take(Height(101 + HEIGHTS));
         assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].1, 105);
+        assert_eq!(kept[0].1, Height(105));
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use borsh::BorshDeserialize as _;
 use hufu_consensus::{Gossip, Recipient, Status};
 use hufu_machine::{Account, Reader, Replay};
-use hufu_proof::{Budget, Commitment, Digest, LogEntry, Name, Transaction, codec};
+use hufu_proof::{Budget, Commitment, Digest, Height, LogEntry, Name, Transaction, codec};
 use tokio::sync::{Notify, watch};
 
-use crate::core::{Admission, Committed, Core};
 use crate::error::Error;
+use crate::shared::{Admission, Committed, Shared};
 
 /// Largest message of transactions, in bytes, below the network's limit. One
 /// transaction always fits.
@@ -20,7 +20,7 @@ const MAX_MESSAGE: usize = 768 * 1024;
 /// A member's ledger. Cheap to clone; works under any async runtime.
 #[derive(Clone)]
 pub struct Ledger {
-    pub(crate) core: Arc<Core>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) outbox: Arc<Outbox>,
     present: Arc<Mutex<Present>>,
     closed: Arc<AtomicBool>,
@@ -65,8 +65,8 @@ pub struct Today {
 }
 
 impl Ledger {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, outbox: Arc::default(), present: Arc::default(), closed: Arc::default() }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, outbox: Arc::default(), present: Arc::default(), closed: Arc::default() }
     }
 
     /// Turns to the ordering layer of an epoch that begins.
@@ -112,13 +112,13 @@ impl Ledger {
     /// Admits transactions and returns without waiting for their execution.
     pub fn enqueue(&self, transactions: Vec<Transaction>) -> Vec<Result<Admission, Error>> {
         if self.closed.load(Ordering::Acquire) {
-            let known = |one: Transaction| match self.core.entry(&one.id())? {
+            let known = |one: Transaction| match self.shared.entry(&one.id())? {
                 Some(entry) => Ok(Admission::Done(Committed { entry })),
                 None => Err(Error::Closed),
             };
             return transactions.into_iter().map(known).collect();
         }
-        let (admissions, new) = self.core.admit(transactions);
+        let (admissions, new) = self.shared.admit(transactions);
         self.outbox.send(new);
         admissions
     }
@@ -132,7 +132,7 @@ impl Ledger {
 
     /// What was executed: state, blocks, receipts, proofs.
     pub fn reader(&self) -> &Reader {
-        &self.core.reader
+        &self.shared.reader
     }
 
     /// All that a read model is told of an executed height; the last ones are
@@ -140,13 +140,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Machine`] when the store fails.
-    pub fn replay(&self, height: u64) -> Result<Option<Arc<Replay>>, Error> {
-        Ok(self.core.replay(height)?)
+    pub fn replay(&self, height: Height) -> Result<Option<Arc<Replay>>, Error> {
+        Ok(self.shared.replay(height)?)
     }
 
     /// What every executed block resulted in.
     pub fn committed(&self) -> Commitment {
-        self.core.committed()
+        self.shared.committed()
     }
 
     /// What became of a transaction.
@@ -154,7 +154,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Machine`] when the store fails.
     pub fn entry(&self, id: &Digest) -> Result<Option<LogEntry>, Error> {
-        Ok(self.core.entry(id)?)
+        Ok(self.shared.entry(id)?)
     }
 
     /// What was recorded today, and how much may be.
@@ -162,8 +162,8 @@ impl Ledger {
     /// # Errors
     /// [`Error::Machine`] when the store fails.
     pub fn recorded_today(&self) -> Result<Today, Error> {
-        let (height, time_ms) = self.core.tip();
-        let reader = &self.core.reader;
+        let (height, time_ms) = self.shared.tip();
+        let reader = &self.shared.reader;
         let mut members = Vec::new();
         for seat in reader.membership()?.seats {
             let used = reader.used(&Account::Member(seat.name.clone()), height, time_ms)?;
@@ -173,13 +173,13 @@ impl Ledger {
     }
 
     /// The applied height, as it grows.
-    pub fn applied(&self) -> watch::Receiver<u64> {
-        self.core.applied.subscribe()
+    pub fn applied(&self) -> watch::Receiver<Height> {
+        self.shared.applied.subscribe()
     }
 
     /// How the node is.
     pub fn status(&self) -> NodeStatus {
-        let (waiting, waiting_bytes) = self.core.waiting();
+        let (waiting, waiting_bytes) = self.shared.waiting();
         let (ordering, unreachable) = {
             let present = self.present();
             (present.ordering.clone(), present.unreachable.clone())
@@ -270,7 +270,7 @@ mod tests {
                 chain: Digest([1; 32]),
                 signer: PublicKey::new(Algorithm::Ed25519, &[1; 32]).unwrap(),
                 nonce,
-                expires: 9,
+                expires: Height(9),
                 payload: Payload::Approve(Digest([2; 32])),
             },
             signature: Signature::new(Algorithm::Ed25519, &[3; 64]).unwrap(),

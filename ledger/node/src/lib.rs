@@ -23,20 +23,21 @@
 //! - What waits is bounded ([`mempool`]); a full node says `Busy`.
 
 mod builder;
-mod core;
 mod early;
 mod error;
 mod ledger;
 pub mod mempool;
 mod restored;
 mod run;
+mod shared;
 #[cfg(all(test, hufu_simulation))]
 mod simulation;
+mod verified;
 
 pub use builder::{Builder, Limits};
-pub use core::{Admission, Committed, Core};
 pub use error::{Error, Spent};
 pub use hufu_consensus::{Participation, PeerAddress, Status as OrderingStatus, clock};
 pub use ledger::{Ledger, NodeStatus, Today};
 pub use restored::hold_votes;
 pub use run::{Config, Running, start};
+pub use shared::{Admission, Committed, Shared};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use hufu_machine::Account;
 use hufu_machine::record::IdentityRecord;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Transaction};
+use hufu_proof::{Digest, Height, IdentityId, Transaction};
 
 /// Most transactions that wait.
 pub const MAX_TRANSACTIONS: usize = 200_000;
@@ -125,7 +125,7 @@ impl Mempool {
     }
 
     /// Takes out what may not be in a block after `height`; which.
-    pub fn expire(&mut self, height: u64) -> Vec<Digest> {
+    pub fn expire(&mut self, height: Height) -> Vec<Digest> {
         let expired: Vec<Digest> = self
             .arrivals
             .values()
@@ -213,7 +213,7 @@ mod tests {
                 chain: Digest::default(),
                 signer: PublicKey::new(Algorithm::Ed25519, &[1; 32]).unwrap(),
                 nonce,
-                expires: nonce,
+                expires: Height(nonce),
                 payload: Payload::Approve(Digest::default()),
             },
             signature: Signature::new(Algorithm::Ed25519, &[0; 64]).unwrap(),
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(nonces(pool.oldest(2, 1000, |id| *id == second)), [1, 3]);
         pool.remove(&second);
         assert_eq!(pool.bytes(), 400);
-        assert_eq!(pool.expire(3).len(), 2);
+        assert_eq!(pool.expire(Height(3)).len(), 2);
         assert_eq!(nonces(pool.oldest(9, 1000, |_| false)), [4, 5]);
         assert_eq!(pool.insert(pending(9, MAX_BYTES)), Err(Refused::Full));
         assert_eq!((pool.len(), pool.bytes()), (2, 200));
@@ -266,7 +266,7 @@ mod tests {
         pool.remove(&first);
         pool.insert(Pending { signer: device(1), ..pending(99, MAX_SIGNER_BYTES) }).unwrap();
         assert_eq!(pool.held(&device(1)), (MAX_SIGNER_BYTES, MAX_MEMBER_BYTES));
-        for id in pool.expire(u64::MAX) {
+        for id in pool.expire(Height::MAX) {
             assert!(pool.get(&id).is_none());
         }
         assert_eq!((pool.bytes(), pool.held.len()), (0, 0));

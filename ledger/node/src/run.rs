@@ -18,14 +18,14 @@ use hufu_consensus::{
     PeerAddress, Validator, start_tcp,
 };
 use hufu_machine::{Epoch, Machine, MachineError, Reader};
-use hufu_proof::{Block, Membership, Name, Signer, Transaction};
+use hufu_proof::{Block, Height, Membership, Name, Signer, Transaction};
 use tokio::sync::watch;
 
 use crate::builder::{Builder, Limits};
-use crate::core::Core;
 use crate::early::Early;
 use crate::error::Error;
 use crate::ledger::{Ledger, pass_on, received};
+use crate::shared::Shared;
 
 /// How long transactions are collected before they are passed on.
 const COLLECT: Duration = Duration::from_millis(5);
@@ -61,7 +61,7 @@ pub struct Running {
 /// What every epoch begins with.
 struct Ground {
     config: Config,
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     ledger: Ledger,
     genesis: Block,
     signer: Arc<dyn Signer>,
@@ -106,12 +106,12 @@ pub fn start(
     vote_signer: Arc<dyn Signer>,
 ) -> Result<Running, Error> {
     let genesis = machine.genesis_block().clone();
-    let core = Arc::new(Core::new(machine));
-    let ledger = Ledger::new(core.clone());
+    let shared = Arc::new(Shared::new(machine));
+    let ledger = Ledger::new(shared.clone());
     let metrics: Arc<Mutex<Meter>> = Arc::default();
     let ground = Ground {
         config,
-        core,
+        shared,
         ledger: ledger.clone(),
         genesis,
         signer: vote_signer,
@@ -165,9 +165,9 @@ async fn epoch(
     announce: &mut Option<std::sync::mpsc::Sender<Result<(), Error>>>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<Ended, Error> {
-    let Ground { config, core, ledger, genesis, signer, metrics } = ground;
-    let mut epochs = core.epoch.subscribe();
-    let (ordering, epoch) = ordering(config.directory.join("guard"), &core.reader)?;
+    let Ground { config, shared, ledger, genesis, signer, metrics } = ground;
+    let mut epochs = shared.epoch.subscribe();
+    let (ordering, epoch) = ordering(config.directory.join("guard"), &shared.reader)?;
     let peers = peers(&config.peers, &epoch.membership);
     ledger.unreachable(
         peers
@@ -184,12 +184,12 @@ async fn epoch(
     let number = epoch.number;
     tracing::info!(
         epoch = number,
-        first = epoch.first,
+        first = epoch.first.get(),
         validators = epoch.membership.seats.len(),
         votes = epoch.membership.seats.iter().any(|seat| seat.vote_key == signer.public_key()),
         "an epoch begins"
     );
-    let builder = Builder::new(context.child("clock"), core.clone(), config.limits, epoch);
+    let builder = Builder::new(context.child("clock"), shared.clone(), config.limits, epoch);
     let (node, gossip) = start_tcp(
         context.child("ordering"),
         ordering,
@@ -200,7 +200,7 @@ async fn epoch(
     )
     .await?;
     connect(&context, ledger, &node, gossip);
-    keep_end(&core.reader, &node).await?;
+    keep_end(&shared.reader, &node).await?;
     lock(metrics).context = Some(context.child("metrics"));
     if let Some(announce) = announce.take() {
         let _ = announce.send(Ok(()));
@@ -228,7 +228,7 @@ pub(crate) fn ordering(
     let epochs = reader.epochs();
     let mut past = Vec::with_capacity(epochs.len());
     for pair in epochs.windows(2) {
-        let last = pair[1].first - 1;
+        let last = pair[1].first.previous().ok_or(Error::Stopped)?;
         let header = reader.header(last)?.ok_or(Error::Stopped)?;
         let validators = validators(&pair[0].membership);
         past.push(PastEpoch { validators, last, block: header.digest() });
@@ -272,7 +272,7 @@ pub(crate) async fn keep_end<E>(
 where
     E: Clock + Send + Sync + 'static,
 {
-    let Some(last) = reader.epoch().first.checked_sub(1) else { return Ok(()) };
+    let Some(last) = reader.epoch().first.previous() else { return Ok(()) };
     if reader.finality(last)?.is_none()
         && let Some(certificate) = node.ordering.certificate(last).await
     {
@@ -299,7 +299,7 @@ pub(crate) fn connect<E>(
             pass_on(&gossip, &transactions);
         }
     });
-    let receiving = ledger.core.clone();
+    let receiving = ledger.shared.clone();
     context.child("receive").spawn(move |_| async move {
         let mut early = Early::default();
         let mut applied = receiving.applied.subscribe();
@@ -328,13 +328,13 @@ pub(crate) fn connect<E>(
 
 /// Admits what other validators passed on; `early` keeps, with the heights at
 /// which they came, those whose signer is not known yet.
-fn pass_in(core: &Core, come: Vec<(Transaction, u64)>, early: &mut Early) {
-    let mut groups: BTreeMap<u64, Vec<Transaction>> = BTreeMap::new();
+fn pass_in(shared: &Shared, come: Vec<(Transaction, Height)>, early: &mut Early) {
+    let mut groups: BTreeMap<Height, Vec<Transaction>> = BTreeMap::new();
     for (transaction, since) in come {
         groups.entry(since).or_default().push(transaction);
     }
     for (since, transactions) in groups {
-        core.admit_or(transactions, |one| early.keep(one, since));
+        shared.admit_or(transactions, |one| early.keep(one, since));
     }
 }
 

@@ -40,8 +40,8 @@ use commonware_runtime::{Runner as _, deterministic};
 use hufu_consensus::testing::{Link, Random, Seed};
 use hufu_proof::{Digest, Outcome};
 
-use crate::core::Admission;
 use crate::error::Error;
+use crate::shared::Admission;
 use cluster::{COUNT, Cluster, Remains, vote_key};
 use traffic::{by_stranger, issue};
 
@@ -245,10 +245,10 @@ fn what_may_not_be_in_a_block_is_refused_at_admission() {
         let stranger = by_stranger(chain);
         let answer = ledger.enqueue(vec![stranger.clone()]).remove(0);
         assert!(matches!(answer, Err(Error::Refused(Outcome::UnknownSigner))));
-        let core = &ledger.core;
-        core.admit(vec![stranger.clone()]);
+        let shared = &ledger.shared;
+        shared.admit(vec![stranger.clone()]);
         cluster.sleep(5_000).await;
-        assert_eq!(core.entry(&stranger.id()).unwrap(), None);
+        assert_eq!(shared.entry(&stranger.id()).unwrap(), None);
         assert_eq!(cluster.log_sizes(), sizes);
         // Sent again, anywhere: the first answer again.
         let again = cluster.ledger(1).unwrap().enqueue(vec![good]).remove(0);

@@ -110,7 +110,7 @@ impl FinalityProof {
         let mut digest = header.digest();
         let mut height = header.height;
         for next in &self.descendants {
-            if next.parent != digest || Some(next.height) != height.checked_add(1) {
+            if next.parent != digest || !next.height.follows(height) {
                 return Err(FinalityError::Descendants);
             }
             digest = next.digest();

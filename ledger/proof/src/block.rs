@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::identifier::Digest;
 use crate::merkle;
+use crate::number::Height;
 use crate::transaction::Transaction;
 
 /// The format version of headers written now.
@@ -19,7 +20,7 @@ pub struct Header {
     /// The consortium ([`crate::Genesis::digest`]).
     pub chain: Digest,
     /// One more than the parent's.
-    pub height: u64,
+    pub height: Height,
     /// Digest of the parent's header.
     pub parent: Digest,
     /// Block time, milliseconds since 1970; never before the parent's.
@@ -53,7 +54,7 @@ impl Header {
 )]
 pub struct Commitment {
     /// The last executed height.
-    pub height: u64,
+    pub height: Height,
     /// Root of the authenticated state after it.
     pub state_root: Digest,
     /// Entries in the log of transactions and outcomes.
@@ -87,7 +88,7 @@ impl Block {
             header: Header {
                 version: HEADER_VERSION,
                 chain,
-                height: 0,
+                height: Height::ZERO,
                 parent: Digest::default(),
                 time_ms,
                 transactions_root: merkle::root(&[]),

@@ -5,8 +5,9 @@ use std::io::{Error, ErrorKind, Read};
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::as_text::{debug_as_text, serde_as_text};
 
 /// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
 #[derive(
@@ -41,12 +42,6 @@ impl fmt::Display for Digest {
         let mut text = [0; 64];
         hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
         formatter.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
     }
 }
 
@@ -88,7 +83,7 @@ pub enum IdentifierError {
 ///
 /// 1 to 64 characters: lower-case letters, digits, `-` and `_`, beginning with
 /// a letter; so that it is the same in a path, in SQL, in Cedar and in a log.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
 pub struct Name(String);
 
 impl Name {
@@ -158,25 +153,12 @@ impl std::borrow::Borrow<str> for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <String as Deserialize>::deserialize(deserializer)?;
-        Self::new(&text).map_err(serde::de::Error::custom)
-    }
-}
-
 /// Who signs: SHA-256 over the algorithm's code and the public key
 /// ([`crate::PublicKey::identity`]).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct IdentityId(pub Digest);
 
 impl fmt::Display for IdentityId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, formatter)
-    }
-}
-
-impl fmt::Debug for IdentityId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, formatter)
     }
@@ -229,12 +211,6 @@ impl fmt::Display for Serial {
     }
 }
 
-impl fmt::Debug for Serial {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
 impl FromStr for Serial {
     type Err = IdentifierError;
 
@@ -244,22 +220,8 @@ impl FromStr for Serial {
     }
 }
 
-macro_rules! serde_as_text {
-    ($($type:ty),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
-}
-serde_as_text!(Digest, IdentityId, Serial);
+debug_as_text!(Digest, IdentityId, Serial);
+serde_as_text!(Digest, IdentityId, Serial, Name);
 
 /// Reads a borsh byte vector without believing a declared length over `limit`.
 pub(crate) fn bounded_bytes<R: Read>(reader: &mut R, limit: usize) -> std::io::Result<Vec<u8>> {

@@ -2,29 +2,18 @@
 
 use std::fmt;
 use std::io::{Error, ErrorKind, Read};
+use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Serialize};
 
+use crate::as_text::{debug_as_text, serde_as_text};
 use crate::identifier::{Digest, IdentityId, bounded_bytes};
 
 /// A signature algorithm. The code is what is encoded; codes are never reused.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 #[borsh(use_discriminant = true)]
-#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Algorithm {
@@ -38,6 +27,18 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every one, in the order of the codes.
+    pub const ALL: [Self; 3] = [Self::Ed25519, Self::EcdsaP256, Self::EcdsaP384];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+        }
+    }
+
     /// Length of an encoded public key in bytes: Ed25519 point, or compressed
     /// SEC 1 point.
     pub fn public_key_length(self) -> usize {
@@ -59,13 +60,24 @@ impl Algorithm {
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Ed25519 => "ed25519",
-            Self::EcdsaP256 => "ecdsa-p256",
-            Self::EcdsaP384 => "ecdsa-p384",
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join("`, `");
+            format!("unknown algorithm `{text}`; known are `{known}`")
         })
     }
 }
+
+serde_as_text!(Algorithm, PublicKey, Signature);
+debug_as_text!(PublicKey, Signature);
 
 /// Why a key or signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,40 +160,16 @@ macro_rules! algorithm_and_bytes {
             }
         }
 
-        impl fmt::Debug for $type {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, formatter)
-            }
-        }
-
-        impl std::str::FromStr for $type {
+        impl FromStr for $type {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let (algorithm, bytes) = text
                     .split_once(':')
                     .ok_or_else(|| concat!("a ", $what, " is written ALGORITHM:HEX").to_owned())?;
-                let algorithm = match algorithm {
-                    "ed25519" => Algorithm::Ed25519,
-                    "ecdsa-p256" => Algorithm::EcdsaP256,
-                    "ecdsa-p384" => Algorithm::EcdsaP384,
-                    other => return Err(format!("unknown algorithm `{other}`")),
-                };
+                let algorithm: Algorithm = algorithm.parse()?;
                 let bytes = hex::decode(bytes).map_err(|error| error.to_string())?;
                 Self::new(algorithm, &bytes).map_err(|error| error.to_string())
-            }
-        }
-
-        impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };

@@ -17,6 +17,7 @@
 //! - Every key and signature names its algorithm; no size is assumed.
 
 pub mod ancestry;
+mod as_text;
 pub mod block;
 pub mod budget;
 pub mod codec;
@@ -29,6 +30,7 @@ pub mod member;
 pub mod membership;
 pub mod merkle;
 pub mod names;
+pub mod number;
 pub mod receipt;
 pub mod state;
 pub mod text;
@@ -46,6 +48,7 @@ pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};
 pub use member::{Jurisdictions, Member};
 pub use membership::Membership;
 pub use names::{Host, NetworkName};
+pub use number::{Height, LogIndex};
 pub use receipt::{LogEntry, Receipt};
 pub use transaction::{Body, Outcome, Payload, Transaction};
 pub use value::Value;

@@ -12,6 +12,7 @@ use crate::identifier::Digest;
 use crate::key::KeyError;
 use crate::membership::Membership;
 use crate::merkle;
+use crate::number::{Height, LogIndex};
 use crate::transaction::{Outcome, Transaction};
 
 /// One entry of the log: what became of a transaction, and where.
@@ -22,7 +23,7 @@ pub struct LogEntry {
     /// [`Transaction::id`].
     pub transaction: Digest,
     /// The block it is in.
-    pub height: u64,
+    pub height: Height,
     /// Its place in the block.
     pub index: u32,
     /// What became of it.
@@ -44,7 +45,7 @@ pub struct Receipt {
     /// What became of it.
     pub entry: LogEntry,
     /// The entry's place in the log.
-    pub log_index: u64,
+    pub log_index: LogIndex,
     /// From the entry to the log root in the header (RFC 9162 §2.1.3).
     pub log_path: Vec<Digest>,
     /// A header of a later height, whose commitment covers the entry.
@@ -84,9 +85,9 @@ pub enum ReceiptError {
     #[error("the header commits to height {committed}, before the entry's height {entry}")]
     NotCovered {
         /// The height the header commits to.
-        committed: u64,
+        committed: Height,
         /// The entry's height.
-        entry: u64,
+        entry: Height,
     },
     /// The inclusion path leads to another root.
     #[error("the inclusion path does not lead to the log root in the header")]
@@ -134,7 +135,7 @@ impl Receipt {
             });
         }
         let root = merkle::root_from_path(
-            self.log_index,
+            self.log_index.get(),
             executed.log_size,
             self.entry.leaf(),
             &self.log_path,

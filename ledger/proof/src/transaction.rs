@@ -13,6 +13,7 @@ use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::member::{Member, MemberV1};
 use crate::names::Host;
+use crate::number::Height;
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -44,7 +45,7 @@ pub struct Body {
     /// Makes two otherwise equal transactions different.
     pub nonce: u64,
     /// Last height at which it may be in a block.
-    pub expires: u64,
+    pub expires: Height,
     /// What it asks for.
     pub payload: Payload,
 }
@@ -278,7 +279,7 @@ pub struct Look {
     /// What was asked, at most [`Look::MAX_SUBJECT`] bytes.
     pub subject: String,
     /// As of which height.
-    pub height: u64,
+    pub height: Height,
     /// Digest of the answer.
     pub answer: Digest,
 }
@@ -323,177 +324,125 @@ impl Transaction {
     }
 }
 
-/// What became of a transaction in a block. Codes are never reused.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-#[borsh(use_discriminant = true)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum Outcome {
+/// An outcome of each kind: its number, its code, and what it means.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $code:literal, $meaning:literal;)*) => {
+        /// What became of a transaction in a block. Neither a number nor a code is
+        /// ever used again for something else.
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            BorshSerialize,
+            BorshDeserialize,
+            Serialize,
+            Deserialize,
+        )]
+        #[borsh(use_discriminant = true)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Outcome {
+            $($(#[$doc])* #[serde(rename = $code)] $name = $number,)*
+        }
+
+        impl Outcome {
+            /// The stable code, in kebab case.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+
+            /// What it means, for whoever sent the transaction: the end of a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
     /// It took effect.
-    Accepted = 0,
+    Accepted = 0, "accepted", "it took effect";
     /// Too large, or too many entries.
-    Oversized = 1,
+    Oversized = 1, "oversized", "it is too large or has too many entries; send less at once";
     /// Not of the form its kind must have.
-    Malformed = 2,
+    Malformed = 2, "malformed", "it has not the form that its kind must have";
     /// For another consortium.
-    WrongChain = 3,
+    WrongChain = 3, "wrong-chain", "it is for another consortium; use this one's genesis file";
     /// The signature does not verify.
-    Signature = 4,
+    Signature = 4, "signature", "its signature does not verify";
     /// The signer's key is not registered.
-    UnknownSigner = 5,
+    UnknownSigner = 5, "unknown-signer", "its signer's key is not registered; enrol it first";
     /// The signer is revoked, suspended or past its validity.
-    InactiveSigner = 6,
+    InactiveSigner = 6, "inactive-signer",
+        "its signer is revoked, suspended or past its validity; renew its certificate";
     /// The block is past the transaction's last height, or that is too far ahead.
-    Expired = 7,
+    Expired = 7, "expired",
+        "the last block in which it may stand is over, or too far ahead; sign it again";
     /// It took effect before.
-    Duplicate = 8,
+    Duplicate = 8, "duplicate", "it was recorded before";
     /// No such contract is active.
-    NoContract = 9,
+    NoContract = 9, "no-contract", "no such contract is active";
     /// The contract has no such action or stream.
-    NoAction = 10,
+    NoAction = 10, "no-action", "the contract has no such action or stream";
     /// No such asset.
-    NoAsset = 11,
+    NoAsset = 11, "no-asset", "there is no such asset; register it first";
     /// The asset exists.
-    AssetExists = 12,
+    AssetExists = 12, "asset-exists", "there is such an asset already; choose another identifier";
     /// The asset is in a state from which the action does not start.
-    WrongState = 13,
+    WrongState = 13, "wrong-state", "the asset is in a state from which the action does not start";
     /// A parameter or column is missing, surplus, ill-typed or out of bounds.
-    Parameter = 14,
+    Parameter = 14, "parameter",
+        "a parameter or column is missing, surplus, not of its type or out of its bounds";
     /// The policy does not permit it.
-    Policy = 15,
+    Policy = 15, "policy", "the contract's policy does not permit it to this signer";
     /// An effect overflows, divides by zero or refers to what is not there.
-    Effect = 16,
+    Effect = 16, "effect", "it refers to what is not there, or an effect has no value";
     /// An invariant would not hold.
-    Invariant = 17,
+    Invariant = 17, "invariant", "what must always hold under the contract would not";
     /// It writes more than one transaction may.
-    Limit = 18,
+    Limit = 18, "limit", "it would write more than one transaction may";
     /// A batch is missing before this one, or this one was recorded before.
-    Sequence = 19,
+    Sequence = 19, "sequence",
+        "a batch before it is missing, or one with its number was recorded before";
     /// The signer's role does not include this.
-    Forbidden = 20,
+    Forbidden = 20, "forbidden", "its signer's role does not include it";
     /// What it would make exists already (serial number, proposal, approval).
-    Conflict = 21,
+    Conflict = 21, "conflict", "what it would make exists already, or is so already";
     /// What it names does not exist (serial number, proposal).
-    NotFound = 22,
+    NotFound = 22, "not-found", "what it names does not exist";
     /// The contract package does not pass its check.
-    Package = 23,
+    Package = 23, "package", "the contract package does not pass its check";
     /// A time that the signer declares is before the earliest, or further ahead
     /// of the block than the contract allows.
-    Time = 24,
+    Time = 24, "time",
+        "a time that it declares is before the earliest, or too far ahead of the block";
     /// A host in the certificate belongs to another member, or to nobody.
-    ForeignName = 25,
+    ForeignName = 25, "foreign-name", "a host in the certificate is another member's, or nobody's";
     /// The certificate has a role that its member has not approved for the key.
-    Unapproved = 26,
+    Unapproved = 26, "unapproved",
+        "its member has not approved the key for its roles; `hufu member approve` does";
     /// The device identifier belongs to another member.
-    ForeignDevice = 27,
+    ForeignDevice = 27, "foreign-device", "the device identifier is another member's";
     /// The signer, or the member that answers for it, has used up what may be
     /// recorded of it in a day ([`crate::Budget`]).
-    OverBudget = 28,
+    OverBudget = 28, "over-budget",
+        "its signer, or the member that answers for it, has used up what may be recorded of it \
+         today";
 }
 
 impl Outcome {
     /// Whether it took effect.
     pub fn is_accepted(self) -> bool {
         self == Self::Accepted
-    }
-
-    /// The stable code, in kebab case.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Oversized => "oversized",
-            Self::Malformed => "malformed",
-            Self::WrongChain => "wrong-chain",
-            Self::Signature => "signature",
-            Self::UnknownSigner => "unknown-signer",
-            Self::InactiveSigner => "inactive-signer",
-            Self::Expired => "expired",
-            Self::Duplicate => "duplicate",
-            Self::NoContract => "no-contract",
-            Self::NoAction => "no-action",
-            Self::NoAsset => "no-asset",
-            Self::AssetExists => "asset-exists",
-            Self::WrongState => "wrong-state",
-            Self::Parameter => "parameter",
-            Self::Policy => "policy",
-            Self::Effect => "effect",
-            Self::Invariant => "invariant",
-            Self::Limit => "limit",
-            Self::Sequence => "sequence",
-            Self::Forbidden => "forbidden",
-            Self::Conflict => "conflict",
-            Self::NotFound => "not-found",
-            Self::Package => "package",
-            Self::Time => "time",
-            Self::ForeignName => "foreign-name",
-            Self::Unapproved => "unapproved",
-            Self::ForeignDevice => "foreign-device",
-            Self::OverBudget => "over-budget",
-        }
-    }
-
-    /// What it means, for whoever sent the transaction: the end of a sentence.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Accepted => "it took effect",
-            Self::Oversized => "it is too large or has too many entries; send less at once",
-            Self::Malformed => "it has not the form that its kind must have",
-            Self::WrongChain => "it is for another consortium; use this one's genesis file",
-            Self::Signature => "its signature does not verify",
-            Self::UnknownSigner => "its signer's key is not registered; enrol it first",
-            Self::InactiveSigner => {
-                "its signer is revoked, suspended or past its validity; renew its certificate"
-            }
-            Self::Expired => {
-                "the last block in which it may stand is over, or too far ahead; sign it again"
-            }
-            Self::Duplicate => "it was recorded before",
-            Self::NoContract => "no such contract is active",
-            Self::NoAction => "the contract has no such action or stream",
-            Self::NoAsset => "there is no such asset; register it first",
-            Self::AssetExists => "there is such an asset already; choose another identifier",
-            Self::WrongState => "the asset is in a state from which the action does not start",
-            Self::Parameter => {
-                "a parameter or column is missing, surplus, not of its type or out of its bounds"
-            }
-            Self::Policy => "the contract's policy does not permit it to this signer",
-            Self::Effect => "it refers to what is not there, or an effect has no value",
-            Self::Invariant => "what must always hold under the contract would not",
-            Self::Limit => "it would write more than one transaction may",
-            Self::Sequence => {
-                "a batch before it is missing, or one with its number was recorded before"
-            }
-            Self::Forbidden => "its signer's role does not include it",
-            Self::Conflict => "what it would make exists already, or is so already",
-            Self::NotFound => "what it names does not exist",
-            Self::Package => "the contract package does not pass its check",
-            Self::Time => {
-                "a time that it declares is before the earliest, or too far ahead of the block"
-            }
-            Self::ForeignName => "a host in the certificate is another member's, or nobody's",
-            Self::Unapproved => {
-                "its member has not approved the key for its roles; `hufu member approve` does"
-            }
-            Self::ForeignDevice => "the device identifier is another member's",
-            Self::OverBudget => {
-                "its signer, or the member that answers for it, has used up what may be recorded of it \
-                 today"
-            }
-        }
     }
 }
 

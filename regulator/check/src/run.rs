@@ -248,7 +248,7 @@ impl<'a> Runner<'a> {
             return Err(self.problem(line, thing, "the control has no such parameter"));
         }
         self.world.pass(after_ms).map_err(|error| fault(self.case, line, &error))?;
-        let height = self.world.machine.header().height;
+        let height = self.world.machine.header().height.get();
         let query =
             ControlQuery { sql: &control.sql, subject: &control.subject, parameters: &values };
         let found = self

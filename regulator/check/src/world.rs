@@ -12,8 +12,8 @@ use hufu_proof::block::HEADER_VERSION;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
-    Algorithm, Block, Body, Digest, Genesis, Header, IdentityId, Name, Outcome, Payload, PublicKey,
-    Serial, Signature, Signer, SignerFault, Transaction,
+    Algorithm, Block, Body, Digest, Genesis, Header, Height, IdentityId, Name, Outcome, Payload,
+    PublicKey, Serial, Signature, Signer, SignerFault, Transaction,
 };
 use hufu_readmodel::{ReadModel, ReadModelError};
 use hufu_store::{EmbeddedStore, Store};
@@ -116,7 +116,7 @@ impl World {
             nonce: 0,
             _directory: directory,
         };
-        world.project(0)?;
+        world.project(Height::ZERO)?;
         world.certify_devices()?;
         Ok(world)
     }
@@ -192,7 +192,7 @@ impl World {
             chain: self.machine.genesis().digest(),
             signer: key.public()?,
             nonce: self.nonce,
-            expires: self.machine.header().height + 100,
+            expires: self.machine.header().height.plus(100),
             payload,
         };
         let transaction = body.sign(&key)?;
@@ -214,7 +214,7 @@ impl World {
         let header = Header {
             version: HEADER_VERSION,
             chain: parent.chain,
-            height: parent.height + 1,
+            height: parent.height.next(),
             parent: self.machine.digest(),
             // Two blocks are never of one moment.
             time_ms: parent.time_ms.saturating_add(after_ms.max(1)),
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Tells the read model of a height.
-    fn project(&mut self, height: u64) -> Result<(), WorldError> {
+    fn project(&mut self, height: Height) -> Result<(), WorldError> {
         let replay = self.machine.reader().replay(height)?;
         let replay = replay.ok_or_else(|| fixture("an executed height is not there"))?;
         self.model.apply(&replay.block, &replay.events, &self.packages)?;

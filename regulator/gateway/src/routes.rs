@@ -14,7 +14,7 @@ use hufu_door::body::{Path, Query, json, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, IdentityId, Name, Receipt};
+use hufu_proof::{Digest, Height, IdentityId, Name, Receipt};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -168,7 +168,7 @@ async fn looked(
     }
     let (what, height) = at;
     let subject = answer::look_subject(&what, &caller.subject, &caller.member);
-    let look = record(gateway, Look { subject, height, answer: answer()? }).await?;
+    let look = record(gateway, Look { subject, height: Height(height), answer: answer()? }).await?;
     Ok(HeaderValue::from_str(&look.to_string()).ok())
 }
 
@@ -191,7 +191,7 @@ async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Re
         "member": found.member,
         "transaction": content,
     });
-    let at = (format!("transaction {id}"), found.entry.height);
+    let at = (format!("transaction {id}"), found.entry.height.get());
     let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
     Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
 }
@@ -214,7 +214,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
         let receipt = codec::encode(&gateway.ledger.receipt(&id)?);
-        Ok((receipt, seen, recorded.entry.height))
+        Ok((receipt, seen, recorded.entry.height.get()))
     })
     .await?;
     let at = (format!("receipt {id}"), height);
@@ -346,7 +346,7 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
             Ok(answer::query(gateway, &caller, &asked, (place, leash)))
         });
         let mut found = answered(&gateway, unanswered, found.await?)?;
-        let look = Look { subject, height: found.height, answer: found.digest()? };
+        let look = Look { subject, height: Height(found.height), answer: found.digest()? };
         found.look = Some(record(&gateway, look).await?);
         json_response(StatusCode::OK, &found)
     })
@@ -367,7 +367,7 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
             Ok(made.map(|made| (answer::report_subject(&caller, &made), made)))
         });
         let (subject, made) = answered(&gateway, unanswered, made.await?)?;
-        let look = Look { subject, height: made.report.as_of.height, answer: made.body };
+        let look = Look { subject, height: Height(made.report.as_of.height), answer: made.body };
         let look = record(&gateway, look).await?;
         let (findings, height, body) =
             (made.report.counts.findings, made.report.as_of.height, made.body);
@@ -433,7 +433,7 @@ fn answered<T>(
 ) -> Result<T, ApiProblem> {
     found.map_err(|Unanswered { problem, looked }| {
         if let Some(height) = looked {
-            let look = Look { subject, height, answer: Digest::of(b"") };
+            let look = Look { subject, height: Height(height), answer: Digest::of(b"") };
             let gateway = Arc::clone(gateway);
             // A refusal gives nothing out, and does not wait for a block.
             tokio::spawn(async move { record(&gateway, look).await });

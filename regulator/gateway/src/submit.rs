@@ -53,7 +53,7 @@ pub(crate) async fn one(
                 return Err(ApiProblem::new(Code::TransactionRefused, entry.outcome.to_string())
                     .with("outcome", entry.outcome.code())
                     .with("id", id.to_string())
-                    .with("height", entry.height)
+                    .with("height", entry.height.get())
                     .with("log_index", log_index));
             }
             json_response(

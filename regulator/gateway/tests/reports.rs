@@ -82,7 +82,7 @@ async fn findings_carry_the_transactions_that_made_them() {
         let receipt = hufu_proof::Receipt::decode(&reply.body).unwrap();
         receipt.verify(&node.genesis).unwrap();
         assert_eq!(receipt.entry, evidence.entry);
-        assert_eq!(receipt.log_index, *place);
+        assert_eq!(receipt.log_index.get(), *place);
     }
     // Another threshold, other findings; and the parameter is in the report.
     let asked = json!({
@@ -111,7 +111,7 @@ async fn a_run_is_compared_with_the_last_one_that_asked_the_same() {
         // Until what was recorded last is below the height that is reported on.
         for _ in 0..2 {
             let block = node.make(Vec::new());
-            node.execute(&block, block.header.height);
+            node.execute(&block, block.header.height.get());
         }
         let mut asked = json!({"control_set": SET, "as_of": node.height() - 1});
         asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -141,7 +141,7 @@ async fn a_run_is_compared_with_the_last_one_that_asked_the_same() {
         seed("regulator"),
         hufu_proof::Payload::Look(hufu_proof::transaction::Look {
             subject: "something else".into(),
-            height: 1,
+            height: hufu_proof::Height(1),
             answer: Default::default(),
         }),
     );

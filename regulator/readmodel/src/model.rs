@@ -122,7 +122,7 @@ impl ReadModel {
         events: &[Event],
         packages: &dyn Packages,
     ) -> Result<bool, ReadModelError> {
-        let height = block.header.height;
+        let height = block.header.height.get();
         let mut connection = self.connection.take().ok_or(ReadModelError::Poisoned)?;
         let expected = self.next_height();
         if height != expected {

@@ -31,11 +31,11 @@ pub(crate) fn block(
     events: &[Event],
     packages: &dyn Packages,
 ) -> Result<(), ReadModelError> {
-    let (height, time_ms) = (block.header.height, block.header.time_ms);
+    let (height, time_ms) = (block.header.height.get(), block.header.time_ms);
     let fault = |source| ReadModelError::Storage { action: "write a height", source };
     match events.first() {
         Some(Event::Block { height: found, time_ms: at, .. })
-            if *found == height && *at == time_ms => {}
+            if found.get() == height && *at == time_ms => {}
         _ => return Err(disorder(height, "they do not begin with this block")),
     }
     let transaction = connection.transaction().map_err(fault)?;
@@ -118,11 +118,11 @@ impl Writer<'_> {
                 contract,
                 action,
             } => {
-                self.log_index = Some(*log_index);
+                self.log_index = Some(log_index.get());
                 self.append_ledger(
                     "transactions",
                     vec![
-                        time(*log_index),
+                        time(log_index.get()),
                         text(id),
                         height,
                         Cell::Integer(i64::from(*index)),
@@ -249,7 +249,7 @@ impl Writer<'_> {
                     text(transaction),
                     text(member),
                     text(subject),
-                    time(*height),
+                    time(height.get()),
                     text(answer),
                     now,
                 ],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hufu_proof::{LogEntry, Name};
+use hufu_proof::{Height, LogEntry, Name};
 use hufu_report::time::{iso_date, iso_time};
 use hufu_report::{Cell, Form};
 use rusqlite::config::DbConfig;
@@ -414,7 +414,7 @@ impl Snapshot {
             let outcome = serde_json::from_value(serde_json::Value::String(outcome));
             Ok(LogEntry {
                 transaction: id.parse().map_err(|_| unreadable())?,
-                height: unsigned(height),
+                height: Height(unsigned(height)),
                 index: u32::try_from(position).map_err(|_| unreadable())?,
                 outcome: outcome.map_err(|_| unreadable())?,
             })

@@ -82,7 +82,7 @@ fn the_ledgers_own_tables() {
     let looks = ask(&mut snapshot, "SELECT member, subject FROM ledger.looks");
     assert_eq!(looks, [[text("regulator"), text("query: SELECT 1")]]);
     let entry = snapshot.log_entry(4).unwrap().unwrap();
-    assert_eq!((entry.height, entry.index), (3, 1));
+    assert_eq!((entry.height.get(), entry.index), (3, 1));
     assert_eq!(entry.outcome, hufu_proof::Outcome::Policy);
     // A snapshot does not know what comes later.
     assert!(model.reader().snapshot(2, Scope::Whole).unwrap().log_entry(4).unwrap().is_none());
@@ -307,7 +307,7 @@ fn heights_follow_one_another_and_repeat_without_effect() {
     let (block, events) = &chain.blocks[2];
     assert!(!model.apply(block, events, &packages).unwrap());
     let mut later = chain.blocks[4].clone();
-    later.0.header.height = 7;
+    later.0.header.height = hufu_proof::Height(7);
     assert!(matches!(
         model.apply(&later.0, &later.1, &packages),
         Err(ReadModelError::Gap { expected: 5, found: 7 })

@@ -227,7 +227,7 @@ pub fn verify_report(bytes: &[u8], genesis: &Genesis) -> Result<Checked, ReportE
         body: Digest::of(body),
         control_set: format!("{}/{}", report.control_set.contract, report.control_set.name),
         as_of: report.as_of,
-        anchor_height: report.anchor.header.height,
+        anchor_height: report.anchor.header.height.get(),
         state_root: executed.state_root,
         log_root: executed.log_root,
         votes: block.finality.certificate.votes.len(),

@@ -346,7 +346,7 @@ impl Report {
         if header.chain != self.genesis {
             return Err("the anchor is of another consortium than the report".into());
         }
-        if header.executed.height < self.as_of.height {
+        if header.executed.height.get() < self.as_of.height {
             return Err(format!(
                 "the anchor commits to height {}, before the report's height {}",
                 header.executed.height, self.as_of.height
@@ -360,7 +360,7 @@ impl Report {
 
     fn check_evidence(&self, evidence: &Evidence) -> Result<(), String> {
         let Evidence { log_index, entry, path } = evidence;
-        if entry.height > self.as_of.height {
+        if entry.height.get() > self.as_of.height {
             return Err(format!("log entry {log_index} is after the report's height"));
         }
         let executed = &self.anchor.header.executed;

@@ -188,7 +188,7 @@ pub(crate) fn page(report: &Report, style: Style, presentation: u32) -> Page<'_>
         evidence: evidence
             .map(|one| EvidenceRow {
                 index: one.log_index,
-                height: one.entry.height,
+                height: one.entry.height.get(),
                 outcome: outcome(language, one.entry.outcome.code()),
                 transaction: one.entry.transaction.to_string(),
             })
@@ -204,7 +204,7 @@ pub(crate) fn page(report: &Report, style: Style, presentation: u32) -> Page<'_>
             .collect(),
         genesis: report.genesis.to_string(),
         anchor: AnchorPage {
-            height: report.anchor.header.height,
+            height: report.anchor.header.height.get(),
             digest: report.anchor.digest.to_string(),
             state_root: executed.state_root.to_string(),
             log_root: executed.log_root.to_string(),

@@ -10,7 +10,8 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use hufu_proof::{
-    Algorithm, Body, Digest, Payload, PublicKey, Signature, Signer, SignerFault, Transaction,
+    Algorithm, Body, Digest, Height, Payload, PublicKey, Signature, Signer, SignerFault,
+    Transaction,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue};
 use serde::{Deserialize, Serialize};
@@ -166,8 +167,13 @@ impl Device {
         expires: u64,
         payload: Payload,
     ) -> anyhow::Result<Transaction> {
-        let body =
-            Body { chain, signer: self.public_key(), nonce: rand::random(), expires, payload };
+        let body = Body {
+            chain,
+            signer: self.public_key(),
+            nonce: rand::random(),
+            expires: Height(expires),
+            payload,
+        };
         Ok(body.sign(self)?)
     }
 }

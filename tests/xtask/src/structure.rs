@@ -21,7 +21,7 @@ const MOST: usize = 3;
 /// Circles that are known and will be opened: the crate, and how many files are
 /// in its largest. A smaller circle asks for a smaller number here, and none for
 /// no line.
-const KNOWN: &[(&str, usize)] = &[("hufu-readmodel", 5), ("hufu-keys", 5)];
+const KNOWN: &[(&str, usize)] = &[("hufu-readmodel", 5)];
 
 /// A crate of the workspace.
 struct Crate {

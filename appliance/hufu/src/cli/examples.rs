@@ -227,7 +227,8 @@ Examples:
 /// `hufu member hand-over`.
 pub const MEMBER_HAND_OVER: &str = "\
 Examples:
-  hufu --config maker.toml member hand-over --device PUMP-0001 --to operator";
+  hufu --config maker.toml member hand-over --device PUMP-0001 --to operator
+  # Beside it, the owner's action `transfer` under the contract `device-registry`.";
 
 /// `hufu member list`.
 pub const MEMBER_LIST: &str = "\

@@ -49,7 +49,8 @@ pub enum Member {
         until: Option<u64>,
     },
     /// Hand a device over: its identifier is certified for another member from
-    /// now on.
+    /// now on. A device that was sold needs its transfer in the device registry
+    /// as well: the registry says whose it is, this for whom it is certified.
     #[command(after_help = examples::MEMBER_HAND_OVER)]
     HandOver {
         /// The device's identifier.

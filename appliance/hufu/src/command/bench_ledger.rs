@@ -20,7 +20,8 @@ use hufu_configuration::pin;
 use hufu_configuration::time::now_ms;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{
-    Algorithm, Body, Digest, Name, PublicKey, Signature, Signer, SignerFault, Transaction, Value,
+    Algorithm, Body, Digest, Height, Name, PublicKey, Signature, Signer, SignerFault, Transaction,
+    Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -71,7 +72,7 @@ pub async fn run(
     let raw = raw_verification(&devices, chain)?;
 
     let rounds = arguments.count.div_ceil(devices.len());
-    let expires = submission::progress(&gateways[0]).await?.height + MAX_LIFETIME / 2;
+    let expires = submission::progress(&gateways[0]).await?.height.plus(MAX_LIFETIME / 2);
     let began = Instant::now();
     let mut groups = Vec::new();
     for (number, group) in devices.chunks(arguments.bundle).enumerate() {
@@ -97,7 +98,7 @@ async fn send(
     devices: Vec<Device>,
     rounds: usize,
     chain: Digest,
-    expires: u64,
+    expires: Height,
 ) -> anyhow::Result<(Vec<Duration>, usize)> {
     let (mut latencies, mut refused) = (Vec::new(), 0);
     for round in 0..rounds {
@@ -124,7 +125,7 @@ fn reading(
     device: &Device,
     sequence: u64,
     chain: Digest,
-    expires: u64,
+    expires: Height,
 ) -> Result<Transaction, SignerFault> {
     // In the order of the columns' names: measured_at, metric, value.
     let row = vec![
@@ -208,7 +209,7 @@ fn raw_verification(devices: &[Device], chain: Digest) -> anyhow::Result<f64> {
         .iter()
         .cycle()
         .take(4096)
-        .map(|device| reading(device, 1, chain, 1))
+        .map(|device| reading(device, 1, chain, Height(1)))
         .collect::<Result<_, _>>()?;
     let references: Vec<&Transaction> = transactions.iter().collect();
     let (began, mut count) = (Instant::now(), 0);

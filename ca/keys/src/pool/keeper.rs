@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Shared,
     circuit::{Duty, describe, reload_may_help},
+    shared::Shared,
 };
 use crate::{
     error::Result,

@@ -8,9 +8,8 @@ use std::{
 
 use crate::{
     algorithm::KeyAlgorithm,
-    custody::KeyRecord,
+    description::{FoundKey, KeyRecord},
     error::{Error, Result},
-    token::FoundKey,
 };
 
 /// What a worker is asked to do.

@@ -12,12 +12,12 @@ use cryptoki::{
 };
 
 use super::{
-    Flight, Shared,
     circuit::describe,
     queue::{Job, Next, Output, Work},
+    shared::{Flight, Shared},
 };
 use crate::{
-    custody::KeyRecord,
+    description::KeyRecord,
     error::{Error, Result},
     fault::FailureClass,
     module::Inside,
@@ -42,6 +42,25 @@ struct Held {
     login_epoch: u64,
     /// Handles by key label, so that a signature costs no look-up.
     handles: HashMap<String, ObjectHandle>,
+    #[expect(dead_code, reason = "held so that the session counts while it is open")]
+    counted: Counted,
+}
+
+/// Counts a session for as long as it is held, however its worker ends.
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Meters::add(&shared.meters.sessions_opened, 1);
+        shared.meters.sessions.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.meters.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Worker {
@@ -273,9 +292,8 @@ impl Worker {
             empty => {
                 let session = OpenSession::open(inside, self.shared.circuit.slot(), false)
                     .map_err(Error::token)?;
-                Meters::add(&self.shared.meters.sessions_opened, 1);
-                self.shared.meters.sessions.fetch_add(1, Ordering::Relaxed);
-                Ok(empty.insert(Held { session, login_epoch, handles: HashMap::new() }))
+                let counted = Counted::new(&self.shared);
+                Ok(empty.insert(Held { session, login_epoch, handles: HashMap::new(), counted }))
             }
         }
     }
@@ -301,11 +319,8 @@ impl Worker {
 
     /// Lets the session go; closes it if given a place inside the module.
     fn discard(&mut self, inside: Option<&Inside<'_>>) {
-        if let Some(held) = self.held.take() {
-            self.shared.meters.sessions.fetch_sub(1, Ordering::Relaxed);
-            if let Some(inside) = inside {
-                held.session.close(inside);
-            }
+        if let (Some(held), Some(inside)) = (self.held.take(), inside) {
+            held.session.close(inside);
         }
     }
 }

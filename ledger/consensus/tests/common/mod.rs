@@ -14,7 +14,7 @@ use hufu_consensus::{
     Application, ApplicationFault, Config, Evidence, Finalized, Identity, OrderedBlock, Proposal,
     PublicKey, Round, Validator,
 };
-use hufu_proof::{Digest, FinalityCertificate};
+use hufu_proof::{Digest, FinalityCertificate, Height};
 
 pub const CHAIN: Digest = Digest([7; 32]);
 
@@ -41,8 +41,8 @@ impl OrderedBlock for Toy {
         self.parent
     }
 
-    fn height(&self) -> u64 {
-        self.height
+    fn height(&self) -> Height {
+        Height(self.height)
     }
 
     fn time_ms(&self) -> u64 {
@@ -87,8 +87,8 @@ pub struct ToyLedger<E> {
 impl<E: commonware_runtime::Clock> Application for ToyLedger<E> {
     type Block = Toy;
 
-    fn applied(&self) -> u64 {
-        self.disk.lock().unwrap().blocks.len() as u64
+    fn applied(&self) -> Height {
+        Height(self.disk.lock().unwrap().blocks.len() as u64)
     }
 
     async fn propose(&self, proposal: Proposal<Toy>) -> Option<Toy> {

@@ -204,7 +204,7 @@ pub(super) fn fold(code: Code, at: &Expression) -> Result<Code> {
             kind: IdentityKind::Member,
             subject: String::new(),
         },
-        block_height: 0,
+        block_height: hufu_proof::Height(0),
         block_time_ms: 0,
     };
     let params = BTreeMap::new();

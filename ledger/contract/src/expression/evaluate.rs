@@ -114,7 +114,7 @@ impl Code {
             }
             Self::PrincipalSubject => Value::Id(scope.context.principal.subject.clone()),
             Self::BlockHeight => {
-                let height = i64::try_from(scope.context.block_height);
+                let height = i64::try_from(scope.context.block_height.get());
                 Value::Int(height.map_err(|_| Fault::Overflow)?)
             }
             Self::BlockTime => time(i128::from(scope.context.block_time_ms))?,

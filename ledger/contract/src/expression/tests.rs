@@ -114,7 +114,7 @@ fn evaluate(source: &str, wanted: &Type, change: impl Fn(&mut Asset)) -> Result<
             kind: IdentityKind::Member,
             subject: "plant".into(),
         },
-        block_height: 9,
+        block_height: hufu_proof::Height(9),
         block_time_ms: 5000,
     };
     checked.evaluate(&Scope {
@@ -343,7 +343,7 @@ proptest! {
                     kind: IdentityKind::Member,
                     subject: String::new(),
                 },
-                block_height: 0,
+                block_height: hufu_proof::Height(0),
                 block_time_ms: 0,
             };
             let result = checked.evaluate(&Scope {

@@ -220,7 +220,7 @@ pub fn context(member: &str) -> Context {
             kind: IdentityKind::Member,
             subject: member.to_owned(),
         },
-        block_height: 10,
+        block_height: hufu_proof::Height(10),
         block_time_ms: 1_800_000_000_000,
     }
 }

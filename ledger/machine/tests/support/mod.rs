@@ -17,8 +17,8 @@ use hufu_proof::transaction::{
     Batch, Body, Certification, IdentityKind, Invocation, Issuance, Proposal,
 };
 use hufu_proof::{
-    Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, IdentityId, Membership, Name,
-    Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
+    Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, Height, IdentityId, Membership,
+    Name, Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
 };
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::signature::Signer as _;
@@ -165,7 +165,7 @@ impl Node {
         Self { machine, chain, genesis, nonce, directory }
     }
 
-    pub fn height(&self) -> u64 {
+    pub fn height(&self) -> Height {
         self.machine.header().height
     }
 
@@ -200,7 +200,7 @@ impl Node {
 
     pub fn sign(&mut self, signer: &Key, payload: Payload) -> Transaction {
         self.nonce += 1;
-        sign(self.chain, self.nonce, self.height() + 1_000, signer, payload)
+        sign(self.chain, self.nonce, self.height().plus(1_000), signer, payload)
     }
 
     /// Executes empty blocks until a header commits to the present height, and
@@ -213,7 +213,7 @@ impl Node {
     }
 
     /// Attaches a certificate of finality to `height`.
-    pub fn certify(&self, height: u64) -> FinalityCertificate {
+    pub fn certify(&self, height: Height) -> FinalityCertificate {
         let digest = self.reader().header(height).unwrap().unwrap().digest();
         let epochs = self.reader().epochs();
         let epoch = epochs.iter().rfind(|epoch| epoch.first <= height).unwrap();
@@ -264,7 +264,7 @@ pub fn next_block(machine: &Machine, transactions: Vec<Transaction>) -> Block {
     let header = Header {
         version: HEADER_VERSION,
         chain: parent.chain,
-        height: parent.height + 1,
+        height: parent.height.next(),
         parent: machine.digest(),
         time_ms: parent.time_ms + 1_000,
         transactions_root: Block::transactions_root(&transactions),
@@ -274,7 +274,7 @@ pub fn next_block(machine: &Machine, transactions: Vec<Transaction>) -> Block {
 }
 
 /// A certificate by three of the four validators.
-pub fn certificate(height: u64, block: Digest) -> FinalityCertificate {
+pub fn certificate(height: Height, block: Digest) -> FinalityCertificate {
     certificate_in(0, &Membership::founders(&genesis()), height, block)
 }
 
@@ -282,11 +282,11 @@ pub fn certificate(height: u64, block: Digest) -> FinalityCertificate {
 pub fn certificate_in(
     epoch: u64,
     membership: &Membership,
-    height: u64,
+    height: Height,
     block: Digest,
 ) -> FinalityCertificate {
     let namespace = vote_namespace(&genesis().digest());
-    let (view, parent_view) = (height + 1, height);
+    let (view, parent_view) = (height.get() + 1, height.get());
     let message = finalize_message(&namespace, epoch, view, parent_view, &block);
     let validators = membership.validators();
     let votes = validators.iter().enumerate().take(quorum(validators.len()));
@@ -301,7 +301,7 @@ pub fn certificate_in(
 pub fn sign(
     chain: Digest,
     nonce: u64,
-    expires: u64,
+    expires: Height,
     signer: &dyn Signer,
     payload: Payload,
 ) -> Transaction {

@@ -13,15 +13,15 @@ use hufu_consensus::{Config, Identity, PublicKey as VoteKey};
 use hufu_machine::Machine;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Algorithm, Digest, Genesis, Payload};
+use hufu_proof::{Algorithm, Digest, Genesis, Height, Payload};
 use tokio::sync::oneshot;
 
 use super::disk::Disk;
 use super::traffic::{Traffic, member, name, statement_public};
 use crate::builder::{Builder, Limits};
-use crate::core::Core;
 use crate::ledger::Ledger;
 use crate::run::{connect, keep_end, ordering};
+use crate::shared::Shared;
 
 /// Founders.
 pub const COUNT: u8 = 4;
@@ -137,8 +137,8 @@ impl Cluster {
         let machine = Machine::open(store, self.genesis.clone()).unwrap();
         self.remains.traffic.check_kept(number, &machine.reader());
         let genesis_block = machine.genesis_block().clone();
-        let core = Arc::new(Core::new(machine));
-        let ledger = Ledger::new(core.clone());
+        let shared = Arc::new(Shared::new(machine));
+        let ledger = Ledger::new(shared.clone());
         let (directory, network) = (self.guard(number), self.network.clone());
         let seed = self.remains.seeds[usize::from(number)];
         let context = self.context.child("node").with_attribute("number", number);
@@ -146,13 +146,13 @@ impl Cluster {
         let task = context.spawn(move |context| async move {
             // Each pass is an epoch, as in `crate::run`.
             loop {
-                let mut epochs = core.epoch.subscribe();
-                let (config, epoch) = ordering(directory.clone(), &core.reader).unwrap();
+                let mut epochs = shared.epoch.subscribe();
+                let (config, epoch) = ordering(directory.clone(), &shared.reader).unwrap();
                 let config = Config { partition: format!("n{number}"), ..config };
                 let now = epoch.number;
                 let context = context.child("epoch").with_attribute("epoch", now);
                 let limits = Limits { interval: Duration::from_millis(100), ..Limits::default() };
-                let builder = Builder::new(context.child("clock"), core.clone(), limits, epoch);
+                let builder = Builder::new(context.child("clock"), shared.clone(), limits, epoch);
                 let (node, gossip) = hufu_consensus::start(
                     context.child("ordering"),
                     config,
@@ -164,7 +164,7 @@ impl Cluster {
                 )
                 .await
                 .unwrap();
-                keep_end(&core.reader, &node).await.unwrap();
+                keep_end(&shared.reader, &node).await.unwrap();
                 let (sender, receiver) = oneshot::channel();
                 let ledger = running.clone();
                 let rest = context.child("rest").spawn(move |context| async move {
@@ -269,7 +269,7 @@ impl Cluster {
         self.wait("the epoch", there).await;
     }
 
-    pub fn heights(&self) -> Vec<Option<u64>> {
+    pub fn heights(&self) -> Vec<Option<Height>> {
         (0..MOST).map(|number| Some(self.ledger(number)?.committed().height)).collect()
     }
 
@@ -295,9 +295,9 @@ impl Cluster {
     }
 
     /// Waits until all nodes are `more` heights above what any has now.
-    pub async fn grow(&mut self, more: u64) -> u64 {
-        let goal = self.heights().into_iter().flatten().max().unwrap() + more;
-        let reached = |height: &Option<u64>| height.is_none_or(|height| height >= goal);
+    pub async fn grow(&mut self, more: u64) -> Height {
+        let goal = self.heights().into_iter().flatten().max().unwrap().plus(more);
+        let reached = |height: &Option<Height>| height.is_none_or(|height| height >= goal);
         self.wait("a height", |cluster| cluster.heights().iter().all(reached)).await;
         goal
     }
@@ -316,7 +316,7 @@ impl Cluster {
         let numbered = running(&self.nodes);
         assert!(numbered.len() >= usize::from(COUNT), "a founder is down");
         let readers: Vec<_> = numbered.iter().map(|(_, ledger)| ledger.reader()).collect();
-        for height in 0..=goal {
+        for height in Height::ZERO.through(goal) {
             let header = readers[0].header(height).unwrap().unwrap();
             let result = readers[0].commitment(height).unwrap();
             for reader in &readers[1..] {

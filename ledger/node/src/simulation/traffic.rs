@@ -7,14 +7,14 @@ use hufu_consensus::testing::Random;
 use hufu_machine::Reader;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
-    Algorithm, Body, Digest, LogEntry, Name, Outcome, Payload, PublicKey, Serial, Signature,
-    Transaction,
+    Algorithm, Body, Digest, Height, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Serial,
+    Signature, Transaction,
 };
 use tokio::sync::oneshot;
 
-use crate::core::{Admission, Committed};
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::shared::{Admission, Committed};
 
 pub fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -67,7 +67,8 @@ pub fn by_stranger(chain: Digest) -> Transaction {
 
 /// A transaction of a member.
 fn sign(chain: Digest, member: &str, nonce: u64, payload: Payload) -> Transaction {
-    let body = Body { chain, signer: statement_public(member), nonce, expires: 10_000, payload };
+    let body =
+        Body { chain, signer: statement_public(member), nonce, expires: Height(10_000), payload };
     let signature = statement_key(member).sign(&body.message()).to_bytes();
     Transaction { signature: Signature::new(Algorithm::Ed25519, &signature).unwrap(), body }
 }
@@ -203,7 +204,7 @@ impl Traffic {
     pub fn check_all(&self, reader: &Reader) {
         let mut first = BTreeMap::new();
         let size = reader.commitment(reader.height().unwrap()).unwrap().unwrap().log_size;
-        for entry in reader.entries(0, size).unwrap() {
+        for entry in reader.entries(LogIndex::ZERO, LogIndex(size)).unwrap() {
             match entry.outcome {
                 Outcome::Duplicate => assert!(first.contains_key(&entry.transaction)),
                 _ => assert_eq!(first.insert(entry.transaction, entry), None, "took effect twice"),

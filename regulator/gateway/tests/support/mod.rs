@@ -27,9 +27,9 @@ use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_nam
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
-    Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, IdentityId,
-    LogEntry, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature, Signer, SignerFault,
-    Transaction,
+    Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, Height,
+    IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature,
+    Signer, SignerFault, Transaction,
 };
 use hufu_query::{Program, Workers};
 use hufu_readmodel::ReadModel;
@@ -159,7 +159,7 @@ impl Node {
     }
 
     fn project(&self, height: u64) {
-        let replay = self.machine.lock().unwrap().reader().replay(height).unwrap().unwrap();
+        let replay = self.machine.lock().unwrap().reader().replay(Height(height)).unwrap().unwrap();
         let contracts = self.contracts.lock().unwrap().clone();
         let applied = self.model.lock().unwrap().apply(&replay.block, &replay.events, &contracts);
         assert!(applied.unwrap());
@@ -173,7 +173,7 @@ impl Node {
             chain: self.genesis.digest(),
             signer: signer.public_key(),
             nonce: *nonce,
-            expires: 1000,
+            expires: Height(1000),
             payload,
         };
         body.sign(&signer).unwrap()
@@ -186,7 +186,7 @@ impl Node {
         let header = Header {
             version: HEADER_VERSION,
             chain: parent.chain,
-            height: parent.height + 1,
+            height: parent.height.next(),
             parent: machine.digest(),
             time_ms: parent.time_ms + 1000,
             transactions_root: Block::transactions_root(&transactions),
@@ -205,13 +205,13 @@ impl Node {
             machine.reader().put_finality(block.header.height, &certificate).unwrap();
             executed
         };
-        self.project(block.header.height);
+        self.project(block.header.height.get());
         executed.entries.into_iter().map(|entry| entry.outcome).collect()
     }
 
     pub fn submit_now(&self, transaction: Transaction) -> Outcome {
         let block = self.make(vec![transaction]);
-        self.execute(&block, block.header.height)[0]
+        self.execute(&block, block.header.height.get())[0]
     }
 
     pub fn accept(&self, seed: u8, payload: Payload) {
@@ -227,11 +227,11 @@ impl Node {
     }
 
     pub fn block_at(&self, height: u64) -> Block {
-        self.ledger().block(height).unwrap().unwrap()
+        self.ledger().block(Height(height)).unwrap().unwrap()
     }
 
     pub fn height(&self) -> u64 {
-        self.machine.lock().unwrap().header().height
+        self.machine.lock().unwrap().header().height.get()
     }
 
     fn ledger(&self) -> hufu_machine::Reader {
@@ -286,9 +286,9 @@ impl LedgerAccess for Node {
         let machine = self.machine.lock().unwrap();
         let (header, applied) = (machine.header(), machine.applied());
         Ok(LedgerStatus {
-            height: header.height,
+            height: header.height.get(),
             time_ms: header.time_ms,
-            anchored_height: header.executed.height,
+            anchored_height: header.executed.height.get(),
             state_root: applied.state_root,
             log_size: applied.log_size,
             log_root: applied.log_root,
@@ -298,7 +298,7 @@ impl LedgerAccess for Node {
 
     fn block(&self, height: u64) -> Result<BlockSummary, LedgerFault> {
         let reader = self.ledger();
-        let block = found(reader.block(height).unwrap(), "block")?;
+        let block = found(reader.block(Height(height)).unwrap(), "block")?;
         Ok(BlockSummary {
             digest: block.digest(),
             finality: reader.finality_proof(&block.header).unwrap(),
@@ -308,7 +308,7 @@ impl LedgerAccess for Node {
     }
 
     fn anchor(&self, height: u64) -> Result<(Header, FinalityProof), LedgerFault> {
-        found(self.ledger().anchor(height).unwrap(), "final header")
+        found(self.ledger().anchor(Height(height)).unwrap(), "final header")
     }
 
     fn handovers(&self, _: u64) -> Result<Vec<hufu_proof::Handover>, LedgerFault> {
@@ -316,7 +316,7 @@ impl LedgerAccess for Node {
     }
 
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault> {
-        found(self.ledger().log_path(log_index, log_size).unwrap(), "log entry")
+        found(self.ledger().log_path(LogIndex(log_index), log_size).unwrap(), "log entry")
     }
 
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
@@ -333,7 +333,7 @@ impl LedgerAccess for Node {
             belongs: belongs.unwrap_or_default(),
             transaction: recorded.transaction,
             entry: recorded.entry,
-            log_index: recorded.log_index,
+            log_index: recorded.log_index.get(),
             member,
         })
     }
@@ -357,9 +357,9 @@ impl LedgerAccess for Node {
         as_of: u64,
     ) -> Result<AssetView, LedgerFault> {
         use hufu_contract::World as _;
-        let view = self.ledger().state_at(as_of).map_err(|error| match error {
+        let view = self.ledger().state_at(Height(as_of)).map_err(|error| match error {
             hufu_machine::MachineError::NotExecuted { height, executed } => {
-                LedgerFault::Future { asked: height, executed }
+                LedgerFault::Future { asked: height.get(), executed: executed.get() }
             }
             other => panic!("{other}"),
         })?;
@@ -400,7 +400,7 @@ impl LedgerAccess for Node {
     }
 
     fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
-        Ok(found(self.ledger().entry(id).unwrap(), "transaction")?.0)
+        Ok(found(self.ledger().entry(id).unwrap(), "transaction")?.0.get())
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
@@ -499,7 +499,7 @@ pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
     }
     for _ in 0..2 {
         let block = node.make(Vec::new());
-        node.execute(&block, block.header.height);
+        node.execute(&block, block.header.height.get());
     }
     Scene { registry, supervision }
 }

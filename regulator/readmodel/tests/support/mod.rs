@@ -11,8 +11,8 @@ use hufu_machine::event::PayloadKind;
 use hufu_machine::record::{IdentityRecord, IdentityStatus};
 use hufu_proof::transaction::{Batch, Body, IdentityKind, Transaction};
 use hufu_proof::{
-    Algorithm, Block, Commitment, Digest, Header, IdentityId, Name, Outcome, Payload, PublicKey,
-    Signature, Value,
+    Algorithm, Block, Commitment, Digest, Header, Height, IdentityId, LogIndex, Name, Outcome,
+    Payload, PublicKey, Signature, Value,
 };
 use hufu_readmodel::{ColumnType, Packages, ReadModel, TableKind, TableSpec};
 
@@ -103,7 +103,7 @@ impl Chain {
         let time_ms = 1_790_000_000_000 + height * 1000;
         let mut transactions = Vec::new();
         let mut events = vec![Event::Block {
-            height,
+            height: Height(height),
             digest: Digest([height as u8; 32]),
             time_ms,
             transactions: deeds.len() as u32,
@@ -115,7 +115,7 @@ impl Chain {
             events.push(Event::Transaction {
                 id,
                 index: index as u32,
-                log_index: self.log,
+                log_index: LogIndex(self.log),
                 outcome,
                 signer: IdentityId(Digest([1; 32])),
                 member: Some(name("plant")),
@@ -177,7 +177,7 @@ impl Chain {
                     transaction: id,
                     member: name("regulator"),
                     subject,
-                    height: 1,
+                    height: Height(1),
                     answer: id,
                 }),
             }
@@ -186,7 +186,7 @@ impl Chain {
         let header = Header {
             version: 1,
             chain: CHAIN,
-            height,
+            height: Height(height),
             parent: Digest::default(),
             time_ms,
             transactions_root: Block::transactions_root(&transactions),
@@ -205,7 +205,7 @@ impl Chain {
 
 fn transaction(payload: Payload) -> Transaction {
     let signer = PublicKey::new(Algorithm::Ed25519, &[3; 32]).unwrap();
-    let body = Body { chain: CHAIN, signer, nonce: 0, expires: 10, payload };
+    let body = Body { chain: CHAIN, signer, nonce: 0, expires: Height(10), payload };
     Transaction { body, signature: Signature::new(Algorithm::Ed25519, &[4; 64]).unwrap() }
 }
 

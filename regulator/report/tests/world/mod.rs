@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_namespace};
 use hufu_proof::genesis::{Authority, Constitution, Genesis, Member, MemberV1};
 use hufu_proof::{
-    Algorithm, Commitment, Digest, FinalityProof, Header, LogEntry, Name, Outcome, PublicKey,
-    Signature, Signer, SignerFault, merkle,
+    Algorithm, Commitment, Digest, FinalityProof, Header, Height, LogEntry, Name, Outcome,
+    PublicKey, Signature, Signer, SignerFault, merkle,
 };
 use hufu_report::model::Title;
 use hufu_report::{
@@ -104,7 +104,7 @@ fn log(genesis: &Genesis) -> (Vec<LogEntry>, Vec<Digest>, Header) {
     let entries: Vec<LogEntry> = (0..10u8)
         .map(|index| LogEntry {
             transaction: Digest::of(&[index]),
-            height: 1 + u64::from(index) / 2,
+            height: Height(1 + u64::from(index) / 2),
             index: u32::from(index) % 2,
             outcome: Outcome::Accepted,
         })
@@ -113,12 +113,12 @@ fn log(genesis: &Genesis) -> (Vec<LogEntry>, Vec<Digest>, Header) {
     let header = Header {
         version: 1,
         chain: genesis.digest(),
-        height: 7,
+        height: Height(7),
         parent: Digest([5; 32]),
         time_ms: 1_790_000_007_000,
         transactions_root: merkle::root(&[]),
         executed: Commitment {
-            height: 5,
+            height: Height(5),
             state_root: Digest([9; 32]),
             log_size: 10,
             log_root: merkle::root(&leaves),

@@ -10,7 +10,7 @@ use hufu_configuration::time::now_ms;
 use hufu_configuration::{Ending, Exit, certificates, config, files, no, sentence, unavailable};
 use hufu_contract::ColumnDescription;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, Genesis, Signer as _, Value};
+use hufu_proof::{Body, Digest, Genesis, Height, Signer as _, Value};
 use hufu_readings::{MAX_CSV, Period, Readings, from_csv};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ struct Sent {
     sequence: u64,
     rows: usize,
     outcome: String,
-    height: u64,
+    height: Height,
 }
 
 /// Where readings go, and who sends them.
@@ -218,7 +218,7 @@ impl Sender {
             chain: self.genesis.digest(),
             signer: self.key.public_key(),
             nonce: sequence,
-            expires: height + MAX_LIFETIME / 2,
+            expires: height.plus(MAX_LIFETIME / 2),
             payload: Payload::Append(Batch {
                 contract: self.arguments.contract.clone(),
                 stream: self.arguments.stream.clone(),

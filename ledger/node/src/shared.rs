@@ -1,6 +1,6 @@
 //! What the parts of a node share: the machine, the mempool, and who waits.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,17 +9,15 @@ use hufu_machine::{Executed, Machine, MachineError, Over, Reader, Replay, Tally}
 use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
-use hufu_proof::{Block, Commitment, Digest, LogEntry, Outcome, Transaction};
+use hufu_proof::{Block, Commitment, Digest, Height, LogEntry, Outcome, Transaction};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Error, Spent};
 use crate::mempool::{Mempool, Pending, Refused, Signer};
+use crate::verified::{Verified, VerifiedBlocks, ids};
 
 /// Hears what becomes of a transaction.
 type Waiter = oneshot::Sender<Result<Committed, Error>>;
-
-/// Blocks that this node proposed or verified and that may become final.
-const REMEMBERED_BLOCKS: usize = 256;
 
 /// Executed heights that are kept in memory for those who follow closely.
 const RECENT_HEIGHTS: usize = 4;
@@ -32,7 +30,7 @@ pub struct Committed {
 }
 
 /// Shared by admission, block building and execution.
-pub struct Core {
+pub struct Shared {
     machine: Mutex<Machine>,
     /// Reads what was executed.
     pub reader: Reader,
@@ -40,12 +38,12 @@ pub struct Core {
     chain: Digest,
     mempool: Mutex<Mempool>,
     waiters: Mutex<HashMap<Digest, Vec<Waiter>>>,
-    judged: Mutex<Judged>,
+    judged: Mutex<VerifiedBlocks>,
     recent: Mutex<VecDeque<Arc<Replay>>>,
     /// Says that a transaction has arrived.
     pub arrived: Notify,
     /// The applied height.
-    pub applied: watch::Sender<u64>,
+    pub applied: watch::Sender<Height>,
     /// The epoch of the next height.
     pub epoch: watch::Sender<u64>,
 }
@@ -57,56 +55,6 @@ struct Tip {
     commitment: Commitment,
     /// Its block time, milliseconds since 1970.
     time_ms: u64,
-}
-
-/// A block whose signatures have been verified.
-#[derive(Clone)]
-pub struct Verified {
-    /// The block.
-    pub block: Arc<Block>,
-    /// The identifiers of its transactions, in their order.
-    pub ids: Arc<[Digest]>,
-}
-
-/// Verified blocks by digest, the oldest heights forgotten first.
-#[derive(Default)]
-struct Judged {
-    blocks: HashMap<Digest, Verified>,
-    heights: BTreeMap<u64, Vec<Digest>>,
-    /// Where their transactions are, by identifier: block and place in it.
-    places: HashMap<Digest, (Digest, usize)>,
-}
-
-impl Judged {
-    fn insert(&mut self, digest: Digest, verified: Verified) {
-        for (place, id) in verified.ids.iter().enumerate() {
-            self.places.insert(*id, (digest, place));
-        }
-        let height = verified.block.header.height;
-        if self.blocks.insert(digest, verified).is_none() {
-            self.heights.entry(height).or_default().push(digest);
-        }
-    }
-
-    fn forget(&mut self, digests: &[Digest]) {
-        for digest in digests {
-            let Some(forgotten) = self.blocks.remove(digest) else { continue };
-            for id in &*forgotten.ids {
-                if self.places.get(id).is_some_and(|(block, _)| block == digest) {
-                    self.places.remove(id);
-                }
-            }
-        }
-    }
-
-    /// Whether `transaction`, as it is signed, is in one of the blocks.
-    fn contains(&self, id: &Digest, transaction: &Transaction) -> bool {
-        // The identifier is a digest of the body.
-        self.places
-            .get(id)
-            .and_then(|(block, place)| self.blocks.get(block)?.block.transactions.get(*place))
-            .is_some_and(|known| known.signature == transaction.signature)
-    }
 }
 
 /// Whether a transaction is worth the verification of its signature.
@@ -135,7 +83,7 @@ pub enum Admission {
     Done(Committed),
 }
 
-impl Core {
+impl Shared {
     /// Around a machine.
     pub fn new(machine: Machine) -> Self {
         let committed = machine.applied();
@@ -168,7 +116,7 @@ impl Core {
     }
 
     /// The last executed height, and its block time in milliseconds since 1970.
-    pub(crate) fn tip(&self) -> (u64, u64) {
+    pub(crate) fn tip(&self) -> (Height, u64) {
         let tip = *lock(&self.tip);
         (tip.commitment.height, tip.time_ms)
     }
@@ -179,7 +127,7 @@ impl Core {
     /// [`MachineError`]; the node is then to be started again.
     pub fn execute(&self, block: &Arc<Block>) -> Result<(), MachineError> {
         let digest = block.digest();
-        let verdicts = if self.was_judged(&digest) {
+        let verdicts = if lock(&self.judged).has(&digest) {
             vec![true; block.transactions.len()]
         } else {
             self.verdicts(block, &ids(block))
@@ -187,7 +135,7 @@ impl Core {
         let Executed { commitment, entries, events, .. } =
             lock(&self.machine).execute(block, &verdicts)?;
         *lock(&self.tip) = Tip { commitment, time_ms: block.header.time_ms };
-        self.forget(commitment.height);
+        lock(&self.judged).executed(commitment.height);
         {
             let mut recent = lock(&self.recent);
             recent.truncate(RECENT_HEIGHTS - 1);
@@ -203,7 +151,7 @@ impl Core {
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn replay(&self, height: u64) -> Result<Option<Arc<Replay>>, MachineError> {
+    pub fn replay(&self, height: Height) -> Result<Option<Arc<Replay>>, MachineError> {
         let of_height = |replay: &&Arc<Replay>| replay.block.header.height == height;
         if let Some(replay) = lock(&self.recent).iter().find(of_height) {
             return Ok(Some(Arc::clone(replay)));
@@ -306,7 +254,7 @@ impl Core {
             return Ok(Considered::Known(Admission::Done(Committed { entry })));
         }
         let expires = transaction.body.expires;
-        if expires <= height || expires > height.saturating_add(MAX_LIFETIME) {
+        if expires <= height || expires > height.plus(MAX_LIFETIME) {
             return refused(Outcome::Expired);
         }
         // The same transaction may wait with another signature of the same
@@ -457,47 +405,14 @@ impl Core {
 
     /// Remembers a block whose signatures have been verified.
     pub fn judged(&self, verified: Verified) {
-        let mut judged = lock(&self.judged);
-        judged.insert(verified.block.digest(), verified);
-        while judged.blocks.len() > REMEMBERED_BLOCKS {
-            let Some((_, digests)) = judged.heights.pop_first() else { break };
-            judged.forget(&digests);
-        }
-    }
-
-    /// Forgets the blocks at executed heights: none of them is wanted again.
-    fn forget(&self, executed: u64) {
-        let mut judged = lock(&self.judged);
-        let later = judged.heights.split_off(&(executed + 1));
-        for digests in std::mem::replace(&mut judged.heights, later).into_values() {
-            judged.forget(&digests);
-        }
-    }
-
-    /// Whether the block's signatures have been verified here.
-    fn was_judged(&self, digest: &Digest) -> bool {
-        lock(&self.judged).blocks.contains_key(digest)
+        lock(&self.judged).insert(verified);
     }
 
     /// `block` and those of its ancestors that are not executed yet, as far as
     /// this node has seen them.
     pub fn unexecuted(&self, block: &Arc<Block>) -> Vec<Verified> {
         let applied = self.committed().height;
-        let judged = lock(&self.judged);
-        let mut chain: Vec<Verified> = Vec::new();
-        let mut next = judged.blocks.get(&block.digest()).cloned();
-        // The parent may have been verified before this node was started.
-        if next.is_none() && block.header.height > applied {
-            next = Some(Verified { block: Arc::clone(block), ids: ids(block) });
-        }
-        while let Some(verified) = next {
-            if verified.block.header.height <= applied || chain.len() == REMEMBERED_BLOCKS {
-                break;
-            }
-            next = judged.blocks.get(&verified.block.header.parent).cloned();
-            chain.push(verified);
-        }
-        chain
+        lock(&self.judged).line(block, applied)
     }
 
     /// Verdicts on the signatures of a block whose transactions have these
@@ -516,14 +431,14 @@ impl Core {
     }
 
     /// Tells everybody who waits what became of a block's transactions.
-    fn executed(&self, height: u64, entries: &[LogEntry]) {
+    fn executed(&self, height: Height, entries: &[LogEntry]) {
         let expired = {
             let mut mempool = lock(&self.mempool);
             for entry in entries {
                 mempool.remove(&entry.transaction);
             }
             // A scan of everything that waits; not needed at every height.
-            if height.is_multiple_of(16) { mempool.expire(height) } else { Vec::new() }
+            if height.get().is_multiple_of(16) { mempool.expire(height) } else { Vec::new() }
         };
         {
             let mut waiters = lock(&self.waiters);
@@ -538,7 +453,7 @@ impl Core {
                     let _ = waiter.send(Err(Error::Expired));
                 }
             }
-            if height.is_multiple_of(256) {
+            if height.get().is_multiple_of(256) {
                 waiters.retain(|_, senders| {
                     senders.retain(|sender| !sender.is_closed());
                     !senders.is_empty()
@@ -557,18 +472,6 @@ fn verify<'a>(transactions: impl Iterator<Item = &'a Transaction>, known: Vec<bo
         .collect();
     let mut verified = verify_batch(&unknown).into_iter();
     known.into_iter().map(|known| known || verified.next().unwrap_or(false)).collect()
-}
-
-/// The identifiers of a block's transactions, and their encoded sizes in bytes.
-pub fn ids_and_sizes(block: &Block) -> (Arc<[Digest]>, Vec<usize>) {
-    let (ids, sizes): (Vec<_>, Vec<_>) =
-        block.transactions.iter().map(Transaction::id_and_size).unzip();
-    (ids.into(), sizes)
-}
-
-/// The identifiers of a block's transactions.
-pub fn ids(block: &Block) -> Arc<[Digest]> {
-    block.transactions.iter().map(Transaction::id).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
