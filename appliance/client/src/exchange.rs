@@ -10,6 +10,7 @@ use futures::{Stream, TryStreamExt as _};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hufu_configuration::{no, unavailable};
+use hufu_proof::json;
 use hyper::body::{Body, Bytes, Frame};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -316,13 +317,13 @@ impl Answer {
     /// As [`Answer::success`].
     pub fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
         let body = self.success()?;
-        serde_json::from_slice(&body).context("the answer is not what this version expects")
+        json::from_slice(&body).context("the answer is not what this version expects")
     }
 }
 
 /// The words of an RFC 9457 problem document that came with `status`.
 fn problem(status: StatusCode, body: &[u8]) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let document: serde_json::Value = json::from_slice(body).ok()?;
     let title = document.get("title")?.as_str()?;
     Some(match document.get("detail").and_then(serde_json::Value::as_str) {
         // A problem without a type of its own has the status for a title.

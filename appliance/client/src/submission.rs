@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::{Method, StatusCode, header};
 use hufu_configuration::unavailable;
-use hufu_proof::{Digest, Height, Outcome, Transaction, codec};
+use hufu_proof::{Digest, Height, Outcome, Transaction, codec, json};
 use serde::Deserialize;
 
 use crate::{Answer, Client};
@@ -56,8 +56,7 @@ pub async fn submit_bundle(
         )
         .await?
         .success()?;
-    let bundle: Bundle =
-        serde_json::from_slice(&answer).context("the gateway's answer to a bundle")?;
+    let bundle: Bundle = json::from_slice(&answer).context("the gateway's answer to a bundle")?;
     let submitted = |one: One| {
         let One { id, outcome, height } = one;
         outcome.map(|outcome| Submitted { id, outcome, height })
@@ -140,7 +139,7 @@ fn settled(id: Digest, answer: Answer) -> anyhow::Result<Submitted> {
         Recorded { entry: Entry },
         Refused(Entry),
     }
-    match serde_json::from_slice(&answer.body) {
+    match json::from_slice(&answer.body) {
         Ok(Said::Recorded { entry: Entry { outcome, height } })
         | Ok(Said::Refused(Entry { outcome, height })) => Ok(Submitted { id, outcome, height }),
         Err(_) => {

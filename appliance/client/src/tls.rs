@@ -39,6 +39,72 @@ impl ResolvesClientCert for OneCertificate {
     }
 }
 
+/// What a server shows of itself.
+struct Server<'a> {
+    certificate: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    name: &'a ServerName<'a>,
+    ocsp_response: &'a [u8],
+    now: UnixTime,
+}
+
+/// Whom to trust.
+trait Judge: std::fmt::Debug + Send + Sync {
+    /// Whether a server is to be trusted that has the key of what it shows.
+    fn judge(&self, server: &Server<'_>) -> Result<(), rustls::Error>;
+}
+
+/// A judge's word, and that the server has the key.
+#[derive(Debug)]
+struct Judged<J> {
+    judge: Arc<J>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl<J: Judge> Judged<J> {
+    fn by(judge: Arc<J>) -> Arc<Self> {
+        Arc::new(Self { judge, provider: provider() })
+    }
+}
+
+impl<J: Judge> ServerCertVerifier for Judged<J> {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.judge.judge(&Server { certificate, intermediates, name, ocsp_response, now })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// A server of another member than the one that was to be reached.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -72,54 +138,20 @@ struct OfMember {
     wanted: Name,
 }
 
-impl ServerCertVerifier for OfMember {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.chain.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )?;
-        let certificate = hufu_issuance::Certificate::from_der(end_entity)
+impl Judge for OfMember {
+    fn judge(&self, server: &Server<'_>) -> Result<(), rustls::Error> {
+        let Server { certificate, intermediates, name, ocsp_response, now } = server;
+        self.chain.verify_server_cert(certificate, intermediates, name, ocsp_response, *now)?;
+        let certificate = hufu_issuance::Certificate::from_der(certificate)
             .map_err(|error| rustls::Error::General(error.to_string()))?;
         let found = hufu_issuance::member_and_roles(&certificate)
             .map_err(|error| rustls::Error::General(error.to_string()))?
             .map(|(member, _)| member);
         if found.as_deref() == Some(self.wanted.as_str()) {
-            return Ok(verified);
+            return Ok(());
         }
         let other = OtherMember { found, wanted: self.wanted.clone() };
         Err(CertificateError::Other(OtherError(Arc::new(other))).into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
     }
 }
 
@@ -128,7 +160,6 @@ impl ServerCertVerifier for OfMember {
 #[derive(Debug)]
 pub struct Pinned {
     wanted: Digest,
-    provider: Arc<CryptoProvider>,
     other: Mutex<Option<String>>,
 }
 
@@ -146,7 +177,7 @@ impl Pinned {
                  the console shows"
             )
         })?;
-        Ok(Self { wanted, provider: provider(), other: Mutex::default() })
+        Ok(Self { wanted, other: Mutex::default() })
     }
 
     /// The fingerprint of another certificate that was shown instead.
@@ -155,44 +186,14 @@ impl Pinned {
     }
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if Digest::of(end_entity) == self.wanted {
-            return Ok(ServerCertVerified::assertion());
+impl Judge for Pinned {
+    fn judge(&self, server: &Server<'_>) -> Result<(), rustls::Error> {
+        if Digest::of(server.certificate) == self.wanted {
+            return Ok(());
         }
-        let shown = hufu_configuration::certificates::fingerprint(end_entity);
+        let shown = hufu_configuration::certificates::fingerprint(server.certificate);
         *self.other.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        Err(CertificateError::ApplicationVerificationFailure.into())
     }
 }
 
@@ -204,7 +205,7 @@ pub fn pinned_client(pinned: Arc<Pinned>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS_13)?
         .dangerous()
-        .with_custom_certificate_verifier(pinned)
+        .with_custom_certificate_verifier(Judged::by(pinned))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -227,8 +228,8 @@ pub fn client(
         Some(wanted) => {
             let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
             let chain = chain.build().context("trust store for servers")?;
-            let verifier = Arc::new(OfMember { chain, wanted: wanted.clone() });
-            builder.dangerous().with_custom_certificate_verifier(verifier)
+            let judge = Arc::new(OfMember { chain, wanted: wanted.clone() });
+            builder.dangerous().with_custom_certificate_verifier(Judged::by(judge))
         }
     };
     let mut config = match certified {

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use borsh::BorshSerialize;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
-use hufu_proof::{Algorithm, Digest, Genesis, Name, NetworkName, PublicKey, Signature, codec};
+use hufu_proof::{
+    Algorithm, Digest, Genesis, Name, NetworkName, PublicKey, Signature, codec, json,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the signatures cover, in front of the canonical request.
@@ -95,7 +97,7 @@ impl JoinRequest {
     /// A sentence that names what does not fit.
     pub fn from_json(bytes: &[u8]) -> anyhow::Result<Self> {
         anyhow::ensure!(bytes.len() <= MAX_JOIN, "a join request is at most {MAX_JOIN} bytes");
-        let join: Self = serde_json::from_slice(bytes).context("not a join request")?;
+        let join: Self = json::from_slice(bytes).context("not a join request")?;
         join.verify()?;
         Ok(join)
     }
@@ -177,4 +179,22 @@ pub fn spoken(digest: &Digest) -> String {
     let text = digest.to_string();
     let groups: Vec<&str> = (0..text.len()).step_by(8).map(|at| &text[at..at + 8]).collect();
     groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_stands_twice_is_named() {
+        // Which of the two titles did the keys sign?
+        for (text, member) in [
+            (r#"{"request":{"title":{"en":"Maker","en":"Taker"}}}"#, "`en`"),
+            (r#"{"request":{},"request":{}}"#, "`request`"),
+        ] {
+            let error = JoinRequest::from_json(text.as_bytes()).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(said.contains(&format!("{member} stands twice")), "{said}");
+        }
+    }
 }

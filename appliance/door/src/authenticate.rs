@@ -16,11 +16,11 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Serial};
+use hufu_proof::{Digest, IdentityId, Name, Role, Serial};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use crate::caller::{Caller, Jurisdictions, Peer, Role};
+use crate::caller::{Caller, Jurisdictions, Peer};
 use crate::problem::{Code, Problem};
 use crate::tls::{Presented, Shown};
 

@@ -12,12 +12,12 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hufu_proof::json::{self, JsonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::json::{self, JsonError};
-use crate::listen::TooSlow;
 use crate::problem::{Code, Problem};
+use crate::request::TooSlow;
 
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
@@ -76,7 +76,7 @@ pub fn expect_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::MediaType, format!("send Content-Type {wanted}{instead}")))
 }
 
-/// A body of JSON, read strictly ([`mod@json`]).
+/// A body of JSON, read strictly ([`mod@hufu_proof::json`]).
 ///
 /// # Errors
 /// `media-type`, and as [`read`]; `request-malformed` names the place.

@@ -1,55 +1,12 @@
 //! Who asks, in one form for every door.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{IdentityId, Name, Serial};
+use hufu_proof::{IdentityId, Name, Role, Serial};
 
 use crate::problem::{Code, Problem};
-
-/// Roles of people and programs, which their certificates name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Runs a member's appliance.
-    Operator,
-    /// Asks for device certificates on behalf of a member (RFC 5280 §3.1 calls
-    /// it RA).
-    RegistrationAuthority,
-    /// Reads and reports on behalf of a regulator.
-    Regulator,
-    /// Acts for a member on its own node, from afar.
-    Administrator,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Operator, Self::RegistrationAuthority, Self::Regulator, Self::Administrator];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::RegistrationAuthority => "registration-authority",
-            Self::Regulator => "regulator",
-            Self::Administrator => "administrator",
-        }
-    }
-
-    /// The role that a URI in a certificate names.
-    pub fn of_urn(urn: &str) -> Option<Self> {
-        let name = urn.strip_prefix("urn:hufu:role:")?;
-        Self::ALL.into_iter().find(|role| role.name() == name)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
 
 /// What a caller may see as a supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,13 +132,5 @@ mod tests {
         assert!(some.covers("north") && !some.covers("south"));
         assert_eq!(Jurisdictions::of(BTreeSet::new()), Jurisdictions::None);
         assert!(!Jurisdictions::default().covers("north") && Jurisdictions::Whole.covers("north"));
-    }
-
-    #[test]
-    fn roles_are_told_from_their_names_in_certificates() {
-        for role in Role::ALL {
-            assert_eq!(Role::of_urn(&format!("urn:hufu:role:{role}")), Some(role));
-        }
-        assert_eq!(Role::of_urn("urn:hufu:role:root"), None);
     }
 }

@@ -9,62 +9,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{self, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::budget::{Activity, Key, Limits, Place, Places, Working};
+use crate::budget::{Key, Limits, Place, Places};
 use crate::caller::Peer;
-use crate::metrics::{AnswerLabels, DoorLabels, EndLabels, Metrics};
+use crate::connection::Greeted;
+use crate::metrics::{Counting, Metrics};
 use crate::problem::Problem;
 use crate::tls::{Chains, Shown};
 
-/// How long a client may take to send a request's body.
-const BODY: Duration = Duration::from_secs(20);
-/// Bytes a second that a large body must come in at: about 2 Mbit/s.
-const RATE: u64 = 256 * 1024;
-/// Most bytes of a body that are read after it was refused, and how long.
-const LINGER: usize = 1024 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How long a connection that is to end may take for it.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stop waits for requests that have begun.
 const GRACE: Duration = Duration::from_secs(10);
-/// Largest head of a request, in bytes.
-const HEAD: usize = 64 * 1024;
-/// How often a client with open streams is asked whether it is still there.
-const PING: Duration = Duration::from_secs(20);
 
 /// Told to stop when it becomes true.
 pub type Stop = watch::Receiver<bool>;
-
-/// A body came in too slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the body took more than {} s, and came in at less than {} KiB/s; send it faster, or less",
-    BODY.as_secs(),
-    RATE / 1024
-)]
-pub struct TooSlow;
 
 /// A listener could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -126,10 +94,10 @@ pub fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
 /// A router behind limits.
 #[derive(Clone)]
 pub struct Door {
-    name: &'static str,
-    router: Router,
-    limits: Limits,
-    metrics: Metrics,
+    pub(crate) name: &'static str,
+    pub(crate) router: Router,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
 }
 
 impl Door {
@@ -271,143 +239,6 @@ impl Door {
         }
         self.converse(stream, greeted, Arc::new(place), stop).await;
     }
-
-    fn count_end(&self, why: &'static str) {
-        self.metrics.ended.get_or_create(&EndLabels { door: self.name, why }).inc();
-    }
-
-    /// Serves one connection to its end.
-    async fn converse<T>(&self, stream: T, greeted: Greeted, place: Arc<Place>, mut stop: Stop)
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let written = Arc::new(AtomicU64::new(0));
-        let stream = Counted { stream, written: Arc::clone(&written) };
-        let (door, seat) = (self.clone(), Arc::clone(&place));
-        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let (door, place, greeted) = (door.clone(), Arc::clone(&seat), greeted.clone());
-            async move { Ok::<_, std::convert::Infallible>(door.answer(request, &place, greeted).await) }
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .max_buf_size(HEAD)
-            .header_read_timeout(self.limits.idle + self.limits.first);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(HEAD as u32)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::pin!(connection);
-        let mut activity = place.activity();
-        let mut clock = Clock::new(self.limits);
-        loop {
-            let now = *activity.borrow_and_update();
-            let until = clock.until(now, written.load(Ordering::Relaxed));
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "connection ended");
-                    }
-                    return;
-                }
-                () = place.evicted() => return self.count_end("evicted"),
-                // The sender is in `place`.
-                _ = activity.changed() => {}
-                _ = stop.wait_for(|stop| *stop), if !clock.leaving => {
-                    clock.leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = tokio::time::sleep_until(until) => {
-                    let Some(why) = clock.over(now, written.load(Ordering::Relaxed)) else {
-                        continue;
-                    };
-                    if clock.farewell.is_some() || why == "stalled" {
-                        return self.count_end(why);
-                    }
-                    // Between requests a client hears of it; over HTTP/2 it may
-                    // have another one under way.
-                    clock.farewell = Some(Instant::now() + FAREWELL);
-                    clock.leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
-
-    /// Answers one request.
-    async fn answer(
-        &self,
-        mut request: hyper::Request<Incoming>,
-        place: &Arc<Place>,
-        greeted: Greeted,
-    ) -> Response {
-        let since = Instant::now();
-        let mut working = match place.begin() {
-            Ok(working) => working,
-            Err(problem) => {
-                self.count_answer(problem.status().as_u16());
-                return problem.into_response();
-            }
-        };
-        let in_work = Counting::new(&self.metrics.working, self.name);
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        request.extensions_mut().insert(greeted.shown);
-        request.extensions_mut().insert(greeted.peer);
-        let (parts, body) = request.into_parts();
-        let answer = if body.is_end_stream() {
-            let request = hyper::Request::from_parts(parts, axum::body::Body::empty());
-            self.router.clone().oneshot(request).await
-        } else {
-            let (body, mut left) = Timely::new(body);
-            let request = hyper::Request::from_parts(parts, axum::body::Body::new(body));
-            let answer = self.router.clone().oneshot(request).await;
-            // Whoever still sends when the connection closes does not read why.
-            if let Ok(rest) = left.try_recv() {
-                drain(rest).await;
-            }
-            answer
-        };
-        let Ok(answer) = answer;
-        drop(in_work);
-        working.answered();
-        let (status, took) = (answer.status().as_u16(), since.elapsed().as_millis());
-        self.count_answer(status);
-        tracing::debug!(door = self.name, %method, path, status, took, "answered");
-        answer.map(|body| axum::body::Body::new(Answering { body, working }))
-    }
-
-    fn count_answer(&self, status: u16) {
-        self.metrics.answers.get_or_create(&AnswerLabels { door: self.name, status }).inc();
-    }
-}
-
-/// One more in a gauge, as long as this lives.
-struct Counting(Gauge);
-
-impl Counting {
-    fn new(gauges: &Family<DoorLabels, Gauge>, door: &'static str) -> Self {
-        let gauge = gauges.get_or_create_owned(&DoorLabels { door });
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counting {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// What is known of a client before its first request.
-#[derive(Clone)]
-struct Greeted {
-    shown: Shown,
-    peer: Peer,
 }
 
 /// What clients come in by.
@@ -433,225 +264,5 @@ impl Accept for UnixListener {
 
     async fn next(&self) -> io::Result<(UnixStream, Key)> {
         Ok((self.accept().await?.0, Key::Local))
-    }
-}
-
-/// When a connection has said nothing for too long.
-struct Clock {
-    limits: Limits,
-    /// Since it is at what it is at.
-    since: Instant,
-    before: (Activity, u64),
-    /// It was asked to end, and must have by then.
-    farewell: Option<Instant>,
-    leaving: bool,
-}
-
-impl Clock {
-    fn new(limits: Limits) -> Self {
-        let before = (Activity::default(), 0);
-        Self { limits, since: Instant::now(), before, farewell: None, leaving: false }
-    }
-
-    /// When to look again.
-    fn until(&mut self, now: Activity, written: u64) -> Instant {
-        // While an answer goes out, what is written counts; what is read never
-        // does, or a byte now and then would keep a connection.
-        let seen = (now, if now.answering > 0 { written } else { 0 });
-        if seen != self.before {
-            (self.before, self.since) = (seen, Instant::now());
-            self.farewell = None;
-        }
-        match self.farewell {
-            // A handler has its own time; this only looks again.
-            _ if now.working + now.producing > 0 => Instant::now() + self.limits.stall,
-            Some(farewell) => farewell,
-            None if now.answering > 0 => self.since + self.limits.stall,
-            None if now.asked > 0 => self.since + self.limits.idle,
-            None => self.since + self.limits.first,
-        }
-    }
-
-    /// Why it must end now, if it must.
-    fn over(&mut self, now: Activity, written: u64) -> Option<&'static str> {
-        if now.working + now.producing > 0 || Instant::now() < self.until(now, written) {
-            return None;
-        }
-        Some(match now {
-            _ if now.answering > 0 => "stalled",
-            _ if now.asked > 0 => "idle",
-            _ => "silent",
-        })
-    }
-}
-
-/// Reads what nobody wanted of a body and throws it away, as far as that is
-/// reasonable.
-async fn drain(mut body: Incoming) {
-    let mut left = LINGER;
-    let reading = async {
-        while left > 0
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        }
-    };
-    // Who is slower than that has been answered all the same.
-    let _ = tokio::time::timeout(LINGER_TIME, reading).await;
-}
-
-/// An answer's body, which counts as in work until it is out of our hands.
-struct Answering {
-    body: axum::body::Body,
-    working: Working,
-}
-
-impl Body for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        self.working.producing(frame.is_pending());
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A request's body that has to arrive in time, so that slow clients do not hold
-/// all places. What is large may take as long as it comes in at [`RATE`]. What is
-/// not read of it is given back.
-struct Timely {
-    body: Option<Incoming>,
-    left: Option<oneshot::Sender<Incoming>>,
-    since: Instant,
-    received: u64,
-    until: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl Timely {
-    fn new(body: Incoming) -> (Self, oneshot::Receiver<Incoming>) {
-        let until = Box::pin(tokio::time::sleep(BODY));
-        let (left, given_back) = oneshot::channel();
-        let (since, received) = (Instant::now(), 0);
-        (Self { body: Some(body), left: Some(left), since, received, until }, given_back)
-    }
-}
-
-impl Drop for Timely {
-    fn drop(&mut self) {
-        if let (Some(body), Some(left)) = (self.body.take(), self.left.take())
-            && !body.is_end_stream()
-        {
-            // Nobody waits for it when the connection is gone.
-            let _ = left.send(body);
-        }
-    }
-}
-
-impl Body for Timely {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.until.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(TooSlow.into())));
-        }
-        // It is taken only when this is dropped.
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = Pin::new(body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.received += data.len() as u64;
-            let until = self.since + BODY + Duration::from_millis(self.received * 1000 / RATE);
-            self.until.as_mut().reset(until);
-        }
-        frame.map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
-    }
-}
-
-/// A stream that counts what it takes for the client.
-struct Counted<T> {
-    stream: T,
-    written: Arc<AtomicU64>,
-}
-
-impl<T> Counted<T> {
-    fn count(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(written)) = written {
-            self.written.fetch_add(*written as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(&written);
-        written
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.count(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

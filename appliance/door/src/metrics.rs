@@ -73,3 +73,20 @@ impl Metrics {
         text
     }
 }
+
+/// One more in a gauge, as long as this lives.
+pub(crate) struct Counting(Gauge);
+
+impl Counting {
+    pub(crate) fn new(gauges: &Family<DoorLabels, Gauge>, door: &'static str) -> Self {
+        let gauge = gauges.get_or_create_owned(&DoorLabels { door });
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

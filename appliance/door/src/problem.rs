@@ -352,6 +352,23 @@ impl IntoResponse for Problem {
     }
 }
 
+/// An error and its causes in one sentence, each said once.
+pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
+        }
+        next = error.source();
+    }
+    said
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

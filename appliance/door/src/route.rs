@@ -2,6 +2,7 @@
 //! read the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -10,10 +11,10 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 use http_body_util::{BodyExt as _, Collected};
-use hufu_proof::Name;
 use hufu_proof::transaction::IdentityKind;
+use hufu_proof::{Name, Role};
 
-use crate::caller::{Peer, Role};
+use crate::caller::Peer;
 use crate::problem::{CODE_HEADER, Code, Problem};
 
 /// Who may use a route. What a caller then gets is for the handler.
@@ -30,6 +31,9 @@ pub enum Rule {
     /// Whoever shows a certificate that counts or has an enrolment token; the
     /// handler looks at both.
     Credential,
+    /// Whoever signed what is asked with the statement key of a member, whose
+    /// certificate may have ended; the handler looks at the signature.
+    Statement,
     /// Whoever has the one-time code of the console; the handler looks at it.
     OneTimeCode,
     /// Whoever may open the socket.
@@ -44,7 +48,7 @@ impl Rule {
     /// The problem that it is told.
     pub fn admit(self, peer: &Peer, own: Option<&Name>) -> Result<(), Problem> {
         match self {
-            Self::Anyone | Self::Credential | Self::OneTimeCode => Ok(()),
+            Self::Anyone | Self::Credential | Self::Statement | Self::OneTimeCode => Ok(()),
             Self::Socket if *peer == Peer::Local => Ok(()),
             Self::Socket => Err(Problem::new(Code::NotPermitted, "ask at this machine's socket")),
             Self::Caller => peer.caller().map(drop),
@@ -128,58 +132,110 @@ impl Form {
     }
 }
 
-/// The router of a list. `handler` gives what answers a row. Every row is behind
-/// its own rule, and everything that is refused, by a handler, by a library or
-/// because it is not there, is told in `form` with a code and a sentence.
+/// Some rows of a door's list, all in one form, with what answers each. Every row
+/// is behind its own rule.
+pub struct Part<S = ()> {
+    form: Form,
+    rows: Vec<(Route, MethodRouter<S>)>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Part<S> {
+    /// The rows of a list; `handler` gives what answers one.
+    pub fn new(routes: &[Route], form: Form, handler: impl Fn(&Route) -> MethodRouter<S>) -> Self {
+        let rows = routes.iter().map(|route| (*route, handler(route))).collect();
+        Self { form, rows }
+    }
+
+    /// The same, with what its handlers share.
+    pub fn with_state(self, state: S) -> Part {
+        let given =
+            |(route, handler): (Route, MethodRouter<S>)| (route, handler.with_state(state.clone()));
+        Part { form: self.form, rows: self.rows.into_iter().map(given).collect() }
+    }
+}
+
+/// The router of a door that has one list.
 ///
 /// # Panics
-/// When a row has no answer, or two rows are one: any test of the door's list
-/// meets it.
+/// As [`door`].
 pub fn router<S: Clone + Send + Sync + 'static>(
-    routes: &'static [Route],
+    routes: &[Route],
     own: Option<&Name>,
     form: Form,
     handler: impl Fn(&Route) -> MethodRouter<S>,
 ) -> Router<S> {
-    let mut paths: BTreeMap<&str, (MethodRouter<S>, BTreeSet<&str>)> = BTreeMap::new();
-    for route in routes {
-        let guarded =
-            handler(route).layer(from_fn_with_state((route.rule, own.cloned(), form), guard));
-        let (all, methods) = paths.entry(route.path).or_default();
-        *all = std::mem::take(all).merge(guarded);
-        methods.insert(route.method);
+    door(vec![Part::new(routes, form, handler)], own)
+}
+
+/// The router of a door at a node of member `own`. Everything that is refused, by
+/// a handler, by a library or because it is not there, is told in its part's form
+/// with a code and a sentence.
+///
+/// # Panics
+/// When a row has no answer, or two rows are one: any test of the door's list
+/// meets it.
+pub fn door<S: Clone + Send + Sync + 'static>(
+    parts: Vec<Part<S>>,
+    own: Option<&Name>,
+) -> Router<S> {
+    let mut all: Vec<(Route, Form)> = Vec::new();
+    let mut paths: BTreeMap<&str, (MethodRouter<S>, Form)> = BTreeMap::new();
+    for Part { form, rows } in parts {
+        for (route, handler) in rows {
+            let guarded = handler
+                .layer(from_fn_with_state((route.rule, own.cloned(), form), guard))
+                .layer(from_fn(move |request: Request, next: Next| async move {
+                    told(form, next.run(request).await).await
+                }));
+            let (methods, _) = paths.entry(route.path).or_insert((MethodRouter::new(), form));
+            *methods = std::mem::take(methods).merge(guarded);
+            all.push((route, form));
+        }
     }
+    let all: Arc<[(Route, Form)]> = all.into();
     let mut router = Router::new();
-    for (path, (methods, names)) in paths {
-        if names.contains("*") {
+    for (path, (methods, form)) in paths {
+        if all.iter().any(|(row, _)| row.path == path && row.method == "*") {
             router = router.route(path, methods);
             continue;
         }
-        let offered = names.into_iter().collect::<Vec<_>>().join(", ");
-        let own = own.cloned();
+        let (own, rows) = (own.cloned(), Arc::clone(&all));
         let other = move |request: Request| {
-            let here = routes.iter().filter(|route| route.path == path);
-            let refused = barred(here, &request, own.as_ref());
-            let other = || {
-                let described = routes.iter().any(|route| route.path == DESCRIPTION);
-                let hint = if described { format!("; see {DESCRIPTION}") } else { String::new() };
-                Problem::new(Code::Method, format!("this path takes {offered}{hint}"))
-            };
-            let problem = refused.unwrap_or_else(other);
+            let refused = barred(at(&rows, path), &request, own.as_ref());
+            let problem = refused.unwrap_or_else(|| another_method(&rows, path));
             async move { form.refuse(problem) }
         };
         router = router.route(path, methods.fallback(other));
     }
     let own = own.cloned();
-    router
-        .fallback(move |request: Request| {
-            let refused = barred(routes.iter(), &request, own.as_ref());
-            let problem = refused.unwrap_or_else(|| nowhere(routes, request.uri().path()));
-            async move { form.refuse(problem) }
-        })
-        .layer(from_fn(move |request: Request, next: Next| async move {
-            told(form, next.run(request).await).await
-        }))
+    router.fallback(move |request: Request| {
+        let path = request.uri().path();
+        let refused = barred(all.iter().map(|(row, _)| row), &request, own.as_ref());
+        let problem = refused.unwrap_or_else(|| nowhere(&all, path));
+        let form = nearest(&all, path);
+        async move { form.refuse(problem) }
+    })
+}
+
+/// The rows of a path.
+fn at<'a>(rows: &'a [(Route, Form)], path: &'a str) -> impl Iterator<Item = &'a Route> {
+    rows.iter().map(|(row, _)| row).filter(move |row| row.path == path)
+}
+
+/// The form of what begins as `path` does, or else of the first row.
+fn nearest(rows: &[(Route, Form)], path: &str) -> Form {
+    let first = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
+    let near = rows.iter().find(|(row, _)| first(row.path) == first(path));
+    near.or(rows.first()).map_or(Form::Json, |(_, form)| *form)
+}
+
+/// What is said of a method that a path does not take.
+fn another_method(rows: &[(Route, Form)], path: &str) -> Problem {
+    let methods: BTreeSet<&str> = at(rows, path).map(|row| row.method).collect();
+    let offered = methods.into_iter().collect::<Vec<_>>().join(", ");
+    let described = rows.iter().any(|(row, _)| row.path == DESCRIPTION);
+    let hint = if described { format!("; see {DESCRIPTION}") } else { String::new() };
+    Problem::new(Code::Method, format!("this path takes {offered}{hint}"))
 }
 
 /// What somebody is told whom none of these rows admits: which methods and paths
@@ -221,27 +277,27 @@ async fn guard(
 }
 
 /// What is said of a path that is not there.
-fn nowhere(routes: &[Route], path: &str) -> Problem {
+fn nowhere(rows: &[(Route, Form)], path: &str) -> Problem {
     let tidy: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let tidy = format!("/{}", tidy.join("/"));
-    let meant = tidy != path && routes.iter().any(|route| matches(route.path, &tidy));
+    let meant = tidy != path && rows.iter().any(|(row, _)| matches(row.path, &tidy));
     let shown: String = path.chars().take(200).collect();
     Problem::new(
         Code::NotFound,
         if meant {
             format!("there is no path `{shown}`; write `{tidy}`, without empty parts")
         } else {
-            format!("there is no path `{shown}`{}", whole_list(routes))
+            format!("there is no path `{shown}`{}", whole_list(rows))
         },
     )
 }
 
 /// Where all the paths of a door are to be read.
-fn whole_list(routes: &[Route]) -> String {
-    if routes.iter().any(|route| route.path == DESCRIPTION) {
+fn whole_list(rows: &[(Route, Form)]) -> String {
+    if rows.iter().any(|(row, _)| row.path == DESCRIPTION) {
         return format!("; see {DESCRIPTION}");
     }
-    let paths: BTreeSet<&str> = routes.iter().map(|route| route.path).collect();
+    let paths: BTreeSet<&str> = rows.iter().map(|(row, _)| row.path).collect();
     match paths.len() {
         0..=12 => format!("; there are {}", paths.into_iter().collect::<Vec<_>>().join(", ")),
         _ => String::new(),
@@ -288,8 +344,6 @@ async fn told(form: Form, response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::Body;
     use axum::routing::{any, get, post};
     use hufu_proof::{Digest, IdentityId, Serial};

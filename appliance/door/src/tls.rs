@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hufu_proof::{Digest, Name, Serial};
+use hufu_proof::{Digest, Name, Role, Serial};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -23,7 +23,6 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::caller::Role;
 use crate::problem::{Code, Problem};
 
 /// Largest certificate that is read, in bytes.

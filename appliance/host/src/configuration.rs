@@ -17,8 +17,8 @@ use hufu_door::{Code, Problem};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::conditions::{check_config, peer_without_address, same_keys};
 use crate::problem;
-use crate::provision::{check_config, peer_without_address, same_keys};
 use crate::site::Site;
 
 /// How long a new configuration may wait to be confirmed.

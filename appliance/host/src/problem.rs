@@ -4,6 +4,6 @@ use hufu_door::{Code, Problem};
 
 /// A fault of this machine: told in the log, and to the operator in short.
 pub fn internal(error: &anyhow::Error) -> Problem {
-    tracing::error!(error = format!("{error:#}"), "setup");
+    tracing::error!(error = format!("{error:#}"), "a fault of this machine");
     Problem::new(Code::Internal, format!("{error:#}"))
 }

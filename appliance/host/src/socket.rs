@@ -12,7 +12,6 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use hufu_door::body::{Json, Octets, Text};
 use hufu_door::{Form, Problem, Route, Rule, json, listen, route};
-use hufu_service::refusal::Refusal;
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -84,18 +83,18 @@ async fn state(State(asked): State<Asked>) -> Json<Report> {
     Json(asked.report.borrow().clone())
 }
 
-async fn upgrade_status(State(asked): State<Asked>) -> Result<Json<Value>, Refusal> {
+async fn upgrade_status(State(asked): State<Asked>) -> Result<Json<Value>, Problem> {
     asked.upgrades.status().await.map(Json)
 }
 
 async fn check_upgrade(
     State(asked): State<Asked>,
     Octets(head): Octets,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Problem> {
     asked.upgrades.check(&head).await.map(Json)
 }
 
-async fn upgrade(State(asked): State<Asked>, update: Body) -> Result<Json<Value>, Refusal> {
+async fn upgrade(State(asked): State<Asked>, update: Body) -> Result<Json<Value>, Problem> {
     let state = asked.report.borrow().condition.state;
     asked.upgrades.apply(update, state).await.map(Json)
 }

@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use hufu_proof::text::{shown, shown_json, shown_lines};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 pub use hufu_configuration::{no, unavailable};
 
@@ -54,15 +55,21 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<Cow<'_, str>> = header.iter().map(|cell| shown(cell)).collect();
     let rows: Vec<Vec<Cow<'_, str>>> =
         rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.width()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let line = |cells: &[Cow<'_, str>]| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        // A Chinese character takes two columns of a terminal.
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| {
+                format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+            })
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(&header)];
@@ -79,13 +86,15 @@ mod tests {
         let rows = [
             vec!["D1".to_owned(), "\x1b]0;pwned\x07\x1b[31mred\n=1+1".to_owned()],
             vec!["D2\u{202e}".to_owned(), "温度".to_owned()],
+            vec!["三号泵".to_owned(), "热".to_owned()],
         ];
         let text = table(&["DEVICE", "REASON"], &rows);
         assert_eq!(
             text,
             "DEVICE      REASON\n\
              D1          \\u{1b}]0;pwned\\u{7}\\u{1b}[31mred\\n=1+1\n\
-             D2\\u{202e}  温度"
+             D2\\u{202e}  温度\n\
+             三号泵      热"
         );
     }
 }

@@ -234,7 +234,7 @@ async fn block(
     }
     let shown = json!({ "header": block.header, "transactions": transactions });
     let shown = json!({ "digest": digest, "block": shown });
-    asks.saw(&node, any, &format!("block {height}"), height, digest).await?;
+    asks.saw(&node, any, &format!("block {height}"), Height(height), digest).await?;
     Ok(Json(shown))
 }
 

@@ -91,7 +91,7 @@ impl Administrator {
         sql: &str,
         answer: &Value,
     ) -> anyhow::Result<Option<Digest>> {
-        let height = answer["as_of"].as_u64().unwrap_or_default();
+        let height = Height(answer["as_of"].as_u64().unwrap_or_default());
         let answer = hufu_gateway::answer_digest(answer).map_err(|problem| problem.0)?;
         let subject = hufu_gateway::look_subject_of_query(&self.who, &self.viewer.member, sql);
         let look = Look { subject, height: Height(height), answer };
@@ -131,7 +131,7 @@ impl Administrator {
         node: &Node,
         seen: Seen,
         what: &str,
-        height: u64,
+        height: Height,
         answer: Digest,
     ) -> anyhow::Result<()> {
         if seen != Seen::Supervised {

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use hufu_configuration::Config;
 use hufu_configuration::bundle;
 use hufu_configuration::keyring::{self, label};
+use hufu_door::Part;
 use hufu_issuance::{
-    AttestationLevel, Authenticator, CaError, Certificate, CertificateStatus, CertificationRequest,
-    Issuance, Issuer, LedgerFault, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester,
-    Requesters, RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner,
-    armour,
+    AttestationLevel, CaError, Certificate, CertificateStatus, CertificationRequest, Issuance,
+    Issuer, LedgerFault, OnBehalf, Parts, Profile, Profiles, Quota, Quotas, Requester, Requesters,
+    RevocationReason, Role, Serial, StatusAddresses, Store, SystemClock, TokenSigner, armour,
 };
 use hufu_keys::Custody;
 use hufu_machine::record::MemberRecord;
@@ -80,11 +79,13 @@ pub struct Authority {
     issuance: Issuance,
     ledger: Ledger,
     root_lists: Arc<RootLists>,
-    /// EST and attestation, for the TLS listener.
-    pub enrolment: Router,
-    /// CRL, OCSP and CA certificates, for the plain listener.
-    pub status: Router,
+    manufacturers: ManufacturerRoots,
+    crl: Arc<CrlPublisher>,
+    ocsp: Arc<Responder>,
 }
+
+/// The profile of a device that names none over EST.
+const DEFAULT_PROFILE: &str = "idevid";
 
 impl Authority {
     /// Starts the authority.
@@ -121,31 +122,44 @@ impl Authority {
         let ledger = LedgerIssuance::new(submitter, profiles.clone());
         let store = Arc::new(Store::open(&config.data("ca.sqlite"))?);
         let issuance = Issuance::start(Parts {
-            issuer: issuer.clone(),
-            ledger: ledger.clone(),
-            store: store.clone(),
+            issuer,
+            ledger,
+            store,
             profiles,
             quotas,
             addresses,
             clock: Arc::new(SystemClock),
         })?;
-        let authenticator = Arc::new(Authenticator::new(issuer, ledger));
         let mut roots = String::new();
         for path in &config.tpm.manufacturer_roots {
             roots += &std::fs::read_to_string(path)
                 .with_context(|| format!("tpm.manufacturer_roots: {}", path.display()))?;
             roots.push('\n');
         }
-        let roots = ManufacturerRoots::from_pem(&roots).context("tpm.manufacturer_roots")?;
-        let enrolment =
-            hufu_protocols::est::router(issuance.clone(), authenticator.clone(), "idevid")?
-                .merge(hufu_protocols::attestation::router(issuance.clone(), authenticator, roots));
+        let manufacturers =
+            ManufacturerRoots::from_pem(&roots).context("tpm.manufacturer_roots")?;
         let crl = CrlPublisher::new(issuance.clone(), CRL_LIFE);
         crl.keep_current();
         let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
-        let status =
-            hufu_protocols::status::router(issuance.clone(), crl, root_lists.served(), ocsp);
-        Ok(Self { issuance, ledger: members, root_lists, enrolment, status })
+        Ok(Self { issuance, ledger: members, root_lists, manufacturers, crl, ocsp })
+    }
+
+    /// EST and attestation, for the TLS listener.
+    ///
+    /// # Errors
+    /// When the default profile is not among the shipped ones.
+    pub fn enrolment(&self) -> anyhow::Result<[Part; 2]> {
+        let (issuance, roots) = (self.issuance.clone(), self.manufacturers.clone());
+        Ok([
+            hufu_protocols::est::part(issuance.clone(), DEFAULT_PROFILE)?,
+            hufu_protocols::attestation::part(issuance, roots),
+        ])
+    }
+
+    /// CRL, OCSP and CA certificates, for the plain listener.
+    pub fn status(&self) -> Part {
+        let (crl, ocsp) = (self.crl.clone(), self.ocsp.clone());
+        hufu_protocols::status::part(self.issuance.clone(), crl, self.root_lists.served(), ocsp)
     }
 
     /// What the ledger has of a member.

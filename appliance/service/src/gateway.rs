@@ -4,28 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{Method, header};
-use axum::middleware::{self, Next};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_contract::{Belonging, Contract, World as _, belonging};
-use hufu_door::{Caller, Form, Peer, Shown};
+use hufu_door::Caller;
 use hufu_gateway::{
     AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
-    Metrics, Recorded, StreamState, Viewer,
+    Metrics, Recorded,
 };
 use hufu_machine::MachineError;
 use hufu_proof::transaction::{Look, Payload};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, Height, IdentityId, LogEntry, LogIndex, Name, Outcome,
-    Receipt, Signer, Transaction,
+    Digest, FinalityProof, Handover, Header, Height, IdentityId, LogEntry, LogIndex, Name, Receipt,
+    Signer, Transaction,
 };
 
 use crate::admin;
+use crate::intake::NodeIntake;
 use crate::node::Node;
 
-/// How long a submission waits for finality.
+/// How long what is submitted waits for finality.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The gateway's router.
@@ -42,30 +40,8 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>, metrics: &hufu_door::Met
         node.supervision.workers().clone(),
     );
     metrics.register(|registry| counted.register(registry));
-    hufu_gateway::router(Arc::new(gateway)).nest("/admin", admin::router(node))
-}
-
-/// Puts the certificate that counts where EST looks for it. One that does not is
-/// told so, unless there is a token beside it, which then decides.
-pub fn with_peer_certificate(router: Router) -> Router {
-    router.layer(middleware::from_fn(|mut request: Request, next: Next| async move {
-        let extensions = request.extensions();
-        match (extensions.get::<Peer>(), extensions.get::<Shown>()) {
-            (Some(Peer::Known(_)), Some(Shown::Certificate(shown))) => {
-                let der = shown.der().to_vec();
-                request.extensions_mut().insert(hufu_protocols::PeerCertificate(der));
-            }
-            (Some(Peer::Refused(problem)), _)
-                if request.method() == Method::POST
-                    && !request.headers().contains_key(header::AUTHORIZATION) =>
-            {
-                let json = request.uri().path().starts_with("/v1/");
-                return if json { Form::Json } else { Form::Text }.refuse(problem.clone());
-            }
-            _ => {}
-        }
-        next.run(request).await
-    }))
+    let sent = hufu_intake::part(Arc::new(NodeIntake::new(node.clone())), PATIENCE);
+    hufu_gateway::router(Arc::new(gateway), vec![sent]).nest("/admin", admin::router(node))
 }
 
 /// [`LedgerAccess`] over a node.
@@ -74,30 +50,6 @@ struct NodeLedger {
 }
 
 impl NodeLedger {
-    /// Whether the caller has to do with the signer of a transaction: it is the
-    /// signer, or acts for the member that answers for it, or for the owner of
-    /// the device that signed.
-    fn answers_for(&self, caller: &Caller, transaction: &Transaction) -> Result<(), LedgerFault> {
-        let signer = transaction.body.signer.identity();
-        if caller.identity == Some(signer) {
-            return Ok(());
-        }
-        let height = self.node.ledger.committed().height;
-        let record = self.reader().signer(&signer, height).map_err(broken)?;
-        let record = record.ok_or(LedgerFault::Refused(Outcome::UnknownSigner))?;
-        if Viewer::of(caller).for_member
-            && (record.owner == caller.member
-                || self.owner_now(&signer)?.as_ref() == Some(&caller.member))
-        {
-            return Ok(());
-        }
-        Err(LedgerFault::ForeignSigner { signer, member: record.owner.clone() })
-    }
-
-    fn owner_now(&self, signer: &IdentityId) -> Result<Option<Name>, LedgerFault> {
-        Ok(belongs(self.reader(), signer).map_err(broken)?.1.owner)
-    }
-
     fn reader(&self) -> &hufu_machine::Reader {
         self.node.ledger.reader()
     }
@@ -138,22 +90,6 @@ fn broken(error: MachineError) -> LedgerFault {
         MachineError::NotExecuted { height, executed } => {
             LedgerFault::Future { asked: height.get(), executed: executed.get() }
         }
-        other => LedgerFault::Unavailable(other.to_string()),
-    }
-}
-
-fn fault(error: hufu_node::Error) -> LedgerFault {
-    match error {
-        hufu_node::Error::Refused(outcome) => LedgerFault::Refused(outcome),
-        hufu_node::Error::Busy { retry_after } => LedgerFault::Busy { retry_after },
-        hufu_node::Error::OverBudget(spent) => LedgerFault::OverBudget {
-            detail: spent.to_string(),
-            ends_ms: spent.ends_ms,
-            retry_after: spent.retry_after,
-        },
-        hufu_node::Error::Pending => LedgerFault::Pending,
-        // It left the queue, and can be in no block after that.
-        hufu_node::Error::Expired => LedgerFault::Refused(Outcome::Expired),
         other => LedgerFault::Unavailable(other.to_string()),
     }
 }
@@ -256,57 +192,13 @@ impl LedgerAccess for NodeLedger {
         shown
     }
 
-    fn stream(
-        &self,
-        contract: &Name,
-        stream: &Name,
-        identity: &IdentityId,
-    ) -> Result<StreamState, LedgerFault> {
-        let view = self.reader().state().map_err(broken)?;
-        let compiled =
-            view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
-        let sequence = view.stream_sequence(contract, stream, identity);
-        view.check().map_err(broken)?;
-        Ok(StreamState { contract: compiled, sequence })
-    }
-
-    fn submit<'a>(
-        &'a self,
-        caller: &'a Caller,
-        transactions: Vec<Transaction>,
-        patience: Duration,
-    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>> {
-        async move {
-            let mut answers: Vec<_> = transactions
-                .iter()
-                .map(|one| self.answers_for(caller, one).map(|()| None))
-                .collect();
-            let taken = answers.iter().map(Result::is_ok).collect::<Vec<_>>();
-            let transactions = transactions.into_iter().zip(&taken);
-            let transactions = transactions.filter_map(|(one, taken)| taken.then_some(one));
-            let submitted = self.node.ledger.submit(transactions.collect(), patience).await;
-            let places = answers.iter_mut().filter(|answer| answer.is_ok());
-            for (place, answer) in places.zip(submitted) {
-                *place = answer.map(|committed| Some(committed.entry)).map_err(fault);
-            }
-            let unanswered = || LedgerFault::Unavailable("it gave no answer".to_owned());
-            answers
-                .into_iter()
-                .map(|answer| answer.and_then(|entry| entry.ok_or_else(unanswered)))
-                .collect()
-        }
-        .boxed()
-    }
-
-    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
-        let entry = self.reader().entry(id).map_err(broken)?;
-        entry.map(|(log_index, _)| log_index.get()).ok_or(LedgerFault::NotFound("transaction"))
-    }
-
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
         async move {
-            let entry = self.node.submitter.submit(Payload::Look(look)).await.map_err(fault)?;
-            Ok(entry.transaction)
+            let entry = self.node.submitter.submit(Payload::Look(look)).await;
+            entry.map(|entry| entry.transaction).map_err(|error| match error {
+                hufu_node::Error::Pending => LedgerFault::Pending,
+                other => LedgerFault::Unavailable(other.to_string()),
+            })
         }
         .boxed()
     }

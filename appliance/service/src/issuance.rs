@@ -11,10 +11,10 @@ use hufu_configuration::keyring::ledger_key;
 use hufu_configuration::time::now_ms;
 use hufu_issuance::{
     AlternativeName, Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault,
-    Profiles, Purpose, Recorded, Revocation, RevocationReason, Role, Serial, Subject, UnixTime,
+    Profiles, Purpose, Recorded, Revocation, RevocationReason, Serial, Subject, UnixTime,
 };
+use hufu_machine::MachineError;
 use hufu_machine::record::{CertificateRecord, CertificateStatus as LedgerStatus};
-use hufu_machine::{MachineError, View};
 use hufu_node::Ledger;
 use hufu_proof::transaction::{
     Certification, IdentityKind, Issuance, Payload, Revocation as LedgerRevocation,
@@ -214,14 +214,6 @@ impl IssuanceLedger for LedgerIssuance {
         self.permit(entry)
     }
 
-    fn counts(&self, serial: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault> {
-        let Some(record) = self.record_of(serial)? else { return Ok(Vec::new()) };
-        let state = self.submitter.ledger().reader().state();
-        let state = state.map_err(|error| unavailable(&error))?;
-        let counts = roles_that_count(&state, &record, named, now_ms());
-        counts.map_err(|error| unavailable(&error))
-    }
-
     fn record(
         &self,
         entries: Vec<IssuanceEntry>,
@@ -371,19 +363,4 @@ fn fault(error: hufu_node::Error) -> LedgerFault {
             retry_after: Duration::from_secs(5),
         },
     }
-}
-
-/// The roles that a certificate names and that count: those that its member
-/// approved for its key, by this state.
-///
-/// # Errors
-/// When the store fails.
-fn roles_that_count(
-    state: &View,
-    record: &CertificateRecord,
-    named: Vec<Role>,
-    at_ms: u64,
-) -> Result<Vec<Role>, MachineError> {
-    let approved = state.approved(&record.owner, &record.identity, at_ms)?;
-    Ok(named.into_iter().filter(|role| approved.has(role.name())).collect())
 }

@@ -13,9 +13,11 @@ pub mod clock;
 pub mod confined;
 pub mod declarations;
 pub mod disk;
+pub mod doors;
 pub mod gateway;
 pub mod health;
 pub mod hierarchy;
+pub mod intake;
 pub mod issuance;
 pub mod machine;
 pub mod monitor;
@@ -29,6 +31,5 @@ pub mod root_list;
 pub mod serve;
 pub mod submit;
 pub mod supervision;
-pub mod tls;
 
 pub use self::serve::run;

@@ -10,12 +10,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+use hufu_door::problem::sentence;
 use hufu_door::{Code, Problem};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::node::Node;
-use crate::refusal::{self, Refusal};
+use crate::refusal::Refusal;
 
 /// Passes a request for `/machine/PATH` on as `/PATH`, and the answer back.
 ///
@@ -28,7 +29,7 @@ pub async fn forward(State(node): State<Arc<Node>>, request: Request) -> Result<
         return Err(Refusal(Problem::new(Code::NoAppliance, detail)));
     }
     pass(&node.machine, request).await.map(IntoResponse::into_response).map_err(|error| {
-        let error = refusal::sentence(&error);
+        let error = sentence(error.as_ref());
         let detail = format!("`hufu appliance run` does not answer: {error}");
         Refusal(Problem::new(Code::Unavailable, detail).retry_after(Duration::from_secs(5)))
     })

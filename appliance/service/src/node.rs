@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_configuration::{certificates, files};
 use hufu_contract::Sources;
+use hufu_door::certificate::NodeCertificate;
 use hufu_door::{Code, Problem};
 use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
@@ -25,7 +26,6 @@ use crate::health::Health;
 use crate::renewal;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::tls::NodeCertificate;
 
 /// How long a receipt's proof is waited for: it is in one of the next headers.
 const RECEIPT: Duration = Duration::from_secs(10);

@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::post;
 use base64::Engine as _;
@@ -21,14 +20,15 @@ use base64::engine::general_purpose::STANDARD;
 use hufu_client::{Client, tls};
 use hufu_configuration::{certificates, csr};
 use hufu_door::body::Json;
-use hufu_door::{Code, Problem};
+use hufu_door::problem::sentence;
+use hufu_door::{Code, Form, Part, Problem, Route, Rule};
 use hufu_issuance::CertificationRequest;
 use hufu_proof::{Digest, Name, Serial, Signature, codec};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
-use crate::refusal::{Refusal, sentence};
+use crate::refusal::Refusal;
 
 /// Where, at the authority's EST service.
 const PATH: &str = "/v1/node-certificate";
@@ -113,12 +113,13 @@ async fn ask(node: &Node, url: &str, serial: Serial, csr: &[u8]) -> anyhow::Resu
     Ok(renewed.chain)
 }
 
-/// The authority's side, for its EST service.
-pub fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route(PATH, post(renew))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST))
-        .with_state(node)
+/// The routes of the authority's side.
+pub const ROUTES: &[Route] = &[Route::new("POST", PATH, Rule::Statement)];
+
+/// The authority's side, at the door of its EST service.
+pub fn part(node: Arc<Node>) -> Part {
+    let handler = |_: &Route| post(renew).layer(DefaultBodyLimit::max(MAX_REQUEST));
+    Part::new(ROUTES, Form::Json, handler).with_state(node)
 }
 
 async fn renew(
@@ -126,8 +127,9 @@ async fn renew(
     Json(asked): Json<Asked>,
 ) -> Result<Json<Renewed>, Refusal> {
     let Asked { member, serial, height, csr, signature } = asked;
-    let refused =
-        |reason: anyhow::Error| Refusal(Problem::new(Code::NotPermitted, sentence(&reason)));
+    let refused = |reason: anyhow::Error| {
+        Refusal(Problem::new(Code::NotPermitted, sentence(reason.as_ref())))
+    };
     let csr = STANDARD.decode(csr).context("csr: not base64")?;
     let here = node.ledger.committed().height.get();
     if here.abs_diff(height) > NEAR {

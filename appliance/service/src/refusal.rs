@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use hufu_door::problem::sentence;
 use hufu_door::{Code, Problem};
 use hufu_gateway::ApiProblem;
 
@@ -28,29 +29,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// An error and its causes in one sentence, each said once.
-pub fn sentence(error: &anyhow::Error) -> String {
-    let mut said = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if said.contains(&cause) {
-            continue;
-        }
-        if !said.is_empty() {
-            said.push_str(": ");
-        }
-        said.push_str(&cause);
-    }
-    said
-}
-
 /// The problem of an error. What is not known to be ours is the caller's.
 fn problem(error: anyhow::Error) -> Problem {
     let error = match error.downcast::<Problem>() {
         Ok(problem) => return problem,
         Err(error) => error,
     };
-    let said = sentence(&error);
+    let said = sentence(error.as_ref());
     let later =
         |code, seconds| Problem::new(code, said.clone()).retry_after(Duration::from_secs(seconds));
     for cause in error.chain() {
@@ -58,12 +43,7 @@ fn problem(error: anyhow::Error) -> Problem {
             return node(cause, &said);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_issuance::CaError>() {
-            let problem =
-                Problem::new(Code::named(cause.code()).unwrap_or(Code::Internal), cause.sentence());
-            return match cause.retry_after() {
-                Some(wait) => problem.retry_after(wait),
-                None => problem,
-            };
+            return hufu_protocols::problem(cause);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
             return ApiProblem::of_query(cause, said).0;
@@ -135,7 +115,7 @@ mod tests {
         let refused = of(hufu_node::Error::Refused(Outcome::Conflict));
         assert_eq!((refused.code(), refused.detail()), (Code::TransactionRefused, "conflict"));
         let outer = anyhow::anyhow!("the key is taken").context("line 3: the key is taken");
-        assert_eq!(sentence(&outer), "line 3: the key is taken");
+        assert_eq!(of(outer).detail(), "line 3: the key is taken");
         let own = of(Problem::new(Code::NotFound, "no member `x`"));
         assert_eq!(own.code(), Code::NotFound);
         assert_eq!(of(anyhow::anyhow!("give a number")).code(), Code::RequestMalformed);

@@ -15,7 +15,8 @@ use hufu_configuration::keyring::{self, TokenSigner, label};
 use hufu_configuration::locked;
 use hufu_configuration::pin;
 use hufu_configuration::{config, files};
-use hufu_door::{Authenticator, Chains, Door, Metrics, Stop, listen};
+use hufu_door::certificate::NodeCertificate;
+use hufu_door::{Authenticator, Chains, Door, Metrics, Stop, listen, route};
 use hufu_keys::Custody;
 use hufu_machine::Machine;
 use hufu_node::{Limits, PeerAddress};
@@ -30,8 +31,7 @@ use crate::node::Node;
 use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::tls::NodeCertificate;
-use crate::{admin, gateway, monitor, recertification, renewal};
+use crate::{admin, doors, gateway, monitor, recertification, renewal};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     if let Some(address) = services.metrics {
         let listener = listen::bind("services.metrics", address).await?;
         let router = monitor::router(node.clone(), running.metrics.clone(), metrics.clone());
-        let door = Door::new("metrics", router, metrics.clone());
+        let door = Door::new(doors::METRICS.name, router, metrics.clone());
         tasks.spawn(door.plain(listener, stopping.clone()));
     }
     if node.config.is_authority() {
@@ -145,7 +145,8 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
                 .context("the certification authority")?;
         if let Some(address) = services.status {
             let listener = listen::bind("services.status", address).await?;
-            let door = Door::new("status", authority.status.clone(), metrics.clone());
+            let router = route::door(vec![authority.status()], Some(&node.config.member.name));
+            let door = Door::new(doors::STATUS.name, router, metrics.clone());
             tasks.spawn(door.plain(listener, stopping.clone()));
         }
         if node.authority.set(authority).is_err() {
@@ -153,7 +154,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         }
     }
     let socket = listen::bind_socket(&node.config.admin_socket())?;
-    let door = Door::new("admin", admin::router(node.clone()), metrics.clone());
+    let door = Door::new(doors::ADMINISTRATION.name, admin::router(node.clone()), metrics.clone());
     tasks.spawn(door.socket(socket, stopping.clone()));
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
@@ -214,12 +215,14 @@ async fn spawn_tls_services(
     let mut services = Vec::new();
     if let Some(address) = node.config.services.gateway {
         let router = gateway::router(node.clone(), statement, metrics);
-        services.push((listen::bind("services.gateway", address).await?, "gateway", router));
+        let listener = listen::bind("services.gateway", address).await?;
+        services.push((listener, doors::GATEWAY.name, router));
     }
     if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
-        let router = gateway::with_peer_certificate(authority.enrolment.clone())
-            .merge(recertification::router(node.clone()));
-        services.push((listen::bind("services.est", address).await?, "est", router));
+        let again = recertification::part(node.clone());
+        let parts = authority.enrolment()?.into_iter().chain([again]).collect();
+        let router = route::door(parts, Some(&node.config.member.name));
+        services.push((listen::bind("services.est", address).await?, doors::EST.name, router));
     }
     for (listener, name, router) in services {
         let door = Door::new(name, authenticator.before(router), metrics.clone());

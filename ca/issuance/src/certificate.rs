@@ -3,8 +3,7 @@
 use der::asn1::ObjectIdentifier;
 use der::{Decode, Encode};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
 
 use crate::algorithm::{PublicKey, SignatureAlgorithm, strict};
@@ -102,14 +101,6 @@ impl Certificate {
     /// Alternative names; none if there is no such extension.
     pub fn alternative_names(&self) -> Result<Vec<AlternativeName>, FormError> {
         self.extension(&oid::SUBJECT_ALT_NAME).map_or(Ok(Vec::new()), names::parse)
-    }
-
-    /// Key purposes; none if there is no such extension.
-    pub fn extended_key_usages(&self) -> Result<Vec<ObjectIdentifier>, FormError> {
-        let Some(value) = self.extension(&oid::EXTENDED_KEY_USAGE) else { return Ok(Vec::new()) };
-        ExtendedKeyUsage::from_der(value)
-            .map(|usages| usages.0)
-            .map_err(|error| FormError::malformed("extKeyUsage", error))
     }
 
     /// Whether basicConstraints says cA.

@@ -4,10 +4,11 @@
 //! Time is not looked at: whether it was valid and not revoked at some moment
 //! is for the caller, who has the ledger's word for both.
 
+use hufu_proof::Role;
+
 use crate::algorithm::{PublicKey, sha256};
 use crate::certificate::Certificate;
 use crate::form::FormError;
-use crate::member::Role;
 use crate::names::AlternativeName;
 use crate::requester::member_and_roles;
 use crate::serial::Serial;

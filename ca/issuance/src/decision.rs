@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use hufu_proof::Role;
+
 use crate::algorithm::{PublicKey, sha256};
 use crate::certificate::Certificate;
 use crate::csr::CertificationRequest;
 use crate::error::CaError;
 use crate::form::FormError;
-use crate::member::{Role, check_member};
+use crate::member::check_member;
 use crate::names::{self, AlternativeName};
 use crate::profile::{Profile, Profiles, Purpose, Requesters};
 use crate::record::{Issued, Token};
@@ -235,7 +237,7 @@ fn passed_on(
     }
     for name in request.alternative_names() {
         let AlternativeName::Uri(uri) = name else { continue };
-        let Some(role) = Role::ALL.into_iter().find(|role| role.urn() == uri) else { continue };
+        let Some(role) = Role::of_urn(uri) else { continue };
         if !own.contains(&role) {
             return Err(CaError::Role { needed: format!("{role}, to pass it on") });
         }

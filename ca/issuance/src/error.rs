@@ -32,26 +32,6 @@ pub enum CaError {
     #[error("the client certificate is not accepted: {0}")]
     ClientCertificate(String),
 
-    /// The client certificate's time is over, or not begun.
-    #[error(
-        "the client certificate is valid from {not_before} to {not_after}, not now; leave it out and enrol anew, with an enrolment token or through the registration authority"
-    )]
-    ClientCertificateExpired {
-        /// Start.
-        not_before: UnixTime,
-        /// End.
-        not_after: UnixTime,
-    },
-
-    /// The client certificate is revoked or on hold on the ledger.
-    #[error(
-        "the client certificate was revoked on the ledger ({reason}); leave it out and ask for a new one, with a new key"
-    )]
-    ClientCertificateRevoked {
-        /// RFC 5280 reason.
-        reason: &'static str,
-    },
-
     /// The right certificate with the wrong role.
     #[error("the client certificate lacks the role this needs: one of {needed}")]
     Role {
@@ -205,8 +185,6 @@ impl CaError {
             Self::Form(error) => error.code(),
             Self::Unauthenticated => "credential-missing",
             Self::ClientCertificate(_) => "certificate-refused",
-            Self::ClientCertificateExpired { .. } => "certificate-expired",
-            Self::ClientCertificateRevoked { .. } => "certificate-revoked",
             Self::Role { .. } => "role-missing",
             Self::TokenProfile { .. } => "enrolment-token-other-profile",
             Self::TokenSpent { .. } => "enrolment-token-spent",

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use hufu_proof::Role;
+
 use crate::algorithm::PublicKey;
 use crate::build::{self, Content, StatusAddresses};
 use crate::certificate::Certificate;
@@ -14,7 +16,7 @@ use crate::form::FormError;
 use crate::issuer::Issuer;
 use crate::ledger::Revocation;
 use crate::lint::{self, IssuerFacts};
-use crate::member::{Role, check_member, member_urn};
+use crate::member::{check_member, member_urn};
 use crate::names::AlternativeName;
 use crate::profile::{NameKind, Profile, Purpose};
 use crate::revocation_list::RevocationList;

@@ -76,9 +76,4 @@ impl Issuer {
     pub fn subject_der(&self) -> &[u8] {
         &self.subject_der
     }
-
-    /// Checks that `certificate` was signed by this issuer.
-    pub fn check_issued(&self, certificate: &Certificate) -> Result<(), FormError> {
-        self.certificate.check_signed(certificate)
-    }
 }

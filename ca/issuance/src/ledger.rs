@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::algorithm::PublicKey;
-use crate::member::Role;
 use crate::serial::Serial;
 use crate::time::UnixTime;
 
@@ -217,13 +216,6 @@ pub trait IssuanceLedger: Send + Sync + 'static {
     /// # Errors
     /// [`LedgerFault::Refused`] with the reason and the remedy.
     fn permits(&self, entry: &IssuanceEntry) -> Result<(), LedgerFault>;
-
-    /// Of the roles that a certificate names, those that count: its member has
-    /// approved its key for them.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    fn counts(&self, serial: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault>;
 
     /// Records entries and returns when they are final, in the order given.
     ///

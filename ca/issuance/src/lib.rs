@@ -83,7 +83,7 @@ pub use crate::ledger::{
     RevocationReason,
 };
 pub use crate::lint::Finding;
-pub use crate::member::{Role, check_member, member_urn};
+pub use crate::member::{check_member, member_urn};
 pub use crate::names::AlternativeName;
 pub use crate::profile::{
     AttestationLevel, ExtendedUsage, ExtensionRules, MemberRule, NameKind, Profile, Profiles,
@@ -91,7 +91,7 @@ pub use crate::profile::{
 };
 pub use crate::quota::{Quota, Quotas};
 pub use crate::record::{Issued, Token};
-pub use crate::requester::{Authenticator, OnBehalf, Requester, member_and_roles};
+pub use crate::requester::{OnBehalf, Requester, member_and_roles};
 pub use crate::revocation_list::{BACKDATE, RevocationList, this_update};
 pub use crate::serial::Serial;
 pub use crate::signer::{SignFault, TbsSigner, TokenSigner, sign_checked};
@@ -99,3 +99,4 @@ pub use crate::store::{Store, StoreError, blocking};
 pub use crate::subject::{Attribute, Subject};
 pub use crate::time::{Clock, SystemClock, UnixTime};
 pub use crate::tokens::{NewToken, Tokens};
+pub use hufu_proof::Role;

@@ -9,11 +9,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use x509_cert::ext::pkix::KeyUsages;
 
+use hufu_proof::Role;
+
 use crate::algorithm::KeyAlgorithm;
 use crate::csr::CertificationRequest;
 use crate::form::FormError;
 use crate::limits;
-use crate::member::{MEMBER_URN, Role, member_urn};
+use crate::member::{MEMBER_URN, member_urn};
 use crate::names::AlternativeName;
 use crate::subject::{Attribute, Subject};
 use crate::time::UnixTime;

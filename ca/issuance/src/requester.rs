@@ -1,26 +1,16 @@
-//! Who asks: a member with roles, or a device for itself; and how that is
-//! told from the certificate of a TLS client.
-//!
-//! Order of the checks: signed by our issuing key, issuer's name, use,
-//! validity at this moment, status on the ledger, and only then roles. The
-//! verdict on the signature is remembered by the certificate's digest, the
-//! others never are.
+//! Who asks: a member with roles, or a device for itself. That it is so is for
+//! whoever ends TLS to find out, before anything is asked for here.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::algorithm::sha256;
+use hufu_proof::Role;
+
 use crate::certificate::Certificate;
-use crate::error::CaError;
 use crate::form::FormError;
-use crate::issuer::Issuer;
-use crate::ledger::{CertificateStatus, IssuanceLedger};
-use crate::member::{MEMBER_URN, Role};
+use crate::member::MEMBER_URN;
 use crate::names::AlternativeName;
-use crate::oid;
 use crate::record::Token;
 use crate::serial::Serial;
-use crate::time::UnixTime;
 
 /// For whom the ceremony or command line asks.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +33,12 @@ pub enum Requester {
     Member {
         /// The member's name.
         member: String,
-        /// Roles, sorted.
+        /// Roles that count, sorted.
         roles: Vec<Role>,
         /// The client certificate's serial.
         serial: Serial,
     },
-    /// A device with a certificate of this authority.
+    /// A device with a certificate of this authority, which counts.
     Device {
         /// Its certificate.
         certificate: Arc<Certificate>,
@@ -71,105 +61,6 @@ impl Requester {
     }
 }
 
-/// Tells requesters from TLS client certificates.
-pub struct Authenticator {
-    issuer: Arc<Issuer>,
-    ledger: Arc<dyn IssuanceLedger>,
-    /// Certificates whose signature held, by SHA-256 of their DER.
-    verified: Mutex<HashMap<[u8; 32], Arc<Certificate>>>,
-}
-
-/// Certificates remembered; when full, all are forgotten, which costs one
-/// verification each.
-const REMEMBERED: usize = 10_000;
-
-impl Authenticator {
-    /// For certificates of `issuer`, with their status from `ledger`.
-    pub fn new(issuer: Arc<Issuer>, ledger: Arc<dyn IssuanceLedger>) -> Authenticator {
-        Authenticator { issuer, ledger, verified: Mutex::new(HashMap::new()) }
-    }
-
-    /// The certificate in `der`, if it is one of ours, valid `now` and not
-    /// revoked.
-    ///
-    /// # Errors
-    /// One of the `certificate-*` codes, or `ledger-unavailable`.
-    pub async fn certificate(
-        &self,
-        der: &[u8],
-        now: UnixTime,
-    ) -> Result<Arc<Certificate>, CaError> {
-        let certificate = self.verified(der)?;
-        if now < certificate.not_before() || now > certificate.not_after() {
-            return Err(CaError::ClientCertificateExpired {
-                not_before: certificate.not_before(),
-                not_after: certificate.not_after(),
-            });
-        }
-        let status =
-            self.ledger.status(certificate.serial().clone()).await.map_err(CaError::Ledger)?;
-        match status {
-            CertificateStatus::Good => Ok(certificate),
-            CertificateStatus::Revoked { reason, .. } => {
-                Err(CaError::ClientCertificateRevoked { reason: reason.name() })
-            }
-            CertificateStatus::Unknown => Err(CaError::ClientCertificate(
-                "the ledger has no entry for it, so it was not issued by rule".to_owned(),
-            )),
-        }
-    }
-
-    /// Who presents the certificate in `der`.
-    pub async fn requester(&self, der: &[u8], now: UnixTime) -> Result<Requester, CaError> {
-        let certificate = self.certificate(der, now).await?;
-        match member_and_roles(&certificate)? {
-            Some((member, roles)) => {
-                let usages = certificate.extended_key_usages()?;
-                if !usages.is_empty() && !usages.contains(&oid::CLIENT_AUTH) {
-                    return Err(CaError::ClientCertificate(
-                        "its extended key usage is not clientAuth".to_owned(),
-                    ));
-                }
-                let serial = certificate.serial().clone();
-                let named = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
-                let roles = self.ledger.counts(&serial, roles).map_err(CaError::Ledger)?;
-                if roles.is_empty() && !named.is_empty() {
-                    return Err(CaError::ClientCertificate(format!(
-                        "member {member} has not approved its key for what it says ({named}): on \
-                         its node, `hufu member approve`"
-                    )));
-                }
-                Ok(Requester::Member { member, roles, serial })
-            }
-            None => Ok(Requester::Device { certificate }),
-        }
-    }
-
-    fn verified(&self, der: &[u8]) -> Result<Arc<Certificate>, CaError> {
-        let digest = sha256(der);
-        let remembered = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(certificate) = remembered.get(&digest) {
-            return Ok(certificate.clone());
-        }
-        drop(remembered);
-        let certificate = Certificate::from_der(der)
-            .map_err(|error| CaError::ClientCertificate(error.to_string()))?;
-        self.issuer
-            .check_issued(&certificate)
-            .map_err(|error| CaError::ClientCertificate(error.to_string()))?;
-        if certificate.is_authority()? {
-            return Err(CaError::ClientCertificate("it is an authority's".to_owned()));
-        }
-        let certificate = Arc::new(certificate);
-        let mut remembered = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED {
-            remembered.clear();
-        }
-        remembered.insert(digest, certificate.clone());
-        Ok(certificate)
-    }
-}
-
 /// Member and roles in the alternative name; `None` if it names no member.
 pub fn member_and_roles(
     certificate: &Certificate,
@@ -182,7 +73,7 @@ pub fn member_and_roles(
             if member.replace(name.to_owned()).is_some() {
                 return Err(FormError::Certificate("it names two members".to_owned()));
             }
-        } else if let Some(role) = Role::ALL.into_iter().find(|role| role.urn() == uri) {
+        } else if let Some(role) = Role::of_urn(&uri) {
             roles.push(role);
         }
     }

@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ::http::StatusCode;
-use axum::Router;
-use axum::extract::{Path, Request, State};
-use axum::response::Response;
-use axum::routing::post;
-use hufu_issuance::{
-    AttestedKey, Authenticator, CaError, FormError, Issuance, Requester, Role, UnixTime, blocking,
-};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, post};
+use hufu_door::body::{Json, Path, json};
+use hufu_door::{Code, Form, Part, Problem, Role, Route, Rule};
+use hufu_issuance::{AttestedKey, CaError, Issuance, UnixTime, blocking};
+use hufu_proof::transaction::IdentityKind;
 use hufu_tpm::attest::limits::MAX_REQUEST_BODY;
 use hufu_tpm::attest::{
     AttestationError, ChallengeId, Challenges, Fault, ManufacturerRoots, OpenChallenge,
@@ -31,52 +31,61 @@ use hufu_tpm::exchange::{
     CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, CompletionRequest, CompletionResponse,
 };
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::http::{self as web, Shared};
-use crate::problem::ProtocolError;
+use crate::caller::Credential;
+use crate::problem::Refused;
 
-const WHAT: &str = "attestation request";
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    Route::new("POST", CHALLENGE_PATH, Rule::Caller),
+    Route::new("POST", "/v1/attestation/{id}", Rule::Caller),
+];
 
 struct Attest {
     issuance: Issuance,
-    authenticator: Arc<Authenticator>,
     /// Shared with blocking tasks, since the checks cost RSA and chains.
     roots: Arc<ManufacturerRoots>,
     challenges: Mutex<Challenges>,
 }
 
+type Shared = State<Arc<Attest>>;
+
 /// The attestation service; `roots` are the TPM manufacturers trusted.
-pub fn router(
-    issuance: Issuance,
-    authenticator: Arc<Authenticator>,
-    roots: ManufacturerRoots,
-) -> Router {
+pub fn part(issuance: Issuance, roots: ManufacturerRoots) -> Part {
     let roots = Arc::new(roots);
     let challenges = Mutex::new(Challenges::new(ManufacturerRoots::clone(&roots)));
-    let attest = Arc::new(Attest { issuance, authenticator, roots, challenges });
-    Router::new()
-        .route(CHALLENGE_PATH, post(challenge))
-        .route("/v1/attestation/{id}", post(complete))
-        .with_state(attest)
+    let attest = Arc::new(Attest { issuance, roots, challenges });
+    Part::new(ROUTES, Form::Json, handler).with_state(attest)
 }
 
-async fn challenge(State(attest): Shared<Attest>, request: Request) -> Response {
-    answer(attest.challenge(request).await, StatusCode::CREATED)
+fn handler(route: &Route) -> MethodRouter<Arc<Attest>> {
+    match route.path {
+        CHALLENGE_PATH => post(challenge),
+        _ => post(complete),
+    }
 }
 
-async fn complete(
-    State(attest): Shared<Attest>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
-    answer(attest.complete(&id, request).await, StatusCode::OK)
+async fn challenge(State(attest): Shared, request: Request) -> Response {
+    let credential = Credential::of(request.headers(), request.extensions());
+    let answered = attest.challenge(&credential, request).await;
+    answer(&credential, answered, StatusCode::CREATED)
+}
+
+async fn complete(State(attest): Shared, Path(id): Path<String>, request: Request) -> Response {
+    let credential = Credential::of(request.headers(), request.extensions());
+    let answered = attest.complete(&id, &credential, request).await;
+    answer(&credential, answered, StatusCode::OK)
 }
 
 impl Attest {
-    async fn challenge(&self, request: Request) -> Result<ChallengeResponse, ProtocolError> {
-        self.member(web::peer(&request)).await?;
-        let asked: ChallengeRequest = json(request).await?;
+    async fn challenge(
+        &self,
+        credential: &Credential,
+        request: Request,
+    ) -> Result<ChallengeResponse, Refused> {
+        member(credential)?;
+        let (parts, body) = request.into_parts();
+        let asked: ChallengeRequest = json(&parts.headers, body, MAX_REQUEST_BODY).await?;
         let now = system_time(self.issuance.clock().now());
         let roots = self.roots.clone();
         let (open, challenge) = blocking(move || {
@@ -101,11 +110,14 @@ impl Attest {
     async fn complete(
         &self,
         id: &str,
+        credential: &Credential,
         request: Request,
-    ) -> Result<CompletionResponse, ProtocolError> {
-        let member = self.member(web::peer(&request)).await?;
+    ) -> Result<CompletionResponse, Refused> {
+        let member = member(credential)?;
         let id = ChallengeId::from_str(id).map_err(refused)?;
-        let asked: CompletionRequest = json(request).await?;
+        let (parts, body) = request.into_parts();
+        // The error names line and column and never repeats a secret.
+        let asked: CompletionRequest = json(&parts.headers, body, MAX_REQUEST_BODY).await?;
         let now = self.issuance.clock().now();
         let taken = self
             .challenges
@@ -140,65 +152,37 @@ impl Attest {
         );
         Ok(CompletionResponse::from(&attested))
     }
+}
 
-    /// The member on whose behalf the client asks.
-    async fn member(&self, peer: Option<web::PeerCertificate>) -> Result<String, ProtocolError> {
-        let peer = peer.ok_or(CaError::Unauthenticated)?;
-        let now = self.issuance.clock().now();
-        match self.authenticator.requester(&peer.0, now).await? {
-            Requester::Member { member, roles, .. }
-                if roles.contains(&Role::RegistrationAuthority) =>
-            {
-                Ok(member)
-            }
-            Requester::Device { certificate } => {
-                let row = self.issuance.store().by_serial(certificate.serial())?;
-                row.map(|row| row.owner).ok_or_else(|| {
-                    let detail = "it is not in this authority's store".to_owned();
-                    CaError::ClientCertificate(detail).into()
-                })
-            }
-            _ => {
-                let needed = Role::RegistrationAuthority.name().to_owned();
-                Err(CaError::Role { needed }.into())
-            }
-        }
+/// The member on whose behalf the client asks.
+fn member(credential: &Credential) -> Result<String, Refused> {
+    let caller = credential.caller()?;
+    if caller.kind == IdentityKind::Device || caller.has(Role::RegistrationAuthority) {
+        return Ok(caller.member.to_string());
+    }
+    let needed = Role::RegistrationAuthority.name().to_owned();
+    Err(CaError::Role { needed }.into())
+}
+
+fn answer<T: Serialize>(
+    credential: &Credential,
+    answered: Result<T, Refused>,
+    status: StatusCode,
+) -> Response {
+    match answered {
+        Ok(value) => (status, Json(value)).into_response(),
+        Err(refused) => Form::Json.refuse(refused.tell("attestation", &credential.describe())),
     }
 }
 
-async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, ProtocolError> {
-    web::expect_type(request.headers(), "application/json")?;
-    let body = web::body(request, WHAT, MAX_REQUEST_BODY).await?;
-    // The error names line and column and never repeats a secret.
-    serde_json::from_slice(&body).map_err(|error| FormError::malformed(WHAT, error).into())
-}
-
-fn answer<T: Serialize>(result: Result<T, ProtocolError>, status: StatusCode) -> Response {
-    let encoded = result.and_then(|value| {
-        serde_json::to_vec(&value)
-            .map_err(|_| CaError::Internal("an answer does not encode").into())
-    });
-    match encoded {
-        Ok(body) => {
-            let mut response = web::respond("application/json", body);
-            *response.status_mut() = status;
-            response
-        }
-        Err(error) => {
-            web::log("attestation", "client", &error);
-            web::problem(&error)
-        }
-    }
-}
-
-fn refused(error: AttestationError) -> ProtocolError {
+fn refused(error: AttestationError) -> Refused {
     match error.fault() {
         Fault::Busy => CaError::Busy.into(),
         Fault::System => CaError::Internal("the attestation check failed on our side").into(),
-        _ => ProtocolError::Attestation {
-            reason: error.code().to_owned(),
-            detail: error.to_string(),
-        },
+        _ => {
+            let code = Code::named(error.code()).unwrap_or(Code::AttestationRefused);
+            Problem::new(code, error.to_string()).into()
+        }
     }
 }
 

@@ -1,116 +1,86 @@
-//! What a refusal is over HTTP: a code of the doors' one table, and a sentence.
+//! What a refusal of issuance is over HTTP: a code of the doors' one table, and a
+//! sentence.
 
-use std::time::Duration;
-
-use ::http::StatusCode;
 use hufu_door::{Code, Problem};
 use hufu_issuance::{CaError, FormError, StoreError};
 
-/// A request that came to nothing: by issuance's rules, or by the protocol's
-/// own.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProtocolError {
-    /// Issuance refused or failed.
-    #[error(transparent)]
-    Issuance(#[from] CaError),
-
-    /// The `Content-Type` is not the one this resource takes.
-    #[error("this resource takes Content-Type {expected}, not {given}")]
-    ContentType {
-        /// What it takes.
-        expected: &'static str,
-        /// What was sent (sanitised).
-        given: String,
-    },
-
-    /// The attestation was refused.
-    #[error("{detail}")]
-    Attestation {
-        /// Stable reason of the attestation check, which is the code.
-        reason: String,
-        /// Sentence with the remedy.
-        detail: String,
-    },
-
-    /// There is nothing at that path.
-    #[error("there is nothing at {path}; {known}")]
-    NoResource {
-        /// The path (sanitised).
-        path: String,
-        /// What there is instead.
-        known: &'static str,
-    },
-
-    /// The path takes another method.
-    #[error("this resource does not take {method}; {known}")]
-    Method {
-        /// The method.
-        method: String,
-        /// What it takes.
-        known: &'static str,
-    },
+/// The problem that an error of issuance is told as.
+pub fn problem(error: &CaError) -> Problem {
+    let code = Code::named(error.code()).unwrap_or(Code::Internal);
+    let problem = Problem::new(code, error.sentence());
+    match error.retry_after() {
+        Some(wait) => problem.retry_after(wait),
+        None => problem,
+    }
 }
 
-impl From<FormError> for ProtocolError {
+/// Why a request came to nothing: by issuance's rules, or by the protocol's own.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Issuance(CaError),
+    Protocol(Problem),
+}
+
+impl From<CaError> for Refused {
+    fn from(error: CaError) -> Self {
+        Self::Issuance(error)
+    }
+}
+
+impl From<FormError> for Refused {
     fn from(error: FormError) -> Self {
-        CaError::Form(error).into()
+        Self::Issuance(error.into())
     }
 }
 
-impl From<StoreError> for ProtocolError {
+impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        CaError::Store(error).into()
+        Self::Issuance(error.into())
     }
 }
 
-impl ProtocolError {
-    /// The stable code, of the doors' one table.
-    pub fn code(&self) -> Code {
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Protocol(problem)
+    }
+}
+
+impl Refused {
+    /// The problem that is told.
+    pub(crate) fn problem(&self) -> Problem {
         match self {
-            Self::Issuance(error) => Code::named(error.code()).unwrap_or(Code::Internal),
-            Self::ContentType { .. } => Code::MediaType,
-            Self::Attestation { reason, .. } => {
-                Code::named(reason).unwrap_or(Code::AttestationRefused)
+            Self::Issuance(error) => problem(error),
+            Self::Protocol(problem) => problem.clone(),
+        }
+    }
+
+    /// Logs it, once, at the edge, with its causes, which nobody is told.
+    pub(crate) fn log(&self, service: &'static str, who: &str) {
+        let error = match self {
+            Self::Protocol(problem) => {
+                let (code, detail) = (problem.code(), problem.detail());
+                return tracing::warn!(service, who, %code, "refused: {detail}");
             }
-            Self::NoResource { .. } => Code::NotFound,
-            Self::Method { .. } => Code::Method,
+            Self::Issuance(error) => error,
+        };
+        let mut causes = String::new();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes.push_str(": ");
+            causes.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        if error.is_ours() {
+            tracing::error!(service, who, code = error.code(), "{error}{causes}");
+        } else {
+            tracing::warn!(service, who, code = error.code(), "refused: {error}{causes}");
         }
     }
 
-    /// The HTTP status of the code.
-    pub fn status(&self) -> StatusCode {
-        self.code().status()
-    }
-
-    /// The refusal that is told.
-    pub fn problem(&self) -> Problem {
-        let problem = Problem::new(self.code(), self.sentence());
-        match self.retry_after() {
-            Some(wait) => problem.retry_after(wait),
-            None => problem,
-        }
-    }
-
-    /// The sentence for the caller.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Issuance(error) => error.sentence(),
-            other => other.to_string(),
-        }
-    }
-
-    /// When it makes sense to ask again.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Issuance(error) => error.retry_after(),
-            _ => None,
-        }
-    }
-
-    /// Whether the fault is on our side, so that it is logged as an error.
-    pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Issuance(error) if error.is_ours())
+    /// The problem that is told, logged.
+    pub(crate) fn tell(self, service: &'static str, who: &str) -> Problem {
+        self.log(service, who);
+        self.problem()
     }
 }
 
@@ -121,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_error_has_its_code_in_the_one_table() {
-        let status = |error: CaError| ProtocolError::from(error).status().as_u16();
+        let status = |error: CaError| problem(&error).status().as_u16();
         assert_eq!(status(CaError::Busy), 503);
         assert_eq!(status(CaError::Unauthenticated), 401);
         assert_eq!(status(CaError::TokenSpent { keys: 1 }), 403);
@@ -142,20 +112,7 @@ mod tests {
             CaError::Form(FormError::Random),
             CaError::Form(FormError::ProofOfPossession),
         ] {
-            let error = ProtocolError::from(error);
-            assert_eq!(error.is_ours(), error.status().is_server_error(), "{error}");
+            assert_eq!(error.is_ours(), problem(&error).status().is_server_error(), "{error}");
         }
-    }
-
-    #[test]
-    fn a_refused_attestation_says_so_once() {
-        let error = ProtocolError::Attestation {
-            reason: "ek-untrusted".to_owned(),
-            detail: "the chain ends at nobody known".to_owned(),
-        };
-        let problem = error.problem();
-        assert_eq!(problem.code().as_str(), "ek-untrusted");
-        assert_eq!(problem.code().title(), "The attestation was refused");
-        assert!(!problem.detail().contains("refused"));
     }
 }

@@ -13,21 +13,30 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
-use axum::Router;
-use axum::extract::{OriginalUri, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use hufu_issuance::{CaError, FormError, Issuance, RevocationList, UnixTime, limits};
+use hufu_door::body::{expect_type, read};
+use hufu_door::{Code, Form, Part, Route, Rule};
+use hufu_issuance::{CaError, Issuance, RevocationList, UnixTime, limits};
 
 use crate::crl::CrlPublisher;
-use crate::http::{self as web, Shared};
 use crate::ocsp::{Answer, Responder, ResponseStatus, failure};
-use crate::problem::ProtocolError;
+use crate::problem::Refused;
+use crate::respond;
+
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/crl/issuing.crl", Rule::Anyone),
+    Route::new("GET", "/crl/root.crl", Rule::Anyone),
+    Route::new("POST", "/ocsp", Rule::Anyone),
+    Route::new("GET", "/ocsp/{*request}", Rule::Anyone),
+    Route::new("GET", "/ca/issuing.cer", Rule::Anyone),
+    Route::new("GET", "/ca/root.cer", Rule::Anyone),
+];
 
 const OCSP_REQUEST: &str = "application/ocsp-request";
 const OCSP_RESPONSE: &str = "application/ocsp-response";
@@ -36,10 +45,6 @@ const OCSP_RESPONSE: &str = "application/ocsp-response";
 const CRL_AGE: Duration = Duration::from_secs(60);
 /// How long others may keep an OCSP answer.
 const OCSP_AGE: Duration = Duration::from_secs(5);
-
-/// The paths, for who asks at another.
-const PATHS: &str =
-    "status is at /crl/issuing.crl, /crl/root.crl, /ocsp, /ca/issuing.cer and /ca/root.cer";
 
 /// The root's list as it is served. The root's key signs it where that key is;
 /// whoever has it made puts it here.
@@ -52,74 +57,69 @@ struct Status {
     ocsp: Arc<Responder>,
 }
 
+type Shared = State<Arc<Status>>;
+
 /// The status services.
-pub fn router(
+pub fn part(
     issuance: Issuance,
     crl: Arc<CrlPublisher>,
     root: RootList,
     ocsp: Arc<Responder>,
-) -> Router {
+) -> Part {
     let status = Arc::new(Status { issuance, crl, root, ocsp });
-    Router::new()
-        .route("/crl/issuing.crl", get(revocation_list))
-        .route("/crl/root.crl", get(root_list))
-        .route("/ocsp", post(ocsp_post))
-        .route("/ocsp/{*request}", get(ocsp_get))
-        .route("/ca/issuing.cer", get(issuing))
-        .route("/ca/root.cer", get(root_certificate))
-        .fallback(nothing)
-        .method_not_allowed_fallback(method)
-        .with_state(status)
+    Part::new(ROUTES, Form::Text, handler).with_state(status)
 }
 
-async fn revocation_list(State(status): Shared<Status>) -> Response {
-    match status.crl.current().await {
-        Ok(list) => status.list(&list),
-        Err(error) => {
-            let error = error.into();
-            web::log("crl", "anonymous", &error);
-            web::problem(&error)
-        }
+fn handler(route: &Route) -> MethodRouter<Arc<Status>> {
+    match route.path {
+        "/crl/issuing.crl" => get(revocation_list),
+        "/crl/root.crl" => get(root_list),
+        "/ocsp" => post(ocsp_post),
+        "/ocsp/{*request}" => get(ocsp_get),
+        "/ca/issuing.cer" => get(issuing),
+        "/ca/root.cer" => get(root_certificate),
+        // Every test of this part meets every row.
+        _ => MethodRouter::new(),
     }
 }
 
-async fn root_list(State(status): Shared<Status>) -> Response {
+async fn revocation_list(State(status): Shared) -> Response {
+    match status.crl.current().await {
+        Ok(list) => status.list(&list),
+        Err(error) => refuse(error.into()),
+    }
+}
+
+async fn root_list(State(status): Shared) -> Response {
     let list = status.root.read().unwrap_or_else(PoisonError::into_inner).clone();
     match list {
         Some(list) => status.list(&list),
         None => {
             let missing = "a revocation list of the root (`hufu cert root-list` makes one)";
-            web::problem(&CaError::NotFound(missing.to_owned()).into())
+            refuse(CaError::NotFound(missing.to_owned()).into())
         }
     }
 }
 
-async fn nothing(OriginalUri(uri): OriginalUri) -> Response {
-    web::no_resource(uri.path(), PATHS)
+fn refuse(refused: Refused) -> Response {
+    Form::Text.refuse(refused.tell("status", "anonymous"))
 }
 
-async fn method(request: Request) -> Response {
-    let method = request.method().to_string();
-    let known = "lists and certificates are read (GET), /ocsp takes GET and POST";
-    web::text(&ProtocolError::Method { method, known })
-}
-
-async fn ocsp_post(State(status): Shared<Status>, request: Request) -> Response {
-    if let Err(error) = web::expect_type(request.headers(), OCSP_REQUEST) {
-        return web::text(&error);
+async fn ocsp_post(State(status): Shared, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(problem) = expect_type(&parts.headers, OCSP_REQUEST) {
+        return refuse(problem.into());
     }
-    match web::body(request, "OCSP request", limits::OCSP_REQUEST).await {
+    match read(body, limits::OCSP_REQUEST).await {
         Ok(body) => ocsp(&status, &body, false).await,
-        Err(error @ ProtocolError::Issuance(CaError::Form(FormError::TooLarge { .. }))) => {
-            web::text(&error)
-        }
+        Err(problem) if problem.code() != Code::RequestMalformed => refuse(problem.into()),
         Err(_) => answer(failure(ResponseStatus::MalformedRequest)),
     }
 }
 
 /// The path is percent-decoded by the router; base64 may hold slashes. Some
 /// clients write the URL-safe alphabet.
-async fn ocsp_get(State(status): Shared<Status>, Path(path): Path<String>) -> Response {
+async fn ocsp_get(State(status): Shared, Path(path): Path<String>) -> Response {
     if path.len() > limits::OCSP_REQUEST * 4 / 3 + 4 {
         return answer(failure(ResponseStatus::MalformedRequest));
     }
@@ -152,23 +152,22 @@ async fn ocsp(status: &Status, der: &[u8], cacheable: bool) -> Response {
 }
 
 fn answer(answer: Answer) -> Response {
-    let mut response = web::respond(OCSP_RESPONSE, answer.der);
+    let mut response = respond(OCSP_RESPONSE, answer.der);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    *response.status_mut() = StatusCode::OK;
     response
 }
 
-async fn issuing(State(status): Shared<Status>) -> Response {
-    web::respond("application/pkix-cert", status.issuance.issuer().certificate().der().to_vec())
+async fn issuing(State(status): Shared) -> Response {
+    respond("application/pkix-cert", status.issuance.issuer().certificate().der().to_vec())
 }
 
-async fn root_certificate(State(status): Shared<Status>) -> Response {
-    web::respond("application/pkix-cert", status.issuance.issuer().root().der().to_vec())
+async fn root_certificate(State(status): Shared) -> Response {
+    respond("application/pkix-cert", status.issuance.issuer().root().der().to_vec())
 }
 
 impl Status {
     fn list(&self, list: &RevocationList) -> Response {
-        let mut response = web::respond("application/pkix-crl", list.der.clone());
+        let mut response = respond("application/pkix-crl", list.der.clone());
         cache(&mut response, list.this_update, list.next_update, CRL_AGE, self.now());
         response
     }

@@ -83,9 +83,11 @@ fn a_tpm_key_is_attested_and_enrolled() {
             world.client("ra", MAKER, &[Role::RegistrationAuthority]).await;
             let directory = world.directory.clone();
             let shop = Shop::new(&directory);
-            let router = attestation::router(issuance.clone(), world.authenticator(), shop.roots())
-                .merge(est::router(issuance.clone(), world.authenticator(), "idevid").unwrap());
-            let address = server::tls(&world, router).await;
+            let parts = vec![
+                attestation::part(issuance.clone(), shop.roots()),
+                est::part(issuance.clone(), "idevid").unwrap(),
+            ];
+            let address = server::tls(&world, parts).await;
             let base = format!("https://localhost:{}", address.port());
             tokio::task::spawn_blocking(move || {
                 let json = |path: &str, body: &[u8]| {

@@ -67,7 +67,7 @@ fn others_check_the_whole_chain_and_see_a_revoked_authority() {
             };
             server::plain_on(
                 listener,
-                status::router(issuance.clone(), crl.clone(), root.clone(), ocsp),
+                status::part(issuance.clone(), crl.clone(), root.clone(), ocsp),
             );
             let csr = CertificationRequest::from_der(&quick_request("SN-1")).unwrap();
             let issued =

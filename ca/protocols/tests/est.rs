@@ -6,7 +6,6 @@ mod common;
 mod server;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,8 +25,8 @@ impl Service {
     async fn new(site: &hufu_keys::testing::Site) -> Service {
         let world = World::new(site).await;
         let issuance = world.start();
-        let router = est::router(issuance.clone(), world.authenticator(), "idevid").unwrap();
-        let address = server::tls(&world, router).await;
+        let parts = vec![est::part(issuance.clone(), "idevid").unwrap()];
+        let address = server::tls(&world, parts).await;
         Service { world, issuance, address }
     }
 
@@ -277,7 +276,8 @@ fn a_good_token_counts_beside_a_certificate_that_does_not() {
             };
             let (status, said) = post("guess").await;
             assert_eq!(status, 403, "{said}");
-            assert!(said.contains("superseded") && said.contains("leave it out"), "{said}");
+            assert!(said.starts_with("certificate-revoked"), "{said}");
+            assert!(said.contains("leave it out"), "{said}");
             assert_eq!(post(&token.password).await.0, 200);
         });
     });
@@ -422,7 +422,10 @@ fn clients_without_the_right_certificate_are_told_why() {
             assert_eq!(text(&body), "");
             assert!(headers.to_ascii_lowercase().contains("content-length: 0"), "{headers}");
             assert!(headers.contains("needs a client certificate"), "{headers}");
-            assert_eq!(service.post("simplereenroll", "device.csr", None).await.0, 401);
+            // To renew, nothing but a certificate does.
+            let (status, headers, body) = service.post("simplereenroll", "device.csr", None).await;
+            assert_eq!((status, text(&body).as_str()), (401, ""));
+            assert!(headers.to_ascii_lowercase().contains("hufu-code: anonymous"), "{headers}");
 
             world.client("regulator", "ministry", &[Role::Regulator]).await;
             let (status, _, body) =
@@ -435,47 +438,38 @@ fn clients_without_the_right_certificate_are_told_why() {
             service.issuance.revoke(ra.serial(), RevocationReason::CertificateHold).await.unwrap();
             let (status, _, body) = service.post("simpleenroll", "device.csr", Some("ra")).await;
             assert_eq!(status, 403);
-            assert!(text(&body).contains("certificateHold"), "{}", text(&body));
+            assert!(text(&body).starts_with("certificate-revoked"), "{}", text(&body));
+            assert!(text(&body).contains("on hold"), "{}", text(&body));
 
             // Under our root's name but not on the ledger.
             let unknown = world.client("unknown", MAKER, &[Role::RegistrationAuthority]).await;
-            let authenticator =
-                Authenticator::new(world.issuer.clone(), Arc::new(common::TestLedger::default()));
-            let now = world.clock.now();
-            let error = authenticator.requester(unknown.der(), now).await.unwrap_err();
-            assert_eq!(error.code(), "certificate-refused");
-            // Expired.
-            let authenticator = world.authenticator();
-            authenticator.requester(unknown.der(), now).await.unwrap();
-            let later = now.plus(Duration::from_secs(398 * 86_400));
-            let error = authenticator.requester(unknown.der(), later).await.unwrap_err();
-            assert_eq!(error.code(), "certificate-expired");
-            assert!(error.to_string().contains("leave it out"), "{error}");
-            // By another authority: of its own making, and our issuing
-            // certificate itself.
+            world.ledger.forget(unknown.serial());
+            let refused = async |client: &str| {
+                let (status, _, body) =
+                    service.post("simpleenroll", "device.csr", Some(client)).await;
+                assert_eq!(status, 403, "{client}: {}", text(&body));
+                assert!(text(&body).contains("leave it out"), "{client}: {}", text(&body));
+                text(&body).split(':').next().unwrap().to_owned()
+            };
+            assert_eq!(refused("unknown").await, "certificate-unknown");
+            // By another authority, of its own making.
             request(&world.directory, "self", "P-256", "/CN=self", None);
-            succeed(
-                &world.directory,
-                "openssl",
-                &[
-                    "req", "-x509", "-key", "self.key", "-subj", "/CN=self", "-outform", "DER",
-                    "-out", "self.der",
-                ],
-            );
-            for der in [
-                common::read(&world.path("self.der")),
-                world.issuer.certificate().der().to_vec(),
-                vec![],
-                vec![0x30; 20_000],
-            ] {
-                let error = authenticator.requester(&der, now).await.unwrap_err();
-                assert_eq!(error.code(), "certificate-refused");
-            }
+            let signed = ["req", "-x509", "-key", "self.key", "-subj", "/CN=self"];
+            succeed(&world.directory, "openssl", &[&signed[..], &["-out", "self.crt"]].concat());
+            assert_eq!(refused("self").await, "certificate-refused");
             // The ledger is away: not refused, but asked to come again.
+            let good = world.client("good", MAKER, &[Role::RegistrationAuthority]).await;
             world.ledger.away.store(true, Ordering::SeqCst);
-            let (status, headers, _) = service.post("simpleenroll", "device.csr", Some("ra")).await;
+            let (status, headers, _) =
+                service.post("simpleenroll", "device.csr", Some("good")).await;
             assert_eq!(status, 503);
-            assert!(headers.to_ascii_lowercase().contains("retry-after: 3"), "{headers}");
+            assert!(headers.to_ascii_lowercase().contains("retry-after: 5"), "{headers}");
+            world.ledger.away.store(false, Ordering::SeqCst);
+            assert_eq!(service.post("simpleenroll", "device.csr", Some("good")).await.0, 200);
+            // Expired.
+            assert!(good.not_after() < world.clock.now().plus(Duration::from_secs(398 * 86_400)));
+            world.clock.forward(Duration::from_secs(398 * 86_400));
+            assert_eq!(refused("good").await, "certificate-expired");
         });
     });
 }
@@ -544,11 +538,7 @@ fn malformed_bodies_get_clear_words() {
             for path in ["fullcmc", "idevid/simpleenroll/", "/idevid/simpleenroll", "", "a/b/c"] {
                 let (status, headers, body) = service.curl(&[&service.url(path)]).await;
                 assert_eq!(status, 404, "{path}");
-                assert!(
-                    text(&body).contains("with no slash at the end"),
-                    "{path}: {}",
-                    text(&body)
-                );
+                assert!(text(&body).contains("/.well-known/est/"), "{path}: {}", text(&body));
                 assert!(headers.contains("not-found"), "{headers}");
             }
             assert_eq!(

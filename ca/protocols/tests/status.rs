@@ -28,8 +28,8 @@ impl Service {
         let issuance = world.start();
         let crl = CrlPublisher::new(issuance.clone(), Duration::from_secs(3600));
         let ocsp = ocsp::Responder::new(issuance.clone(), Duration::from_secs(600));
-        let router = status::router(issuance.clone(), crl.clone(), Default::default(), ocsp);
-        let address = server::plain(router).await;
+        let part = status::part(issuance.clone(), crl.clone(), Default::default(), ocsp);
+        let address = server::plain(part).await;
         Service { world, issuance, crl, base: format!("http://{address}") }
     }
 

@@ -45,6 +45,7 @@ use crate::evidence::Witness;
 use crate::gossip::{self, GossipReceiver};
 use crate::guard::Guard;
 use crate::keys::{Identity, PublicKey};
+use crate::listening::Listening;
 use crate::node::{Node, Running, Simplex, supervise};
 use crate::scheme::{self, VoteScheme, Voter};
 use crate::status::{Beginning, Board};
@@ -228,7 +229,12 @@ where
         started: context.current(),
         restored_ms: guard.restored_ms(),
     }));
-    let voter = Arc::new(Voter::new(identity, guard, board.clone()));
+    if let Some(floor) = &floor {
+        // What it tells others, who may ask before anything more is final.
+        board.saw_final(floor.epoch().get(), floor.view().get(), hufu_proof::Height(0));
+    }
+    let listening = Listening::new(seats.validators.len());
+    let voter = Arc::new(Voter::new(identity, guard, listening, board.clone()));
     let ground = Ground {
         context: context.child("parts"),
         config,
@@ -362,6 +368,7 @@ impl<E: Environment, A: Application> Ground<E, A> {
             epochs: self.epochs(),
             limit: self.config.max_gossip,
             board: self.board.clone(),
+            voter: self.seats.own().map(|_| self.voter.clone()),
             marshal,
             clock_ahead_ms: self.config.clock_ahead_ms(),
         }

@@ -7,13 +7,16 @@
 //! 1 ‖ epoch (8)                           its sender is there, in this epoch
 //! 2 ‖ epoch (8) ‖ height (8)              the epoch ended with this height
 //! 3 ‖ asked (8)                           its sender asks for the time
-//! 4 ‖ asked (8) ‖ time (8)                the answer, with what was asked
+//! 4 ‖ asked (8) ‖ time (8) ‖ epoch (8) ‖ view (8)
+//!                                         the answer, with what was asked and
+//!                                         the view of the epoch that is final
 //! ```
 //!
 //! Every node says that it is there at least once in [`SIGN_OF_LIFE`]. One that
 //! is in an epoch that is over is told where that ended, and fetches the
 //! certificate of the last block from whoever said so. With its sign of life a
-//! node asks for the time ([`crate::clock`]). Integers are big-endian, times are
+//! node asks for the time ([`crate::clock`]); one that has not voted since it
+//! started asks more often ([`crate::listening`]). Integers are big-endian, times are
 //! milliseconds since 1970.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +39,14 @@ use crate::driver::Marshal;
 use crate::epochs::Epochs;
 use crate::error::Error;
 use crate::keys::PublicKey;
+use crate::scheme::Voter;
 use crate::status::Board;
 
 /// Longest time between two messages to everyone that say where a node is.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// The same for a validator that waits to hear how far the others are.
+const IMPATIENCE: Duration = Duration::from_millis(200);
 
 /// Messages that wait to be sent or to be read. More are dropped.
 const WAITING: usize = 1024;
@@ -72,7 +79,7 @@ pub struct Gossip {
 enum Outgoing {
     Message(Recipient, Bytes),
     Ended { to: PublicKey, epoch: u64, last: u64 },
-    Time { to: PublicKey, asked_ms: u64, here_ms: u64 },
+    Time { to: PublicKey, asked_ms: u64 },
 }
 
 impl Gossip {
@@ -115,7 +122,7 @@ enum Message {
     Alive { epoch: u64 },
     Ended { epoch: u64, last: u64 },
     AskTime { asked_ms: u64 },
-    Time { asked_ms: u64, here_ms: u64 },
+    Time { asked_ms: u64, here_ms: u64, epoch: u64, view: u64 },
 }
 
 impl Message {
@@ -127,8 +134,9 @@ impl Message {
                 [&[2][..], &epoch.to_be_bytes(), &last.to_be_bytes()].concat()
             }
             Self::AskTime { asked_ms } => [&[3][..], &asked_ms.to_be_bytes()].concat(),
-            Self::Time { asked_ms, here_ms } => {
-                [&[4][..], &asked_ms.to_be_bytes(), &here_ms.to_be_bytes()].concat()
+            Self::Time { asked_ms, here_ms, epoch, view } => {
+                let numbers = [asked_ms, here_ms, epoch, view].map(|number| number.to_be_bytes());
+                [&[4][..], &numbers.concat()].concat()
             }
         }
     }
@@ -143,7 +151,12 @@ impl Message {
             (1, 9) => Some(Self::Alive { epoch: number(1)? }),
             (2, 17) => Some(Self::Ended { epoch: number(1)?, last: number(9)? }),
             (3, 9) => Some(Self::AskTime { asked_ms: number(1)? }),
-            (4, 17) => Some(Self::Time { asked_ms: number(1)?, here_ms: number(9)? }),
+            (4, 33) => Some(Self::Time {
+                asked_ms: number(1)?,
+                here_ms: number(9)?,
+                epoch: number(17)?,
+                view: number(25)?,
+            }),
             _ => None,
         }
     }
@@ -156,6 +169,8 @@ pub(crate) struct Ground<A: Application> {
     /// Largest message of the application.
     pub(crate) limit: usize,
     pub(crate) board: Arc<Board>,
+    /// This node's, when it is a validator.
+    pub(crate) voter: Option<Arc<Voter>>,
     /// Fetches the end of an epoch.
     pub(crate) marshal: Marshal<A>,
     /// By how many milliseconds this node's clock is ahead of its runtime's: not
@@ -168,7 +183,7 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     ground: Ground<A>,
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
-    let Ground { validators, epochs, limit, board, marshal, clock_ahead_ms } = ground;
+    let Ground { validators, epochs, limit, board, voter, marshal, clock_ahead_ms } = ground;
     let now_ms = move |now: SystemTime| milliseconds(now).saturating_add_signed(clock_ahead_ms);
     // What was asked last: an answer to something else was not asked for.
     let last_asked = Arc::new(AtomicU64::new(0));
@@ -176,9 +191,13 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
     let (members, present) = (validators.clone(), epochs.present());
-    let (asking, asked_board) = (last_asked.clone(), board.clone());
+    let (asking, own_board, own_voter) = (last_asked.clone(), board.clone(), voter.clone());
     let sending = context.child("gossip_out").spawn(move |context| async move {
-        let mut due = context.current() + SIGN_OF_LIFE;
+        let pause = || match &own_voter {
+            Some(voter) if voter.listening.waits() => IMPATIENCE,
+            _ => SIGN_OF_LIFE,
+        };
+        let mut due = context.current() + pause();
         loop {
             let outgoing = select! {
                 outgoing = outbound.recv() => match outgoing {
@@ -189,10 +208,10 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
             };
             let (recipients, message) = match outgoing {
                 None => {
-                    due = context.current() + SIGN_OF_LIFE;
+                    due = context.current() + pause();
                     let asked_ms = now_ms(context.current());
                     asking.store(asked_ms, Ordering::Release);
-                    asked_board.asked_for_time();
+                    own_board.asked_for_time();
                     let ask = Message::AskTime { asked_ms };
                     link_sender.send(Recipients::All, IoBuf::from(ask.encode()), true);
                     (Recipients::All, Message::Alive { epoch: present })
@@ -207,8 +226,10 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                 Some(Outgoing::Ended { to, epoch, last }) => {
                     (Recipients::One(to), Message::Ended { epoch, last })
                 }
-                Some(Outgoing::Time { to, asked_ms, here_ms }) => {
-                    (Recipients::One(to), Message::Time { asked_ms, here_ms })
+                Some(Outgoing::Time { to, asked_ms }) => {
+                    let (epoch, view) = own_board.final_view();
+                    let here_ms = now_ms(context.current());
+                    (Recipients::One(to), Message::Time { asked_ms, here_ms, epoch, view })
                 }
             };
             link_sender.send(recipients, IoBuf::from(message.encode()), false);
@@ -233,15 +254,19 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                     }
                 }
                 (Some(Message::AskTime { asked_ms }), Some(_)) => {
-                    let here_ms = now_ms(context.current());
-                    let _ = answers.try_send(Outgoing::Time { to: key, asked_ms, here_ms });
+                    let _ = answers.try_send(Outgoing::Time { to: key, asked_ms });
                 }
-                (Some(Message::Time { asked_ms, here_ms }), Some(number))
+                (Some(Message::Time { asked_ms, here_ms, epoch, view }), Some(number))
                     if asked_ms == last_asked.load(Ordering::Acquire) =>
                 {
                     let now_ms = now_ms(context.current());
                     if let Some(difference) = Difference::measured(asked_ms, here_ms, now_ms) {
                         board.told_time(usize::from(number), difference);
+                    }
+                    if let Some(voter) = &voter {
+                        // Of another epoch it says nothing about this one.
+                        let view = if epoch == present { view } else { 0 };
+                        voter.told(number, present, view);
                     }
                 }
                 (Some(Message::Ended { epoch, last }), _) if epoch == present => {
@@ -281,7 +306,10 @@ mod tests {
             (Message::Alive { epoch: 3 }, "010000000000000003"),
             (Message::Ended { epoch: 3, last: 258 }, "0200000000000000030000000000000102"),
             (Message::AskTime { asked_ms: 3 }, "030000000000000003"),
-            (Message::Time { asked_ms: 3, here_ms: 258 }, "0400000000000000030000000000000102"),
+            (
+                Message::Time { asked_ms: 3, here_ms: 258, epoch: 1, view: 2 },
+                "040000000000000003000000000000010200000000000000010000000000000002",
+            ),
         ];
         for (message, hexadecimal) in cases {
             assert_eq!(crate::hexadecimal(&message.encode()), hexadecimal);

@@ -41,6 +41,7 @@ mod evidence;
 mod gossip;
 pub mod guard;
 mod keys;
+mod listening;
 mod network;
 mod node;
 mod scheme;

@@ -32,12 +32,15 @@ use rand_core::CryptoRng;
 use crate::error::Error;
 use crate::guard::{Guard, GuardError, Phase, Vote};
 use crate::keys::{Identity, PublicKey, Signature};
+use crate::listening::Listening;
 use crate::status::Board;
 
 /// A validator's key with the guard before it.
 pub(crate) struct Voter {
     pub(crate) identity: Identity,
     pub(crate) guard: Guard,
+    /// Without its end there is no vote.
+    pub(crate) listening: Listening,
     /// What the guard knew when this node started.
     pub(crate) known: (u64, u64),
     /// The first epoch and view this node has voted in since.
@@ -47,9 +50,28 @@ pub(crate) struct Voter {
 }
 
 impl Voter {
-    pub(crate) fn new(identity: Identity, guard: Guard, board: Arc<Board>) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        guard: Guard,
+        listening: Listening,
+        board: Arc<Board>,
+    ) -> Self {
         let known = guard.latest();
-        Self { identity, guard, known, first: OnceLock::new(), board }
+        Self { identity, guard, listening, known, first: OnceLock::new(), board }
+    }
+
+    /// Hears which view of the epoch is final for a validator.
+    pub(crate) fn told(&self, validator: u16, epoch: u64, view: u64) {
+        let Some(view) = self.listening.told(validator, view) else { return };
+        // Nothing is final yet, so there is no view to keep out of.
+        if view > 0
+            && let Err(error) = self.guard.raise_floor(epoch, view)
+        {
+            tracing::error!(%error, "this validator abstains");
+            return;
+        }
+        self.listening.end();
+        tracing::info!(epoch, view, "heard how far the others are: this validator votes");
     }
 }
 
@@ -203,6 +225,9 @@ impl certificate::Scheme for VoteScheme {
     /// Blocks while the token signs and the guard's record is synced.
     fn sign<D: Digest>(&self, subject: Subject<'_, D>) -> Option<Attestation<Self>> {
         let (index, voter) = self.voter.as_ref()?;
+        if voter.listening.waits() {
+            return None;
+        }
         let (round, phase) = match &subject {
             Subject::Notarize { proposal } => (proposal.round, Phase::Notarize),
             Subject::Nullify { round } => (*round, Phase::Nullify),
@@ -415,7 +440,7 @@ mod tests {
                 let directory = directory.join(number.to_string());
                 let guard = Guard::open(&directory, identity.public_key(), NAMESPACE).unwrap();
                 VoteScheme::verifier(NAMESPACE, participants.clone())
-                    .with_voter(Arc::new(Voter::new(identity, guard, board)))
+                    .with_voter(Arc::new(Voter::new(identity, guard, Listening::new(1), board)))
             })
             .collect();
         schemes.sort_by_key(|scheme| scheme.me().map(|me| me.index()));

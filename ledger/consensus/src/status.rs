@@ -152,6 +152,12 @@ impl Board {
         status.final_height = status.final_height.max(height);
     }
 
+    /// The epoch, and the latest view of it that is known to be finalized.
+    pub(crate) fn final_view(&self) -> (u64, u64) {
+        let status = &self.lock().status;
+        (status.epoch, status.view)
+    }
+
     pub(crate) fn votes_again(&self) {
         self.lock().status.restored_ms = None;
     }

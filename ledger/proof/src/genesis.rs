@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, MAX_GENESIS};
 use crate::identifier::{Digest, Name};
+use crate::json::{self, JsonError};
 use crate::key::Algorithm;
 pub use crate::member::{Jurisdictions, Member, MemberV1};
 
@@ -118,11 +119,11 @@ impl Genesis {
         if bytes.len() > MAX_GENESIS {
             return Err(GenesisError::TooLarge(bytes.len()));
         }
-        let malformed = |error: serde_json::Error| GenesisError::Malformed(error.to_string());
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+        let malformed = |error: JsonError| GenesisError::Malformed(error.to_string());
+        let Versioned { version } = json::from_slice(bytes).map_err(malformed)?;
         let genesis = match version {
-            1 => Self::of(serde_json::from_slice::<File<MemberV1>>(bytes).map_err(malformed)?),
-            _ => Self::of(serde_json::from_slice::<File<Member>>(bytes).map_err(malformed)?),
+            1 => Self::of(json::from_slice::<File<MemberV1>>(bytes).map_err(malformed)?),
+            _ => Self::of(json::from_slice::<File<Member>>(bytes).map_err(malformed)?),
         };
         genesis.check()?;
         if genesis.to_json() != bytes {

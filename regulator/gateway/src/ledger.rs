@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hufu_contract::{Asset, Belonging, Contract, Principal, World};
 use hufu_door::Caller;
 use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Outcome, Receipt,
-    Transaction, Value,
+    Digest, FinalityProof, Handover, Header, LogEntry, Name, Receipt, Transaction, Value,
 };
 use serde::Serialize;
 
@@ -138,15 +136,6 @@ impl AssetView {
     }
 }
 
-/// What the ledger knows of a signer's batches in a stream.
-#[derive(Clone)]
-pub struct StreamState {
-    /// The active version of the contract that has the stream.
-    pub contract: Arc<Contract>,
-    /// Sequence of the signer's last batch; 0 before the first.
-    pub sequence: u64,
-}
-
 /// Why the ledger does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -165,37 +154,6 @@ pub enum LedgerFault {
     /// The policy does not permit the caller to see it.
     #[error("the policy of contract `{0}` does not permit it")]
     NotPermitted(Name),
-    /// The transaction can never be in a block; the ledger did not take it.
-    #[error("the transaction was refused before it was taken in: {0}")]
-    Refused(Outcome),
-    /// The transaction is signed by somebody for whom the caller does not answer.
-    #[error(
-        "the transaction is signed by identity {signer}, which answers to member `{member}`; \
-         connect as that signer, or as a client of that member or of the device's owner"
-    )]
-    ForeignSigner {
-        /// Who signed.
-        signer: IdentityId,
-        /// The member that answers for the signer.
-        member: Name,
-    },
-    /// The signer, or the member that answers for it, has used up what may be
-    /// recorded of it in a day.
-    #[error("{detail}")]
-    OverBudget {
-        /// Who, and until when.
-        detail: String,
-        /// When the day ends, milliseconds since 1970.
-        ends_ms: u64,
-        /// How long that is.
-        retry_after: Duration,
-    },
-    /// Too much waits.
-    #[error("the ledger is busy")]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
     /// The transaction was taken in but is not final yet.
     #[error("the transaction is not final yet")]
     Pending,
@@ -272,38 +230,6 @@ pub trait LedgerAccess: Send + Sync + 'static {
         key: &str,
         as_of: u64,
     ) -> Result<AssetView, LedgerFault>;
-
-    /// Of a stream of an active contract, the contract and where `identity` is
-    /// in it.
-    ///
-    /// # Errors
-    /// [`LedgerFault::NotFound`].
-    fn stream(
-        &self,
-        contract: &Name,
-        stream: &Name,
-        identity: &IdentityId,
-    ) -> Result<StreamState, LedgerFault>;
-
-    /// Submits transactions for a caller and waits until each is final, at most
-    /// `patience`. Of a signer that the ledger does not know, and of one for whom
-    /// the caller does not answer ([`LedgerFault::ForeignSigner`]), none is taken:
-    /// a device answers for itself, a client for its member's identities and for
-    /// the devices that its member owns by the registry. What is not final then is [`LedgerFault::Pending`]. One answer for each,
-    /// in their order, whatever becomes of the others. A transaction that was
-    /// submitted before gets its first answer again.
-    fn submit<'a>(
-        &'a self,
-        caller: &'a Caller,
-        transactions: Vec<Transaction>,
-        patience: Duration,
-    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>>;
-
-    /// Place in the log of a transaction's entry.
-    ///
-    /// # Errors
-    /// [`LedgerFault::NotFound`].
-    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault>;
 
     /// Records a regulator's look, signed by this node's member, and waits until
     /// it is final; gives the transaction's identifier. The gateway answers only

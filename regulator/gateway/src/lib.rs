@@ -1,5 +1,6 @@
-//! The regulator's HTTP interface: state and receipts to read, transactions to
-//! submit, queries and reports as of a height.
+//! The regulator's HTTP interface: state and receipts to read, queries and reports
+//! as of a height. What devices and companies send comes in at the same door and
+//! is `hufu_intake`'s.
 //!
 //! [`router`] gives an axum router. TLS is terminated by the appliance, which
 //! tells who asks by a [`hufu_door::Peer`] in the request's extensions; the ledger is
@@ -33,22 +34,18 @@ pub mod routes;
 pub mod run;
 pub mod shown;
 pub mod sight;
-mod submit;
 
 pub use answer::{
     Numbers, digest as answer_digest, look_subject, look_subject_of_query, look_subject_unanswered,
 };
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
-pub use ledger::{
-    AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded, StreamState,
-};
+pub use ledger::{AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded};
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, router};
 pub use run::{Ran, Run, RunError, run};
 pub use sight::{Seen, Viewer};
-pub use submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
 
 /// The interface's description (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -56,8 +53,7 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 /// What requests may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewayLimits {
-    /// Largest body of a request, in bytes, but for transactions, which have
-    /// their own limit.
+    /// Largest body of a request, in bytes.
     pub body: usize,
     /// What a query may use up, on any machine.
     pub query: Limits,
@@ -65,7 +61,7 @@ pub struct GatewayLimits {
     pub query_bounds: Bounds,
     /// What all controls of a report may use up of this machine.
     pub report_bounds: Bounds,
-    /// How long a submission waits for its transaction to be final.
+    /// How long the record of a look may take to be final.
     pub patience: Duration,
 }
 

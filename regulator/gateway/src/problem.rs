@@ -83,18 +83,6 @@ impl From<LedgerFault> for ApiProblem {
                 Self::new(Code::NotFound, detail).with("applied_height", executed)
             }
             LedgerFault::NotPermitted(_) => Self::new(Code::NotPermitted, detail),
-            LedgerFault::Refused(outcome) => {
-                Self::new(Code::TransactionRefused, detail).with("outcome", outcome.code())
-            }
-            LedgerFault::ForeignSigner { .. } => Self::new(Code::ForeignSigner, detail),
-            LedgerFault::OverBudget { ends_ms, retry_after, .. } => {
-                Self::new(Code::OverBudget, detail)
-                    .with("ends_ms", ends_ms)
-                    .retry_after(retry_after)
-            }
-            LedgerFault::Busy { retry_after } => {
-                Self::new(Code::Busy, detail).retry_after(retry_after)
-            }
             LedgerFault::Pending => {
                 Self::new(Code::NotAnchored, detail).retry_after(Duration::from_secs(1))
             }

@@ -9,47 +9,45 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use hufu_contract::{ColumnDescription, spelling};
+use hufu_contract::spelling;
 use hufu_door::body::{Path, Query, json, whole_number};
-use hufu_door::{Caller, Code, Form, Jurisdictions, Peer, Route, Rule};
+use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, Height, IdentityId, Name, Receipt};
+use hufu_proof::{Digest, Height, Name, Receipt};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{self, AskQuery, AskReport, Unanswered};
-use crate::ledger::{LedgerFault, StreamState};
+use crate::ledger::LedgerFault;
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
 use crate::sight::{Seen, Viewer};
-use crate::{Gateway, OPENAPI, submit};
+use crate::{Gateway, OPENAPI};
 
-/// Every route of this door, as OpenAPI writes its path.
+/// Every route for reading, as OpenAPI writes its path. What is sent has its own
+/// part at the same door.
 pub const ROUTES: &[Route] = &[
     Route::new("GET", "/openapi.json", Rule::Anyone),
     Route::new("GET", "/v1/status", Rule::Caller),
     Route::new("GET", "/v1/blocks/{height}", Rule::Caller),
-    Route::new("POST", "/v1/transactions", Rule::Caller),
-    Route::new("POST", "/v1/transactions/bundle", Rule::Caller),
     Route::new("GET", "/v1/transactions/{id}", Rule::Caller),
     Route::new("GET", "/v1/receipts/{id}", Rule::Caller),
     Route::new("GET", "/v1/contracts", Rule::Caller),
     Route::new("GET", "/v1/contracts/{name}/{asset}/{key}", Rule::Caller),
-    Route::new("GET", "/v1/streams/{contract}/{stream}", Rule::Caller),
     Route::new("POST", "/v1/query", Rule::Regulator),
     Route::new("POST", "/v1/reports", Rule::Regulator),
 ];
 
-pub(crate) type Shared = State<Arc<Gateway>>;
-pub(crate) type Answered = Result<Response, ApiProblem>;
+type Shared = State<Arc<Gateway>>;
+type Answered = Result<Response, ApiProblem>;
 
-/// The router.
-pub fn router(gateway: Arc<Gateway>) -> Router {
-    hufu_door::route::router(ROUTES, Some(&gateway.member), Form::Json, handler)
-        .layer(from_fn_with_state(Arc::clone(&gateway), count))
-        .with_state(gateway)
+/// The router, with what else is served at this door.
+pub fn router(gateway: Arc<Gateway>, others: Vec<Part>) -> Router {
+    let own = Part::new(ROUTES, Form::Json, handler).with_state(Arc::clone(&gateway));
+    let parts = std::iter::once(own).chain(others).collect();
+    hufu_door::route::door(parts, Some(&gateway.member)).layer(from_fn_with_state(gateway, count))
 }
 
 fn handler(route: &Route) -> MethodRouter<Arc<Gateway>> {
@@ -57,13 +55,10 @@ fn handler(route: &Route) -> MethodRouter<Arc<Gateway>> {
         ("GET", "/openapi.json") => get(openapi),
         ("GET", "/v1/status") => get(status),
         ("GET", "/v1/blocks/{height}") => get(block),
-        ("POST", "/v1/transactions") => post(submit::one),
-        ("POST", "/v1/transactions/bundle") => post(submit::bundle),
         ("GET", "/v1/transactions/{id}") => get(transaction),
         ("GET", "/v1/receipts/{id}") => get(receipt),
         ("GET", "/v1/contracts") => get(contracts),
         ("GET", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
-        ("GET", "/v1/streams/{contract}/{stream}") => get(stream),
         ("POST", "/v1/query") => post(query),
         ("POST", "/v1/reports") => post(report),
         // Every test of this router meets every row.
@@ -84,7 +79,7 @@ async fn count(State(gateway): Shared, request: Request, next: Next) -> Response
 }
 
 /// Runs what may block.
-pub(crate) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     gateway: &Arc<Gateway>,
     work: impl FnOnce(&Gateway) -> Result<T, ApiProblem> + Send + 'static,
 ) -> Result<T, ApiProblem> {
@@ -98,7 +93,7 @@ fn failed(error: &tokio::task::JoinError) -> ApiProblem {
     ApiProblem::new(Code::Internal, "the request failed; the log of this node says why")
 }
 
-pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
+fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
     let text = serde_json::to_string(value).map_err(|error| {
         tracing::error!(%error, "an answer is not JSON");
         ApiProblem::new(Code::Internal, "the answer cannot be written")
@@ -107,7 +102,7 @@ pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Answe
     Ok((status, [(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-pub(crate) fn malformed(detail: impl Into<String>) -> ApiProblem {
+fn malformed(detail: impl Into<String>) -> ApiProblem {
     ApiProblem::new(Code::RequestMalformed, detail)
 }
 
@@ -119,7 +114,7 @@ fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
     Name::new(text).map_err(|error| malformed(format!("{field}: {error}")))
 }
 
-pub(crate) fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
+fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
     let peer = request.get::<Peer>().cloned().unwrap_or_default();
     Ok(Arc::clone(peer.caller()?))
 }
@@ -160,7 +155,7 @@ async fn looked(
     gateway: &Gateway,
     caller: &Caller,
     seen: Seen,
-    at: (String, u64),
+    at: (String, Height),
     answer: impl FnOnce() -> Result<Digest, ApiProblem>,
 ) -> Result<Option<HeaderValue>, ApiProblem> {
     if seen != Seen::Supervised {
@@ -285,52 +280,9 @@ async fn asset(
         Ok((shown, seen, as_of))
     })
     .await?;
-    let at = (at, as_of);
+    let at = (at, Height(as_of));
     let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
     Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StreamQuery {
-    identity: Option<String>,
-}
-
-/// What a signer must know to append to a stream.
-async fn stream(
-    State(gateway): Shared,
-    Path((contract, stream)): Path<(String, String)>,
-    Query(query): Query<StreamQuery>,
-    request: Request,
-) -> Answered {
-    let caller = caller(request.extensions())?;
-    let (contract, stream) = (name("contract", &contract)?, name("stream", &stream)?);
-    let identity: IdentityId = match (query.identity, caller.identity) {
-        (Some(text), _) => text.parse().map_err(|error| malformed(format!("identity: {error}")))?,
-        (None, Some(own)) => own,
-        (None, None) => {
-            return Err(malformed("identity: say whose; the client's key is not on the ledger"));
-        }
-    };
-    let found = blocking(&gateway, move |gateway| {
-        let StreamState { contract: active, sequence } =
-            gateway.ledger.stream(&contract, &stream, &identity)?;
-        let declared = active
-            .stream(stream.as_str())
-            .ok_or(LedgerFault::NotFound("stream of the contract"))?;
-        let columns: Vec<ColumnDescription> =
-            declared.columns.iter().map(|(name, ty)| ColumnDescription::new(name, ty)).collect();
-        Ok(json!({
-            "contract": contract,
-            "stream": stream,
-            "identity": identity,
-            "columns": columns,
-            "max_rows": declared.max_rows,
-            "sequence": sequence,
-        }))
-    })
-    .await?;
-    json_response(StatusCode::OK, &found)
 }
 
 async fn query(State(gateway): Shared, request: Request) -> Answered {

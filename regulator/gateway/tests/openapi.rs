@@ -14,6 +14,11 @@ use hufu_proof::{Payload, codec};
 use serde_json::{Value, json};
 use support::*;
 
+/// What is read and what is sent at this door.
+fn routes() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(hufu_intake::ROUTES)
+}
+
 fn document() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
 }
@@ -44,7 +49,7 @@ fn routes_are_those_documented() {
             paths.insert((method.to_uppercase(), path.as_str()));
         }
     }
-    let routes = ROUTES.iter().map(|route| (route.method.to_owned(), route.path));
+    let routes = routes().map(|route| (route.method.to_owned(), route.path));
     assert_eq!(paths, routes.collect());
     let codes: BTreeSet<&str> = document["components"]["schemas"]["Problem"]["properties"]["code"]
         ["enum"]
@@ -121,7 +126,7 @@ async fn every_documented_answer_is_given_and_no_other() {
     let mode = |mode: u8| node.mode.store(mode, Ordering::Relaxed);
 
     // Everybody is known, but for the description.
-    for Route { method, path, .. } in ROUTES {
+    for Route { method, path, .. } in routes() {
         let uri = path.replace("{height}", "1").replace("{id}", &id.to_string());
         let uri = uri.replace("{name}/{asset}/{key}", "device-registry/device/D1");
         let uri = uri.replace("{contract}/{stream}", "operation-supervision/reading");
@@ -179,11 +184,11 @@ async fn every_documented_answer_is_given_and_no_other() {
     for body in [
         codec::encode(&several(2)),
         codec::encode(&several(0)),
-        codec::encode(&several(hufu_gateway::MAX_BUNDLE + 1)),
+        codec::encode(&several(hufu_intake::MAX_BUNDLE + 1)),
         cut[..cut.len() - 1].to_vec(),
         b"junk".to_vec(),
         Vec::new(),
-        vec![0; hufu_gateway::MAX_BUNDLE_BYTES + 1],
+        vec![0; hufu_intake::MAX_BUNDLE_BYTES + 1],
     ] {
         talk.ask("maker", bundle, "/v1/transactions/bundle", BINARY, body).await;
     }

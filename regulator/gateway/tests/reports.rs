@@ -374,7 +374,7 @@ async fn a_bundle_that_cannot_be_read_has_no_effect_and_is_told_where() {
     assert!(detail.starts_with("bundle is malformed: bundle[2]: "), "{detail}");
     bytes.extend([0, 0]);
     assert_eq!(post(bytes).await.code(), "request-malformed");
-    let many = hufu_proof::codec::encode(&vec![one; hufu_gateway::MAX_BUNDLE + 1]);
+    let many = hufu_proof::codec::encode(&vec![one; hufu_intake::MAX_BUNDLE + 1]);
     let reply = post(many).await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "request-too-large"));
     assert!(reply.json()["detail"].as_str().unwrap().contains("1025 items; at most 1024"));

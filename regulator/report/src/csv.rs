@@ -3,7 +3,8 @@
 //! UTF-8 with a byte order mark, without which a spreadsheet reads Chinese as
 //! something else; lines end with CR LF. Headings are in the report's language
 //! and name the unit. Numbers are bare and exact, with a point; lengths of time
-//! are in seconds; times are RFC 3339 with the offset of the report's local time.
+//! are in seconds; times are to the second, and the heading has the offset of the
+//! report's local time.
 //! A text that a spreadsheet would take for a formula has an apostrophe in front,
 //! what is not seen is written as its code point, and no cell has more than
 //! [`MAX_CELL`] UTF-16 units: what is longer is cut, says so, and stands whole in
@@ -68,6 +69,7 @@ fn readme(report: &Report, style: Style) -> Vec<u8> {
         lines.push(format!("{file}{colon}{}", say(key)));
     }
     lines.push(String::new());
+    lines.push(say("times-in-tables").to_owned());
     lines.push(format!("{}{colon}{}", say("how-verified"), say("verify-command-zip")));
     let text = format!("{MARK}{}{NEW_LINE}", lines.join(NEW_LINE));
     text.into_bytes()
@@ -163,7 +165,7 @@ fn evidence(report: &Report, style: Style) -> Vec<u8> {
 fn cell(columns: &Columns<'_>, column: &Column, cell: &Cell, style: Style) -> String {
     match (&column.form, cell) {
         (_, Cell::Null) => String::new(),
-        (Form::Time, Cell::Integer(time)) => style.utc_offset.iso(*time),
+        (Form::Time, Cell::Integer(time)) => style.utc_offset.cell(*time),
         (Form::Bool, Cell::Integer(truth)) if (0..=1).contains(truth) => {
             if *truth == 1 {
                 "TRUE".into()

@@ -182,6 +182,11 @@ const MESSAGES: &[(&str, &str, &str)] = &[
     ("state-root", "State root", "状态根"),
     ("sum", "Sum", "合计"),
     ("summary-file", "one line for each control.", "每个控制项一行的汇总表。"),
+    (
+        "times-in-tables",
+        "Times in tables are to the second; proof/report.json has the thousandths.",
+        "表中时间精确到秒；毫秒见 proof/report.json。",
+    ),
     ("title", "Title", "名称"),
     ("transaction", "Transaction", "交易"),
     ("unowned", "without an owner", "无责任方"),

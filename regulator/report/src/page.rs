@@ -57,7 +57,7 @@ struct SeverityCount {
 struct ScopeRow<'a> {
     title: Cow<'a, str>,
     rows: u64,
-    period: String,
+    period: Option<[String; 2]>,
 }
 
 #[derive(Serialize)]
@@ -254,10 +254,8 @@ fn comparison(report: &Report, style: Style) -> String {
 
 fn scope(report: &Report, style: Style) -> Vec<ScopeRow<'_>> {
     let row = |one: &'_ crate::model::Scope| {
-        let period = one
-            .recorded
-            .map(|(first, last)| format!("{} – {}", moment(style, first), moment(style, last)));
-        (one.rows, period.unwrap_or_default())
+        let period = one.recorded.map(|(first, last)| [moment(style, first), moment(style, last)]);
+        (one.rows, period)
     };
     report
         .scope

@@ -79,8 +79,11 @@ impl Style {
     }
 
     /// The unit for the heading of a column of bare numbers, such as a spreadsheet
-    /// has: lengths of time are in seconds there.
+    /// has: lengths of time are in seconds there, and times are local.
     pub fn heading_unit(self, form: &Form) -> Option<String> {
+        if matches!(form, Form::Time) {
+            return Some(format!("UTC{}", self.utc_offset));
+        }
         match unit(form)? {
             "ms" => Some(self.unit("s", false)),
             unit => scaled(scale(form), Some(unit)).1.map(|unit| self.unit(unit, false)),

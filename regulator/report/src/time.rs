@@ -29,11 +29,12 @@ impl UtcOffset {
         (iso_date(local), format!("{hours:02}:{minutes:02}:{seconds:02}"))
     }
 
-    /// `2026-11-20T22:05:09.123+08:00` (RFC 3339), for programs.
-    pub fn iso(self, milliseconds: i64) -> String {
+    /// `2026-11-20 22:05:09`, which spreadsheets take for a time: with an offset
+    /// behind it they keep it as text, and with thousandths some show minutes and
+    /// seconds alone.
+    pub fn cell(self, milliseconds: i64) -> String {
         let (date, time) = self.date_and_time(milliseconds);
-        let thousandths = milliseconds.rem_euclid(1000);
-        format!("{date}T{time}.{thousandths:03}{self}")
+        format!("{date} {time}")
     }
 }
 
@@ -132,14 +133,14 @@ mod tests {
         }
         // The extremes of the type do not overflow.
         let _ = (iso_time(i64::MIN), iso_time(i64::MAX));
-        let _ = (UtcOffset::CHINA.iso(i64::MAX), UtcOffset(-840).iso(i64::MIN));
+        let _ = (UtcOffset::CHINA.cell(i64::MAX), UtcOffset(-840).cell(i64::MIN));
     }
 
     #[test]
     fn local_times_name_their_offset() {
-        assert_eq!(UtcOffset::CHINA.iso(1_795_183_509_123), "2026-11-20T22:05:09.123+08:00");
+        assert_eq!(UtcOffset::CHINA.cell(1_795_183_509_123), "2026-11-20 22:05:09");
         let west: UtcOffset = "-03:30".parse().unwrap();
-        assert_eq!(west.iso(0), "1969-12-31T20:30:00.000-03:30");
+        assert_eq!(west.cell(0), "1969-12-31 20:30:00");
         assert_eq!(UtcOffset::UTC.to_string(), "+00:00");
         for text in ["", "8", "+8:00", "+08:60", "+15:00", "+14:01", "08:00", "+0800", "＋08:00"] {
             assert!(text.parse::<UtcOffset>().is_err(), "{text}");

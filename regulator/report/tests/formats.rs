@@ -448,18 +448,21 @@ fn a_spreadsheet_gets_a_table_for_each_control() {
     assert_eq!(
         lines[0],
         "\u{feff}Device,Owner,Metric,Readings,Lowest,Highest,Lower limit,Upper limit,Watch,First \
-         measured at,Last measured at,Note,Unit,New,Evidence (log entries),Evidence in all"
+         measured at (UTC+00:00),Last measured at (UTC+00:00),Note,Unit,New,Evidence (log entries),Evidence in all"
     );
     assert_eq!(
         lines[1],
         "PUMP-00000,maker,Temperature,1,85.250,92.408,,85.000,PUMP-00000-temperature,\
-         2026-09-21T00:20:00.000+00:00,2026-09-21T14:13:20.000+00:00,,°C,yes,2 7,40"
+         2026-09-21 00:20:00,2026-09-21 14:13:20,,°C,yes,2 7,40"
     );
     assert!(lines[6].starts_with("'=L1</script><!--,"), "{}", lines[6]);
     assert!(lines[6].contains("\"plant, \"\"east\"\"\\n\\u{202e}gnihtyna\\u{1b}[31m # hufu\""));
     let lines: Vec<&str> = chinese["silent-device.csv"].lines().collect();
-    assert_eq!(lines[0], "\u{feff}设备,静默时长（秒）,最近上报时间,封印,证据（日志条目）,证据总数");
-    assert_eq!(lines[1], "PUMP-0100,7512.345,2026-09-21T20:08:12.655+08:00,00ff,2,1");
+    assert_eq!(
+        lines[0],
+        "\u{feff}设备,静默时长（秒）,最近上报时间（UTC+08:00）,封印,证据（日志条目）,证据总数"
+    );
+    assert_eq!(lines[1], "PUMP-0100,7512.345,2026-09-21 20:08:12,00ff,2,1");
     assert!(chinese["summary.csv"].contains("超出监测限值的读数,高,运行监管规则第四条"));
     assert_eq!(english["proof/report.json"].as_bytes(), canonical::encode(&report).unwrap());
 }

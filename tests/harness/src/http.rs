@@ -28,6 +28,8 @@ pub struct Answer {
     pub status: u16,
     /// `Content-Type`, empty when there is none.
     pub content_type: String,
+    /// `Hufu-Code`, empty when there is none.
+    pub code: String,
     /// `Retry-After` in seconds, when there is one.
     pub retry_after: Option<u64>,
     /// The body.
@@ -143,6 +145,7 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow
     Ok(Answer {
         status: answer.status().as_u16(),
         content_type: header("content-type").unwrap_or_default(),
+        code: header("hufu-code").unwrap_or_default(),
         retry_after: header("retry-after").and_then(|seconds| seconds.parse().ok()),
         body: answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?,
     })

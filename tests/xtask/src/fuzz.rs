@@ -28,28 +28,30 @@ const ALWAYS: &str = "--cfg=commonware_stability_BETA";
 /// Seconds for each target.
 const SECONDS: u32 = 3;
 
-/// Builds and runs all targets of all `*/*/fuzz` workspaces; gives their
-/// number.
+/// The workspace of the `*/*/fuzz` packages: one, so that what they share is
+/// compiled once, with one lock file.
+const WORKSPACE: &str = "tests/fuzz";
+
+/// Builds and runs all targets of all `*/*/fuzz` packages; gives their number.
 pub fn smoke() -> Result<usize, String> {
-    let workspaces = workspaces()?;
     let host = host()?;
     let target = command::target_directory()?.join("fuzz");
     let mut flags = vec![ALWAYS];
     flags.extend(COVERAGE);
-    let mut count = 0;
-    let mut failed = Vec::new();
-    for workspace in &workspaces {
-        command::run(
-            command::cargo_with_flags(&flags)
-                .args(["build", "--quiet", "--release", "--bins", "--target", &host])
-                .arg("--target-dir")
-                .arg(&target)
-                .current_dir(workspace),
-        )?;
-        for name in targets(workspace)? {
+    command::run(
+        command::cargo_with_flags(&flags)
+            .args(["build", "--quiet", "--locked", "--release", "--workspace", "--bins"])
+            .args(["--target", &host])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(command::root()?.join(WORKSPACE)),
+    )?;
+    let programs = target.join(&host).join("release");
+    let (mut count, mut failed) = (0, Vec::new());
+    for package in packages()? {
+        for name in targets(&package)? {
             count += 1;
-            let program = target.join(&host).join("release").join(&name);
-            if let Err(message) = run_target(workspace, &name, &program) {
+            if let Err(message) = run_target(&package, &name, &programs.join(&name)) {
                 eprintln!("{message}");
                 failed.push(name);
             }
@@ -64,19 +66,19 @@ pub fn smoke() -> Result<usize, String> {
 
 /// Runs one target on its seeds. New inputs go to a directory under the build
 /// output, so that the committed seeds stay what they are.
-fn run_target(workspace: &Path, name: &str, program: &Path) -> Result<(), String> {
+fn run_target(package: &Path, name: &str, program: &Path) -> Result<(), String> {
     let found = command::target_directory()?.join("fuzz-corpus").join(name);
     std::fs::create_dir_all(&found)
         .map_err(|error| format!("{} cannot be made: {error}", found.display()))?;
     let seeds: Vec<PathBuf> = ["corpus", "seeds"]
         .iter()
-        .map(|directory| workspace.join(directory).join(name))
+        .map(|directory| package.join(directory).join(name))
         .filter(|directory| directory.is_dir())
         .collect();
     if seeds.is_empty() {
         return Err(format!(
             "the fuzz target `{name}` has no seeds; put some into {}",
-            workspace.join("corpus").join(name).display()
+            package.join("corpus").join(name).display()
         ));
     }
     let log = found.with_extension("log");
@@ -105,7 +107,7 @@ fn run_target(workspace: &Path, name: &str, program: &Path) -> Result<(), String
 }
 
 /// All `*/*/fuzz` directories with a manifest, in order.
-fn workspaces() -> Result<Vec<PathBuf>, String> {
+fn packages() -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for top in directories(&command::root()?)? {
         for crate_directory in directories(&top)? {
@@ -131,9 +133,9 @@ fn directories(parent: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// The names of the binaries in a fuzz workspace's manifest.
-fn targets(workspace: &Path) -> Result<Vec<String>, String> {
-    let manifest = workspace.join("Cargo.toml");
+/// The names of the binaries in a fuzz package's manifest.
+fn targets(package: &Path) -> Result<Vec<String>, String> {
+    let manifest = package.join("Cargo.toml");
     let text = std::fs::read_to_string(&manifest)
         .map_err(|error| format!("{} cannot be read: {error}", manifest.display()))?;
     let names = binary_names(&text);

@@ -26,8 +26,9 @@ use zeroize::Zeroizing;
 
 use crate::backup::staging::{self, Staging};
 use crate::backup::{WAITING, refused};
+use crate::conditions::{check_addresses, check_config, same_keys};
 use crate::problem;
-use crate::provision::{Progress, Provisioner, check_addresses, check_config, same_keys};
+use crate::provision::{Progress, Provisioner};
 
 /// What an operator gives before the backup itself.
 #[derive(Deserialize)]

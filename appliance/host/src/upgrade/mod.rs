@@ -18,13 +18,14 @@ use anyhow::Context as _;
 use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
 use hufu_configuration::files;
+use hufu_door::problem::sentence;
 use hufu_door::{Code, Problem};
 use hufu_release::{Manifest, ReleaseError, Unpacker};
-use hufu_service::refusal::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::problem::internal;
 use crate::site::Site;
 use crate::state::State;
 use crate::unit::systemctl;
@@ -85,9 +86,9 @@ impl Upgrades {
     ///
     /// # Errors
     /// Where this is not an appliance, or its TPM does not answer.
-    pub async fn status(&self) -> Result<Value, Refusal> {
+    pub async fn status(&self) -> Result<Value, Problem> {
         let running = self.running()?;
-        let floor = self.floor().await?;
+        let floor = self.floor().await.map_err(|error| internal(&error))?;
         Ok(json!({
             "version": running.version,
             "sequence": running.sequence,
@@ -103,13 +104,13 @@ impl Upgrades {
         tokio::task::spawn_blocking(move || floor::read(&site)).await?
     }
 
-    fn running(&self) -> Result<Running, Refusal> {
+    fn running(&self) -> Result<Running, Problem> {
         Running::read(&self.site).map_err(|error| {
             let detail = format!(
                 "this machine does not run an image that can be updated: {}",
-                refusal::sentence(&error)
+                sentence(error.as_ref())
             );
-            Refusal(Problem::new(Code::NoAppliance, detail))
+            Problem::new(Code::NoAppliance, detail)
         })
     }
 
@@ -117,13 +118,14 @@ impl Upgrades {
     ///
     /// # Errors
     /// `upgrade-refused` with the reason why not.
-    pub async fn check(&self, head: &[u8]) -> Result<Value, Refusal> {
+    pub async fn check(&self, head: &[u8]) -> Result<Value, Problem> {
         let running = self.running()?;
-        let found = hufu_release::parse(head, &release::key(&self.site)?);
+        let floor = self.floor().await.map_err(|error| internal(&error))?;
+        let key = release::key(&self.site).map_err(|error| internal(&error))?;
+        let found = hufu_release::parse(head, &key);
         let found = found.and_then(|found| found.ok_or(ReleaseError::Truncated("manifest")));
         let (manifest, _) = found.map_err(|error| refused(&error.into()))?;
-        release::check(&running, self.floor().await?, &manifest)
-            .map_err(|error| refused(&error))?;
+        release::check(&running, floor, &manifest).map_err(|error| refused(&error))?;
         Ok(json!({
             "version": manifest.version,
             "sequence": manifest.sequence,
@@ -137,25 +139,27 @@ impl Upgrades {
     /// # Errors
     /// `upgrade-refused` when the release is; `conflict` while another one
     /// comes in; nothing of it is left then.
-    pub async fn apply(&self, body: Body, state: State) -> Result<Value, Refusal> {
+    pub async fn apply(&self, body: Body, state: State) -> Result<Value, Problem> {
         let running = self.running()?;
         let Ok(busy) = self.busy.clone().try_lock_owned() else {
             let detail = "another update is under way; `hufu upgrade status`";
-            return Err(Refusal(Problem::new(Code::Conflict, detail)));
+            return Err(Problem::new(Code::Conflict, detail));
         };
         if trial::is_on_trial(&self.site) {
             let detail = format!(
                 "version {} is on trial itself; wait until `hufu upgrade status` says it is not",
                 running.version
             );
-            return Err(Refusal(Problem::new(Code::Conflict, detail)));
+            return Err(Problem::new(Code::Conflict, detail));
         }
         let manifest = self.receive(body, &running).await?;
         let pending =
             Pending { version: manifest.version.clone(), from: running.version.clone(), state };
         let installed = self.install(&pending).await;
-        files::remove_tree(&self.site.upgrade())?;
-        installed.context("the idle slot was not written; the machine stays as it is")?;
+        let left = files::remove_tree(&self.site.upgrade());
+        let installed =
+            installed.context("the idle slot was not written; the machine stays as it is");
+        installed.and(left).map_err(|error| internal(&error))?;
         tracing::info!(version = manifest.version, "update installed; the machine boots it");
         // The answer is to reach whoever asked; nothing is taken in any more.
         tokio::spawn(async move {
@@ -174,11 +178,12 @@ impl Upgrades {
         }))
     }
 
-    async fn receive(&self, body: Body, running: &Running) -> Result<Manifest, Refusal> {
-        let key = release::key(&self.site)?;
-        let floor = self.floor().await?;
+    async fn receive(&self, body: Body, running: &Running) -> Result<Manifest, Problem> {
+        let key = release::key(&self.site).map_err(|error| internal(&error))?;
+        let floor = self.floor().await.map_err(|error| internal(&error))?;
         let directory = self.site.upgrade();
-        let staging = Staging::new(&directory, running.clone(), floor)?;
+        let staging =
+            Staging::new(&directory, running.clone(), floor).map_err(|error| internal(&error))?;
         let (pieces, mut arriving) = mpsc::channel::<axum::body::Bytes>(WAITING);
         // Files are written on a thread of their own.
         let unpacking = tokio::task::spawn_blocking(move || {
@@ -190,9 +195,9 @@ impl Upgrades {
         });
         let broken = feed(body.into_data_stream(), &pieces).await;
         drop(pieces);
-        let unpacked = unpacking.await.map_err(anyhow::Error::from)?;
+        let unpacked = unpacking.await.map_err(|error| internal(&error.into()))?;
         if broken.is_err() || unpacked.is_err() {
-            files::remove_tree(&directory)?;
+            files::remove_tree(&directory).map_err(|error| internal(&error))?;
         }
         // What is wrong with the release says more than that its sender ended.
         match (unpacked, broken) {
@@ -218,8 +223,8 @@ impl Upgrades {
 }
 
 /// What is wrong with an update that was sent.
-fn refused(error: &anyhow::Error) -> Refusal {
-    Refusal(Problem::new(Code::UpgradeRefused, refusal::sentence(error)))
+fn refused(error: &anyhow::Error) -> Problem {
+    Problem::new(Code::UpgradeRefused, sentence(error.as_ref()))
 }
 
 /// Passes the body on.

@@ -48,42 +48,83 @@ async fn machine_of(client: &Client) -> anyhow::Result<Option<Value>> {
     if !answer.status.is_success() {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&answer.body)?))
+    Ok(Some(answer.json()?))
 }
 
 /// The members of an answer, one a line, nested ones indented.
 pub fn members(answer: &Value) -> String {
     let mut text = String::new();
-    lines(answer, 0, &mut text);
+    lines(answer, &mut Vec::new(), &mut text);
     text
 }
 
-fn lines(value: &Value, depth: usize, text: &mut String) {
+/// `path` names the members around it.
+fn lines<'a>(value: &'a Value, path: &mut Vec<&'a str>, text: &mut String) {
     let Value::Object(members) = value else { return };
     for (name, value) in members {
-        let indent = "  ".repeat(depth);
+        let indent = "  ".repeat(path.len());
+        let (name, called) = (name.as_str(), name.replace('_', " "));
+        let called = shown(&called);
         match value {
             Value::Null => {}
             Value::Object(_) => {
-                *text += &format!("{indent}{}:\n", shown(name));
-                lines(value, depth + 1, text);
+                *text += &format!("{indent}{called}:\n");
+                path.push(name);
+                lines(value, path, text);
+                path.pop();
             }
-            Value::Number(milliseconds) if name == "since_ms" => {
-                let since = milliseconds.as_u64().map(utc).unwrap_or_default();
-                *text += &format!("{indent}since: {since}\n");
-            }
-            Value::String(said) => {
-                *text += &format!("{indent}{}: {}\n", shown(name), shown(said));
+            Value::Array(items) if items.is_empty() => {
+                *text += &format!("{indent}{called}: none\n");
             }
             Value::Array(items) => {
-                let items: Vec<String> = items
-                    .iter()
-                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
-                    .collect();
-                *text += &format!("{indent}{}: {}\n", shown(name), shown(&items.join(", ")));
+                *text += &format!("{indent}{called}:\n");
+                for item in items {
+                    *text += &format!("{indent}  {}\n", shown(&in_line(item)));
+                }
             }
-            other => *text += &format!("{indent}{}: {other}\n", shown(name)),
+            Value::Number(number) if name == "since_ms" => {
+                let since = number.as_u64().map(utc).unwrap_or_default();
+                *text += &format!("{indent}since: {since}\n");
+            }
+            Value::Number(number) if path.first() == Some(&"recorded_today") => {
+                let bytes = number.as_u64().map(bytes).unwrap_or_default();
+                *text += &format!("{indent}{called}: {bytes}\n");
+            }
+            other => *text += &format!("{indent}{called}: {}\n", shown(&in_line(other))),
         }
+    }
+}
+
+/// A value on one line: of an object, the first member with those that follow in
+/// parentheses.
+fn in_line(value: &Value) -> String {
+    match value {
+        Value::String(said) => said.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Object(members) => {
+            let mut members = members.iter();
+            let first = members.next().map(|(_, value)| in_line(value)).unwrap_or_default();
+            let more: Vec<String> = members
+                .map(|(name, value)| format!("{} {}", name.replace('_', " "), in_line(value)))
+                .collect();
+            if more.is_empty() { first } else { format!("{first} ({})", more.join(", ")) }
+        }
+        Value::Array(items) => items.iter().map(in_line).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// A size in bytes for people: in the largest unit of which there is one, to a
+/// tenth, rounded down.
+fn bytes(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(size, _)| u128::from(bytes) >= *size) {
+        Some((size, unit)) => {
+            let tenths = u128::from(bytes) * 10 / size;
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} bytes"),
     }
 }
 
@@ -128,9 +169,10 @@ fn query_text(answer: &Value) -> String {
         .collect();
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut text = format!(
-        "{}\n{} rows as of height {}",
+        "{}\n{} {} as of height {}",
         output::table(&names, &table),
         rows.len(),
+        if rows.len() == 1 { "row" } else { "rows" },
         answer.get("as_of").unwrap_or(&Value::Null)
     );
     if !plain.is_empty() {
@@ -185,11 +227,7 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
 /// # Errors
 /// [`hufu_configuration::Exit::No`] when it was refused.
 pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
-    output::print(json, answer, |answer| {
-        let mut text = String::new();
-        lines(answer, 0, &mut text);
-        text
-    })?;
+    output::print(json, answer, members)?;
     let outcome: Option<Outcome> =
         answer.get("outcome").and_then(|outcome| serde_json::from_value(outcome.clone()).ok());
     match outcome {
@@ -197,5 +235,38 @@ pub fn submitted(json: bool, answer: &Value) -> anyhow::Result<()> {
             Err(no(format!("{outcome}: {}", outcome.meaning())))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_by_people() {
+        let of = |status: Value| members(&status);
+        assert_eq!(
+            of(json!({"since_ms": 1_795_183_509_123_u64})),
+            "since: 2026-11-20 14:05:09 UTC\n"
+        );
+        assert_eq!(
+            of(json!({"reasons": ["validators missing: maker; it goes on", "token `x`: gone"]})),
+            "reasons:\n  validators missing: maker; it goes on\n  token `x`: gone\n"
+        );
+        assert_eq!(of(json!({"warnings": []})), "warnings: none\n");
+        assert_eq!(
+            of(json!({"recorded_today": {"bytes": {"maker": 284_498}}})),
+            "recorded today:\n  bytes:\n    maker: 277.8 KiB\n"
+        );
+        assert_eq!(of(json!({"tls_certificate": true})), "tls certificate: yes\n");
+        let certificate = json!({"name": "TLS certificate", "not_after": "2027-12-31"});
+        assert_eq!(
+            of(json!({"certificates": [certificate]})),
+            "certificates:\n  TLS certificate (not after 2027-12-31)\n"
+        );
+        assert_eq!(
+            [0, 1023, 1024, u64::MAX].map(bytes),
+            ["0 bytes", "1023 bytes", "1.0 KiB", "17179869183.9 GiB"]
+        );
     }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::Stream;
 use http::{Method, StatusCode, header};
+use hufu_client::Client;
 use hufu_client::tls::{self, Pinned};
-use hufu_client::{Answer, Client};
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::pin;
@@ -291,7 +291,7 @@ impl Endpoint {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
-            return read(answer);
+            return answer.json();
         }
     }
 
@@ -308,7 +308,7 @@ impl Endpoint {
         let headers = [(header::AUTHORIZATION, bearer.as_str())];
         let path = format!("/v1/setup{path}");
         let sent = self.client.upload_with(&path, &headers, pieces).await;
-        read(sent.map_err(|error| self.explain(error))?)
+        sent.map_err(|error| self.explain(error))?.json()
     }
 
     /// An exchange that failed because the certificate is another one is told
@@ -324,11 +324,6 @@ impl Endpoint {
                 .context("the setup endpoint does not answer: the console says whether it is open"),
         }
     }
-}
-
-fn read<T: DeserializeOwned>(answer: Answer) -> anyhow::Result<T> {
-    let body = answer.success()?;
-    serde_json::from_slice(&body).context("the answer is not what this version expects")
 }
 
 /// `HOST`, `HOST:PORT` or a URL; a bare IPv6 address too.

@@ -33,6 +33,7 @@ pub enum Mishap {
 #[derive(Default)]
 pub struct TestLedger {
     lines: Mutex<BTreeMap<Serial, Line>>,
+    admitted: Mutex<BTreeMap<Serial, Certificate>>,
     pub mishaps: Mutex<VecDeque<Mishap>>,
     /// Subjects that are refused.
     pub refused: Mutex<Vec<String>>,
@@ -45,10 +46,26 @@ pub struct TestLedger {
 }
 
 impl TestLedger {
-    /// Knows a serial from genesis.
-    pub fn admit(&self, serial: &Serial) {
+    /// Knows a certificate from genesis.
+    pub fn admit(&self, certificate: &Certificate) {
         let line = Line { entry: None, status: CertificateStatus::Good, height: 0 };
+        let serial = certificate.serial();
         self.lines.lock().unwrap().insert(serial.clone(), line);
+        self.admitted.lock().unwrap().insert(serial.clone(), certificate.clone());
+    }
+
+    /// A certificate that it knows from genesis.
+    pub fn admitted(&self, serial: &Serial) -> Option<Certificate> {
+        self.admitted.lock().unwrap().get(serial).cloned()
+    }
+
+    /// Never heard of it.
+    pub fn forget(&self, serial: &Serial) {
+        self.lines.lock().unwrap().remove(serial);
+    }
+
+    pub fn height(&self) -> u64 {
+        self.lines.lock().unwrap().len() as u64
     }
 
     pub fn line(&self, serial: &Serial) -> Option<Line> {
@@ -101,10 +118,6 @@ impl TestLedger {
 impl IssuanceLedger for TestLedger {
     fn permits(&self, _: &IssuanceEntry) -> Result<(), LedgerFault> {
         Ok(())
-    }
-
-    fn counts(&self, _: &Serial, named: Vec<Role>) -> Result<Vec<Role>, LedgerFault> {
-        Ok(named)
     }
 
     fn record(

@@ -144,10 +144,6 @@ impl World {
         .unwrap()
     }
 
-    pub fn authenticator(&self) -> Arc<Authenticator> {
-        Arc::new(Authenticator::new(self.issuer.clone(), self.ledger.clone()))
-    }
-
     /// A client certificate for a member with roles, known to the ledger, for
     /// the key in `key.pem`-like file `name`; returns its DER.
     pub async fn client(&self, name: &str, member: &str, roles: &[Role]) -> Certificate {
@@ -169,7 +165,7 @@ impl World {
         )
         .await
         .unwrap();
-        self.ledger.admit(certificate.serial());
+        self.ledger.admit(&certificate);
         let text = pem::encode_bundle(&[certificate.der(), self.issuer.certificate().der()]);
         std::fs::write(self.path(&format!("{name}.crt")), text.unwrap()).unwrap();
         certificate
@@ -203,7 +199,7 @@ impl World {
         )
         .await
         .unwrap();
-        self.ledger.admit(certificate.serial());
+        self.ledger.admit(&certificate);
         certificate
     }
 }

@@ -1,6 +1,6 @@
-//! Enrollment over Secure Transport (RFC 7030, corrected by RFC 8951), on an
-//! axum router. TLS ends outside: the client's certificate comes as a
-//! [`PeerCertificate`] in the request's extensions.
+//! Enrollment over Secure Transport (RFC 7030, corrected by RFC 8951). TLS ends
+//! outside, and whose certificate a client has is found out before: both come in
+//! the request's extensions ([`hufu_door::Shown`], [`hufu_door::Peer`]).
 //!
 //! | path | who | answer |
 //! |---|---|---|
@@ -23,223 +23,130 @@ mod attributes;
 use std::sync::Arc;
 
 use ::http::header::{self, HeaderValue};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{OriginalUri, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hufu_issuance::{
-    Authenticator, CaError, CertificationRequest, Issuance, Requester, armour, limits,
-};
+use hufu_door::body::{expect_type, read};
+use hufu_door::{Form, Part, Route, Rule};
+use hufu_issuance::{CaError, CertificationRequest, Issuance, Issued, armour, limits};
 
-use crate::cms;
-use crate::http::{self as web, PeerCertificate, Shared};
-use crate::problem::ProtocolError;
+use crate::caller::Credential;
+use crate::problem::Refused;
+use crate::{cms, respond};
 
-/// The paths, for who asks at another.
-const PATHS: &str = "EST answers at /.well-known/est/[PROFILE/] cacerts, csrattrs, simpleenroll and \
-                     simplereenroll, with no slash at the end";
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    Route::new("GET", "/.well-known/est/cacerts", Rule::Anyone),
+    Route::new("GET", "/.well-known/est/{label}/cacerts", Rule::Anyone),
+    Route::new("GET", "/.well-known/est/csrattrs", Rule::Anyone),
+    Route::new("GET", "/.well-known/est/{label}/csrattrs", Rule::Anyone),
+    Route::new("POST", "/.well-known/est/simpleenroll", Rule::Credential),
+    Route::new("POST", "/.well-known/est/{label}/simpleenroll", Rule::Credential),
+    Route::new("POST", "/.well-known/est/simplereenroll", Rule::Caller),
+    Route::new("POST", "/.well-known/est/{label}/simplereenroll", Rule::Caller),
+];
 
 const PKCS10: &str = "application/pkcs10";
 const CERTIFICATES: &str = "application/pkcs7-mime; smime-type=certs-only";
 
 struct Est {
     issuance: Issuance,
-    authenticator: Arc<Authenticator>,
     default_profile: String,
     certificates: String,
 }
+
+type Shared = State<Arc<Est>>;
+
+/// The profile that a path names.
+type Label = Option<Path<String>>;
 
 /// The EST service.
 ///
 /// # Errors
 /// There is no profile named `default_profile`.
-pub fn router(
-    issuance: Issuance,
-    authenticator: Arc<Authenticator>,
-    default_profile: &str,
-) -> Result<Router, CaError> {
+pub fn part(issuance: Issuance, default_profile: &str) -> Result<Part, CaError> {
     issuance.profiles().named(default_profile)?;
     let issuer = issuance.issuer();
     let certificates =
         encode(&cms::certificates_only(&[issuer.certificate().der(), issuer.root().der()]));
-    let est = Arc::new(Est {
-        issuance,
-        authenticator,
-        default_profile: default_profile.to_owned(),
-        certificates,
-    });
-    Ok(Router::new()
-        .route("/.well-known/est/cacerts", get(authority))
-        .route("/.well-known/est/{label}/cacerts", get(authority_labelled))
-        .route("/.well-known/est/csrattrs", get(wishes))
-        .route("/.well-known/est/{label}/csrattrs", get(wishes_labelled))
-        .route("/.well-known/est/simpleenroll", post(enrol))
-        .route("/.well-known/est/{label}/simpleenroll", post(enrol_labelled))
-        .route("/.well-known/est/simplereenroll", post(renew))
-        .route("/.well-known/est/{label}/simplereenroll", post(renew_labelled))
-        .fallback(nothing)
-        .method_not_allowed_fallback(method)
-        .with_state(est))
+    let default_profile = default_profile.to_owned();
+    let est = Arc::new(Est { issuance, default_profile, certificates });
+    Ok(Part::new(ROUTES, Form::Text, handler).with_state(est))
 }
 
-async fn authority(State(est): Shared<Est>) -> Response {
-    encoded(CERTIFICATES, est.certificates.clone())
-}
-
-async fn authority_labelled(State(est): Shared<Est>, Path(label): Path<String>) -> Response {
-    match est.issuance.profiles().named(&label) {
-        Ok(_) => encoded(CERTIFICATES, est.certificates.clone()),
-        Err(error) => web::text(&error.into()),
+fn handler(route: &Route) -> MethodRouter<Arc<Est>> {
+    match route.path.rsplit('/').next() {
+        Some("cacerts") => get(authority),
+        Some("csrattrs") => get(wishes),
+        Some("simpleenroll") => post(enrol),
+        Some("simplereenroll") => post(renew),
+        // Every test of this part meets every row.
+        _ => MethodRouter::new(),
     }
 }
 
-async fn nothing(OriginalUri(uri): OriginalUri) -> Response {
-    web::no_resource(uri.path(), PATHS)
+async fn authority(State(est): Shared, label: Label) -> Response {
+    match est.issuance.profiles().named(est.profile(&label)) {
+        Ok(_) => encoded(CERTIFICATES, est.certificates.clone()),
+        Err(error) => refuse("anonymous", error.into()),
+    }
 }
 
-async fn method(request: Request) -> Response {
-    let method = request.method().to_string();
-    web::text(&ProtocolError::Method {
-        method,
-        known: "cacerts and csrattrs are read (GET), simpleenroll and simplereenroll take a request (POST)",
-    })
+async fn wishes(State(est): Shared, label: Label) -> Response {
+    match est.issuance.profiles().named(est.profile(&label)) {
+        Ok(profile) => encoded("application/csrattrs", encode(&attributes::of(&profile))),
+        Err(error) => refuse("anonymous", error.into()),
+    }
 }
 
-async fn wishes(State(est): Shared<Est>) -> Response {
-    est.attributes(&est.default_profile)
+async fn enrol(State(est): Shared, label: Label, request: Request) -> Response {
+    let credential = Credential::of(request.headers(), request.extensions());
+    let mut who = credential.describe();
+    let issued = async {
+        let profile = est.profile(&label);
+        est.issuance.profiles().named(profile)?;
+        let requester = credential.requester(est.issuance.tokens())?;
+        who = requester.describe();
+        let csr = certification(request).await?;
+        Ok(est.issuance.enrol(&csr, profile, &requester, None).await?)
+    };
+    let issued = issued.await;
+    answer(&who, issued)
 }
 
-async fn wishes_labelled(State(est): Shared<Est>, Path(label): Path<String>) -> Response {
-    est.attributes(&label)
-}
-
-async fn enrol(State(est): Shared<Est>, request: Request) -> Response {
-    let profile = est.default_profile.clone();
-    answer(est.enrol(&profile, request).await)
-}
-
-async fn enrol_labelled(
-    State(est): Shared<Est>,
-    Path(label): Path<String>,
-    request: Request,
-) -> Response {
-    answer(est.enrol(&label, request).await)
-}
-
-async fn renew(State(est): Shared<Est>, request: Request) -> Response {
-    answer(est.renew(None, request).await)
-}
-
-async fn renew_labelled(
-    State(est): Shared<Est>,
-    Path(label): Path<String>,
-    request: Request,
-) -> Response {
-    answer(est.renew(Some(&label), request).await)
+async fn renew(State(est): Shared, label: Label, request: Request) -> Response {
+    let credential = Credential::of(request.headers(), request.extensions());
+    let issued = async {
+        let certificate = credential.certificate()?;
+        let csr = certification(request).await?;
+        let label = label.as_ref().map(|Path(label)| label.as_str());
+        Ok(est.issuance.renew(&csr, &certificate, label).await?)
+    };
+    let issued = issued.await;
+    answer(&credential.describe(), issued)
 }
 
 impl Est {
-    fn attributes(&self, profile: &str) -> Response {
-        match self.issuance.profiles().named(profile) {
-            Ok(profile) => encoded("application/csrattrs", encode(&attributes::of(&profile))),
-            Err(error) => web::text(&error.into()),
-        }
-    }
-
-    async fn enrol(
-        &self,
-        profile: &str,
-        request: Request<Body>,
-    ) -> Result<Vec<u8>, (String, ProtocolError)> {
-        let mut who = "anonymous".to_owned();
-        let credential = Credential::of(&request);
-        let result = async {
-            self.issuance.profiles().named(profile)?;
-            let requester = self.requester(credential).await?;
-            who = requester.describe();
-            let csr = read(request).await?;
-            let issued = self.issuance.enrol(&csr, profile, &requester, None).await?;
-            issued
-                .certificate
-                .clone()
-                .ok_or_else(|| CaError::Internal("an issued row without a certificate").into())
-        }
-        .await;
-        result.map_err(|error| (who, error))
-    }
-
-    async fn renew(
-        &self,
-        label: Option<&str>,
-        request: Request<Body>,
-    ) -> Result<Vec<u8>, (String, ProtocolError)> {
-        let mut who = "anonymous".to_owned();
-        let credential = Credential::of(&request);
-        let result = async {
-            let peer = credential.certificate.ok_or(CaError::Unauthenticated)?;
-            let now = self.issuance.clock().now();
-            let certificate = self.authenticator.certificate(&peer.0, now).await?;
-            who = format!("certificate {}", certificate.serial());
-            let csr = read(request).await?;
-            let issued = self.issuance.renew(&csr, &certificate, label).await?;
-            issued
-                .certificate
-                .clone()
-                .ok_or_else(|| CaError::Internal("an issued row without a certificate").into())
-        }
-        .await;
-        result.map_err(|error| (who, error))
-    }
-
-    /// A client certificate counts before a token, and a token where the
-    /// certificate does not.
-    async fn requester(&self, credential: Credential) -> Result<Requester, CaError> {
-        let token = || {
-            let authorization = credential.authorization.as_deref();
-            let authorization = authorization.ok_or(CaError::Unauthenticated)?;
-            self.issuance.tokens().authenticate(authorization).map(Requester::Token)
-        };
-        let Some(peer) = &credential.certificate else { return token() };
-        let now = self.issuance.clock().now();
-        match self.authenticator.requester(&peer.0, now).await {
-            Err(error) if !error.is_ours() && credential.authorization.is_some() => {
-                token().map_err(|_| error)
-            }
-            other => other,
-        }
+    fn profile<'a>(&'a self, label: &'a Label) -> &'a str {
+        label.as_ref().map_or(&self.default_profile, |Path(label)| label)
     }
 }
 
-/// What a request says about who sends it.
-struct Credential {
-    certificate: Option<PeerCertificate>,
-    authorization: Option<String>,
-}
-
-impl Credential {
-    fn of(request: &Request<Body>) -> Credential {
-        Credential {
-            certificate: web::peer(request),
-            authorization: request
-                .headers()
-                .get(header::AUTHORIZATION)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned),
-        }
-    }
-}
-
-async fn read(request: Request<Body>) -> Result<CertificationRequest, ProtocolError> {
-    web::expect_type(request.headers(), PKCS10)?;
-    let body = web::body(request, "request body", limits::REQUEST_TEXT).await?;
+async fn certification(request: Request) -> Result<CertificationRequest, Refused> {
+    let (parts, body) = request.into_parts();
+    expect_type(&parts.headers, PKCS10)?;
+    let body = read(body, limits::REQUEST_TEXT).await?;
     Ok(CertificationRequest::from_der(&armour::decode_request(&body)?)?)
 }
 
-fn answer(result: Result<Vec<u8>, (String, ProtocolError)>) -> Response {
-    match result {
+fn answer(who: &str, issued: Result<Arc<Issued>, Refused>) -> Response {
+    let certificate = issued.and_then(|issued| {
+        let certificate = issued.certificate.clone();
+        certificate.ok_or_else(|| CaError::Internal("an issued row without a certificate").into())
+    });
+    match certificate {
         Ok(certificate) => {
             let mut response =
                 encoded(CERTIFICATES, encode(&cms::certificates_only(&[certificate])));
@@ -247,15 +154,16 @@ fn answer(result: Result<Vec<u8>, (String, ProtocolError)>) -> Response {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        Err((who, error)) => {
-            web::log("est", &who, &error);
-            web::text(&error)
-        }
+        Err(refused) => refuse(who, refused),
     }
 }
 
+fn refuse(who: &str, refused: Refused) -> Response {
+    Form::Text.refuse(refused.tell("est", who))
+}
+
 fn encoded(content_type: &'static str, body: String) -> Response {
-    let mut response = web::respond(content_type, body);
+    let mut response = respond(content_type, body);
     // RFC 8951 section 3.1 makes it meaningless; older clients look for it.
     response.headers_mut().insert(
         header::HeaderName::from_static("content-transfer-encoding"),

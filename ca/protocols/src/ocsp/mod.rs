@@ -103,7 +103,7 @@ impl Responder {
                     _ => ResponseStatus::InternalError,
                 };
                 if status != ResponseStatus::MalformedRequest {
-                    crate::http::log("ocsp", "anonymous", &error.into());
+                    crate::problem::Refused::from(error).log("ocsp", "anonymous");
                 }
                 failure(status)
             }

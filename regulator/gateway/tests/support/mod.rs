@@ -18,8 +18,9 @@ use hufu_contract::{Contract, Sources};
 use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role};
 use hufu_gateway::{
     AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
-    Metrics, Recorded, StreamState, router,
+    Metrics, Recorded, router,
 };
+use hufu_intake::{Intake, IntakeFault, StreamState};
 use hufu_machine::Machine;
 use hufu_machine::signatures::verify_batch;
 use hufu_proof::block::HEADER_VERSION;
@@ -239,22 +240,22 @@ impl Node {
     }
 
     /// What the mode says; a mixed one, by the remainder of the nonce.
-    fn refuse(&self, nonce: u64) -> Result<(), LedgerFault> {
+    fn refuse(&self, nonce: u64) -> Result<(), IntakeFault> {
         let mode = match self.mode.load(Ordering::Relaxed) {
             MIXED => (nonce % 5) as u8,
             mode => mode,
         };
         match mode {
             WORKS => Ok(()),
-            BUSY => Err(LedgerFault::Busy { retry_after: Duration::from_millis(1500) }),
-            PENDING => Err(LedgerFault::Pending),
-            OVER => Err(LedgerFault::OverBudget {
+            BUSY => Err(IntakeFault::Busy { retry_after: Duration::from_millis(1500) }),
+            PENDING => Err(IntakeFault::Pending),
+            OVER => Err(IntakeFault::OverBudget {
                 detail: "this signer has used up its day".into(),
                 ends_ms: 86_400_000,
                 retry_after: Duration::from_secs(3_600),
             }),
-            REFUSES => Err(LedgerFault::Refused(Outcome::WrongChain)),
-            _ => Err(LedgerFault::Unavailable("it stops".into())),
+            REFUSES => Err(IntakeFault::Refused(Outcome::WrongChain)),
+            _ => Err(IntakeFault::Unavailable("it stops".into())),
         }
     }
 }
@@ -281,7 +282,7 @@ fn found<T>(value: Option<T>, what: &'static str) -> Result<T, LedgerFault> {
 impl LedgerAccess for Node {
     fn status(&self) -> Result<LedgerStatus, LedgerFault> {
         if self.mode.load(Ordering::Relaxed) == STOPPED {
-            self.refuse(0)?;
+            return Err(LedgerFault::Unavailable("it stops".into()));
         }
         let machine = self.machine.lock().unwrap();
         let (header, applied) = (machine.header(), machine.applied());
@@ -368,15 +369,28 @@ impl LedgerAccess for Node {
         AssetView::read(&compiled, caller, asset_type, key, &asset, &view)
     }
 
+    fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
+        async move {
+            self.refuse(0).map_err(|fault| LedgerFault::Unavailable(fault.to_string()))?;
+            let transaction = self.sign(seed("regulator"), Payload::Look(look));
+            let id = transaction.id();
+            assert_eq!(self.submit_now(transaction), Outcome::Accepted);
+            Ok(id)
+        }
+        .boxed()
+    }
+}
+
+impl Intake for Node {
     fn stream(
         &self,
         contract: &Name,
         stream: &Name,
         identity: &IdentityId,
-    ) -> Result<StreamState, LedgerFault> {
+    ) -> Result<StreamState, IntakeFault> {
         use hufu_contract::World as _;
         let view = self.ledger().state().unwrap();
-        let compiled = found(view.compiled(contract).unwrap(), "contract")?;
+        let compiled = view.compiled(contract).unwrap().ok_or(IntakeFault::NotFound("contract"))?;
         let sequence = view.stream_sequence(contract, stream, identity);
         Ok(StreamState { contract: compiled, sequence })
     }
@@ -386,7 +400,7 @@ impl LedgerAccess for Node {
         _caller: &'a Caller,
         transactions: Vec<Transaction>,
         _patience: Duration,
-    ) -> BoxFuture<'a, Vec<Result<LogEntry, LedgerFault>>> {
+    ) -> BoxFuture<'a, Vec<Result<LogEntry, IntakeFault>>> {
         let one = |transaction: Transaction| {
             self.refuse(transaction.body.nonce)?;
             let id = transaction.id();
@@ -399,19 +413,10 @@ impl LedgerAccess for Node {
         std::future::ready(answers).boxed()
     }
 
-    fn log_index(&self, id: &Digest) -> Result<u64, LedgerFault> {
-        Ok(found(self.ledger().entry(id).unwrap(), "transaction")?.0.get())
-    }
-
-    fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {
-        async move {
-            self.refuse(0)?;
-            let transaction = self.sign(seed("regulator"), Payload::Look(look));
-            let id = transaction.id();
-            assert_eq!(self.submit_now(transaction), Outcome::Accepted);
-            Ok(id)
-        }
-        .boxed()
+    fn log_index(&self, id: &Digest) -> Result<u64, IntakeFault> {
+        let (place, _) =
+            self.ledger().entry(id).unwrap().ok_or(IntakeFault::NotFound("transaction"))?;
+        Ok(place.get())
     }
 }
 
@@ -545,7 +550,8 @@ pub fn gateway_with(
         limits,
         workers,
     );
-    (router(Arc::new(gateway)), metrics)
+    let sent = hufu_intake::part(Arc::clone(node) as Arc<dyn Intake>, limits.patience);
+    (router(Arc::new(gateway), vec![sent]), metrics)
 }
 
 /// A regulator supervises all, but for one that ends in its jurisdictions.

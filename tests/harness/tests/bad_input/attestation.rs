@@ -140,6 +140,6 @@ fn a_malformed_attestation_is_told_where() -> anyhow::Result<()> {
             problem(role, &answer, (403, "role-missing", "registration-authority"))?;
         }
         let nobody = Http::tls(&consortium.root_pem()?, None)?.post(&url, JSON, b"{}")?;
-        problem("nobody", &nobody, (401, "credential-missing", "certificate"))
+        problem("nobody", &nobody, (401, "anonymous", "certificate"))
     })
 }

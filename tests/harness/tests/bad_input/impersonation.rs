@@ -21,13 +21,16 @@ use crate::{client, harmless, problem};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A key, and a request of it for a server with these names: files.
-struct Request {
-    key: PathBuf,
-    csr: PathBuf,
+pub struct Request {
+    /// The key, PEM.
+    pub key: PathBuf,
+    /// The request, PEM.
+    pub csr: PathBuf,
 }
 
 impl Request {
-    fn new(consortium: &Consortium, name: &str, names: &str) -> anyhow::Result<Self> {
+    /// Made by `openssl`; `names` as its subjectAltName.
+    pub fn new(consortium: &Consortium, name: &str, names: &str) -> anyhow::Result<Self> {
         let directory = consortium.path("impersonation");
         fs::create_dir_all(&directory)?;
         let file = |ending: &str| directory.join(format!("{name}.{ending}"));

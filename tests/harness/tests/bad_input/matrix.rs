@@ -6,17 +6,22 @@
 //! does not compile.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use hufu_door::{Route, Rule};
 use hufu_harness::Consortium;
 use hufu_harness::device::Device;
 use hufu_harness::est::{Est, pem};
 use hufu_harness::http::{Answer, Http, Identity};
+use hufu_harness::process::wait_for;
 use hufu_proof::Algorithm;
+use hufu_service::doors;
 
 use crate::clients::{certified, unrecorded};
 use crate::common::world;
+use crate::impersonation::Request;
 
 /// What a caller is told before anything that it asks is looked at.
 const IDENTITY: [&str; 9] = [
@@ -31,6 +36,9 @@ const IDENTITY: [&str; 9] = [
     "not-permitted",
 ];
 
+/// How long an approval may take to be possible.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Kinds of caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -39,15 +47,20 @@ enum Kind {
     Expired,
     Revoked,
     Unrecorded,
-    /// A server's certificate, which is not for clients.
+    /// A server of a member, which acts for nobody.
     Server,
+    /// A member's node, which acts for it.
+    Node,
     Device,
     Maker,
     Company,
     OthersAdministrator,
     /// Of a regulator, without the role.
     RegulatorsOperator,
+    /// Of the whole consortium.
     Regulator,
+    /// Of one jurisdiction, in which nothing here is.
+    RegulatorElsewhere,
     Administrator,
 }
 
@@ -62,10 +75,14 @@ fn refusal(rule: Rule, kind: Kind) -> Option<&'static str> {
         _ => None,
     };
     match rule {
-        Rule::Anyone => None,
+        // The signature of what is asked counts, and not who brings it.
+        Rule::Anyone | Rule::Statement => None,
         Rule::Credential if kind == Kind::None => Some("credential-missing"),
         Rule::Caller | Rule::Credential => known,
-        Rule::Regulator => known.or((kind != Kind::Regulator).then_some("not-a-regulator")),
+        Rule::Regulator => {
+            let supervises = matches!(kind, Kind::Regulator | Kind::RegulatorElsewhere);
+            known.or((!supervises).then_some("not-a-regulator"))
+        }
         Rule::Administrator => {
             known.or((kind != Kind::Administrator).then_some("not-an-administrator"))
         }
@@ -88,14 +105,6 @@ fn path(pattern: &str) -> String {
         .replace("{label}", "idevid")
         .replace("{*request}", "AAAA")
         .replace("{*path}", "v1/none")
-}
-
-/// The code of an answer, in whichever form it has.
-fn code(answer: &Answer) -> String {
-    let document = answer.json().ok();
-    let code = document.and_then(|document| document["code"].as_str().map(str::to_owned));
-    let line = || answer.text().split(':').next().unwrap_or_default().to_owned();
-    code.unwrap_or_else(line)
 }
 
 fn ask(http: &Http, url: &str, route: &Route) -> anyhow::Result<Answer> {
@@ -133,11 +142,16 @@ fn callers(consortium: &Consortium) -> anyhow::Result<Vec<(Kind, Option<Identity
     let device =
         Identity { chain_pem: pem("CERTIFICATE", &enrolled.der), key_pem: device.key_pem() };
     hufu_harness::job::life::agree(consortium)?;
-    let server = Device::new("matrix-server", Algorithm::EcdsaP256)?;
-    let (csr, out) = (consortium.path("matrix-server.csr"), consortium.path("matrix-server.pem"));
-    fs::write(&csr, pem("CERTIFICATE REQUEST", &server.client_request()?))?;
-    let issued = consortium.issue("tls-server", "operator", &[], &csr, &out);
-    let mut callers = vec![
+    let server = Request::new(consortium, "matrix-server", "DNS:localhost,IP:127.0.0.1")?;
+    let node = Request::new(consortium, "matrix-node", "DNS:localhost,IP:127.0.0.1")?;
+    consortium.approve("operator", &node.csr, &["operator"])?;
+    let issue = |profile: &str, request: &Request| -> anyhow::Result<Option<Identity>> {
+        let out = request.csr.with_extension("pem");
+        consortium.issue(profile, "operator", &[], &request.csr, &out)?;
+        let (chain_pem, key_pem) = (fs::read_to_string(out)?, fs::read_to_string(&request.key)?);
+        Ok(Some(Identity { chain_pem, key_pem }))
+    };
+    let callers = vec![
         (Kind::None, None),
         (Kind::Foreign, Some(foreign)),
         (Kind::Expired, Some(unrecorded(consortium, "matrix-expired", "-1")?)),
@@ -150,54 +164,107 @@ fn callers(consortium: &Consortium) -> anyhow::Result<Vec<(Kind, Option<Identity
         (Kind::RegulatorsOperator, client("regulator", "operator")?),
         (Kind::Regulator, client("regulator", "regulator")?),
         (Kind::Administrator, client("operator", "administrator")?),
+        (Kind::Server, issue("tls-server", &server)?),
+        (Kind::Node, issue("member-node", &node)?),
     ];
-    if issued.is_ok() {
-        let chain_pem = fs::read_to_string(out)?;
-        callers.push((Kind::Server, Some(Identity { chain_pem, key_pem: server.key_pem() })));
-    }
     hufu_harness::job::life::agree(consortium)?;
     Ok(callers)
+}
+
+/// Where a door of the list is, with all its routes.
+struct Place {
+    name: &'static str,
+    url: String,
+    routes: Vec<(&'static str, &'static Route)>,
+}
+
+/// Every door of a node, by its own list.
+fn places(consortium: &Consortium) -> anyhow::Result<Vec<Place>> {
+    let (operator, authority) = (consortium.operator(), consortium.authority());
+    let mut places = Vec::new();
+    for door in doors::ALL {
+        let url = match door.name {
+            "gateway" => operator.gateway_url(),
+            "est" => authority.est_url(),
+            "status" => authority.status_url(),
+            "metrics" => operator.metrics_url(),
+            "admin" => {
+                // Nobody's certificate counts at a socket: whoever opens it does.
+                let mode = fs::metadata(operator.data("admin.sock"))?.permissions().mode();
+                ensure!(mode & 0o777 == 0o600, "the admin socket is open to others: {mode:o}");
+                continue;
+            }
+            other => bail!("nobody is asked at door `{other}`"),
+        };
+        let part = |(prefix, routes): &(&'static str, &'static [Route])| {
+            let prefix = *prefix;
+            routes.iter().map(move |route| (prefix, route))
+        };
+        places.push(Place {
+            name: door.name,
+            url,
+            routes: door.parts.iter().flat_map(part).collect(),
+        });
+    }
+    Ok(places)
+}
+
+/// Asks at every route as a caller of this kind.
+fn try_all(
+    root: &str,
+    kind: Kind,
+    identity: Option<&Identity>,
+    places: &[Place],
+) -> anyhow::Result<usize> {
+    let http = Http::tls(root, identity)?;
+    let mut asked = 0;
+    for place in places {
+        for (prefix, route) in &place.routes {
+            let url = format!("{}{prefix}{}", place.url, path(route.path));
+            let Answer { status, code, .. } = ask(&http, &url, route)?;
+            let what = format!("{} {url} at {} by {kind:?}", route.method, place.name);
+            match refusal(route.rule, kind) {
+                Some(wanted) => ensure!(
+                    code == wanted && (status == 401 || status == 403),
+                    "{what}: {status} `{code}` instead of `{wanted}`"
+                ),
+                None => ensure!(
+                    !IDENTITY.contains(&code.as_str()) && status < 500,
+                    "{what}: {status} `{code}`"
+                ),
+            }
+            asked += 1;
+        }
+    }
+    Ok(asked)
+}
+
+/// Has the consortium narrow or widen what the regulator's member supervises.
+fn supervises(consortium: &Consortium, jurisdiction: &str) -> anyhow::Result<()> {
+    let change = ["org", "change", "regulator", "--jurisdiction", jurisdiction];
+    let answer = consortium.authority().json(&change)?;
+    let proposal = answer["proposal"].as_str().context("no proposal")?.to_owned();
+    for member in consortium.members.iter().filter(|one| !one.is_authority()).take(2) {
+        // It may not have reached the other nodes yet.
+        wait_for("the approval", PATIENCE, || member.run(&["org", "approve", &proposal]))?;
+    }
+    hufu_harness::job::life::agree(consortium).map(drop)
 }
 
 #[test]
 fn every_route_is_for_whom_its_rule_says_and_for_nobody_else() -> anyhow::Result<()> {
     let world = world()?;
     let consortium = &world.consortium;
-    let (operator, authority) = (consortium.operator(), consortium.authority());
-    let metrics = format!("http://{}", operator.addresses.metrics);
-    let doors: [(&str, String, &[Route]); 3] = [
-        ("gateway", operator.gateway_url(), hufu_gateway::ROUTES),
-        (
-            "administration",
-            format!("{}/admin", operator.gateway_url()),
-            hufu_service::admin::ROUTES,
-        ),
-        ("metrics", metrics, hufu_service::monitor::ROUTES),
-    ];
-    let _ = authority;
-    let root = consortium.root_pem()?;
+    let (root, places) = (consortium.root_pem()?, places(consortium)?);
     let mut asked = 0;
     for (kind, identity) in callers(consortium)? {
-        let http = Http::tls(&root, identity.as_ref())?;
-        for (door, url, routes) in &doors {
-            for route in *routes {
-                let answer = ask(&http, &format!("{url}{}", path(route.path)), route)?;
-                let what = format!("{} {} of {door} by {kind:?}", route.method, route.path);
-                let (status, code) = (answer.status, code(&answer));
-                match refusal(route.rule, kind) {
-                    Some(wanted) => ensure!(
-                        code == wanted && (status == 401 || status == 403),
-                        "{what}: {status} `{code}` instead of `{wanted}`"
-                    ),
-                    None => ensure!(
-                        !IDENTITY.contains(&code.as_str()) && status < 500,
-                        "{what}: {status} `{code}`"
-                    ),
-                }
-                asked += 1;
-            }
-        }
+        asked += try_all(&root, kind, identity.as_ref(), &places)?;
     }
+    let regulator = consortium.client("regulator", "regulator")?;
+    supervises(consortium, "elsewhere")?;
+    let elsewhere = try_all(&root, Kind::RegulatorElsewhere, Some(&regulator), &places);
+    supervises(consortium, "whole")?;
+    asked += elsewhere?;
     println!("{asked} questions");
     Ok(())
 }

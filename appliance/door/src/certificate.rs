@@ -1,16 +1,16 @@
-//! TLS as a server, with the node's key in its token (DESIGN decision 4). Which
-//! clients count is for [`hufu_door::Chains`].
+//! The certificate that a door shows, and servers that ask for none.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hufu_client::tls::provider;
+use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 static VERSIONS_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// The node's certificate, which can be replaced while it serves.
+/// A node's certificate, which can be replaced while it serves; its key is where
+/// it is, in a token.
 #[derive(Debug, Default)]
 pub struct NodeCertificate(RwLock<Option<Arc<CertifiedKey>>>);
 
@@ -37,8 +37,11 @@ impl ResolvesServerCert for NodeCertificate {
 ///
 /// # Errors
 /// When the provider has no TLS 1.3, which is a fault of the build.
-pub fn public_server(certificate: Arc<NodeCertificate>) -> anyhow::Result<Arc<ServerConfig>> {
-    let mut config = ServerConfig::builder_with_provider(provider())
+pub fn public_server(
+    certificate: Arc<NodeCertificate>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS_13)?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
