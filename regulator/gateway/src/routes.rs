@@ -163,7 +163,7 @@ async fn looked(
     }
     let (what, height) = at;
     let subject = answer::look_subject(&what, &caller.subject, &caller.member);
-    let look = record(gateway, Look { subject, height: Height(height), answer: answer()? }).await?;
+    let look = record(gateway, Look { subject, height, answer: answer()? }).await?;
     Ok(HeaderValue::from_str(&look.to_string()).ok())
 }
 
@@ -186,7 +186,7 @@ async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Re
         "member": found.member,
         "transaction": content,
     });
-    let at = (format!("transaction {id}"), found.entry.height.get());
+    let at = (format!("transaction {id}"), found.entry.height);
     let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
     Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
 }
@@ -209,7 +209,7 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
         let receipt = codec::encode(&gateway.ledger.receipt(&id)?);
-        Ok((receipt, seen, recorded.entry.height.get()))
+        Ok((receipt, seen, recorded.entry.height))
     })
     .await?;
     let at = (format!("receipt {id}"), height);
