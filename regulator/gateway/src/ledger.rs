@@ -9,7 +9,8 @@ use hufu_contract::{Asset, Belonging, Contract, Principal, World};
 use hufu_door::Caller;
 use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, LogEntry, Name, Receipt, Transaction, Value,
+    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Receipt, Transaction,
+    Value,
 };
 use serde::Serialize;
 
