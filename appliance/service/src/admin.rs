@@ -192,7 +192,7 @@ async fn receipt(
     let reader = node.ledger.reader();
     let none = || not_found(format!("transaction {transaction}"));
     let found = reader.transaction(&transaction)?.ok_or_else(none)?;
-    let height = found.entry.height.get();
+    let height = found.entry.height;
     let found = gateway::recorded(reader, found.transaction, found.entry, found.log_index)?;
     let seen = asks.viewer().transaction(&found);
     asks.require(seen, &format!("transaction {transaction}"))?;
@@ -425,7 +425,7 @@ async fn certificates(
         own @ Scope::OwnedBy(_) => (own, Seen::Own),
         others => (others, Seen::Supervised),
     };
-    let height = node.ledger.committed().height.get();
+    let height = node.ledger.committed().height;
     let listed = node.certificates(scope, listing.member, listing.limit).await?;
     let answer = hufu_gateway::answer_digest(&listed).map_err(|problem| problem.0)?;
     asks.saw(&node, seen, "certificates", height, answer).await?;
@@ -461,7 +461,7 @@ async fn certificate(
         members.insert("serial".to_owned(), json!(serial));
     }
     let answer = hufu_gateway::answer_digest(&shown).map_err(|problem| problem.0)?;
-    asks.saw(&node, seen, &what, state.height().get(), answer).await?;
+    asks.saw(&node, seen, &what, state.height(), answer).await?;
     Ok(Json(shown))
 }
 

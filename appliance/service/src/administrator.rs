@@ -94,7 +94,7 @@ impl Administrator {
         let height = Height(answer["as_of"].as_u64().unwrap_or_default());
         let answer = hufu_gateway::answer_digest(answer).map_err(|problem| problem.0)?;
         let subject = hufu_gateway::look_subject_of_query(&self.who, &self.viewer.member, sql);
-        let look = Look { subject, height: Height(height), answer };
+        let look = Look { subject, height, answer };
         let recorded = self.record(node, look);
         if !matches!(self.scope(), Scope::OwnedBy(_)) {
             return recorded.await.map(Some);
@@ -138,7 +138,7 @@ impl Administrator {
             return Ok(());
         }
         let subject = hufu_gateway::look_subject(what, &self.who, &self.viewer.member);
-        self.record(node, Look { subject, height: Height(height), answer }).await.map(drop)
+        self.record(node, Look { subject, height, answer }).await.map(drop)
     }
 
     async fn record(&self, node: &Node, look: Look) -> anyhow::Result<Digest> {
