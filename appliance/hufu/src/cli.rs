@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hufu_proof::{Digest, Name, NetworkName, Serial};
+use hufu_service::confined;
 
 pub use self::appliance::{
     Appliance, Backup, BackupCommand, Configuration, Install, Part, Reset, Setup, Upgrade,
@@ -99,6 +100,13 @@ pub enum Command {
         /// Stop when the process that started it ends.
         #[arg(long, hide = true)]
         with_parent: bool,
+    },
+    /// What a node has done in a process of its own.
+    #[command(hide = true, after_help = examples::CONFINED)]
+    Confined {
+        /// What.
+        #[arg(value_parser = [confined::SQL, confined::PACKAGE])]
+        work: String,
     },
     /// Say how the node is, since when and why.
     #[command(after_help = examples::STATUS)]

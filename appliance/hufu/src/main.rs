@@ -24,6 +24,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
+    if let Command::Confined { work } = &arguments.command {
+        return hufu_service::confined::run(work);
+    }
     let service = match &arguments.command {
         // Whoever has it done reads what it says.
         Command::Appliance(appliance) => !matches!(appliance, Appliance::Part { .. }),
@@ -105,6 +108,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     Command::Init(_)
                     | Command::Appliance(_)
                     | Command::Serve { .. }
+                    | Command::Confined { .. }
                     | Command::Verify(_)
                     | Command::Completions { .. }
                     | Command::Manual { .. } => Ok(()),

@@ -22,6 +22,7 @@ use hufu_proof::transaction::{Payload, Proposal};
 use hufu_proof::{
     Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
 };
+use hufu_query::Leash;
 use hufu_readmodel::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -252,13 +253,38 @@ async fn query(
     Json(ask): Json<Ask>,
 ) -> Answer<Json<Value>> {
     let asks = Administrator::of(&node, &peer)?;
-    let (as_of, scope) = (ask.as_of, asks.scope());
-    let mut answer = node.query(ask.sql.clone(), as_of, scope, ask.numbers).await?;
-    let look = asks.queried(&node, &ask.sql, &answer).await?;
-    if let Value::Object(members) = &mut answer {
-        members.insert("look".to_owned(), json!(look));
+    let (hold, leash) = hufu_query::leash();
+    // The process ends with who waits for it; what is recorded of it does not.
+    let answered = tokio::spawn(async move { answered(node, asks, ask, leash).await }).await;
+    drop(hold);
+    answered?
+}
+
+async fn answered(
+    node: Arc<Node>,
+    asks: Administrator,
+    ask: Ask,
+    leash: Leash,
+) -> Answer<Json<Value>> {
+    let Ask { sql, as_of, numbers } = ask;
+    match node.query(sql.clone(), as_of, asks.scope(), numbers, leash).await {
+        Ok(mut answer) => {
+            let look = asks.queried(&node, &sql, &answer).await?;
+            if let Value::Object(members) = &mut answer {
+                members.insert("look".to_owned(), json!(look));
+            }
+            Ok(Json(answer))
+        }
+        Err(error) => {
+            let problem = error.downcast_ref::<hufu_readmodel::Problem>();
+            if problem.is_some_and(hufu_readmodel::Problem::has_looked) {
+                let height = as_of.unwrap_or(node.supervision.height());
+                // A refusal gives nothing out, and does not wait for a block.
+                tokio::spawn(async move { asks.unanswered(&node, &sql, height).await });
+            }
+            Err(error.into())
+        }
     }
-    Ok(Json(answer))
 }
 
 async fn contracts(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {

@@ -112,6 +112,16 @@ impl Administrator {
         }
     }
 
+    /// Records a query that looked at rows and gave no answer, because it needed too
+    /// much or nobody waited for it.
+    pub async fn unanswered(&self, node: &Node, sql: &str, height: u64) {
+        let subject = hufu_gateway::look_subject_unanswered(&self.who, &self.viewer.member, sql);
+        let look = Look { subject, height: Height(height), answer: Digest::of(b"") };
+        if let Err(error) = self.record(node, look).await {
+            tracing::warn!(error = format!("{error:#}"), "a query could not be recorded");
+        }
+    }
+
     /// Records what was seen by its identifier, where that was a look.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ pub fn router(node: Arc<Node>, signer: Arc<dyn Signer>, metrics: &hufu_door::Met
         signer,
         counted.clone(),
         GatewayLimits { patience: PATIENCE, ..GatewayLimits::default() },
+        node.supervision.workers().clone(),
     );
     metrics.register(|registry| counted.register(registry));
     let sent = hufu_intake::part(Arc::new(NodeIntake::new(node.clone())), PATIENCE);

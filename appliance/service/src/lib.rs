@@ -10,6 +10,7 @@ pub mod admin;
 pub mod administrator;
 pub mod authority;
 pub mod clock;
+pub mod confined;
 pub mod declarations;
 pub mod disk;
 pub mod doors;

@@ -15,11 +15,13 @@ use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
 use hufu_proof::{Digest, Genesis, Name, Receipt, Serial};
+use hufu_query::Leash;
 use hufu_readmodel::Scope;
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::clock;
+use crate::confined;
 use crate::health::Health;
 use crate::renewal;
 use crate::submit::Submitter;
@@ -194,7 +196,9 @@ impl Node {
     /// Every problem, a line each.
     pub async fn check_package(&self, package: Vec<u8>) -> anyhow::Result<()> {
         let reader = self.ledger.reader().clone();
-        let report = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let place = self.supervision.workers().place().ok_or_else(confined::busy)?;
+        let (_hold, leash) = hufu_query::leash();
+        let lines = tokio::task::spawn_blocking(move || {
             let sources = Sources::from_bytes(&package)?;
             let mut active = BTreeMap::new();
             for (name, record) in reader.state()?.contracts()? {
@@ -212,15 +216,9 @@ impl Node {
                     required.push(package);
                 }
             }
-            Ok(match deployed {
-                Some(old) => hufu_check::check_upgrade(&sources, &required, &old),
-                None => hufu_check::check_package(&sources, &required),
-            })
+            confined::check((place, leash), &sources, &required, deployed.as_ref())
         })
         .await??;
-        let failures = report.cases.iter().flat_map(|case| &case.failures);
-        let lines: Vec<String> =
-            report.problems.iter().chain(failures).map(ToString::to_string).collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -237,8 +235,9 @@ impl Node {
         as_of: Option<u64>,
         scope: Scope,
         numbers: Numbers,
+        leash: Leash,
     ) -> anyhow::Result<Value> {
-        self.supervision.query(sql, as_of, scope, numbers).await
+        self.supervision.query(sql, as_of, scope, numbers, leash).await
     }
 
     /// Certificates from the ledger, those in `scope`, the newest first.
@@ -258,7 +257,8 @@ impl Node {
              ORDER BY recorded DESC, serial LIMIT {}",
             limit.min(1000)
         );
-        let answer = self.query(sql, None, scope, Numbers::Exact).await?;
+        let (_hold, leash) = hufu_query::leash();
+        let answer = self.query(sql, None, scope, Numbers::Exact, leash).await?;
         let columns: Vec<String> = serde_json::from_value(answer["columns"].clone())?;
         let rows: Vec<Vec<Value>> = serde_json::from_value(answer["rows"].clone())?;
         let rows: Vec<Value> = rows

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use hufu_door::problem::sentence;
 use hufu_door::{Code, Problem};
+use hufu_gateway::ApiProblem;
 
 use crate::supervision::Behind;
 
@@ -45,19 +46,7 @@ fn problem(error: anyhow::Error) -> Problem {
             return hufu_protocols::problem(cause);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
-            use hufu_readmodel::{Problem as Read, Untold};
-            return match cause {
-                Read::Limit { .. } | Read::TooLong { .. } => {
-                    Problem::new(Code::QueryTooLarge, said)
-                }
-                Read::Height { .. } => Problem::new(Code::NotFound, said),
-                Read::Withheld { untold: Untold::Owner, .. } => {
-                    Problem::new(Code::NotPermitted, said)
-                }
-                Read::Withheld { .. } => Problem::new(Code::OutsideJurisdiction, said),
-                Read::Fault(cause) => Problem::internal("the read model failed", cause),
-                _ => Problem::new(Code::QueryRefused, said),
-            };
+            return ApiProblem::of_query(cause, said).0;
         }
         if cause.is::<Behind>() || cause.is::<hufu_machine::MachineError>() {
             return later(Code::Unavailable, 5);

@@ -13,11 +13,14 @@ use hufu_gateway::Numbers;
 use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Height, Name};
+use hufu_query::{AsOf, Bounds, Leash, Session, Workers};
 use hufu_readmodel::model::Packages;
 use hufu_readmodel::{
     Limits, ReadModel, ReadModelError, Reader, Scope, TableSpec, contract_tables,
 };
 use serde_json::{Value, json};
+
+use crate::confined;
 
 /// How long a query waits for the read model to reach the ledger's height.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -52,6 +55,7 @@ impl std::error::Error for Behind {}
 /// The read model.
 pub struct Supervision {
     reader: Reader,
+    workers: Workers,
     ledger: LedgerReader,
     shared: Arc<Shared>,
     model: Mutex<Option<ReadModel>>,
@@ -78,6 +82,7 @@ impl Supervision {
         shared.height.store(model.applied().unwrap_or(0), Ordering::Release);
         Ok(Self {
             reader: model.reader(),
+            workers: Workers::new(confined::program(), confined::PLACES),
             ledger,
             shared,
             model: Mutex::new(Some(model)),
@@ -114,6 +119,11 @@ impl Supervision {
         &self.reader
     }
 
+    /// Runs what somebody outside wrote.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     /// Waits until the read model has reached `height`.
     ///
     /// # Errors
@@ -141,6 +151,7 @@ impl Supervision {
         as_of: Option<u64>,
         scope: Scope,
         numbers: Numbers,
+        leash: Leash,
     ) -> anyhow::Result<Value> {
         let newest = self.ledger.height()?.get();
         let height = as_of.unwrap_or(newest);
@@ -149,10 +160,17 @@ impl Supervision {
             return Err(Problem::new(Code::NotFound, detail).into());
         }
         self.reach(height).await?;
+        let place = self.workers.place().ok_or_else(confined::busy)?;
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
-            let mut snapshot = reader.snapshot(height, scope)?;
-            let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::INTERACTIVE)?;
+            let worker = place.start(confined::SQL, Bounds::QUERY, leash)?;
+            let as_of = AsOf { height, scope, contracts: None };
+            let answer = Session::new(worker, reader).query(
+                &as_of,
+                &sql,
+                &BTreeMap::new(),
+                &Limits::INTERACTIVE,
+            )?;
             Ok(json!({
                 "as_of": answer.height, "columns": answer.columns, "types": answer.forms,
                 "rows": numbers.write(answer.rows),

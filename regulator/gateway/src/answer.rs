@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hufu_door::{Caller, Code, Jurisdictions};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, FinalityProof, Name};
+use hufu_query::{AsOf, Leash, Place, Session};
 use hufu_readmodel::Scope;
 use hufu_report::{
     Cell, Form, Format, Language, Report, Style, UtcOffset, canonical, seal as seal_report,
@@ -16,7 +17,7 @@ use crate::Gateway;
 use crate::earlier::look_begins;
 use crate::ledger::LedgerFault;
 use crate::problem::ApiProblem;
-use crate::run::{Ran, Run, RunError, active_contracts, run};
+use crate::run::{Ran, Run, RunError, Stage, active_contracts, run};
 use crate::shown::title;
 
 /// The body of a query.
@@ -133,6 +134,24 @@ pub struct Made {
     style: Style,
 }
 
+/// The work of [`hufu_query::child::main`].
+const SQL: &str = "sql";
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What the caller is told.
+    pub problem: ApiProblem,
+    /// As of which height rows had been looked at, if any had.
+    pub looked: Option<u64>,
+}
+
+impl<E: Into<ApiProblem>> From<E> for Unanswered {
+    fn from(problem: E) -> Self {
+        Self { problem: problem.into(), looked: None }
+    }
+}
+
 /// The active contracts and what can be asked of them.
 pub fn contracts(gateway: &Gateway) -> Result<Value, ApiProblem> {
     let Some((height, _)) = gateway.reader.applied()? else {
@@ -174,24 +193,36 @@ pub fn contracts(gateway: &Gateway) -> Result<Value, ApiProblem> {
     Ok(json!({"height": height, "contracts": listed}))
 }
 
-/// Runs a query.
+/// Runs a query in the process that has this place.
 pub fn query(
     gateway: &Gateway,
     caller: &Caller,
     asked: &AskQuery,
-) -> Result<QueryAnswer, ApiProblem> {
+    (place, leash): (Place, Leash),
+) -> Result<QueryAnswer, Unanswered> {
     let height = match asked.as_of {
         Some(height) => height,
         None => gateway.reader.applied()?.map_or(0, |(height, _)| height),
     };
     within_jurisdiction(caller, asked.jurisdiction.as_ref())?;
     let scope = Scope::narrowed_to(asked.jurisdiction.as_ref().map(Name::as_str));
-    let mut snapshot = gateway.reader.snapshot(height, scope)?;
-    let answer = snapshot.query(&asked.sql, &asked.parameters, &gateway.limits.query)?;
-    let time_ms = snapshot.time_ms();
+    let worker = place.start(SQL, gateway.limits.query_bounds, leash);
+    let answer = worker.and_then(|worker| {
+        let as_of = AsOf { height, scope, contracts: None };
+        Session::new(worker, gateway.reader.clone()).query(
+            &as_of,
+            &asked.sql,
+            &asked.parameters,
+            &gateway.limits.query,
+        )
+    });
+    let answer = answer.map_err(|problem| Unanswered {
+        looked: problem.has_looked().then_some(height),
+        problem: problem.into(),
+    })?;
     Ok(QueryAnswer {
         height,
-        time_ms,
+        time_ms: answer.time_ms,
         columns: answer.columns,
         types: answer.forms,
         rows: asked.numbers.write(answer.rows),
@@ -199,8 +230,13 @@ pub fn query(
     })
 }
 
-/// Computes a report.
-pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<Made, ApiProblem> {
+/// Computes a report, its queries in the process that has this place.
+pub fn report(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: &AskReport,
+    (place, leash): (Place, Leash),
+) -> Result<Made, Unanswered> {
     let wrong = |detail: String| ApiProblem::new(Code::RequestMalformed, detail);
     let (contract, set) = asked
         .control_set
@@ -223,12 +259,20 @@ pub fn report(gateway: &Gateway, caller: &Caller, asked: &AskReport) -> Result<M
         jurisdiction: asked.jurisdiction.as_ref().map(Name::to_string),
         since: asked.since,
     };
+    let unanswered = |error: RunError| Unanswered {
+        looked: error.has_looked().then_some(as_of),
+        problem: error.into(),
+    };
+    let worker = place.start(SQL, gateway.limits.report_bounds, leash);
+    let worker = worker.map_err(|problem| unanswered(problem.into()))?;
+    let mut session = Session::new(worker, gateway.reader.clone());
     let Ran { report, finality, question } =
-        run(&gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)?;
+        run(&mut session, &gateway.reader, &*gateway.ledger, &gateway.genesis, &asked_run)
+            .map_err(unanswered)?;
     let mut style = Style::from(asked.language);
     style.utc_offset = asked.utc_offset.unwrap_or(style.utc_offset);
-    let body = hufu_report::body(&report, asked.format, style).map_err(RunError::from)?;
-    let body = Digest::of(&body);
+    let body = hufu_report::body(&report, asked.format, style);
+    let body = Digest::of(&body.map_err(|error| unanswered(error.into()))?);
     Ok(Made { report, body, question, finality, format: asked.format, style })
 }
 
@@ -279,6 +323,23 @@ pub fn report_subject(caller: &Caller, made: &Made) -> String {
     bounded(format!("{begins}as {format} by {subject} of {member}"))
 }
 
+/// What the ledger records of a query that looked at rows and gave no answer.
+pub fn query_unanswered(caller: &Caller, asked: &AskQuery) -> String {
+    look_subject_unanswered(&caller.subject, &caller.member, &asked.sql)
+}
+
+/// The same, of whoever asks for a member.
+pub fn look_subject_unanswered(who: &str, member: &Name, sql: &str) -> String {
+    bounded(format!("query without an answer by {who} of {member}: {}", sql.trim()))
+}
+
+/// What the ledger records of a report that was not given out. It begins otherwise
+/// than that of one that was, with which later runs are compared.
+pub fn report_unanswered(caller: &Caller, asked: &AskReport) -> String {
+    let (set, subject, member) = (&asked.control_set, &caller.subject, &caller.member);
+    bounded(format!("report without an answer by {subject} of {member}: {set}"))
+}
+
 /// At most [`Look::MAX_SUBJECT`] bytes; what is cut off is replaced by the
 /// digest of the whole. On one line, since the ledger takes no line feed there.
 fn bounded(text: String) -> String {
@@ -318,8 +379,20 @@ impl From<RunError> for ApiProblem {
             RunError::NotAnchored(_) => {
                 Self::new(Code::NotAnchored, detail).retry_after(std::time::Duration::from_secs(1))
             }
-            RunError::Control { control, problem } => {
-                Self::from(problem).with("control", control.to_string())
+            RunError::Query { stage, problem } => {
+                let told = Self::of_query(&problem, detail);
+                match stage {
+                    Stage::Control { control, number, of } => told
+                        .with("control", control.to_string())
+                        .with("controls_done", number.saturating_sub(1))
+                        .with("controls", of),
+                    Stage::Compared { control, of, .. } => told
+                        .with("control", control.to_string())
+                        .with("controls_done", 0)
+                        .with("controls", of),
+                    Stage::Begun { of } => told.with("controls_done", 0).with("controls", of),
+                    Stage::Scope { of } => told.with("controls_done", of).with("controls", of),
+                }
             }
             RunError::Read(problem) => problem.into(),
             RunError::TooLarge => Self::new(Code::ReportTooLarge, detail),

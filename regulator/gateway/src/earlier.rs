@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::ControlSet;
 use hufu_proof::{Digest, Name};
-use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader, Scope, Snapshot};
+use hufu_query::{AsOf as Seen, Session};
+use hufu_readmodel::{ControlQuery, Findings, Limits, Problem, Reader, Scope};
 use hufu_report::canonical;
 use hufu_report::{AsOf, Cell, Change};
 use serde::Serialize;
 
 use crate::ledger::LedgerAccess;
-use crate::run::{Run, RunError, active_contracts, contract_at};
+use crate::run::{Run, RunError, Stage, active_contracts, contract_at};
 
 /// The values of all parameters by control.
 pub type Parameters = BTreeMap<Name, BTreeMap<Name, Cell>>;
@@ -67,6 +68,7 @@ impl Earlier {
     /// # Errors
     /// [`RunError`].
     pub fn of(
+        session: &mut Session,
         reader: &Reader,
         ledger: &dyn LedgerAccess,
         run: &Run,
@@ -79,8 +81,10 @@ impl Earlier {
                 return Err(RunError::Request(detail));
             }
             Some(since) => Some(since),
-            // The looks of all members, whatever the caller may see of them.
-            None => last(&mut reader.snapshot(run.as_of, Scope::Whole)?, run, question)?,
+            None => last(session, run, question).map_err(|problem| {
+                let stage = Stage::Begun { of: parameters.len() };
+                RunError::Query { stage, problem }
+            })?,
         };
         let Some(height) = height else { return Ok(None) };
         let mut snapshot = reader.snapshot(height, run.scope())?;
@@ -90,8 +94,10 @@ impl Earlier {
         // A contract that was not there then has found nothing.
         if active.contains_key(&run.contract) {
             let contract = contract_at(ledger, &active, &run.contract)?;
+            let seen = Seen { height, scope: run.scope(), contracts: None };
             let set = contract.control_sets().get(&run.set);
-            for (id, defaults) in set.into_iter().flat_map(|set: &ControlSet| &set.controls) {
+            let controls = set.map_or(&[][..], |set: &ControlSet| &set.controls[..]);
+            for (number, (id, defaults)) in (1..).zip(controls) {
                 let Some(control) = contract.control(id.as_str()) else { continue };
                 let given = parameters.get(id);
                 // With what it is asked now, as far as there was such a parameter.
@@ -108,12 +114,17 @@ impl Earlier {
                     subject: &control.subject,
                     parameters: &parameters,
                 };
-                match snapshot.control_rows(&query, &Limits::CONTROL) {
+                match session.findings(&seen, &query, &Limits::CONTROL, false) {
                     Ok(findings) => {
                         let keys = keys(&findings, control.each.as_deref()).into_iter().collect();
                         found.insert(id.clone(), keys);
                     }
-                    Err(fault @ Problem::Fault(_)) => return Err(fault.into()),
+                    // Another node may compare with it.
+                    Err(problem) if problem.is_of_this_machine() => {
+                        let (control, of) = (id.clone(), controls.len());
+                        let stage = Stage::Compared { height, control, number, of };
+                        return Err(RunError::Query { stage, problem });
+                    }
                     // What could not run then is not compared with.
                     Err(_) => {}
                 }
@@ -142,18 +153,22 @@ fn keys(findings: &Findings, each: Option<&str>) -> Vec<Key> {
     findings.found.iter().map(key).collect()
 }
 
-/// The height of the last run of the same question before the snapshot's.
-fn last(snapshot: &mut Snapshot, run: &Run, question: &Digest) -> Result<Option<u64>, RunError> {
+/// The height of the last run of the same question before this one.
+fn last(session: &mut Session, run: &Run, question: &Digest) -> Result<Option<u64>, Problem> {
+    // The looks of all members, whatever the caller may see of them.
+    let seen = Seen { height: run.as_of, scope: Scope::Whole, contracts: None };
     let begins = look_begins(&run.contract, &run.set, question);
-    let parameter =
-        |text: &str| Name::new(text).map_err(|error| RunError::Report(error.to_string()));
-    let answer = snapshot.query(
+    let length = Cell::Integer(i64::try_from(begins.len()).unwrap_or(0));
+    let mut parameters = BTreeMap::new();
+    for (name, value) in [("length", length), ("begins", Cell::Text(begins))] {
+        let name = Name::new(name).map_err(|error| Problem::Fault(error.to_string()))?;
+        parameters.insert(name, value);
+    }
+    let answer = session.query(
+        &seen,
         "SELECT max(height) FROM ledger.looks \
          WHERE height < :as_of_height AND substr(subject, 1, :length) = :begins",
-        &BTreeMap::from([
-            (parameter("length")?, Cell::Integer(i64::try_from(begins.len()).unwrap_or(0))),
-            (parameter("begins")?, Cell::Text(begins)),
-        ]),
+        &parameters,
         &Limits::CONTROL,
     )?;
     Ok(match answer.rows.first().map(Vec::as_slice) {

@@ -11,7 +11,10 @@
 //! Rules it keeps:
 //! - Nobody is anonymous, and only a regulator queries and gets reports.
 //! - A regulator's look, by query or by identifier, is recorded on the ledger before
-//!   it is answered.
+//!   it is answered; one that got no answer, because it needed too much or nobody
+//!   waited, is recorded too.
+//! - What callers write in SQL, and controls, run in a process of their own
+//!   ([`hufu_query`]).
 //! - Every error is a problem document with a code of [`problem::CODES`].
 //! - Every body, query and report is bounded ([`GatewayLimits`]).
 
@@ -19,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hufu_proof::{Genesis, Name, Signer};
+use hufu_query::{Bounds, Workers};
 use hufu_readmodel::{Limits, Reader};
-use tokio::sync::Semaphore;
 
 mod answer;
 mod earlier;
@@ -32,7 +35,9 @@ pub mod run;
 pub mod shown;
 pub mod sight;
 
-pub use answer::{Numbers, digest as answer_digest, look_subject, look_subject_of_query};
+pub use answer::{
+    Numbers, digest as answer_digest, look_subject, look_subject_of_query, look_subject_unanswered,
+};
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded};
@@ -50,10 +55,12 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 pub struct GatewayLimits {
     /// Largest body of a request, in bytes.
     pub body: usize,
-    /// Queries and reports computed at the same time; more are told to wait.
-    pub concurrent: usize,
-    /// What a query may use up.
+    /// What a query may use up, on any machine.
     pub query: Limits,
+    /// What a query may use up of this machine.
+    pub query_bounds: Bounds,
+    /// What all controls of a report may use up of this machine.
+    pub report_bounds: Bounds,
     /// How long the record of a look may take to be final.
     pub patience: Duration,
 }
@@ -62,8 +69,9 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             body: 256 * 1024,
-            concurrent: 4,
             query: Limits::INTERACTIVE,
+            query_bounds: Bounds::QUERY,
+            report_bounds: Bounds::REPORT,
             patience: Duration::from_secs(15),
         }
     }
@@ -78,11 +86,13 @@ pub struct Gateway {
     signer: Arc<dyn Signer>,
     metrics: Metrics,
     limits: GatewayLimits,
-    turns: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Gateway {
-    /// A gateway of `member`, whose statement key is `signer`'s.
+    /// A gateway of `member`, whose statement key is `signer`'s; `workers` run what
+    /// callers ask.
+    #[expect(clippy::too_many_arguments, reason = "what a gateway is made of")]
     pub fn new(
         ledger: Arc<dyn LedgerAccess>,
         reader: Reader,
@@ -91,9 +101,9 @@ impl Gateway {
         signer: Arc<dyn Signer>,
         metrics: Metrics,
         limits: GatewayLimits,
+        workers: Workers,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(limits.concurrent));
-        Self { ledger, reader, genesis, member, signer, metrics, limits, turns }
+        Self { ledger, reader, genesis, member, signer, metrics, limits, workers }
     }
 }
 

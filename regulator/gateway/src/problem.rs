@@ -93,17 +93,24 @@ impl From<LedgerFault> for ApiProblem {
     }
 }
 
-impl From<hufu_readmodel::Problem> for ApiProblem {
-    fn from(problem: hufu_readmodel::Problem) -> Self {
-        use hufu_readmodel::Problem;
-        let detail = problem.to_string();
+impl ApiProblem {
+    /// What is wrong with a query, in this sentence.
+    pub fn of_query(problem: &hufu_readmodel::Problem, detail: String) -> Self {
+        use hufu_readmodel::{Problem, Untold};
         match problem {
-            Problem::Limit { .. } | Problem::TooLong { .. } => {
-                Self::new(Code::QueryTooLarge, detail)
+            Problem::Limit { .. }
+            | Problem::TooLong { .. }
+            | Problem::Time { .. }
+            | Problem::Memory => Self::new(Code::QueryTooLarge, detail),
+            Problem::Withheld { untold: Untold::Owner, .. } => {
+                Self::new(Code::NotPermitted, detail)
             }
             Problem::Withheld { .. } => Self::new(Code::OutsideJurisdiction, detail),
             Problem::Height { applied, .. } => {
-                Self::new(Code::NotFound, detail).with("applied_height", applied)
+                Self::new(Code::NotFound, detail).with("applied_height", *applied)
+            }
+            Problem::Gone(_) | Problem::Abandoned => {
+                Self::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1))
             }
             Problem::Fault(cause) => {
                 tracing::error!(%cause, "the read model failed");
@@ -111,5 +118,11 @@ impl From<hufu_readmodel::Problem> for ApiProblem {
             }
             _ => Self::new(Code::QueryRefused, detail),
         }
+    }
+}
+
+impl From<hufu_readmodel::Problem> for ApiProblem {
+    fn from(problem: hufu_readmodel::Problem) -> Self {
+        Self::of_query(&problem, problem.to_string())
     }
 }

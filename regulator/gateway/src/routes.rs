@@ -15,10 +15,11 @@ use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, Height, Name, Receipt};
+use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::answer::{self, AskQuery, AskReport};
+use crate::answer::{self, AskQuery, AskReport, Unanswered};
 use crate::ledger::LedgerFault;
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
@@ -83,10 +84,13 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Gateway) -> Result<T, ApiProblem> + Send + 'static,
 ) -> Result<T, ApiProblem> {
     let gateway = Arc::clone(gateway);
-    tokio::task::spawn_blocking(move || work(&gateway)).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request failed");
-        Err(ApiProblem::new(Code::Internal, "the request failed; the log of this node says why"))
-    })
+    let done = tokio::task::spawn_blocking(move || work(&gateway)).await;
+    done.unwrap_or_else(|error| Err(failed(&error)))
+}
+
+fn failed(error: &tokio::task::JoinError) -> ApiProblem {
+    tracing::error!(%error, "a request failed");
+    ApiProblem::new(Code::Internal, "the request failed; the log of this node says why")
 }
 
 fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
@@ -285,51 +289,56 @@ async fn query(State(gateway): Shared, request: Request) -> Answered {
     let caller = caller(request.extensions())?;
     let (parts, from) = request.into_parts();
     let asked: AskQuery = json(&parts.headers, from, gateway.limits.body).await?;
-    let turn = turn(&gateway)?;
-    let about = Arc::new((caller, asked));
-    let shared = Arc::clone(&about);
-    let mut found = blocking(&gateway, move |gateway| {
-        let found = answer::query(gateway, &shared.0, &shared.1);
-        // Not before the work has ended, whether anybody waits for it or not.
-        drop(turn);
-        found
+    let place = place(&gateway)?;
+    let (hold, leash) = hufu_query::leash();
+    while_held(hold, async move {
+        let unanswered = answer::query_unanswered(&caller, &asked);
+        let subject = answer::query_subject(&caller, &asked);
+        let found = blocking(&gateway, move |gateway| {
+            Ok(answer::query(gateway, &caller, &asked, (place, leash)))
+        });
+        let mut found = answered(&gateway, unanswered, found.await?)?;
+        let look = Look { subject, height: Height(found.height), answer: found.digest()? };
+        found.look = Some(record(&gateway, look).await?);
+        json_response(StatusCode::OK, &found)
     })
-    .await?;
-    let look = Look {
-        subject: answer::query_subject(&about.0, &about.1),
-        height: Height(found.height),
-        answer: found.digest()?,
-    };
-    found.look = Some(record(&gateway, look).await?);
-    json_response(StatusCode::OK, &found)
+    .await
 }
 
 async fn report(State(gateway): Shared, request: Request) -> Answered {
     let caller = caller(request.extensions())?;
     let (parts, from) = request.into_parts();
     let asked: AskReport = json(&parts.headers, from, gateway.limits.body).await?;
-    let turn = turn(&gateway)?;
-    let about = Arc::new((caller, asked));
-    let shared = Arc::clone(&about);
-    let made = blocking(&gateway, move |gateway| {
-        let made = answer::report(gateway, &shared.0, &shared.1);
-        drop(turn);
-        made
+    let place = place(&gateway)?;
+    let (hold, leash) = hufu_query::leash();
+    while_held(hold, async move {
+        let unanswered = answer::report_unanswered(&caller, &asked);
+        let format = asked.format;
+        let made = blocking(&gateway, move |gateway| {
+            let made = answer::report(gateway, &caller, &asked, (place, leash));
+            Ok(made.map(|made| (answer::report_subject(&caller, &made), made)))
+        });
+        let (subject, made) = answered(&gateway, unanswered, made.await?)?;
+        let look = Look { subject, height: Height(made.report.as_of.height), answer: made.body };
+        let look = record(&gateway, look).await?;
+        let (findings, height, body) =
+            (made.report.counts.findings, made.report.as_of.height, made.body);
+        let name = format!("{}-{height}.{}", made.report.control_set.name, format.ending());
+        let file = blocking(&gateway, move |gateway| answer::seal(gateway, made)).await?;
+        gateway.metrics.reports.inc();
+        gateway.metrics.findings.inc_by(findings);
+        Ok(file_response(file, format, &name, &look, &body))
     })
-    .await?;
-    let (caller, asked) = (&about.0, &about.1);
-    let look = Look {
-        subject: answer::report_subject(caller, &made),
-        height: Height(made.report.as_of.height),
-        answer: made.body,
-    };
-    let look = record(&gateway, look).await?;
-    let (format, findings) = (asked.format, made.report.counts.findings);
-    let (height, body) = (made.report.as_of.height, made.body);
-    let name = format!("{}-{height}.{}", made.report.control_set.name, format.ending());
-    let file = blocking(&gateway, move |gateway| answer::seal(gateway, made)).await?;
-    gateway.metrics.reports.inc();
-    gateway.metrics.findings.inc_by(findings);
+    .await
+}
+
+fn file_response(
+    file: Vec<u8>,
+    format: hufu_report::Format,
+    name: &str,
+    look: &Digest,
+    body: &Digest,
+) -> Response {
     let mut response = file.into_response();
     let headers = response.headers_mut();
     let fixed = [
@@ -350,13 +359,38 @@ async fn report(State(gateway): Shared, request: Request) -> Answered {
             headers.insert(header, value);
         }
     }
-    Ok(response)
+    response
 }
 
-fn turn(gateway: &Gateway) -> Result<tokio::sync::OwnedSemaphorePermit, ApiProblem> {
-    Arc::clone(&gateway.turns).try_acquire_owned().map_err(|_| {
+fn place(gateway: &Gateway) -> Result<Place, ApiProblem> {
+    gateway.workers.place().ok_or_else(|| {
         ApiProblem::new(Code::Busy, "as many queries as may run at once are running")
             .retry_after(Duration::from_secs(1))
+    })
+}
+
+/// Does work of which the process ends with who waits for it, and the rest (what
+/// is recorded of it) does not.
+async fn while_held(hold: Hold, work: impl Future<Output = Answered> + Send + 'static) -> Answered {
+    let done = tokio::spawn(work).await;
+    drop(hold);
+    done.unwrap_or_else(|error| Err(failed(&error)))
+}
+
+/// The answer; or, where there is none and rows were looked at, that is recorded.
+fn answered<T>(
+    gateway: &Arc<Gateway>,
+    subject: String,
+    found: Result<T, Unanswered>,
+) -> Result<T, ApiProblem> {
+    found.map_err(|Unanswered { problem, looked }| {
+        if let Some(height) = looked {
+            let look = Look { subject, height: Height(height), answer: Digest::of(b"") };
+            let gateway = Arc::clone(gateway);
+            // A refusal gives nothing out, and does not wait for a block.
+            tokio::spawn(async move { record(&gateway, look).await });
+        }
+        problem
     })
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hufu_contract::{Contract, Control, ControlSet};
 use hufu_proof::{Digest, FinalityProof, Genesis, Name};
-use hufu_readmodel::{ControlQuery, Limits, Reader, Scope, Snapshot, value};
+use hufu_query::{AsOf as Seen, Session};
+use hufu_readmodel::{ControlQuery, Findings, Limits, Reader, Scope, Snapshot, value};
 use hufu_report::model::FORMAT;
 use hufu_report::{
     Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
@@ -59,6 +60,61 @@ pub struct Ran {
     pub question: Digest,
 }
 
+/// How far a run came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// To where the earlier run is looked for.
+    Begun {
+        /// How many controls there are.
+        of: usize,
+    },
+    /// To this control of the earlier run.
+    Compared {
+        /// As of which height that is.
+        height: u64,
+        /// Which control.
+        control: Name,
+        /// Its number, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// To this control.
+    Control {
+        /// Which one.
+        control: Name,
+        /// Its number, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Past all its controls, to where their rows are counted.
+    Scope {
+        /// How many they are.
+        of: usize,
+    },
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Begun { of } => {
+                write!(formatter, "none of {of} controls had run, the run before was looked for")
+            }
+            Self::Compared { height, control, number, of } => write!(
+                formatter,
+                "control `{control}` ({number} of {of}) in the earlier run, as of height {height}"
+            ),
+            Self::Control { control, number, of } => {
+                write!(formatter, "control `{control}` ({number} of {of})")
+            }
+            Self::Scope { of } => {
+                write!(formatter, "all {of} controls had run, their rows were counted")
+            }
+        }
+    }
+}
+
 /// Why there is no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -69,11 +125,11 @@ pub enum RunError {
     /// No final header commits to the height yet.
     #[error("no final header commits to height {0} yet; try again in a moment")]
     NotAnchored(u64),
-    /// A control failed.
-    #[error("control `{control}`: {problem}")]
-    Control {
+    /// A query failed on the way.
+    #[error("{stage}: {problem}")]
+    Query {
         /// Which one.
-        control: Name,
+        stage: Stage,
         /// Why.
         problem: hufu_readmodel::Problem,
     },
@@ -91,11 +147,24 @@ pub enum RunError {
     Report(String),
 }
 
-/// Runs a control set.
+impl RunError {
+    /// Whether rows were looked at before it.
+    pub fn has_looked(&self) -> bool {
+        match self {
+            Self::Query { problem, .. } => problem.has_looked(),
+            Self::Read(problem) => problem.is_of_this_machine(),
+            Self::TooLarge | Self::Report(_) => true,
+            Self::Request(_) | Self::NotAnchored(_) | Self::Ledger(_) => false,
+        }
+    }
+}
+
+/// Runs a control set: its queries by `session`, the rest here.
 ///
 /// # Errors
 /// [`RunError`].
 pub fn run(
+    session: &mut Session,
     reader: &Reader,
     ledger: &dyn LedgerAccess,
     genesis: &Genesis,
@@ -121,14 +190,25 @@ pub fn run(
     })?;
     refuse_unknown(run, set)?;
     let packages = packages(&active, &contract);
-    snapshot.permit(&packages.iter().map(|one| one.name.clone()).collect());
+    let contracts: BTreeSet<Name> = packages.iter().map(|one| one.name.clone()).collect();
+    snapshot.permit(&contracts);
+    let seen = Seen { height: run.as_of, scope: run.scope(), contracts: Some(contracts) };
 
     let parameters = parameters(&contract, set, run)?;
     let question = earlier::question(run, &parameters)?;
-    let earlier = Earlier::of(reader, ledger, run, &parameters, &question)?;
+    let earlier = Earlier::of(session, reader, ledger, run, &parameters, &question)?;
+    let of = set.controls.len();
     let mut controls = Vec::new();
-    for (id, parameters) in &parameters_in_order(set, parameters) {
-        controls.push(control(&mut snapshot, &contract, id, parameters, earlier.as_ref())?);
+    for (number, (id, parameters)) in (1..).zip(&parameters_in_order(set, parameters)) {
+        let declared = declared(&contract, id)?;
+        let (sql, subject) = (&declared.sql, &declared.subject);
+        let query = ControlQuery { sql, subject, parameters };
+        let found = session.findings(&seen, &query, &Limits::CONTROL, true);
+        let found = found.map_err(|problem| {
+            let stage = Stage::Control { control: id.clone(), number, of };
+            RunError::Query { stage, problem }
+        })?;
+        controls.push(result(declared, found, parameters, earlier.as_ref()));
     }
     bound_evidence(&mut controls);
     for control in &mut controls {
@@ -152,7 +232,8 @@ pub fn run(
         controls,
         evidence,
         counts: Counts::default(),
-        scope: scope(&mut snapshot, &contract)?,
+        scope: scope(session, &seen, snapshot.tables(), &contract)
+            .map_err(|problem| RunError::Query { stage: Stage::Scope { of }, problem })?,
         compared: earlier.map(|earlier| earlier.as_of),
         words: BTreeMap::new(),
     };
@@ -265,19 +346,14 @@ fn declared<'a>(contract: &'a Contract, id: &Name) -> Result<&'a Control, RunErr
     })
 }
 
-/// Runs a control. The digest of the result is made when its evidence is known.
-fn control(
-    snapshot: &mut Snapshot,
-    contract: &Contract,
-    id: &Name,
+/// The result of a control. Its digest is made when its evidence is known.
+fn result(
+    control: &Control,
+    findings: Findings,
     parameters: &BTreeMap<Name, Cell>,
     earlier: Option<&Earlier>,
-) -> Result<ControlResult, RunError> {
-    let control = declared(contract, id)?;
-    let query = ControlQuery { sql: &control.sql, subject: &control.subject, parameters };
-    let findings = snapshot
-        .control(&query, &Limits::CONTROL)
-        .map_err(|problem| RunError::Control { control: id.clone(), problem })?;
+) -> ControlResult {
+    let id = &control.id;
     let change = earlier.and_then(|earlier| earlier.change(id, &findings, control.each.as_deref()));
     let found = findings.found.into_iter().map(|one| Finding {
         subject: one.subject,
@@ -285,7 +361,7 @@ fn control(
         evidence: one.evidence,
         evidence_total: one.evidence_total,
     });
-    Ok(ControlResult {
+    ControlResult {
         id: id.clone(),
         title: title(&control.title),
         clause: control.clause.en.clone(),
@@ -297,7 +373,7 @@ fn control(
         parameters: parameters.clone(),
         result: Digest::default(),
         change,
-    })
+    }
 }
 
 /// Leaves at most [`MAX_EVIDENCE`] log entries in evidence: of each finding fewer

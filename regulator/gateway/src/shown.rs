@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use hufu_contract::shown::{self as package, ColumnRole};
 use hufu_contract::{Contract, Control};
 use hufu_proof::Name;
+use hufu_query::{AsOf, Session};
 use hufu_readmodel::infer::declared as form;
-use hufu_readmodel::{Limits, Problem, Snapshot, TableKind};
+use hufu_readmodel::{Limits, Problem, Table, TableKind};
 use hufu_report::model::{Scope, Title};
 use hufu_report::shown::{Bound, Column, Form, Range, Role, Shown, Word, Words};
 use hufu_report::{Cell, Report};
@@ -96,16 +97,21 @@ pub fn words(contract: &Contract, report: &Report) -> BTreeMap<Name, Words> {
     used.filter_map(list).collect()
 }
 
-/// How much there is to look at: the rows of the tables of `contract` and of
-/// those it requires.
+/// How much there is to look at: the rows of those `tables` that are of `contract`
+/// or of those it requires.
 ///
 /// # Errors
 /// [`Problem`].
-pub fn scope(snapshot: &mut Snapshot, contract: &Contract) -> Result<Vec<Scope>, Problem> {
+pub fn scope(
+    session: &mut Session,
+    as_of: &AsOf,
+    tables: &[Table],
+    contract: &Contract,
+) -> Result<Vec<Scope>, Problem> {
     let contracts = contract.dependencies().values().map(AsRef::as_ref).chain([contract]);
-    let mut tables = Vec::new();
+    let mut counted = Vec::new();
     for contract in contracts {
-        for table in snapshot.tables().iter().filter(|table| table.contract == *contract.name()) {
+        for table in tables.iter().filter(|table| table.contract == *contract.name()) {
             let called = match table.kind {
                 TableKind::Asset => {
                     contract.asset_type(table.name.as_str()).and_then(|one| one.title.as_ref())
@@ -115,7 +121,7 @@ pub fn scope(snapshot: &mut Snapshot, contract: &Contract) -> Result<Vec<Scope>,
                 }
             };
             let name = format!("{}.{}", table.sql_schema, table.sql_name);
-            tables.push((name, table.kind, called.map(title).unwrap_or_default()));
+            counted.push((name, table.kind, called.map(title).unwrap_or_default()));
         }
     }
     let count = |(table, kind, title): (String, TableKind, Title)| {
@@ -124,7 +130,7 @@ pub fn scope(snapshot: &mut Snapshot, contract: &Contract) -> Result<Vec<Scope>,
             TableKind::Stream => "min(recorded_time), max(recorded_time)",
         };
         let sql = format!("SELECT count(*), {times} FROM {table}");
-        let answer = snapshot.query(&sql, &BTreeMap::new(), &Limits::CONTROL)?;
+        let answer = session.query(as_of, &sql, &BTreeMap::new(), &Limits::CONTROL)?;
         let number = |place: usize| match answer.rows.first().and_then(|row| row.get(place)) {
             Some(Cell::Integer(number)) => u64::try_from(*number).ok(),
             _ => None,
@@ -132,5 +138,5 @@ pub fn scope(snapshot: &mut Snapshot, contract: &Contract) -> Result<Vec<Scope>,
         let recorded = number(1).zip(number(2));
         Ok(Scope { table, title, rows: number(0).unwrap_or(0), recorded })
     };
-    tables.into_iter().map(count).collect()
+    counted.into_iter().map(count).collect()
 }

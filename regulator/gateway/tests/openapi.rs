@@ -118,7 +118,7 @@ async fn every_documented_answer_is_given_and_no_other() {
     let scene = play(&node);
     let limits = GatewayLimits { body: 4096, ..GatewayLimits::default() };
     let (router, _) = gateway(&node, "regulator", limits);
-    let (full, _) = gateway(&node, "regulator", GatewayLimits { concurrent: 0, ..limits });
+    let (full, _) = gateway_with(&node, "regulator", limits, workers(0));
     let mut talk = Talk { router, seen: Vec::new() };
     let recorded = node.block_at(6).transactions[0].clone();
     let id = recorded.id();

@@ -19,6 +19,7 @@ use hufu_proof::Name;
 use hufu_report::model::MAX_EVIDENCE;
 use hufu_report::{Cell, Form};
 use rusqlite::{Connection, OptionalExtension as _};
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Table, TableKind, TableSpec, height_of, reserved_schemas, standalone};
 use crate::error::Problem;
@@ -42,7 +43,7 @@ pub struct ControlQuery<'a> {
 }
 
 /// The result of a control.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     /// Names of the columns.
     pub columns: Vec<String>,
@@ -51,7 +52,7 @@ pub struct Findings {
 }
 
 /// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// What it is about.
     pub subject: String,
@@ -195,9 +196,14 @@ impl Snapshot {
         let told = match &rewritten.traced {
             Some(traced) => {
                 self.views(rewritten, true)?;
-                // The second run does not judge: what it cannot tell is looked
-                // up by subject.
-                self.told(traced, control, columns, limits).unwrap_or_default()
+                match self.told(traced, control, columns, limits) {
+                    Ok(told) => told,
+                    // Another node may tell it.
+                    Err(problem) if problem.is_of_this_machine() => return Err(problem),
+                    // The second run does not judge: what it cannot tell is looked
+                    // up by subject.
+                    Err(_) => BTreeMap::new(),
+                }
             }
             None => BTreeMap::new(),
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hufu_proof::{Digest, Name};
 use rusqlite::ErrorCode;
+use serde::{Deserialize, Serialize};
 
 /// A fault of the read model itself: of this machine, not of a caller.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +78,34 @@ impl ReadModelError {
     }
 }
 
-/// Why a query or control gets no answer: the caller's to mend.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What a query may use up of, counted the same way on every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Measure {
+    /// Steps of SQLite's machine.
+    Steps,
+    /// Rows of the result.
+    Rows,
+    /// Bytes of the result.
+    Bytes,
+    /// Bytes of one value.
+    ValueBytes,
+}
+
+impl std::fmt::Display for Measure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Steps => "steps",
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+            Self::ValueBytes => "bytes in a value",
+        })
+    }
+}
+
+/// Why a query or control gets no answer: the caller's to mend, but for those
+/// that are [of this machine](Problem::is_of_this_machine).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// Too long.
@@ -108,6 +135,12 @@ pub enum Problem {
         /// What SQLite said.
         message: String,
     },
+    /// It stopped at a fault of its own while it ran: an overflow, malformed JSON.
+    #[error("while it ran: {message}")]
+    Failed {
+        /// What SQLite said.
+        message: String,
+    },
     /// A parameter is not declared or not given.
     #[error("parameter `:{0}` has no value; declare it, or give it one")]
     Parameter(String),
@@ -127,14 +160,29 @@ pub enum Problem {
         "column `{0}` gives a floating number; compute with whole numbers, in the smallest unit"
     )]
     Float(String),
-    /// A limit was reached.
+    /// A limit was reached that is the same on every node.
     #[error("the query needs more than {limit} {what}; narrow it down")]
     Limit {
         /// Of what.
-        what: &'static str,
+        what: Measure,
         /// How many.
         limit: u64,
     },
+    /// It took longer than it may here.
+    #[error("the query needs more than {seconds} seconds; narrow it down")]
+    Time {
+        /// How many.
+        seconds: u64,
+    },
+    /// It needed more memory than it may here.
+    #[error("the query needs more memory than one gets; narrow it down")]
+    Memory,
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for the answer any more")]
+    Abandoned,
+    /// What ran it ended.
+    #[error("no answer came from the process of the query: {0}; ask again")]
+    Gone(String),
     /// It names a table of whose rows nothing says whether the caller may see
     /// them.
     #[error("`{table}` is not shown to who does not see the whole consortium: {untold}")]
@@ -157,8 +205,27 @@ pub enum Problem {
     Fault(String),
 }
 
+impl Problem {
+    /// Whether it tells more of this machine, now, than of the query: elsewhere, or
+    /// later, there may be an answer. Nothing that must come out the same everywhere
+    /// may follow from it.
+    pub fn is_of_this_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Time { .. } | Self::Memory | Self::Abandoned | Self::Gone(_) | Self::Fault(_)
+        )
+    }
+
+    /// Whether the query had begun to look at rows, so that how it ended tells
+    /// something of them.
+    pub fn has_looked(&self) -> bool {
+        self.is_of_this_machine()
+            || matches!(self, Self::Limit { .. } | Self::Float(_) | Self::Failed { .. })
+    }
+}
+
 /// What nothing says of a table's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Untold {
     /// In which jurisdiction they are.
     Jurisdiction,

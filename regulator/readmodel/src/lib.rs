@@ -31,7 +31,7 @@ pub mod value;
 
 pub use catalogue::{Column, ColumnType, Table, TableKind, TableSpec, contract_tables};
 pub use control::{ControlQuery, Findings, Found, check_control};
-pub use error::{Problem, ReadModelError, Untold};
+pub use error::{Measure, Problem, ReadModelError, Untold};
 pub use model::{Packages, ReadModel};
 pub use query::{Answer, Limits, Reader, Snapshot};
 pub use scope::Scope;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hufu_proof::{Height, LogEntry, Name};
 use hufu_report::time::{iso_date, iso_time};
@@ -15,10 +15,11 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Statement};
+use serde::{Deserialize, Serialize};
 
 use crate::authorize::{Refusal, authorizer};
 use crate::catalogue::{LEDGER, Table, height_of, quote};
-use crate::error::Problem;
+use crate::error::{Measure, Problem};
 use crate::infer;
 use crate::model::load_tables;
 use crate::rewrite::{ROWS, Rewritten, rewrite};
@@ -31,42 +32,37 @@ const STRIDE: u64 = 1000;
 /// Longest text or blob that a query may make, in bytes.
 const MAX_CELL: i32 = 1024 * 1024;
 
-/// What one query may use up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one query may use up, counted the same way on every node. What it may use
+/// up of a machine is for whoever runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Steps of SQLite's virtual machine: the same on every node.
     pub steps: u64,
     /// Rows of the result.
     pub rows: usize,
-    /// Bytes of the result's texts and blobs, and 8 for every other value.
+    /// Bytes of the result's texts and blobs, and at least 8 for every value.
     pub bytes: usize,
-    /// Wall-clock time. `None` for what must come out the same everywhere.
-    pub deadline: Option<Duration>,
 }
 
 impl Limits {
-    /// For controls: nothing that depends on the machine's speed.
+    /// For controls.
     pub const CONTROL: Self = Self {
         steps: 2_000_000_000,
         rows: hufu_report::model::MAX_FINDINGS,
         bytes: 16 * 1024 * 1024,
-        deadline: None,
     };
 
     /// For a person at a screen.
-    pub const INTERACTIVE: Self = Self {
-        steps: 500_000_000,
-        rows: 10_000,
-        bytes: 8 * 1024 * 1024,
-        deadline: Some(Duration::from_secs(10)),
-    };
+    pub const INTERACTIVE: Self = Self { steps: 500_000_000, rows: 10_000, bytes: 8 * 1024 * 1024 };
 }
 
 /// The result of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// As of which height.
     pub height: u64,
+    /// The time of its block, milliseconds since 1970.
+    pub time_ms: u64,
     /// Names of the columns.
     pub columns: Vec<String>,
     /// What the values of each column are, as far as it is known
@@ -76,8 +72,8 @@ pub struct Answer {
     pub rows: Vec<Vec<Cell>>,
 }
 
-/// Opens snapshots; cheap to clone, for any thread.
-#[derive(Clone, Debug)]
+/// Opens snapshots; cheap to clone, for any thread and any process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reader {
     path: PathBuf,
 }
@@ -155,11 +151,6 @@ pub struct Snapshot {
     refusal: Refusal,
 }
 
-/// What stopped a query.
-const RUNNING: u8 = 0;
-const OUT_OF_STEPS: u8 = 1;
-const OUT_OF_TIME: u8 = 2;
-
 impl Snapshot {
     pub(crate) fn new(
         connection: Connection,
@@ -235,7 +226,7 @@ impl Snapshot {
         self.views(&rewritten, false)?;
         let (columns, rows) = self.run(&rewritten.sql, parameters, limits)?;
         let forms = self.forms(&rewritten)?;
-        Ok(Answer { height: self.height, columns, forms, rows })
+        Ok(Answer { height: self.height, time_ms: self.time_ms, columns, forms, rows })
     }
 
     /// Makes the views that a query names, with or without their rows' numbers.
@@ -262,7 +253,7 @@ impl Snapshot {
         sql: &str,
         known: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<String>, Problem> {
-        self.guarded(u64::MAX, None, |connection, _| {
+        self.guarded(u64::MAX, |connection, _| {
             let statement = connection.prepare(sql)?;
             if let Some(unknown) = unbound(&statement, known)? {
                 return Ok(Err(Problem::Parameter(unknown)));
@@ -274,7 +265,7 @@ impl Snapshot {
     /// What the values of the columns are that a query gives.
     pub(crate) fn forms(&mut self, rewritten: &Rewritten) -> Result<Vec<Form>, Problem> {
         let tables = self.tables.clone();
-        self.guarded(u64::MAX, None, |connection, _| {
+        self.guarded(u64::MAX, |connection, _| {
             let statement = connection.prepare(&rewritten.sql)?;
             let Some(probe) = &rewritten.probe else {
                 return Ok(Ok(vec![Form::Plain; statement.column_count()]));
@@ -311,7 +302,8 @@ impl Snapshot {
             let given = as_of.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
             given.or_else(|| parameters.get(name))
         };
-        self.guarded(limits.steps, limits.deadline, |connection, columns| {
+        let mut looks = false;
+        let ran = self.guarded(limits.steps, |connection, columns| {
             let mut statement = connection.prepare(sql)?;
             *columns = statement.column_names().map(str::to_owned).collect();
             if let Some(unknown) = unbound(&statement, &|name| value(name).is_some())? {
@@ -326,48 +318,50 @@ impl Snapshot {
             let mut bytes = 0usize;
             let mut found: Vec<Vec<Cell>> = Vec::new();
             let mut rows = statement.raw_query();
+            looks = true;
             while let Some(row) = rows.next()? {
                 if found.len() == limits.rows {
                     let limit = limits.rows as u64;
-                    return Ok(Err(Problem::Limit { what: "rows", limit }));
+                    return Ok(Err(Problem::Limit { what: Measure::Rows, limit }));
                 }
                 let mut cells = Vec::with_capacity(columns.len());
                 for (index, column) in columns.iter().enumerate() {
-                    match cell(row.get_ref(index)?, column) {
-                        Ok(cell) => cells.push(cell),
+                    let cell = match cell(row.get_ref(index)?, column) {
+                        Ok(cell) => cell,
                         Err(problem) => return Ok(Err(problem)),
+                    };
+                    bytes += size(&cell);
+                    if bytes > limits.bytes {
+                        let limit = limits.bytes as u64;
+                        return Ok(Err(Problem::Limit { what: Measure::Bytes, limit }));
                     }
-                }
-                bytes += cells.iter().map(size).sum::<usize>();
-                if bytes > limits.bytes {
-                    let limit = limits.bytes as u64;
-                    return Ok(Err(Problem::Limit { what: "bytes", limit }));
+                    cells.push(cell);
                 }
                 found.push(cells);
             }
             Ok(Ok((columns.clone(), found)))
+        });
+        ran.map_err(|problem| match problem {
+            Problem::Sql { message } if looks => Problem::Failed { message },
+            other => other,
         })
     }
 
-    /// Does something under the authorizer and the limits.
+    /// Does something under the authorizer, in at most so many steps.
     fn guarded<T>(
         &mut self,
         steps: u64,
-        deadline: Option<Duration>,
         work: impl FnOnce(&Connection, &mut Vec<String>) -> rusqlite::Result<Result<T, Problem>>,
     ) -> Result<T, Problem> {
-        let stopped = Arc::new(AtomicU8::new(RUNNING));
+        let stopped = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stopped);
-        let end = deadline.map(|deadline| Instant::now() + deadline);
         let mut left = steps;
         let check = move || {
             left = left.saturating_sub(STRIDE);
             if left == 0 {
-                flag.store(OUT_OF_STEPS, Ordering::Relaxed);
-            } else if end.is_some_and(|end| Instant::now() > end) {
-                flag.store(OUT_OF_TIME, Ordering::Relaxed);
+                flag.store(true, Ordering::Relaxed);
             }
-            flag.load(Ordering::Relaxed) != RUNNING
+            left == 0
         };
         self.connection.progress_handler(STRIDE as i32, Some(check)).map_err(fault)?;
         let judge = authorizer(&self.tables, &self.looks_into, &self.refusal);
@@ -377,18 +371,12 @@ impl Snapshot {
         self.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(fault)?;
         self.connection.progress_handler(0, None::<fn() -> bool>).map_err(fault)?;
         let refused = self.refusal.take();
-        outcome.map_err(|error| {
-            if let Some(what) = refused {
-                return Problem::Forbidden(what);
+        outcome.map_err(|error| match refused {
+            Some(what) => Problem::Forbidden(what),
+            None if stopped.load(Ordering::Relaxed) => {
+                Problem::Limit { what: Measure::Steps, limit: steps }
             }
-            match stopped.load(Ordering::Relaxed) {
-                OUT_OF_STEPS => Problem::Limit { what: "steps", limit: steps },
-                OUT_OF_TIME => Problem::Limit {
-                    what: "seconds",
-                    limit: deadline.unwrap_or_default().as_secs(),
-                },
-                _ => explain(error),
-            }
+            None => explain(error),
         })?
     }
 
@@ -474,8 +462,8 @@ fn cell(value: ValueRef<'_>, column: &str) -> Result<Cell, Problem> {
 fn size(cell: &Cell) -> usize {
     match cell {
         Cell::Null | Cell::Integer(_) => 8,
-        Cell::Text(text) => text.len(),
-        Cell::Bytes(bytes) => bytes.len(),
+        Cell::Text(text) => text.len().max(8),
+        Cell::Bytes(bytes) => bytes.len().max(8),
     }
 }
 
@@ -484,7 +472,10 @@ pub(crate) fn unsigned(number: i64) -> u64 {
 }
 
 pub(crate) fn fault(error: rusqlite::Error) -> Problem {
-    Problem::Fault(error.to_string())
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OutOfMemory) => Problem::Memory,
+        _ => Problem::Fault(error.to_string()),
+    }
 }
 
 /// What SQLite says to the one who wrote the query.
@@ -495,8 +486,9 @@ fn explain(error: rusqlite::Error) -> Problem {
         }
         rusqlite::Error::SqliteFailure(code, message) => match code.code {
             ErrorCode::TooBig => {
-                Problem::Limit { what: "bytes in a value", limit: MAX_CELL.unsigned_abs().into() }
+                Problem::Limit { what: Measure::ValueBytes, limit: MAX_CELL.unsigned_abs().into() }
             }
+            ErrorCode::OutOfMemory => Problem::Memory,
             // The statement's own fault: overflow, malformed JSON, no such name.
             ErrorCode::Unknown => {
                 Problem::Sql { message: message.clone().unwrap_or_else(|| code.to_string()) }

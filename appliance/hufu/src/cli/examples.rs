@@ -127,6 +127,12 @@ Examples:
   # What the log says is chosen as the tracing library writes it:
   HUFU_LOG=info,hufu_consensus=debug hufu --config node.toml serve";
 
+/// `hufu confined`.
+pub const CONFINED: &str = "\
+Examples:
+  # As a node does for a query, with a socket as standard input:
+  hufu confined sql";
+
 /// `hufu status`.
 pub const STATUS: &str = "\
 Examples:

@@ -32,6 +32,7 @@ use hufu_proof::{
     IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature,
     Signer, SignerFault, Transaction,
 };
+use hufu_query::{Program, Workers};
 use hufu_readmodel::ReadModel;
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::SigningKey;
@@ -447,8 +448,12 @@ fn parameters(json: Value) -> BTreeMap<String, Value> {
 /// Two devices, one of them watched and over its limit, and two blocks after
 /// that, so that what happened is anchored.
 pub fn play(node: &Node) -> Scene {
-    let (registry_sources, supervision_sources) =
-        (package("device-registry"), package("operation-supervision"));
+    play_with(node, package("operation-supervision"))
+}
+
+/// The same, under another package for the supervision.
+pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
+    let registry_sources = package("device-registry");
     let registry = Arc::new(hufu_contract::check(&registry_sources, &BTreeMap::new()).unwrap());
     let known = BTreeMap::from([(registry.name().clone(), Arc::clone(&registry))]);
     let supervision = Arc::new(hufu_contract::check(&supervision_sources, &known).unwrap());
@@ -504,8 +509,36 @@ pub fn play(node: &Node) -> Scene {
     Scene { registry, supervision }
 }
 
+/// Queries run in this test program again, which then does nothing else.
+#[test]
+fn confined() {
+    if std::env::args().next_back().as_deref() == Some("sql") {
+        assert_eq!(hufu_query::child::main(), std::process::ExitCode::SUCCESS);
+    }
+}
+
+/// At most so many processes at once for queries.
+pub fn workers(places: usize) -> Workers {
+    let program = Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: vec!["support::confined".into(), "--exact".into(), "--nocapture".into()],
+        environment: Vec::new(),
+    };
+    Workers::new(program, places)
+}
+
 /// The gateway of `member` over `node`.
 pub fn gateway(node: &Arc<Node>, member: &str, limits: GatewayLimits) -> (Router, Metrics) {
+    gateway_with(node, member, limits, workers(4))
+}
+
+/// The same, with these processes for queries.
+pub fn gateway_with(
+    node: &Arc<Node>,
+    member: &str,
+    limits: GatewayLimits,
+    workers: Workers,
+) -> (Router, Metrics) {
     let metrics = Metrics::default();
     let gateway = Gateway::new(
         Arc::clone(node) as Arc<dyn LedgerAccess>,
@@ -515,6 +548,7 @@ pub fn gateway(node: &Arc<Node>, member: &str, limits: GatewayLimits) -> (Router
         Arc::new(SeedSigner::new(seed(member))),
         metrics.clone(),
         limits,
+        workers,
     );
     let sent = hufu_intake::part(Arc::clone(node) as Arc<dyn Intake>, limits.patience);
     (router(Arc::new(gateway), vec![sent]), metrics)
