@@ -19,9 +19,8 @@
 //! started asks more often ([`crate::listening`]). Integers are big-endian, times are
 //! milliseconds since 1970.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -162,6 +161,26 @@ impl Message {
     }
 }
 
+/// What was asked lately: an answer to something else was not asked for. More
+/// than the last, because an answer may take longer than until the next question.
+#[derive(Debug, Default)]
+struct Questions(Mutex<VecDeque<u64>>);
+
+impl Questions {
+    /// Questions that may still be answered.
+    const OPEN: usize = 32;
+
+    fn ask(&self, asked_ms: u64) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.truncate(Self::OPEN - 1);
+        open.push_front(asked_ms);
+    }
+
+    fn asked(&self, asked_ms: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&asked_ms)
+    }
+}
+
 /// What messages are sent and understood by.
 pub(crate) struct Ground<A: Application> {
     pub(crate) validators: Set<PublicKey>,
@@ -185,13 +204,12 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
     let Ground { validators, epochs, limit, board, voter, marshal, clock_ahead_ms } = ground;
     let now_ms = move |now: SystemTime| milliseconds(now).saturating_add_signed(clock_ahead_ms);
-    // What was asked last: an answer to something else was not asked for.
-    let last_asked = Arc::new(AtomicU64::new(0));
+    let questions = Arc::new(Questions::default());
     let (mut link_sender, mut link_receiver) = link;
     let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
     let (inbound, inbound_receiver) = mpsc::channel(WAITING);
     let (members, present) = (validators.clone(), epochs.present());
-    let (asking, own_board, own_voter) = (last_asked.clone(), board.clone(), voter.clone());
+    let (asking, own_board, own_voter) = (questions.clone(), board.clone(), voter.clone());
     let sending = context.child("gossip_out").spawn(move |context| async move {
         let pause = || match &own_voter {
             Some(voter) if voter.listening.waits() => IMPATIENCE,
@@ -210,7 +228,7 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                 None => {
                     due = context.current() + pause();
                     let asked_ms = now_ms(context.current());
-                    asking.store(asked_ms, Ordering::Release);
+                    asking.ask(asked_ms);
                     own_board.asked_for_time();
                     let ask = Message::AskTime { asked_ms };
                     link_sender.send(Recipients::All, IoBuf::from(ask.encode()), true);
@@ -257,7 +275,7 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                     let _ = answers.try_send(Outgoing::Time { to: key, asked_ms });
                 }
                 (Some(Message::Time { asked_ms, here_ms, epoch, view }), Some(number))
-                    if asked_ms == last_asked.load(Ordering::Acquire) =>
+                    if questions.asked(asked_ms) =>
                 {
                     let now_ms = now_ms(context.current());
                     if let Some(difference) = Difference::measured(asked_ms, here_ms, now_ms) {

@@ -95,7 +95,7 @@ fn a_clock_that_is_wrong_is_named_by_its_node_and_by_the_others() {
 fn a_validator_whose_data_went_back_says_so_and_contradicts_nothing() {
     // Messages that take long let it think that it has to vote in views that are
     // over, before it hears of a later one.
-    for (seed, latency) in [(22, 5), (23, 300), (24, 600)] {
+    for (seed, latency) in [(22, 5), (23, 150), (24, 300)] {
         went_back(seed, Link { latency: Duration::from_millis(latency), ..Link::default() });
     }
 }
