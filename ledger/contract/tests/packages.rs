@@ -36,7 +36,7 @@ fn checked(name: &str, dependencies: &BTreeMap<Name, Arc<Contract>>) -> Arc<Cont
 #[test]
 fn shipped_packages_pass() {
     let registry = checked("device-registry", &BTreeMap::new());
-    assert_eq!(registry.controls().len(), 3);
+    assert_eq!(registry.controls().len(), 4);
     let dependencies = BTreeMap::from([(registry.name().clone(), registry)]);
     let supervision = checked("operation-supervision", &dependencies);
     assert_eq!(supervision.control_sets().len(), 1);

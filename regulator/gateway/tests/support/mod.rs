@@ -130,6 +130,8 @@ pub struct Node {
     model: Mutex<ReadModel>,
     contracts: Mutex<BTreeMap<Digest, Arc<Contract>>>,
     nonce: Mutex<u64>,
+    /// Held from a block's parent to its projection, since looks come at once.
+    order: Mutex<()>,
     pub mode: AtomicU8,
     _folder: tempfile::TempDir,
 }
@@ -152,6 +154,7 @@ impl Node {
             model: Mutex::new(model),
             contracts: Mutex::default(),
             nonce: Mutex::default(),
+            order: Mutex::default(),
             mode: AtomicU8::new(WORKS),
             _folder: folder,
         };
@@ -211,6 +214,7 @@ impl Node {
     }
 
     pub fn submit_now(&self, transaction: Transaction) -> Outcome {
+        let _order = self.order.lock().unwrap();
         let block = self.make(vec![transaction]);
         self.execute(&block, block.header.height.get())[0]
     }
