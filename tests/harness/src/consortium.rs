@@ -544,6 +544,15 @@ impl Consortium {
         Ok(Gateway::new(http, &self.member(of)?.gateway_url(), &self.genesis()?))
     }
 
+    /// The gateway of the operator's node, asked by the operator, whose the devices
+    /// are by the register: what they sent, it may read.
+    ///
+    /// # Errors
+    /// When it has no client certificate and gets none.
+    pub fn owner(&self) -> anyhow::Result<Gateway> {
+        self.gateway("operator", "operator", "operator")
+    }
+
     /// `hufu cert bundle`: the certificate with its issuance receipt, in
     /// `path`.
     ///

@@ -468,7 +468,7 @@ fn files_verify_offline_and_changed_ones_do_not() -> anyhow::Result<()> {
     let world = world()?;
     let consortium = &world.consortium;
     let receipt = consortium.path("receipt.pem");
-    world.gateway.receipt(world.recorded.sample, &receipt)?;
+    consortium.owner()?.receipt(world.recorded.sample, &receipt)?;
     let certificate = consortium.path("certificate.pem");
     consortium.bundle(&world.fleet.tpm[0].enrolled()?, &certificate)?;
     let reports = report::pull(consortium, world.gateway.height()?)?;
@@ -486,7 +486,7 @@ fn files_verify_offline_and_changed_ones_do_not() -> anyhow::Result<()> {
 fn files_of_one_consortium_do_not_verify_for_another() -> anyhow::Result<()> {
     let world = world()?;
     let receipt = world.consortium.path("receipt-here.pem");
-    world.gateway.receipt(world.recorded.sample, &receipt)?;
+    world.consortium.owner()?.receipt(world.recorded.sample, &receipt)?;
     let requests: Vec<_> =
         world.consortium.members.iter().map(|member| member.data("join.json")).collect();
     let other = world.consortium.path("other-genesis.json");

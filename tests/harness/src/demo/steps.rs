@@ -52,7 +52,7 @@ pub fn run(
     let (mut counts, sample, record) =
         record_readings(&consortium, &gateway, &mut fleet, &readings, &file, display)?;
     let (reports, report) = pull_reports(&consortium, &gateway, display)?;
-    let (receipt, certificate) = prove(&consortium, &gateway, &fleet, &reports, sample, display)?;
+    let (receipt, certificate) = prove(&consortium, &fleet, &reports, sample, display)?;
     counts.refused += revoke_one(&consortium, &gateway, &mut fleet, &readings, display)?;
     let survived = survive(&mut consortium, &gateway, &mut fleet, &readings, display)?;
     counts.accepted += survived.rows;
@@ -226,7 +226,6 @@ fn pull_reports(
 
 fn prove(
     consortium: &Consortium,
-    gateway: &Gateway,
     fleet: &Fleet,
     reports: &report::Reports,
     sample: hufu_proof::Digest,
@@ -234,7 +233,7 @@ fn prove(
 ) -> anyhow::Result<(PathBuf, PathBuf)> {
     let step = display.step(7, "Proof");
     let receipt = consortium.path("receipt.pem");
-    gateway.receipt(sample, &receipt)?;
+    consortium.owner()?.receipt(sample, &receipt)?;
     let certificate = consortium.path("certificate.pem");
     let device = fleet.tpm.first().map(|device| device.enrolled());
     let enrolled = match device {

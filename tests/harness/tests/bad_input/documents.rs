@@ -30,7 +30,7 @@ fn what_does_not_verify_is_told_why() -> anyhow::Result<()> {
     fs::create_dir_all(&directory)?;
     let file = |name: &str| directory.join(name);
     let (receipt, certificate) = (file("good-receipt.pem"), file("good-certificate.pem"));
-    world.gateway.receipt(world.recorded.sample, &receipt)?;
+    world.consortium.owner()?.receipt(world.recorded.sample, &receipt)?;
     world.consortium.bundle(&world.fleet.tpm[0].enrolled()?, &certificate)?;
     let reports = report::pull(&world.consortium, world.gateway.height()?)?;
     harmless(&world, |consortium| {

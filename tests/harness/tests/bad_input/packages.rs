@@ -50,30 +50,30 @@ type Mistake =
     (&'static str, &'static str, (&'static str, &'static str), &'static str, &'static str);
 
 const MISTAKES: [Mistake; 14] = [
-    ("key", REGISTRY, ("emit = \"registered\"", "emitt = \"x\""), "contract.toml:41", "emitt"),
+    ("key", REGISTRY, ("emit = \"registered\"", "emitt = \"x\""), "contract.toml:42", "emitt"),
     ("toml", REGISTRY, ("[package]", "[package"), "contract.toml:4", ""),
     (
         "typed",
         REGISTRY,
         ("asset.transfers + 1", "asset.transfers + asset.model"),
-        "contract.toml:48",
+        "contract.toml:49",
         "mixes int with symbol",
     ),
     (
         "double",
         REGISTRY,
         ("asset.transfers + 1", "asset.transfers + 0.5"),
-        "contract.toml:48",
+        "contract.toml:49",
         "decimals",
     ),
     (
         "loop",
         REGISTRY,
         ("asset.transfers + 1", "[1, 2].map(x, x)"),
-        "contract.toml:48",
+        "contract.toml:49",
         "found `(`",
     ),
-    ("size", REGISTRY, ("max = 512", "max = 99999999"), "contract.toml:31", "1 to 32768"),
+    ("size", REGISTRY, ("max = 512", "max = 99999999"), "contract.toml:32", "1 to 32768"),
     ("reference", REGISTRY, ("to = \"revoked\"", "to = \"gone\""), "contract.toml", "`gone`"),
     ("syntax", POLICY, ("permit (", "permit"), "policy.cedar:7", "unexpected token"),
     ("attribute", POLICY, ("resource.maker ==", "resource.colour =="), "policy.cedar", "colour"),
@@ -186,7 +186,7 @@ fn a_version_that_changes_the_meaning_of_what_is_recorded_is_refused() -> anyhow
             let package = changed(consortium, name, REGISTRY, change)?;
             let file = package.join("contract.toml");
             let content = fs::read_to_string(&file)?;
-            fs::write(&file, content.replacen("\"1.0.0\"", "\"1.1.0\"", 1))?;
+            fs::write(&file, content.replacen("\"1.1.0\"", "\"1.2.0\"", 1))?;
             let against = ["--against", text(&deployed)?, text(&package)?];
             let checked = check(consortium, &against)?;
             let said = format!("{}{}", checked.stdout, checked.stderr);
@@ -201,7 +201,7 @@ fn a_version_that_changes_the_meaning_of_what_is_recorded_is_refused() -> anyhow
         let again = ["policy", "deploy", text(&deployed)?];
         let again = process::run(&mut consortium.authority().hufu(&again))?;
         assert_eq!(again.status.code(), Some(1), "{}{}", again.stdout, again.stderr);
-        assert!(again.stderr.contains("must be over 1.0.0"), "{}", again.stderr);
+        assert!(again.stderr.contains("must be over 1.1.0"), "{}", again.stderr);
         Ok(())
     })?;
     assert_eq!(active()?, before, "the old version stays");
