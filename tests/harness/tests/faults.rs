@@ -331,6 +331,8 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
     start(consortium)?;
     let outcome = (|| -> anyhow::Result<()> {
         let maker = consortium.gateway("maker", "maker", "operator")?;
+        // Certified while the maker's node still hears of it.
+        let owner = consortium.gateway("maker", "operator", "operator")?;
         let device = &mut fleet.simulated[3];
         let mut send = |to: &Gateway| -> anyhow::Result<(u16, Option<u64>)> {
             let batch =
@@ -370,7 +372,6 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
         consortium.node("maker")?.check()?;
         let (status, retry_after) = send(&maker)?;
         ensure!(status == 503 && retry_after.is_some(), "{status}, {retry_after:?}");
-        let owner = consortium.gateway("maker", "operator", "operator")?;
         owner.receipt(recorded.sample, &consortium.path("full-disk-receipt.pem"))?;
         consortium.verify(&consortium.path("full-disk-receipt.pem"))?.success()?;
         let status = consortium.member("maker")?.json(&["status"])?;
