@@ -252,12 +252,16 @@ fn a_process_has_nothing_of_the_one_that_started_it() {
     thread::scope(|scope| {
         let (hold, thread) = world.long(scope, 1).remove(0);
         let process = format!("/proc/{}", children()[0].as_raw_pid());
-        // Between fork and exec it is still a copy of this one.
-        until(|| std::fs::read(format!("{process}/environ")).unwrap().is_empty());
-        until(|| std::fs::read_dir(format!("{process}/fd")).unwrap().count() > 4);
-        for entry in std::fs::read_dir(format!("{process}/fd")).unwrap().flatten() {
-            let Ok(open) = std::fs::read_link(entry.path()) else { continue };
-            let open = open.to_string_lossy().into_owned();
+        // Before it opens the file it is still a copy of this one, or has yet to
+        // close what it inherited.
+        let open = || -> Vec<String> {
+            let entries = std::fs::read_dir(format!("{process}/fd")).unwrap().flatten();
+            let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            links.map(|link| link.to_string_lossy().into_owned()).collect()
+        };
+        until(|| open().iter().any(|open| open.contains("model.sqlite")));
+        assert_eq!(std::fs::read(format!("{process}/environ")).unwrap(), b"");
+        for open in open() {
             let own = ["socket:", "pipe:", "/dev/null"].iter().any(|kind| open.starts_with(kind));
             assert!(own || open.contains("model.sqlite"), "{open}");
         }
