@@ -162,7 +162,7 @@ pub struct MemberParameters<'a> {
 
 /// A server or client certificate for a member's key, made in the ceremony
 /// without a ledger. Its TBS and serial go into the genesis, or its status
-/// stays unknown and [`crate::Authenticator`] refuses it.
+/// stays unknown and every door refuses it.
 pub async fn issue_member(
     issuer: &Issuer,
     key: &PublicKey,
