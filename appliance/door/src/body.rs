@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hufu_proof::Name;
 use hufu_proof::json::{self, JsonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -184,6 +185,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         read.map(|found| Self(found.0)).map_err(wrong)
     }
+}
+
+/// A name as text.
+///
+/// # Errors
+/// `request-malformed`, naming `field`.
+pub fn name(field: &str, text: &str) -> Result<Name, Problem> {
+    Name::new(text).map_err(|error| Problem::malformed(format!("{field}: {error}")))
 }
 
 /// A whole number as text: digits without sign, and without zeros in front.

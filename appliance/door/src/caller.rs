@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::http::Extensions;
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{IdentityId, Name, Role, Serial};
 
@@ -94,6 +95,11 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Who sent a request.
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
     /// The caller.
     ///
     /// # Errors

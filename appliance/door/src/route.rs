@@ -245,7 +245,7 @@ fn barred<'a>(
     request: &Request,
     own: Option<&Name>,
 ) -> Option<Problem> {
-    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    let peer = Peer::of(request.extensions());
     let mut first = None;
     for row in rows {
         match row.rule.admit(&peer, own) {
@@ -262,7 +262,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    let peer = Peer::of(request.extensions());
     match rule.admit(&peer, own.as_ref()) {
         Ok(()) => next.run(request).await,
         Err(problem) => {

@@ -155,10 +155,11 @@ pub fn check_addresses(genesis: &Genesis, config: &Config) -> Done {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn config(site: &Site) -> String {
+    /// The smallest configuration of a member, for tests of the setup.
+    pub(crate) fn config(site: &Site) -> String {
         format!(
             "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n[paths]\ndata = {:?}\ngenesis = {:?}\n\
              [token]\nmodule = \"/nonexistent/module.so\"\nlabel = \"maker\"\n\

@@ -415,17 +415,8 @@ fn is_no(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conditions::tests::config;
     use crate::vault::Seal;
-
-    fn config(site: &Site) -> String {
-        format!(
-            "[member]\nname = \"maker\"\nkinds = [\"maker\"]\n[paths]\ndata = {:?}\ngenesis = {:?}\n\
-             [token]\nmodule = \"/nonexistent/module.so\"\nlabel = \"maker\"\n\
-             [network]\nlisten = \"127.0.0.1:7000\"\npeers = {{ maker = \"127.0.0.1:7000\" }}\n",
-            site.data(""),
-            site.genesis()
-        )
-    }
 
     #[tokio::test]
     async fn stages_come_in_their_order_and_a_refused_one_leaves_nothing() {

@@ -117,6 +117,5 @@ impl Desk {
 }
 
 fn caller(extensions: &Extensions) -> Result<Arc<Caller>, Problem> {
-    let peer = extensions.get::<Peer>().cloned().unwrap_or_default();
-    Ok(Arc::clone(peer.caller()?))
+    Ok(Arc::clone(Peer::of(extensions).caller()?))
 }

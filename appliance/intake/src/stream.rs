@@ -5,8 +5,8 @@ use axum::http::Extensions;
 use axum::response::{IntoResponse as _, Response};
 use hufu_contract::ColumnDescription;
 use hufu_door::Problem;
-use hufu_door::body::{Json, Path, Query};
-use hufu_proof::{IdentityId, Name};
+use hufu_door::body::{Json, Path, Query, name};
+use hufu_proof::IdentityId;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,10 +16,6 @@ use crate::{Desk, IntakeFault, StreamState, caller};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Whose {
     identity: Option<String>,
-}
-
-fn name(field: &str, text: &str) -> Result<Name, Problem> {
-    Name::new(text).map_err(|error| Problem::malformed(format!("{field}: {error}")))
 }
 
 /// The columns of a stream and the sequence of a signer's last batch.

@@ -254,10 +254,7 @@ async fn query(
 ) -> Answer<Json<Value>> {
     let asks = Administrator::of(&node, &peer)?;
     let (hold, leash) = hufu_query::leash();
-    // The process ends with who waits for it; what is recorded of it does not.
-    let answered = tokio::spawn(async move { answered(node, asks, ask, leash).await }).await;
-    drop(hold);
-    answered?
+    hold.during(answered(node, asks, ask, leash)).await?
 }
 
 async fn answered(
@@ -267,7 +264,7 @@ async fn answered(
     leash: Leash,
 ) -> Answer<Json<Value>> {
     let Ask { sql, as_of, numbers } = ask;
-    match node.query(sql.clone(), as_of, asks.scope(), numbers, leash).await {
+    match node.supervision.query(sql.clone(), as_of, asks.scope(), numbers, leash).await {
         Ok(mut answer) => {
             let look = asks.queried(&node, &sql, &answer).await?;
             if let Value::Object(members) = &mut answer {

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_contract::Sources;
-use hufu_door::{Code, Problem};
 use hufu_query::{Bounds, Leash, Place, Program};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +16,7 @@ pub const PLACES: usize = 4;
 pub const COMMAND: &str = "confined";
 
 /// What it does: what a query or a report asks for.
-pub const SQL: &str = "sql";
+pub use hufu_query::child::SQL;
 
 /// What it does: check a package.
 pub const PACKAGE: &str = "package";
@@ -43,12 +42,6 @@ pub fn run(work: &str) -> ExitCode {
 /// allocator reserves beforehand would count against the limit.
 pub fn program() -> Program {
     Program::itself(COMMAND).with("MIMALLOC_ARENA_EAGER_COMMIT", "0")
-}
-
-/// That there is no place.
-pub fn busy() -> Problem {
-    Problem::new(Code::Busy, "as many queries as may run at once are running")
-        .retry_after(std::time::Duration::from_secs(1))
 }
 
 /// A package to be checked, and what it is checked against, each in base64.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_contract::World as _;
+use hufu_contract::belonging::REGISTRY;
 use hufu_door::Caller;
 use hufu_intake::{Intake, IntakeFault, StreamState};
 use hufu_machine::MachineError;
@@ -19,9 +20,6 @@ use crate::node::Node;
 pub struct NodeIntake {
     node: Arc<Node>,
 }
-
-/// Where devices are registered with their owners.
-const REGISTRY: (&str, &str) = ("device-registry", "device");
 
 impl NodeIntake {
     /// Of this node.

@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_configuration::keyring::ledger_key;
 use hufu_configuration::time::now_ms;
+use hufu_contract::belonging;
 use hufu_issuance::{
     AlternativeName, Attribute, CertificateStatus, IssuanceEntry, IssuanceLedger, LedgerFault,
     Profiles, Purpose, Recorded, Revocation, RevocationReason, Serial, Subject, UnixTime,
@@ -19,7 +20,7 @@ use hufu_node::Ledger;
 use hufu_proof::transaction::{
     Certification, IdentityKind, Issuance, Payload, Revocation as LedgerRevocation,
 };
-use hufu_proof::{Digest, Host, Name, Outcome, Value};
+use hufu_proof::{Digest, Host, Name, Outcome};
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::Decode as _;
 
@@ -273,24 +274,14 @@ impl IssuanceLedger for LedgerIssuance {
 /// The owner that the device registry has for a device, or else the member that
 /// its identifier was certified for or handed over to.
 fn owner_of_device(ledger: &Ledger, device: &str) -> Result<Option<String>, MachineError> {
-    if let Some(owner) = registered_owner(ledger, device)? {
-        return Ok(Some(owner));
-    }
-    Ok(ledger.reader().state()?.device_owner(device)?.map(|owner| owner.to_string()))
-}
-
-/// The owner that the device registry has for a device.
-fn registered_owner(ledger: &Ledger, device: &str) -> Result<Option<String>, MachineError> {
-    let (Ok(contract), Ok(kind), Ok(owner)) =
-        (Name::new("device-registry"), Name::new("device"), Name::new("owner"))
-    else {
-        return Ok(None);
+    let state = ledger.reader().state()?;
+    let registered = belonging::of_registered(&state, device).and_then(|device| device.owner);
+    state.check()?;
+    let owner = match registered {
+        Some(owner) => Some(owner),
+        None => state.device_owner(device)?,
     };
-    let asset = ledger.reader().state()?.asset_record(&contract, &kind, device)?;
-    Ok(asset.and_then(|asset| match asset.fields.get(&owner) {
-        Some(Value::Member(owner)) => Some(owner.to_string()),
-        _ => None,
-    }))
+    Ok(owner.map(|owner| owner.to_string()))
 }
 
 fn revocation(record: &CertificateRecord) -> Option<(UnixTime, RevocationReason)> {

@@ -15,7 +15,6 @@ use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
 use hufu_proof::{Digest, Genesis, Name, Receipt, Serial};
-use hufu_query::Leash;
 use hufu_readmodel::Scope;
 use serde_json::{Value, json};
 
@@ -196,7 +195,7 @@ impl Node {
     /// Every problem, a line each.
     pub async fn check_package(&self, package: Vec<u8>) -> anyhow::Result<()> {
         let reader = self.ledger.reader().clone();
-        let place = self.supervision.workers().place().ok_or_else(confined::busy)?;
+        let place = self.supervision.workers().place().ok_or_else(hufu_gateway::busy)?;
         let (_hold, leash) = hufu_query::leash();
         let lines = tokio::task::spawn_blocking(move || {
             let sources = Sources::from_bytes(&package)?;
@@ -225,21 +224,6 @@ impl Node {
         Err(Problem::new(Code::PackageRefused, lines.join("\n")).into())
     }
 
-    /// Asks the read model.
-    ///
-    /// # Errors
-    /// What the query does not allow.
-    pub async fn query(
-        &self,
-        sql: String,
-        as_of: Option<u64>,
-        scope: Scope,
-        numbers: Numbers,
-        leash: Leash,
-    ) -> anyhow::Result<Value> {
-        self.supervision.query(sql, as_of, scope, numbers, leash).await
-    }
-
     /// Certificates from the ledger, those in `scope`, the newest first.
     ///
     /// # Errors
@@ -258,7 +242,7 @@ impl Node {
             limit.min(1000)
         );
         let (_hold, leash) = hufu_query::leash();
-        let answer = self.query(sql, None, scope, Numbers::Exact, leash).await?;
+        let answer = self.supervision.query(sql, None, scope, Numbers::Exact, leash).await?;
         let columns: Vec<String> = serde_json::from_value(answer["columns"].clone())?;
         let rows: Vec<Vec<Value>> = serde_json::from_value(answer["rows"].clone())?;
         let rows: Vec<Value> = rows

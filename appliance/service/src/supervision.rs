@@ -160,7 +160,7 @@ impl Supervision {
             return Err(Problem::new(Code::NotFound, detail).into());
         }
         self.reach(height).await?;
-        let place = self.workers.place().ok_or_else(confined::busy)?;
+        let place = self.workers.place().ok_or_else(hufu_gateway::busy)?;
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
             let worker = place.start(confined::SQL, Bounds::QUERY, leash)?;

@@ -26,7 +26,7 @@ impl Credential {
     pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let authorization = headers.get(header::AUTHORIZATION);
         Self {
-            peer: extensions.get::<Peer>().cloned().unwrap_or_default(),
+            peer: Peer::of(extensions),
             shown: extensions.get::<Shown>().cloned().unwrap_or(Shown::Nothing),
             authorization: authorization.and_then(|value| value.to_str().ok()).map(str::to_owned),
         }

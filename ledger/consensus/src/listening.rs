@@ -58,7 +58,7 @@ impl Listening {
         }
         let mut views: Vec<u64> = all.values().copied().collect();
         views.sort_unstable_by(|one, other| other.cmp(one));
-        views.get(self.faults).or(views.last()).copied()
+        views.get(self.faults).copied()
     }
 
     /// It votes from now on.

@@ -138,15 +138,21 @@ fn of_device(world: &impl World, contract: &Name, asset: &Name, key: &str) -> Op
     Some(Telling { owner, jurisdiction, device: None }.read(&device))
 }
 
+/// Whose a device is, and where, by the register of devices.
+pub fn of_registered(world: &impl World, subject: &str) -> Option<Belonging> {
+    let (Ok(contract), Ok(asset)) = (Name::new(REGISTRY.0), Name::new(REGISTRY.1)) else {
+        return None;
+    };
+    of_device(world, &contract, &asset, subject)
+}
+
 /// Whose the transactions of a signer are, and where: of a device whose subject
 /// is in the register, what that says of it now; of everybody else, the member
 /// that answers for it.
 pub fn of_signer(world: &impl World, kind: IdentityKind, owner: &Name, subject: &str) -> Belonging {
     let answers = Belonging { owner: Some(owner.clone()), jurisdiction: None };
-    let (IdentityKind::Device, Ok(contract), Ok(asset)) =
-        (kind, Name::new(REGISTRY.0), Name::new(REGISTRY.1))
-    else {
-        return answers;
-    };
-    of_device(world, &contract, &asset, subject).unwrap_or(answers)
+    match kind {
+        IdentityKind::Device => of_registered(world, subject).unwrap_or(answers),
+        _ => answers,
+    }
 }

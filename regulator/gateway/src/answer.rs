@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hufu_door::{Caller, Code, Jurisdictions};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, FinalityProof, Name};
-use hufu_query::{AsOf, Leash, Place, Session};
+use hufu_query::{AsOf, Leash, Place, Session, child};
 use hufu_readmodel::Scope;
 use hufu_report::{
     Cell, Form, Format, Language, Report, Style, UtcOffset, canonical, seal as seal_report,
@@ -134,9 +134,6 @@ pub struct Made {
     style: Style,
 }
 
-/// The work of [`hufu_query::child::main`].
-const SQL: &str = "sql";
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub struct Unanswered {
@@ -206,7 +203,7 @@ pub fn query(
     };
     within_jurisdiction(caller, asked.jurisdiction.as_ref())?;
     let scope = Scope::narrowed_to(asked.jurisdiction.as_ref().map(Name::as_str));
-    let worker = place.start(SQL, gateway.limits.query_bounds, leash);
+    let worker = place.start(child::SQL, gateway.limits.query_bounds, leash);
     let answer = worker.and_then(|worker| {
         let as_of = AsOf { height, scope, contracts: None };
         Session::new(worker, gateway.reader.clone()).query(
@@ -263,7 +260,7 @@ pub fn report(
         looked: error.has_looked().then_some(as_of),
         problem: error.into(),
     };
-    let worker = place.start(SQL, gateway.limits.report_bounds, leash);
+    let worker = place.start(child::SQL, gateway.limits.report_bounds, leash);
     let worker = worker.map_err(|problem| unanswered(problem.into()))?;
     let mut session = Session::new(worker, gateway.reader.clone());
     let Ran { report, finality, question } =

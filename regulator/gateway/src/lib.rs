@@ -43,7 +43,7 @@ pub use hufu_report::{Checked, ReportError, verify_report};
 pub use ledger::{AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded};
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
-pub use routes::{ROUTES, router};
+pub use routes::{ROUTES, busy, router};
 pub use run::{Ran, Run, RunError, run};
 pub use sight::{Seen, Viewer};
 

@@ -10,11 +10,11 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use hufu_contract::spelling;
-use hufu_door::body::{Path, Query, json, whole_number};
-use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Route, Rule};
+use hufu_door::body::{Path, Query, json, name, whole_number};
+use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Problem, Route, Rule};
 use hufu_proof::codec;
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, Height, Name, Receipt};
+use hufu_proof::{Digest, Height, Receipt};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,20 +103,15 @@ fn json_response(status: StatusCode, value: &impl Serialize) -> Answered {
 }
 
 fn malformed(detail: impl Into<String>) -> ApiProblem {
-    ApiProblem::new(Code::RequestMalformed, detail)
+    Problem::malformed(detail).into()
 }
 
 fn digest(text: &str) -> Result<Digest, ApiProblem> {
     text.parse().map_err(|error| malformed(format!("id: {error}")))
 }
 
-fn name(field: &str, text: &str) -> Result<Name, ApiProblem> {
-    Name::new(text).map_err(|error| malformed(format!("{field}: {error}")))
-}
-
-fn caller(request: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
-    let peer = request.get::<Peer>().cloned().unwrap_or_default();
-    Ok(Arc::clone(peer.caller()?))
+fn caller(extensions: &axum::http::Extensions) -> Result<Arc<Caller>, ApiProblem> {
+    Ok(Arc::clone(Peer::of(extensions).caller()?))
 }
 
 async fn openapi() -> Answered {
@@ -362,19 +357,19 @@ fn file_response(
     response
 }
 
-fn place(gateway: &Gateway) -> Result<Place, ApiProblem> {
-    gateway.workers.place().ok_or_else(|| {
-        ApiProblem::new(Code::Busy, "as many queries as may run at once are running")
-            .retry_after(Duration::from_secs(1))
-    })
+/// That as many queries run as may.
+pub fn busy() -> Problem {
+    Problem::new(Code::Busy, "as many queries as may run at once are running")
+        .retry_after(Duration::from_secs(1))
 }
 
-/// Does work of which the process ends with who waits for it, and the rest (what
-/// is recorded of it) does not.
+fn place(gateway: &Gateway) -> Result<Place, ApiProblem> {
+    gateway.workers.place().ok_or_else(|| busy().into())
+}
+
+/// Does work of which the process ends with who waits for it.
 async fn while_held(hold: Hold, work: impl Future<Output = Answered> + Send + 'static) -> Answered {
-    let done = tokio::spawn(work).await;
-    drop(hold);
-    done.unwrap_or_else(|error| Err(failed(&error)))
+    hold.during(work).await.unwrap_or_else(|error| Err(failed(&error)))
 }
 
 /// The answer; or, where there is none and rows were looked at, that is recorded.

@@ -18,6 +18,9 @@ use crate::session::Ask;
 /// that it requires.
 const MAX_QUESTION: usize = 64 << 20;
 
+/// The name of the work that [`main`] does.
+pub const SQL: &str = "sql";
+
 /// Answers questions in SQL.
 pub fn main() -> ExitCode {
     serve(|ask: Ask| ask.answer())

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
 use crate::bounds::Bounds;
 use crate::channel::Channel;
@@ -233,6 +234,22 @@ impl Tie {
             let _ = stderr.take(MAX_SAID).read_to_end(&mut said);
         }
         Some((status, String::from_utf8_lossy(&said).into_owned()))
+    }
+}
+
+impl Hold {
+    /// Does work while it is held. Whoever stops waiting ends the process, and not
+    /// the work: what is recorded of it.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub async fn during<T: Send + 'static>(
+        self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let done = tokio::spawn(work).await;
+        drop(self);
+        done
     }
 }
 
