@@ -6,7 +6,7 @@
 //! count is told so in a sentence, and can still be served by another credential
 //! (an enrolment token), instead of meeting an alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hufu_proof::{Digest, Name, Role, Serial};
@@ -125,8 +125,8 @@ impl Presented {
 pub struct Chains {
     verifier: Arc<dyn ClientCertVerifier>,
     provider: Arc<CryptoProvider>,
-    /// Clients may leave it out: it is in the genesis file.
-    issuing: CertificateDer<'static>,
+    /// Clients may leave them out: they are in the genesis file and on the ledger.
+    issuing: RwLock<Vec<CertificateDer<'static>>>,
 }
 
 /// The trust store cannot be used.
@@ -153,7 +153,15 @@ impl Chains {
                 .allow_unauthenticated()
                 .build()
                 .map_err(|error| TrustError(error.to_string()))?;
-        Ok(Arc::new(Self { verifier, provider, issuing }))
+        Ok(Arc::new(Self { verifier, provider, issuing: RwLock::new(vec![issuing]) }))
+    }
+
+    /// Another issuing certificate that clients may leave out from now on.
+    pub fn also_under(&self, issuing: CertificateDer<'static>) {
+        let mut all = self.issuing.write().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&issuing) {
+            all.push(issuing);
+        }
     }
 
     /// A server with one certificate, whichever name a client wants it under,
@@ -206,7 +214,8 @@ impl Chains {
     ) -> Result<Presented, Unfit> {
         let presented = Presented::parse(leaf).map_err(Unfit::Foreign)?;
         let mut intermediates = rest.to_vec();
-        intermediates.push(self.issuing.clone());
+        let issuing = self.issuing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        intermediates.extend(issuing);
         // Dates are for the authenticator, which names them; the path is checked
         // as of a time at which this certificate was valid.
         let now = Duration::from_secs(UnixTime::now().as_secs());

@@ -45,6 +45,18 @@ fn what_chains_to_the_root_and_is_for_clients_counts() {
 }
 
 #[test]
+fn who_leaves_the_issuing_certificate_out_is_under_the_newest() {
+    let authority = Authority::new();
+    let (root, ended) = (authority.root_der(), authority.issuing_until(2002));
+    let chains = hufu_door::Chains::new(root, ended, support::provider()).unwrap();
+    let client = [authority.client(&Wish::default()).der];
+    let Shown::Refused(problem) = chains.judge(&client) else { panic!() };
+    assert_eq!(problem.code(), Code::CertificateExpired);
+    chains.also_under(authority.issuing_der());
+    assert!(matches!(chains.judge(&client), Shown::Certificate(_)));
+}
+
+#[test]
 fn others_are_refused_in_a_sentence() {
     let authority = Authority::new();
     let chains = authority.chains();

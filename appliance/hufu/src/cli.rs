@@ -293,6 +293,11 @@ pub enum Cert {
     /// `[ca] est_url` names, takes the word of the member's statement key.
     #[command(after_help = examples::CERT_RENEW)]
     Renew,
+    /// Make the authority's next issuing certificate, for the same key (authority
+    /// only, where the token holds the root's key). The node does it by itself when
+    /// a third of the life of the last is left.
+    #[command(after_help = examples::CERT_RENEW_ISSUING)]
+    RenewIssuing,
     /// List certificates from the ledger.
     #[command(after_help = examples::CERT_LIST)]
     List {

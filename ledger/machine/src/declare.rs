@@ -21,7 +21,7 @@ use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome};
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
 use crate::key;
-use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord};
+use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord, IssuingRecord};
 use crate::rights;
 use crate::state::State as _;
 
@@ -184,6 +184,19 @@ impl Execution<'_> {
                     return Err(Outcome::Conflict.into());
                 }
                 self.give_device(id, device, to);
+                Ok(())
+            }
+            Declaration::IssuingCertificate { certificate } => {
+                self.require_authority(signer)?;
+                let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
+                let mut record = record.unwrap_or_default();
+                if record.certificates.contains(certificate) {
+                    return Err(Outcome::Conflict.into());
+                }
+                let over = (record.certificates.len() + 1).saturating_sub(IssuingRecord::MOST);
+                record.certificates.drain(..over);
+                record.certificates.push(certificate.clone());
+                self.put(key::ISSUING.to_vec(), &record);
                 Ok(())
             }
         }

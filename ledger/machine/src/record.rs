@@ -245,6 +245,21 @@ impl ApprovalRecord {
     }
 }
 
+/// The issuing certificates that the authority declared. Under
+/// [`crate::key::ISSUING`].
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct IssuingRecord {
+    /// X.509, DER, the newest last; at most [`IssuingRecord::MOST`].
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl IssuingRecord {
+    /// Most that are kept: the oldest goes, which has ended for a long time.
+    pub const MOST: usize = 8;
+}
+
 /// The active version of a contract. Under [`crate::key::contract`].
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct ContractRecord {

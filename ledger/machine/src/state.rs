@@ -16,7 +16,7 @@ use crate::error::MachineError;
 use crate::key;
 use crate::record::{
     ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus, ContractRecord,
-    DelegationRecord, IdentityRecord, MemberRecord, ProposalRecord, VersionRecord,
+    DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord, VersionRecord,
 };
 use crate::revoked;
 use crate::rights::{self, Approved};
@@ -228,6 +228,16 @@ impl View {
     /// [`MachineError`] when the store fails.
     pub fn delegation(&self, member: &Name) -> Result<Option<DelegationRecord>, MachineError> {
         self.record("delegation", &key::delegation(member))
+    }
+
+    /// The issuing certificates after that of the genesis file, as the authority
+    /// declared them, the newest last: whoever uses one checks it under the root.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn issuing(&self) -> Result<Vec<Vec<u8>>, MachineError> {
+        let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
+        Ok(record.unwrap_or_default().certificates)
     }
 
     /// The member that a host belongs to; loopback belongs to nobody.

@@ -62,6 +62,11 @@ fn hand_over(device: &str, to: &str) -> Payload {
     Payload::Declare(Declaration::HandOver { device: device.into(), to: name(to) })
 }
 
+fn issuing(number: u8) -> Payload {
+    let certificate = vec![0x30, 1, number];
+    Payload::Declare(Declaration::IssuingCertificate { certificate })
+}
+
 /// Whether the state approves the holder of a key for a role now.
 fn has(node: &Node, member: &str, holder: &IdentityId, role: &str) -> bool {
     let now = node.machine.header().time_ms;
@@ -290,6 +295,26 @@ fn a_device_identifier_is_one_members_until_it_is_handed_over() {
     assert_eq!(certify(&mut node, device("maker", "SECDEV2", 6)), Outcome::Accepted);
     let owner = node.reader().state().unwrap().device_owner("SECDEV2").unwrap();
     assert_eq!(owner, Some(name("maker")));
+}
+
+#[test]
+fn the_authority_alone_declares_its_issuing_certificates() {
+    let mut node = Node::founded(genesis_v2());
+    let declared = |node: &Node| node.reader().state().unwrap().issuing().unwrap();
+    assert!(declared(&node).is_empty());
+    assert_eq!(node.one(&key("maker"), issuing(1)), Outcome::Forbidden);
+    node.must(&key("authority"), issuing(1));
+    assert_eq!(node.one(&key("authority"), issuing(1)), Outcome::Conflict);
+    for number in 2..=9 {
+        node.must(&key("authority"), issuing(number));
+    }
+    // The newest last; the oldest has gone.
+    let numbers: Vec<u8> = declared(&node).iter().map(|one| one[2]).collect();
+    assert_eq!(numbers, [2, 3, 4, 5, 6, 7, 8, 9]);
+    for (length, outcome) in [(0, Outcome::Malformed), (8 * 1024 + 1, Outcome::Oversized)] {
+        let declaration = Declaration::IssuingCertificate { certificate: vec![0; length] };
+        assert_eq!(node.one(&key("authority"), Payload::Declare(declaration)), outcome, "{length}");
+    }
 }
 
 #[test]

@@ -345,6 +345,8 @@ fn a_declaration() -> impl Strategy<Value = Declaration> {
             .prop_map(|(roles, until_ms)| Declaration::Delegate(Delegation { roles, until_ms })),
         (signer(), a_name())
             .prop_map(|(device, to)| Declaration::HandOver { device: device.into(), to: name(to) }),
+        prop::collection::vec(any::<u8>(), 0..3)
+            .prop_map(|certificate| Declaration::IssuingCertificate { certificate }),
     ]
 }
 

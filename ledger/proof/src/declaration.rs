@@ -49,7 +49,19 @@ pub enum Declaration {
         /// Whose it is.
         to: Name,
     } = 3,
+    /// The authority's issuing certificate for the time to come: of the same key
+    /// and name as that of the genesis file, signed by the same root. The
+    /// authority alone declares it. The ledger keeps it as it is and does not
+    /// read it: whoever uses it checks it under the root.
+    IssuingCertificate {
+        /// X.509, DER.
+        #[serde(with = "crate::codec::base64_text")]
+        certificate: Vec<u8>,
+    } = 4,
 }
+
+/// Largest issuing certificate in bytes.
+pub const MAX_ISSUING: usize = 8 * 1024;
 
 /// Approval of a key.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]

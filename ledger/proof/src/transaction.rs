@@ -515,6 +515,11 @@ mod tests {
                 "594ca4810e4e2130ac1421eb51b7de19991a194ba84295b93b8037e01d1d362b",
                 Declaration::HandOver { device: "PUMP-0001".into(), to },
             ),
+            (
+                include_bytes!("../fuzz/corpus/transaction/issuing").as_slice(),
+                "a13c643b34a19b1f7d7ab47211882d0f1cc2bc10bf6c4883c911358646b24e8b",
+                Declaration::IssuingCertificate { certificate: vec![0x30, 3, 2, 1, 7] },
+            ),
         ] {
             assert_eq!(pinned(bytes, id), Payload::Declare(expected));
         }
