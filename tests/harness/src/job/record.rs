@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hufu_proof::transaction::Payload;
@@ -13,6 +14,7 @@ use super::Fleet;
 use crate::consortium::{Consortium, in_parallel};
 use crate::device::Device;
 use crate::gateway::{Gateway, Submitted};
+use crate::process::wait_for;
 use crate::readings::{self, Reading};
 
 /// Readings in a batch of a simulated device.
@@ -186,6 +188,24 @@ pub fn clock_ahead(gateway: &Gateway, fleet: &mut Fleet) -> anyhow::Result<()> {
     ensure!(submitted.is_accepted(), "a reading of {}: {}", device.id, submitted.answer);
     let device = &fleet.simulated[1];
     fleet.save(device)
+}
+
+/// Waits until the device that sends nothing has been silent for longer than its
+/// watch allows: with few devices, the rest is done before.
+///
+/// # Errors
+/// When it takes more than a minute.
+pub fn until_silent(consortium: &Consortium) -> anyhow::Result<()> {
+    let sql = format!(
+        "SELECT watch.watch_id FROM operation_supervision.watch AS watch \
+         WHERE watch.max_gap = {SHORT_GAP_MS} AND watch.set_at + watch.max_gap < \
+         (SELECT MAX(block.time) FROM ledger.blocks AS block)"
+    );
+    wait_for("the silent device", Duration::from_secs(60), || {
+        let silent = keys(consortium, &sql)?;
+        ensure!(!silent.is_empty(), "it has not been silent for long");
+        Ok(())
+    })
 }
 
 /// Identifiers of the devices in the registry.
