@@ -36,7 +36,7 @@
 
 use std::collections::BTreeMap;
 
-use hufu_proof::Name;
+use hufu_proof::{Name, Sequence};
 use serde_json::Value as Json;
 
 use crate::problem::Problem;
@@ -107,7 +107,7 @@ pub enum Request {
         /// Rows by column.
         rows: Vec<BTreeMap<String, Json>>,
         /// The sequence number; the next one when `None`.
-        sequence: Option<u64>,
+        sequence: Option<Sequence>,
     },
 }
 
@@ -229,7 +229,7 @@ fn read_step(table: &Section<'_, '_>) -> Option<Step> {
             let rows = rows.iter().filter_map(|row| Some(read_values(&row.table()?))).collect();
             let sequence =
                 table.optional("sequence").and_then(|node| u64::try_from(node.integer()?).ok());
-            Request::Append { rows, sequence }
+            Request::Append { rows, sequence: sequence.map(Sequence) }
         }
         None => {
             let on = table.optional("on").and_then(|node| node.text().map(str::to_owned));

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Serial};
+use hufu_proof::{Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
@@ -129,7 +129,7 @@ pub enum Event {
         /// The key of the asset that signed: the `device` column.
         device: String,
         /// The batch's number in the signer's stream.
-        sequence: u64,
+        sequence: Sequence,
         /// How many rows.
         rows: u32,
     } = 7,

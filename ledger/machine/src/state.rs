@@ -95,10 +95,10 @@ macro_rules! world_from_state {
                 contract: &hufu_proof::Name,
                 stream: &hufu_proof::Name,
                 identity: &hufu_proof::IdentityId,
-            ) -> u64 {
+            ) -> hufu_proof::Sequence {
                 use crate::state::State as _;
                 let key = crate::key::sequence(contract, stream, identity);
-                self.or_fail(self.record("sequence", &key)).unwrap_or(0)
+                self.or_fail(self.record("sequence", &key)).unwrap_or_default()
             }
         }
     };

@@ -445,7 +445,7 @@ fn batches_of_a_stream_come_in_sequence() {
         .filter_map(|event| match event {
             Event::Rows { index, sequence, rows, device, .. } => {
                 assert_eq!(device, "pump");
-                Some((*index, *sequence, *rows))
+                Some((*index, sequence.get(), *rows))
             }
             _ => None,
         })

@@ -50,7 +50,7 @@ pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};
 pub use member::{Jurisdictions, Member};
 pub use membership::Membership;
 pub use names::{Host, NetworkName};
-pub use number::{Height, LogIndex};
+pub use number::{Height, LogIndex, Sequence};
 pub use receipt::{LogEntry, Receipt};
 pub use role::Role;
 pub use transaction::{Body, Outcome, Payload, Transaction};

@@ -1,6 +1,6 @@
-//! Numbers that mean a place: a height, a place in the log.
+//! Numbers that mean a place: a height, a place in the log, one in a stream.
 //!
-//! Both are counts from zero and are encoded alike, and one in the place of the
+//! All are counts from zero and are encoded alike, and one in the place of the
 //! other points at something else without an error. So each has a type of its
 //! own. What is done with them is named: there is a next one, a distance, a
 //! range; two of them are never added, and none is taken for a plain number
@@ -113,18 +113,6 @@ macro_rules! number {
                 text.parse().map(Self)
             }
         }
-
-        impl From<u64> for $name {
-            fn from(number: u64) -> Self {
-                Self(number)
-            }
-        }
-
-        impl From<$name> for u64 {
-            fn from(number: $name) -> Self {
-                number.0
-            }
-        }
     };
 }
 
@@ -137,6 +125,12 @@ number! {
     /// How many entries came before an entry in the log of transactions and
     /// outcomes.
     LogIndex
+}
+
+number! {
+    /// Which of a signer's batches in a stream: the first is 1, and 0 is before
+    /// it.
+    Sequence
 }
 
 #[cfg(test)]

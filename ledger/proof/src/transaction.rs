@@ -13,7 +13,7 @@ use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::member::{Member, MemberV1};
 use crate::names::Host;
-use crate::number::Height;
+use crate::number::{Height, Sequence};
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -207,7 +207,7 @@ pub struct Batch {
     /// The stream.
     pub stream: Name,
     /// 1 for the signer's first batch of this stream, then one more each time.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// Rows; each has a value for every column, in the order of the columns'
     /// names.
     pub rows: Vec<Vec<Value>>,

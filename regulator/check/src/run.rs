@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hufu_contract::case::{Case, Request, Step, Then};
 use hufu_contract::{Contract, Principal, Problem, Sources, Type};
 use hufu_proof::transaction::{IdentityKind, Proposal};
-use hufu_proof::{Name, Outcome, Payload};
+use hufu_proof::{Name, Outcome, Payload, Sequence};
 use hufu_readmodel::{ControlQuery, Limits};
 use hufu_report::Cell;
 use serde_json::Value as Json;
@@ -67,7 +67,7 @@ struct Runner<'a> {
     contract: &'a Arc<Contract>,
     world: World,
     /// Batches accepted so far, by contract, stream and device.
-    sequences: BTreeMap<(Name, Name, String), u64>,
+    sequences: BTreeMap<(Name, Name, String), Sequence>,
     failures: Vec<Problem>,
 }
 
@@ -155,7 +155,8 @@ impl<'a> Runner<'a> {
         }
         if let (Request::Append { .. }, Outcome::Accepted) = (&step.request, outcome) {
             let place = (step.contract.clone(), step.action.clone(), step.by.clone());
-            *self.sequences.entry(place).or_default() += 1;
+            let last = self.sequences.entry(place).or_default();
+            *last = last.next();
         }
         Ok(())
     }
@@ -186,7 +187,7 @@ impl<'a> Runner<'a> {
             }
             Request::Append { rows, sequence } => {
                 let place = (step.contract.clone(), step.action.clone(), step.by.clone());
-                let next = self.sequences.get(&place).copied().unwrap_or(0) + 1;
+                let next = self.sequences.get(&place).copied().unwrap_or_default().next();
                 let batch =
                     contract.batch(step.action.as_str(), sequence.unwrap_or(next), rows.iter());
                 batch.map(Payload::Append).map_err(refuse)

@@ -9,7 +9,7 @@ use hufu_machine::record::{
     ApprovalRecord, CertificateRecord, CertificateStatus, DelegationRecord, IdentityRecord,
     IdentityStatus, MemberRecord,
 };
-use hufu_proof::{Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey};
+use hufu_proof::{Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey, Sequence};
 use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
@@ -308,7 +308,7 @@ impl Writer<'_> {
         target: &Target,
         index: u32,
         device: &str,
-        sequence: u64,
+        sequence: Sequence,
     ) -> Result<(), ReadModelError> {
         let payload = self.block.transactions.get(index as usize);
         match payload.map(|one| &one.body.payload) {
@@ -340,7 +340,7 @@ impl Writer<'_> {
         &self,
         target: &Target,
         device: &str,
-        sequence: u64,
+        sequence: Sequence,
         rows: &[Vec<hufu_proof::Value>],
     ) -> Result<(), ReadModelError> {
         let mut row = vec![Cell::Null; target.table.columns.len()];
@@ -353,7 +353,7 @@ impl Writer<'_> {
             }
             let added = [
                 Cell::Text(device.to_owned()),
-                time(sequence),
+                time(sequence.get()),
                 time(position as u64),
                 time(self.height),
                 time(self.time_ms),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, Value};
 
 use super::ast::{Binary, Expression};
 use super::evaluate::{Code, Number, Scope, rescale};
@@ -228,7 +228,7 @@ impl World for Nowhere {
         None
     }
 
-    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-        0
+    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
+        Sequence::ZERO
     }
 }

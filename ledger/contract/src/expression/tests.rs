@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, Value};
 use proptest::prelude::*;
 
 use super::ast::{At, Binary, Node, Unary};
@@ -71,8 +71,8 @@ impl World for OneDevice {
         None
     }
 
-    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-        0
+    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
+        Sequence::ZERO
     }
 }
 

@@ -18,7 +18,8 @@ use hufu_proof::transaction::{
 };
 use hufu_proof::{
     Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, Height, IdentityId, Membership,
-    Name, Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
+    Name, Outcome, Payload, PublicKey, Sequence, Serial, Signature, Signer, SignerFault,
+    Transaction, Value,
 };
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::signature::Signer as _;
@@ -354,7 +355,12 @@ pub fn invoke(contract: &str, action: &str, asset: &str, params: &[(&str, Value)
 }
 
 pub fn append(contract: &str, stream: &str, sequence: u64, rows: Vec<Vec<Value>>) -> Payload {
-    Payload::Append(Batch { contract: name(contract), stream: name(stream), sequence, rows })
+    Payload::Append(Batch {
+        contract: name(contract),
+        stream: name(stream),
+        sequence: Sequence(sequence),
+        rows,
+    })
 }
 
 /// A package of these files.

@@ -29,8 +29,8 @@ use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
     Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, Height,
-    IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature,
-    Signer, SignerFault, Transaction,
+    IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Sequence, Serial,
+    Signature, Signer, SignerFault, Transaction,
 };
 use hufu_query::{Program, Workers};
 use hufu_readmodel::ReadModel;
@@ -503,7 +503,7 @@ pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
         let row = serde_json::json!({
             "metric": "temperature", "value": value, "measured_at": START_MS,
         });
-        let batch = supervision.batch("reading", sequence, [&parameters(row)]).unwrap();
+        let batch = supervision.batch("reading", Sequence(sequence), [&parameters(row)]).unwrap();
         node.accept(DEVICE_SEED + number, Payload::Append(batch));
     }
     for _ in 0..2 {

@@ -12,7 +12,7 @@ use hufu_machine::record::{IdentityRecord, IdentityStatus};
 use hufu_proof::transaction::{Batch, Body, IdentityKind, Transaction};
 use hufu_proof::{
     Algorithm, Block, Commitment, Digest, Header, Height, IdentityId, LogIndex, Name, Outcome,
-    Payload, PublicKey, Signature, Value,
+    Payload, PublicKey, Sequence, Signature, Value,
 };
 use hufu_readmodel::{ColumnType, Packages, ReadModel, TableKind, TableSpec};
 
@@ -155,13 +155,13 @@ impl Chain {
                         stream: name(stream),
                         signer: IdentityId(Digest([2; 32])),
                         device: device.into(),
-                        sequence,
+                        sequence: Sequence(sequence),
                         rows: rows.len() as u32,
                     });
                     payload = Payload::Append(Batch {
                         contract: name(contract),
                         stream: name(stream),
-                        sequence,
+                        sequence: Sequence(sequence),
                         rows,
                     });
                 }
