@@ -50,7 +50,7 @@ pub mod world;
 pub use belonging::{Belonging, Lead, Telling};
 pub use check::check;
 pub use contract::{Column, Contract, Table, TableKind};
-pub use control::{Control, ControlSet, Severity};
+pub use control::{Control, ControlSet};
 pub use described::ColumnDescription;
 pub use input::InputError;
 pub use manifest::required_names;

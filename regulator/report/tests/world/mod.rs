@@ -6,12 +6,12 @@ use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_nam
 use hufu_proof::genesis::{Authority, Constitution, Genesis, Member, MemberV1};
 use hufu_proof::{
     Algorithm, Commitment, Digest, FinalityProof, Header, Height, LogEntry, Name, Outcome,
-    PublicKey, Signature, Signer, SignerFault, merkle,
+    PublicKey, Severity, Signature, Signer, SignerFault, merkle,
 };
 use hufu_report::model::Title;
 use hufu_report::{
     Anchor, AsOf, Bound, Cell, Change, Column, ControlResult, ControlSetTitle, Counts, Evidence,
-    Finding, Form, PackageReference, Range, Report, Role, Scope, Severity, Shown, Word,
+    Finding, Form, PackageReference, Range, Report, Role, Scope, Shown, Word,
 };
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
