@@ -56,6 +56,6 @@ pub use input::InputError;
 pub use manifest::required_names;
 pub use problem::Problem;
 pub use sources::{CONTRACT, MAX_FILE, MAX_FILES, Sources};
-pub use types::{Clock, Type};
+pub use types::{Clock, Type, TypeName};
 pub use unit::Unit;
 pub use world::{Asset, Context, Effects, Event, Member, Principal, StreamEffects, World, Write};

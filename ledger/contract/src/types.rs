@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use hufu_proof::{Digest, IdentityId, Name, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::number::{self, decimal_text};
 use crate::spelling;
@@ -26,6 +27,66 @@ pub enum Clock {
     Block,
     /// A time that a signer declared.
     Signer,
+}
+
+macro_rules! type_names {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// The name of a type, without its bounds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum TypeName {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl TypeName {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As contracts write it.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+type_names! {
+    /// [`Type::Bool`].
+    Bool = "bool",
+    /// [`Type::Int`].
+    Int = "int",
+    /// [`Type::Decimal`].
+    Decimal = "decimal",
+    /// [`Type::Text`].
+    Text = "text",
+    /// [`Type::Symbol`].
+    Symbol = "symbol",
+    /// [`Type::Id`].
+    Id = "id",
+    /// [`Type::Bytes`].
+    Bytes = "bytes",
+    /// [`Type::Digest`].
+    Digest = "digest",
+    /// [`Type::Time`].
+    Time = "time",
+    /// [`Type::Member`].
+    Member = "member",
+    /// [`Type::Identity`].
+    Identity = "identity",
+    /// [`Type::Ref`].
+    Ref = "ref",
+    /// [`Type::List`].
+    List = "list",
+    /// [`Type::Set`].
+    Set = "set",
+}
+
+impl TypeName {
+    /// The name that contracts write like this.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|one| one.code() == code)
+    }
 }
 
 /// The type of a field, parameter or column, with its bounds.
@@ -118,22 +179,22 @@ impl Type {
     }
 
     /// Its name, as contracts write it.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> TypeName {
         match self {
-            Self::Bool => "bool",
-            Self::Int { .. } => "int",
-            Self::Decimal { .. } => "decimal",
-            Self::Text { .. } => "text",
-            Self::Symbol => "symbol",
-            Self::Id => "id",
-            Self::Bytes { .. } => "bytes",
-            Self::Digest => "digest",
-            Self::Time { .. } => "time",
-            Self::Member => "member",
-            Self::Identity => "identity",
-            Self::Ref { .. } => "ref",
-            Self::List { .. } => "list",
-            Self::Set { .. } => "set",
+            Self::Bool => TypeName::Bool,
+            Self::Int { .. } => TypeName::Int,
+            Self::Decimal { .. } => TypeName::Decimal,
+            Self::Text { .. } => TypeName::Text,
+            Self::Symbol => TypeName::Symbol,
+            Self::Id => TypeName::Id,
+            Self::Bytes { .. } => TypeName::Bytes,
+            Self::Digest => TypeName::Digest,
+            Self::Time { .. } => TypeName::Time,
+            Self::Member => TypeName::Member,
+            Self::Identity => TypeName::Identity,
+            Self::Ref { .. } => TypeName::Ref,
+            Self::List { .. } => TypeName::List,
+            Self::Set { .. } => TypeName::Set,
         }
     }
 
@@ -425,7 +486,7 @@ impl Type {
 
 impl fmt::Display for Type {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())?;
+        formatter.write_str(self.name().code())?;
         match self {
             Self::Decimal { scale, .. } => write!(formatter, "({scale})")?,
             Self::Time { clock: Clock::Block, .. } => formatter.write_str(" of the block")?,
