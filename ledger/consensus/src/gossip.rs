@@ -21,7 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use commonware_consensus::types::{Epoch, Height};
@@ -31,6 +31,7 @@ use commonware_runtime::{Clock, Handle, IoBuf, Spawner};
 use commonware_utils::channel::mpsc;
 use commonware_utils::ordered::{Quorum as _, Set};
 use commonware_utils::vec::NonEmptyVec;
+use hufu_proof::UnixMillis;
 
 use crate::application::{Application, Round};
 use crate::clock::Difference;
@@ -78,7 +79,7 @@ pub struct Gossip {
 enum Outgoing {
     Message(Recipient, Bytes),
     Ended { to: PublicKey, epoch: Epoch, last: Height },
-    Time { to: PublicKey, asked_ms: u64 },
+    Time { to: PublicKey, asked_ms: UnixMillis },
 }
 
 impl Gossip {
@@ -120,8 +121,8 @@ enum Message {
     Application(Bytes),
     Alive { epoch: Epoch },
     Ended { epoch: Epoch, last: Height },
-    AskTime { asked_ms: u64 },
-    Time { asked_ms: u64, here_ms: u64, finalized: Round },
+    AskTime { asked_ms: UnixMillis },
+    Time { asked_ms: UnixMillis, here_ms: UnixMillis, finalized: Round },
 }
 
 impl Message {
@@ -132,9 +133,9 @@ impl Message {
             Self::Ended { epoch, last } => {
                 [&[2][..], &epoch.get().to_be_bytes(), &last.get().to_be_bytes()].concat()
             }
-            Self::AskTime { asked_ms } => [&[3][..], &asked_ms.to_be_bytes()].concat(),
+            Self::AskTime { asked_ms } => [&[3][..], &asked_ms.get().to_be_bytes()].concat(),
             Self::Time { asked_ms, here_ms, finalized: Round { epoch, view } } => {
-                let numbers = [asked_ms, here_ms, epoch, view].map(|number| number.to_be_bytes());
+                let numbers = [asked_ms.get(), here_ms.get(), *epoch, *view].map(u64::to_be_bytes);
                 [&[4][..], &numbers.concat()].concat()
             }
         }
@@ -151,10 +152,10 @@ impl Message {
             (2, 17) => {
                 Some(Self::Ended { epoch: Epoch::new(number(1)?), last: Height::new(number(9)?) })
             }
-            (3, 9) => Some(Self::AskTime { asked_ms: number(1)? }),
+            (3, 9) => Some(Self::AskTime { asked_ms: UnixMillis(number(1)?) }),
             (4, 33) => Some(Self::Time {
-                asked_ms: number(1)?,
-                here_ms: number(9)?,
+                asked_ms: UnixMillis(number(1)?),
+                here_ms: UnixMillis(number(9)?),
                 finalized: Round { epoch: number(17)?, view: number(25)? },
             }),
             _ => None,
@@ -165,19 +166,19 @@ impl Message {
 /// What was asked lately: an answer to something else was not asked for. More
 /// than the last, because an answer may take longer than until the next question.
 #[derive(Debug, Default)]
-struct Questions(Mutex<VecDeque<u64>>);
+struct Questions(Mutex<VecDeque<UnixMillis>>);
 
 impl Questions {
     /// Questions that may still be answered.
     const OPEN: usize = 32;
 
-    fn ask(&self, asked_ms: u64) {
+    fn ask(&self, asked_ms: UnixMillis) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.truncate(Self::OPEN - 1);
         open.push_front(asked_ms);
     }
 
-    fn asked(&self, asked_ms: u64) -> bool {
+    fn asked(&self, asked_ms: UnixMillis) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&asked_ms)
     }
 }
@@ -204,7 +205,9 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
     let Ground { validators, epochs, limit, board, voter, marshal, clock_ahead_ms } = ground;
-    let now_ms = move |now: SystemTime| milliseconds(now).saturating_add_signed(clock_ahead_ms);
+    let now_ms = move |now: SystemTime| {
+        UnixMillis(UnixMillis::from(now).get().saturating_add_signed(clock_ahead_ms))
+    };
     let questions = Arc::new(Questions::default());
     let (mut link_sender, mut link_receiver) = link;
     let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
@@ -307,12 +310,6 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     )
 }
 
-/// Milliseconds since 1970.
-fn milliseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,9 +325,13 @@ mod tests {
                 Message::Ended { epoch: Epoch::new(3), last: Height::new(258) },
                 "0200000000000000030000000000000102",
             ),
-            (Message::AskTime { asked_ms: 3 }, "030000000000000003"),
+            (Message::AskTime { asked_ms: UnixMillis(3) }, "030000000000000003"),
             (
-                Message::Time { asked_ms: 3, here_ms: 258, finalized: Round { epoch: 1, view: 2 } },
+                Message::Time {
+                    asked_ms: UnixMillis(3),
+                    here_ms: UnixMillis(258),
+                    finalized: Round { epoch: 1, view: 2 },
+                },
                 "040000000000000003000000000000010200000000000000010000000000000002",
             ),
         ];

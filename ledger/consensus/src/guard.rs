@@ -50,6 +50,8 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hufu_proof::UnixMillis;
+
 use crate::application::Round;
 use crate::error::Error;
 use crate::keys::{PublicKey, Signature};
@@ -96,7 +98,7 @@ struct Inner {
     votes: BTreeMap<Round, BTreeMap<Phase, Signed>>,
     floor: Round,
     /// When this validator was restored, until the ledger has moved on.
-    restored_ms: Option<u64>,
+    restored_ms: Option<UnixMillis>,
     /// Where that is recorded.
     held: PathBuf,
     poisoned: bool,
@@ -207,9 +209,8 @@ impl Guard {
         voted.into_iter().fold(finalized, std::cmp::max)
     }
 
-    /// When this validator was restored, milliseconds since 1970, while it waits
-    /// for the ledger to move on.
-    pub fn restored_ms(&self) -> Option<u64> {
+    /// When this validator was restored, while it waits for the ledger to move on.
+    pub fn restored_ms(&self) -> Option<UnixMillis> {
         self.lock().restored_ms
     }
 
@@ -218,7 +219,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`GuardError`] when it cannot be recorded.
-    pub fn saw_final(&self, round: Round, block_ms: u64) -> Result<bool, GuardError> {
+    pub fn saw_final(&self, round: Round, block_ms: UnixMillis) -> Result<bool, GuardError> {
         let Some(restored_ms) = self.restored_ms() else { return Ok(true) };
         if !hold::is_later(block_ms, restored_ms) {
             return Ok(false);

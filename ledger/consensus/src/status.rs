@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use commonware_consensus::types::{Epoch, View};
-use hufu_proof::Height;
+use hufu_proof::{Height, UnixMillis};
 
 use crate::application::Round;
 use crate::clock::{Clocks, Difference, Measurements};
@@ -55,9 +55,9 @@ pub struct Status {
     pub final_height: Height,
     /// The latest height that the ledger has applied.
     pub applied_height: Height,
-    /// When this validator was restored from a backup, milliseconds since 1970,
-    /// while it waits for the ledger to move on before it votes again.
-    pub restored_ms: Option<u64>,
+    /// When this validator was restored from a backup, while it waits for the
+    /// ledger to move on before it votes again.
+    pub restored_ms: Option<UnixMillis>,
     /// Whether this node started from data that are older than its votes.
     pub went_back: Option<WentBack>,
     /// The members, in the order in which votes count them.
@@ -81,7 +81,7 @@ pub(crate) struct Beginning<'a> {
     /// This node's own number among them.
     pub(crate) own: Option<usize>,
     pub(crate) started: SystemTime,
-    pub(crate) restored_ms: Option<u64>,
+    pub(crate) restored_ms: Option<UnixMillis>,
 }
 
 /// Where the parts of the layer write what [`Status`] shows.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::number::{self, decimal_text};
@@ -320,11 +320,11 @@ impl Type {
 
     /// Checks that the times in `value`, which [`Type::check`] has accepted, are
     /// plausible: not before the earliest, and no further ahead of `now`, a
-    /// block's time in milliseconds, than the type allows.
+    /// block's time, than the type allows.
     ///
     /// # Errors
     /// What is wrong with one, and what it may have been meant to be.
-    pub fn check_time(&self, value: &Value, now: u64) -> Result<(), String> {
+    pub fn check_time(&self, value: &Value, now: UnixMillis) -> Result<(), String> {
         match (self, value) {
             (Self::Time { min, max_ahead, .. }, Value::Time(time)) => {
                 let wrong = |why: String| {
@@ -336,10 +336,10 @@ impl Type {
                     return wrong(format!("before {}", crate::time::format(*min)));
                 }
                 match max_ahead {
-                    Some(ahead) if time.saturating_sub(now) > *ahead => wrong(format!(
+                    Some(ahead) if time.saturating_sub(now.get()) > *ahead => wrong(format!(
                         "more than {} s ahead of {}, the ledger's time",
                         ahead / 1000,
-                        crate::time::format(now)
+                        crate::time::format(now.get())
                     )),
                     _ => Ok(()),
                 }
@@ -582,16 +582,16 @@ mod tests {
         let min = 1_577_836_800_000;
         let ty = Type::Time { clock: Clock::Signer, min, max_ahead: Some(60_000) };
         let now = 1_795_186_800_000;
-        let said = |time| ty.check_time(&Value::Time(time), now);
+        let said = |time| ty.check_time(&Value::Time(time), UnixMillis(now));
         assert_eq!(said(min), Ok(()));
         assert_eq!(said(now + 60_000), Ok(()));
         assert!(said(min - 1).unwrap_err().contains("before 2020-01-01T00:00:00Z"));
         assert!(said(now + 60_001).unwrap_err().contains("more than 60 s ahead"));
         let seconds = said(1_795_186_800).unwrap_err();
         assert!(seconds.contains("in seconds it would be 2026-11-20T15:00:00Z"), "{seconds}");
-        assert_eq!(Type::time(Clock::Signer).check_time(&Value::Time(1), now), Ok(()));
+        assert_eq!(Type::time(Clock::Signer).check_time(&Value::Time(1), UnixMillis(now)), Ok(()));
         let list = Type::List { of: Box::new(ty), max: 2 };
-        assert!(list.check_time(&Value::List(vec![Value::Time(1)]), now).is_err());
+        assert!(list.check_time(&Value::List(vec![Value::Time(1)]), UnixMillis(now)).is_err());
     }
 
     #[test]

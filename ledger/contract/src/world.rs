@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Height, IdentityId, Name, Sequence, Value};
+use hufu_proof::{Height, IdentityId, Name, Sequence, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 
 /// Who signed, as the ledger's registry knows them.
@@ -45,8 +45,8 @@ pub struct Context {
     pub principal: Principal,
     /// The height of its block.
     pub block_height: Height,
-    /// The agreed time of its block, milliseconds since 1970.
-    pub block_time_ms: u64,
+    /// The agreed time of its block.
+    pub block_time_ms: UnixMillis,
 }
 
 /// An asset as it is stored. Its key is not among the fields: it is in the name

@@ -213,7 +213,7 @@ fn times_are_plausible_whoever_sends_them() {
         );
     let contract = leasing_with(&source, LEASING_POLICY).unwrap();
     let (mut world, d1) = (world(), device("D1", "maker"));
-    let now = d1.block_time_ms;
+    let now = d1.block_time_ms.get();
     let min = 1_577_836_800_000;
     let append = |at: u64| {
         let row = vec![Value::Time(at), Value::Symbol("t".into()), Value::Decimal(1)];

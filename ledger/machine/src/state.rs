@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Height, Host, IdentityId, Name, Serial, codec};
+use hufu_proof::{Height, Host, IdentityId, Name, Serial, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -184,7 +184,7 @@ impl View {
         &self,
         member: &Name,
         key: &IdentityId,
-        at_ms: u64,
+        at_ms: UnixMillis,
     ) -> Result<Approved, MachineError> {
         rights::roles_approved(self, member, key, at_ms)
     }

@@ -51,7 +51,7 @@ pub use key::{Algorithm, PublicKey, Signature, Signer, SignerFault};
 pub use member::{Jurisdictions, Member};
 pub use membership::Membership;
 pub use names::{Host, NetworkName};
-pub use number::{Height, LogIndex, Sequence};
+pub use number::{Height, LogIndex, Sequence, UnixMillis};
 pub use receipt::{LogEntry, Receipt};
 pub use role::Role;
 pub use severity::Severity;

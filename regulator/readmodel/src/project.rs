@@ -9,7 +9,9 @@ use hufu_machine::record::{
     ApprovalRecord, CertificateRecord, CertificateStatus, DelegationRecord, IdentityRecord,
     IdentityStatus, MemberRecord,
 };
-use hufu_proof::{Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey, Sequence};
+use hufu_proof::{
+    Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey, Sequence, UnixMillis,
+};
 use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
@@ -49,7 +51,10 @@ pub(crate) fn block(
         writer.event(event)?;
     }
     transaction
-        .execute("INSERT INTO _height VALUES (?1, ?2)", (height_of(height), height_of(time_ms)))
+        .execute(
+            "INSERT INTO _height VALUES (?1, ?2)",
+            (height_of(height), height_of(time_ms.get())),
+        )
         .map_err(fault)?;
     transaction.commit().map_err(fault)
 }
@@ -63,7 +68,7 @@ struct Writer<'a> {
     targets: &'a mut Targets,
     block: &'a Block,
     height: u64,
-    time_ms: u64,
+    time_ms: UnixMillis,
     packages: &'a dyn Packages,
     /// Of the transaction whose changes follow.
     log_index: Option<u64>,
@@ -71,6 +76,10 @@ struct Writer<'a> {
 
 fn text(value: impl ToString) -> Cell {
     Cell::Text(value.to_string())
+}
+
+fn moment(at: UnixMillis) -> Cell {
+    time(at.get())
 }
 
 fn optional<T: ToString>(value: Option<T>) -> Cell {
@@ -92,13 +101,13 @@ struct Declared<'a> {
     identity: Option<IdentityId>,
     roles: Cell,
     delegated: Cell,
-    until_ms: Option<u64>,
+    until_ms: Option<UnixMillis>,
     transaction: Cell,
 }
 
 impl Writer<'_> {
     fn event(&mut self, event: &Event) -> Result<(), ReadModelError> {
-        let (height, now) = (time(self.height), time(self.time_ms));
+        let (height, now) = (time(self.height), moment(self.time_ms));
         match event {
             Event::Block { digest, transactions, .. } => self.append_ledger(
                 "blocks",
@@ -254,7 +263,7 @@ impl Writer<'_> {
                 text(member),
                 text(key),
                 texts(record.roles.iter()),
-                record.until_ms.map_or(Cell::Null, time),
+                record.until_ms.map_or(Cell::Null, moment),
                 texts(record.delegated.iter()),
                 transaction,
             ],
@@ -276,7 +285,7 @@ impl Writer<'_> {
             until_ms: record.until_ms,
             transaction: transaction.clone(),
         })?;
-        let until = record.until_ms.map_or(Cell::Null, time);
+        let until = record.until_ms.map_or(Cell::Null, moment);
         let row = vec![texts(record.roles.iter()), until, transaction];
         self.put_ledger("delegations", member.as_str(), row)
     }
@@ -328,8 +337,8 @@ impl Writer<'_> {
                 optional(identity),
                 roles,
                 delegated,
-                until_ms.map_or(Cell::Null, time),
-                time(self.time_ms),
+                until_ms.map_or(Cell::Null, moment),
+                moment(self.time_ms),
                 transaction,
             ],
         )
@@ -356,7 +365,7 @@ impl Writer<'_> {
                 time(sequence.get()),
                 time(position as u64),
                 time(self.height),
-                time(self.time_ms),
+                moment(self.time_ms),
             ];
             for (index, value) in target.added.iter().zip(added) {
                 if let Some(index) = index {
@@ -492,17 +501,17 @@ fn identity(record: &IdentityRecord) -> Vec<Cell> {
         text(&record.subject),
         text(status),
         optional(record.serial.as_ref()),
-        time(record.not_before),
-        time(record.not_after),
+        moment(record.not_before),
+        moment(record.not_after),
     ]
 }
 
 fn certificate(record: &CertificateRecord) -> Vec<Cell> {
     let (status, reason, since) = match record.status {
         CertificateStatus::Good => ("good", Cell::Null, Cell::Null),
-        CertificateStatus::Held { at_ms } => ("held", Cell::Integer(6), time(at_ms)),
+        CertificateStatus::Held { at_ms } => ("held", Cell::Integer(6), moment(at_ms)),
         CertificateStatus::Revoked { reason, at_ms } => {
-            ("revoked", Cell::Integer(i64::from(reason)), time(at_ms))
+            ("revoked", Cell::Integer(i64::from(reason)), moment(at_ms))
         }
     };
     vec![
@@ -514,11 +523,11 @@ fn certificate(record: &CertificateRecord) -> Vec<Cell> {
         variant(&record.kind),
         text(&record.owner),
         text(&record.subject),
-        time(record.not_before),
-        time(record.not_after),
+        moment(record.not_before),
+        moment(record.not_after),
         text(record.tbs),
         optional(record.attestation),
         text(record.transaction),
-        time(record.recorded_ms),
+        moment(record.recorded_ms),
     ]
 }

@@ -314,7 +314,7 @@ impl Report {
                 header.executed.height, self.as_of.height
             ));
         }
-        if header.time_ms < self.as_of.time_ms {
+        if header.time_ms.get() < self.as_of.time_ms {
             return Err("the report's time is after the anchor's".into());
         }
         Ok(())

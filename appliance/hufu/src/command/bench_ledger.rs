@@ -129,7 +129,7 @@ fn reading(
 ) -> Result<Transaction, SignerFault> {
     // In the order of the columns' names: measured_at, metric, value.
     let row = vec![
-        Value::Time(now_ms()),
+        Value::Time(now_ms().get()),
         Value::Symbol("temperature".to_owned()),
         Value::Decimal(20_000 + (sequence.get() % 1000) as i64),
     ];

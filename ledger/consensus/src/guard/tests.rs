@@ -3,6 +3,7 @@ use crate::keys::Identity;
 use crate::testing::SoftwareSigner;
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::time::Duration;
 
 const NAMESPACE: &[u8] = b"namespace";
 
@@ -81,8 +82,8 @@ fn each_key_has_a_guard_of_its_own() {
     assert!(ask(&second(), &block, &counter).is_err());
     assert!(ask(&open(directory.path()).unwrap(), &other, &counter).is_err());
     // What holds the validator holds each of its keys.
-    hold(directory.path(), 1_000_000).unwrap();
-    let later = 1_000_001 + MARGIN.as_millis() as u64;
+    hold(directory.path(), UnixMillis(1_000_000)).unwrap();
+    let later = UnixMillis(1_000_001).plus(MARGIN);
     assert!(ask(&second(), &vote(0, 6, Phase::Notarize, 1), &counter).is_err());
     assert!(second().saw_final(Round { epoch: 0, view: 20 }, later).unwrap());
     assert_eq!(open(directory.path()).unwrap().restored_ms(), None);
@@ -135,16 +136,17 @@ fn damage_before_the_last_record_is_not_repaired() {
 fn a_restored_guard_signs_nothing_until_the_ledger_has_moved_on() {
     let directory = tempfile::tempdir().unwrap();
     let counter = Cell::new(0);
-    let restored_ms = 1_000_000;
-    let later = restored_ms + MARGIN.as_millis() as u64 + 1;
+    let restored_ms = UnixMillis(1_000_000);
+    let last = restored_ms.plus(MARGIN);
+    let later = last.plus(Duration::from_millis(1));
     hold(directory.path(), restored_ms).unwrap();
     let guard = open(directory.path()).unwrap();
     assert_eq!(guard.restored_ms(), Some(restored_ms));
     let refused = ask(&guard, &vote(0, 900, Phase::Nullify, 1), &counter);
     assert!(matches!(refused, Err(Error::Guard(GuardError::Restored))));
     // Blocks of the time before, as it catches up.
-    assert!(!guard.saw_final(Round { epoch: 0, view: 7 }, 5).unwrap());
-    assert!(!guard.saw_final(Round { epoch: 0, view: 8 }, later - 1).unwrap());
+    assert!(!guard.saw_final(Round { epoch: 0, view: 7 }, UnixMillis(5)).unwrap());
+    assert!(!guard.saw_final(Round { epoch: 0, view: 8 }, last).unwrap());
     // The hold outlasts a restart.
     drop(guard);
     let guard = open(directory.path()).unwrap();
@@ -157,7 +159,7 @@ fn a_restored_guard_signs_nothing_until_the_ledger_has_moved_on() {
     }
     ask(&guard, &vote(0, 22, Phase::Notarize, 1), &counter).unwrap();
     // All of it is on disk, and what comes later changes nothing.
-    assert!(guard.saw_final(Round { epoch: 0, view: 40 }, 0).unwrap());
+    assert!(guard.saw_final(Round { epoch: 0, view: 40 }, UnixMillis(0)).unwrap());
     drop(guard);
     let guard = open(directory.path()).unwrap();
     assert_eq!(guard.restored_ms(), None);
@@ -173,9 +175,12 @@ fn a_hold_that_cannot_be_read_is_no_reason_to_vote() {
         assert!(matches!(open(directory.path()), Err(GuardError::Corrupt { .. })), "{content}");
     }
     // A time that never comes holds for ever, and does not overflow.
-    hold(directory.path(), u64::MAX).unwrap();
+    hold(directory.path(), UnixMillis::MAX).unwrap();
     assert!(
-        !open(directory.path()).unwrap().saw_final(Round { epoch: 0, view: 1 }, u64::MAX).unwrap()
+        !open(directory.path())
+            .unwrap()
+            .saw_final(Round { epoch: 0, view: 1 }, UnixMillis::MAX)
+            .unwrap()
     );
 }
 

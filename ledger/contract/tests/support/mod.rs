@@ -8,7 +8,7 @@ use hufu_contract::{
     Asset, Context, Contract, Effects, Member, Principal, Problem, Sources, World, check,
 };
 use hufu_proof::transaction::{IdentityKind, Invocation};
-use hufu_proof::{Digest, IdentityId, Name, Outcome, Sequence, Value};
+use hufu_proof::{Digest, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
 use serde_json::json;
 
 pub fn name(text: &str) -> Name {
@@ -221,7 +221,7 @@ pub fn context(member: &str) -> Context {
             subject: member.to_owned(),
         },
         block_height: hufu_proof::Height(10),
-        block_time_ms: 1_800_000_000_000,
+        block_time_ms: UnixMillis(1_800_000_000_000),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_zebra::SigningKey;
 use hufu_contract::Sources;
@@ -19,14 +20,14 @@ use hufu_proof::transaction::{
 use hufu_proof::{
     Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, Height, IdentityId, Membership,
     Name, Outcome, Payload, PublicKey, Sequence, Serial, Signature, Signer, SignerFault,
-    Transaction, Value,
+    Transaction, UnixMillis, Value,
 };
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::signature::Signer as _;
 use tempfile::TempDir;
 
-pub const START: u64 = 1_800_000_000_000;
-pub const YEAR: u64 = 365 * 86_400_000;
+pub const START: UnixMillis = UnixMillis(1_800_000_000_000);
+pub const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub const MEMBERS: [&str; 4] = ["authority", "maker", "operator", "regulator"];
 
 /// What vote keys are made of: the founders', and those that come later.
@@ -267,7 +268,7 @@ pub fn next_block(machine: &Machine, transactions: Vec<Transaction>) -> Block {
         chain: parent.chain,
         height: parent.height.next(),
         parent: machine.digest(),
-        time_ms: parent.time_ms + 1_000,
+        time_ms: parent.time_ms.plus(Duration::from_secs(1)),
         transactions_root: Block::transactions_root(&transactions),
         executed: machine.applied(),
     };
@@ -320,7 +321,7 @@ pub fn issuance(device: &str, serial: u64) -> Issuance {
         subject: device.to_owned(),
         owner: name("operator"),
         not_before: START,
-        not_after: START + YEAR,
+        not_after: START.plus(YEAR),
         attestation: None,
     }
 }

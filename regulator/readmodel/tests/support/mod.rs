@@ -12,7 +12,7 @@ use hufu_machine::record::{IdentityRecord, IdentityStatus};
 use hufu_proof::transaction::{Batch, Body, IdentityKind, Transaction};
 use hufu_proof::{
     Algorithm, Block, Commitment, Digest, Header, Height, IdentityId, LogIndex, Name, Outcome,
-    Payload, PublicKey, Sequence, Signature, Value,
+    Payload, PublicKey, Sequence, Signature, UnixMillis, Value,
 };
 use hufu_readmodel::{ColumnType, Packages, ReadModel, TableKind, TableSpec};
 
@@ -100,7 +100,7 @@ impl Chain {
     /// Adds a block; every deed is one transaction.
     pub fn block(&mut self, deeds: Vec<Deed>) -> u64 {
         let height = self.blocks.len() as u64;
-        let time_ms = 1_790_000_000_000 + height * 1000;
+        let time_ms = UnixMillis(1_790_000_000_000 + height * 1000);
         let mut transactions = Vec::new();
         let mut events = vec![Event::Block {
             height: Height(height),
@@ -217,8 +217,8 @@ pub fn identity_record(kind: IdentityKind, owner: &str, subject: &str) -> Identi
         subject: subject.into(),
         status: IdentityStatus::Active,
         serial: None,
-        not_before: 0,
-        not_after: u64::MAX,
+        not_before: UnixMillis::ZERO,
+        not_after: UnixMillis::MAX,
     }
 }
 
