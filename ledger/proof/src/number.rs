@@ -4,8 +4,9 @@
 //! All are counts from zero and are encoded alike, and one in the place of the
 //! other points at something else without an error. So each has a type of its
 //! own. What is done with them is named: there is a next one, a distance, a
-//! range; two of them are never added, and none is taken for a plain number
-//! unless [`get`](Height::get) says so.
+//! range, and of a moment what is a [`Duration`] later; two of them are never
+//! added, and none is taken for a plain number unless [`get`](Height::get) says
+//! so.
 
 use std::fmt;
 use std::num::ParseIntError;
