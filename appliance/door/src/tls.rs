@@ -9,7 +9,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hufu_proof::{Digest, Name, Role, Serial};
+use hufu_proof::{Digest, Name, Role, Serial, UnixMillis};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -72,11 +72,11 @@ impl Presented {
         Digest::of(&self.der).0
     }
 
-    /// Begin and end of validity, both included, in milliseconds since 1970.
-    pub fn validity_ms(&self) -> (u64, u64) {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    /// Begin and end of validity, both included.
+    pub fn validity(&self) -> (UnixMillis, UnixMillis) {
+        let at = |time: Duration| UnixMillis::ZERO.plus(time);
         // The last second counts whole.
-        (ms(self.not_before), ms(self.not_after).saturating_add(999))
+        (at(self.not_before), at(self.not_after).plus(Duration::from_millis(999)))
     }
 
     /// Reads what matters here; the signature is another's concern.

@@ -8,7 +8,7 @@ mod member;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hufu_proof::{Digest, Name, NetworkName, Serial};
+use hufu_proof::{Digest, Name, NetworkName, Serial, UnixMillis};
 use hufu_service::confined;
 
 pub use self::appliance::{
@@ -185,7 +185,7 @@ pub enum Org {
         /// When it is founded, milliseconds since 1970; the same for every
         /// founder. Default: the newest join request's time.
         #[arg(long)]
-        created_ms: Option<u64>,
+        created_ms: Option<UnixMillis>,
         /// Where to write the genesis file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -591,6 +591,11 @@ pub struct BenchLedger {
     /// Transactions in one request to a gateway.
     #[arg(long, default_value_t = 250)]
     pub bundle: usize,
+}
+
+/// A moment as people write it.
+fn moment(text: &str) -> Result<UnixMillis, String> {
+    hufu_contract::time::parse(text).map(UnixMillis)
 }
 
 /// Parses `name=value`.

@@ -42,7 +42,7 @@ pub fn make_hierarchy(config: &Config, root: &Key, issuing: &Key) -> anyhow::Res
     let profiles = Profiles::shipped()?;
     let organization =
         config.member.title.get("en").map_or_else(|| config.member.name.to_string(), Clone::clone);
-    let now = UnixTime::from_seconds(now_ms() / 1000);
+    let now = UnixTime::from(now_ms());
     let root_name = format!("{organization} Root CA");
     let issuing_name = format!("{organization} Issuing CA");
     let (root_profile, issuing_profile) = (profiles.named("root")?, profiles.named("issuing")?);

@@ -155,7 +155,7 @@ pub async fn keep(node: Arc<Node>) {
 }
 
 fn now() -> UnixTime {
-    UnixTime::from_seconds(now_ms() / 1000)
+    UnixTime::from(now_ms())
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl RootLists {
         let lists = self.clone();
         tokio::spawn(async move {
             loop {
-                let now = UnixTime::from_seconds(now_ms() / 1000);
+                let now = UnixTime::from(now_ms());
                 let left = lists.last().map(|list| now.until(list.next_update));
                 if left.is_none_or(|left| left < ROOT_LIST_LIFE / 2) {
                     if lists.signer.is_some() {
@@ -122,7 +122,7 @@ impl RootLists {
             .as_ref()
             .context("the root's key is not in this token; make the list where it is kept")?;
         let _one = self.making.lock().await;
-        let now = UnixTime::from_seconds(now_ms() / 1000);
+        let now = UnixTime::from(now_ms());
         let last = self.last();
         let mut revoked: Vec<Revocation> =
             last.iter().flat_map(|list| list.entries()).cloned().collect();

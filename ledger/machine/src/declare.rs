@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use hufu_proof::declaration::{Declaration, Delegation, KeyApproval};
 use hufu_proof::transaction::{Certification, IdentityKind};
-use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome};
+use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome, UnixMillis};
 
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
@@ -202,7 +202,7 @@ impl Execution<'_> {
         }
     }
 
-    fn require_future(&self, until_ms: Option<u64>) -> Result<(), Outcome> {
+    fn require_future(&self, until_ms: Option<UnixMillis>) -> Result<(), Outcome> {
         match until_ms {
             Some(until_ms) if until_ms < self.time_ms => Err(Outcome::Parameter),
             _ => Ok(()),

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Serial};
+use hufu_proof::{
+    Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial, UnixMillis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
@@ -31,8 +33,8 @@ pub enum Event {
         height: Height,
         /// Its digest.
         digest: Digest,
-        /// Its time, milliseconds since 1970.
-        time_ms: u64,
+        /// Its time.
+        time_ms: UnixMillis,
         /// Transactions in it.
         transactions: u32,
     } = 0,
@@ -129,7 +131,7 @@ pub enum Event {
         /// The key of the asset that signed: the `device` column.
         device: String,
         /// The batch's number in the signer's stream.
-        sequence: u64,
+        sequence: Sequence,
         /// How many rows.
         rows: u32,
     } = 7,

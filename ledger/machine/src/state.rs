@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Height, Host, IdentityId, Name, Serial, codec};
+use hufu_proof::{Height, Host, IdentityId, Name, Serial, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -95,10 +95,10 @@ macro_rules! world_from_state {
                 contract: &hufu_proof::Name,
                 stream: &hufu_proof::Name,
                 identity: &hufu_proof::IdentityId,
-            ) -> u64 {
+            ) -> hufu_proof::Sequence {
                 use crate::state::State as _;
                 let key = crate::key::sequence(contract, stream, identity);
-                self.or_fail(self.record("sequence", &key)).unwrap_or(0)
+                self.or_fail(self.record("sequence", &key)).unwrap_or_default()
             }
         }
     };
@@ -184,7 +184,7 @@ impl View {
         &self,
         member: &Name,
         key: &IdentityId,
-        at_ms: u64,
+        at_ms: UnixMillis,
     ) -> Result<Approved, MachineError> {
         rights::roles_approved(self, member, key, at_ms)
     }

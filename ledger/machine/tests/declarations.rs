@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hufu_machine::Event;
 use hufu_proof::declaration::{Delegation, KeyApproval};
@@ -12,7 +13,7 @@ use hufu_proof::genesis::MemberV1;
 use hufu_proof::transaction::{Certification, IdentityKind, Proposal};
 use hufu_proof::{
     Declaration, Height, Host, IdentityId, Jurisdictions, Member, Name, NetworkName, Outcome,
-    Payload,
+    Payload, UnixMillis,
 };
 use support::*;
 
@@ -45,7 +46,7 @@ fn certify(node: &mut Node, one: Certification) -> Outcome {
     node.one(&key("authority"), Payload::Certify(vec![one]))
 }
 
-fn approve(holder: &str, with: &[&str], until_ms: Option<u64>) -> Payload {
+fn approve(holder: &str, with: &[&str], until_ms: Option<UnixMillis>) -> Payload {
     let key = key(holder).identity();
     Payload::Declare(Declaration::Approve(KeyApproval { key, roles: roles(with), until_ms }))
 }
@@ -54,7 +55,7 @@ fn withdraw(holder: &str) -> Payload {
     Payload::Declare(Declaration::Withdraw { key: key(holder).identity() })
 }
 
-fn delegate(with: &[&str], until_ms: Option<u64>) -> Payload {
+fn delegate(with: &[&str], until_ms: Option<UnixMillis>) -> Payload {
     Payload::Declare(Declaration::Delegate(Delegation { roles: roles(with), until_ms }))
 }
 
@@ -194,7 +195,7 @@ fn an_approval_has_an_end() {
     let now = node.machine.header().time_ms;
     let past = approve("admin", &["operator"], Some(now));
     assert_eq!(node.one(&key("maker"), past), Outcome::Parameter);
-    let until = node.machine.header().time_ms + 2_000;
+    let until = node.machine.header().time_ms.plus(Duration::from_secs(2));
     node.must(&key("maker"), approve("admin", &["operator"], Some(until)));
     node.run(vec![]);
     assert_eq!(node.machine.header().time_ms, until);
@@ -238,7 +239,7 @@ fn a_delegation_lets_the_authority_approve_and_ends_with_all_that_rests_on_it() 
     node.must(&key("maker"), withdraw("line"));
     assert!(!has(&node, "maker", &line, "operator"));
     // And a delegation ends by itself.
-    let until = node.machine.header().time_ms + 1_000;
+    let until = node.machine.header().time_ms.plus(Duration::from_secs(1));
     node.must(&key("maker"), delegate(&["operator"], Some(until)));
     assert_eq!(certify(&mut node, client("maker", "late", 9, &["operator"])), Outcome::Unapproved);
 }

@@ -15,6 +15,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{IdentityId, Name};
+use crate::number::UnixMillis;
 
 /// The role that comes by approval alone: whoever has it acts for the member
 /// on the member's own node.
@@ -71,8 +72,8 @@ pub struct KeyApproval {
     pub key: IdentityId,
     /// The roles, at least one.
     pub roles: BTreeSet<Name>,
-    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
-    pub until_ms: Option<u64>,
+    /// Until when, inclusive; without end otherwise.
+    pub until_ms: Option<UnixMillis>,
 }
 
 /// What the authority may approve in a member's name.
@@ -81,6 +82,6 @@ pub struct KeyApproval {
 pub struct Delegation {
     /// The roles; none ends the delegation.
     pub roles: BTreeSet<Name>,
-    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
-    pub until_ms: Option<u64>,
+    /// Until when, inclusive; without end otherwise.
+    pub until_ms: Option<UnixMillis>,
 }

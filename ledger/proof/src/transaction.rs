@@ -13,7 +13,7 @@ use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::member::{Member, MemberV1};
 use crate::names::Host;
-use crate::number::Height;
+use crate::number::{Height, Sequence, UnixMillis};
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -129,10 +129,10 @@ pub struct Issuance {
     pub subject: String,
     /// The member that answers for the subject.
     pub owner: Name,
-    /// Begin of validity, milliseconds since 1970.
-    pub not_before: u64,
-    /// End of validity, milliseconds since 1970.
-    pub not_after: u64,
+    /// Begin of validity.
+    pub not_before: UnixMillis,
+    /// End of validity.
+    pub not_after: UnixMillis,
     /// Digest of the evidence that the key lives in hardware.
     pub attestation: Option<Digest>,
 }
@@ -207,7 +207,7 @@ pub struct Batch {
     /// The stream.
     pub stream: Name,
     /// 1 for the signer's first batch of this stream, then one more each time.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// Rows; each has a value for every column, in the order of the columns'
     /// names.
     pub rows: Vec<Vec<Value>>,
@@ -490,7 +490,7 @@ mod tests {
         let approve = KeyApproval {
             key,
             roles: roles(&["administrator", "operator"]),
-            until_ms: Some(1_900_000_000_000),
+            until_ms: Some(UnixMillis(1_900_000_000_000)),
         };
         let delegate = Delegation { roles: roles(&[]), until_ms: None };
         let to = Name::new("operator").unwrap();

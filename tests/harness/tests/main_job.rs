@@ -349,11 +349,11 @@ fn altered_replayed_and_malformed_batches_are_refused() -> anyhow::Result<()> {
     let device = &fleet.simulated[0];
     let rows = record::piece(readings, 0);
     // A gap in the sequence.
-    let gap = hufu_harness::readings::batch(&rows, device.sequence + 2)?;
+    let gap = hufu_harness::readings::batch(&rows, device.sequence.plus(2))?;
     let gap = device.sign_payload(gateway.chain, expires, Payload::Append(gap))?;
     assert_eq!(gateway.submit(&gap)?.outcome, "sequence");
     // For another consortium.
-    let next = || hufu_harness::readings::batch(&rows, device.sequence + 1);
+    let next = || hufu_harness::readings::batch(&rows, device.sequence.next());
     let chain = hufu_proof::Digest::of(b"another consortium");
     let foreign = device.sign_payload(chain, expires, Payload::Append(next()?))?;
     assert_eq!(gateway.submit(&foreign)?.outcome, "wrong-chain");
@@ -397,12 +397,12 @@ fn the_same_transaction_takes_effect_once() -> anyhow::Result<()> {
     let World { gateway, fleet, readings, .. } = &mut *world;
     let device = &mut fleet.simulated[1];
     let rows = record::piece(readings, 4);
-    let batch = hufu_harness::readings::batch(&rows, device.sequence + 1)?;
+    let batch = hufu_harness::readings::batch(&rows, device.sequence.next())?;
     let expires = gateway.expiry()?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let first = gateway.submit(&transaction)?;
     assert!(first.is_accepted(), "{}", first.answer);
-    device.sequence += 1;
+    device.sequence = device.sequence.next();
     let second = gateway.submit(&transaction)?;
     assert_eq!((second.outcome, second.height), (first.outcome, first.height));
     Ok(())

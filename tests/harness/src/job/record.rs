@@ -328,11 +328,11 @@ pub fn append(
     rows: &[Reading],
     expires: u64,
 ) -> anyhow::Result<Submitted> {
-    let batch = readings::batch(rows, device.sequence + 1)?;
+    let batch = readings::batch(rows, device.sequence.next())?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let submitted = gateway.submit(&transaction)?;
     if submitted.is_accepted() {
-        device.sequence += 1;
+        device.sequence = device.sequence.next();
     }
     Ok(submitted)
 }
@@ -367,7 +367,7 @@ pub fn altered(
     let expires = gateway.expiry()?;
     let device = fleet.simulated.first_mut().context("there are no devices")?;
     let rows = piece(readings, 1);
-    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let batch = readings::batch(&rows, device.sequence.next())?;
     let mut transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let Payload::Append(batch) = &mut transaction.body.payload else {
         bail!("the transaction is a batch");
