@@ -154,7 +154,7 @@ mod tests {
     fn owner(site: &Site) -> Router {
         let vault = Vault::new(Seal::Null, site.credentials());
         let condition = Condition::because(Stands::Unprovisioned, "", "");
-        let report = Report::new("test".into(), condition, 0);
+        let report = Report::new("test".into(), condition, hufu_proof::UnixMillis(0));
         router(
             watch::Sender::new(report).subscribe(),
             Upgrades::new(site.clone()),

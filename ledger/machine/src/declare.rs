@@ -197,6 +197,7 @@ impl Execution<'_> {
                 record.certificates.drain(..over);
                 record.certificates.push(certificate.clone());
                 self.put(key::ISSUING.to_vec(), &record);
+                self.tell(Event::Issuing { transaction: id, member: member.clone() });
                 Ok(())
             }
         }

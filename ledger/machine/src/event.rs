@@ -227,6 +227,14 @@ pub enum Event {
         /// Whose it is now.
         owner: Name,
     } = 15,
+    /// The authority declared the issuing certificate for the time to come, which
+    /// is in the transaction.
+    Issuing {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The authority's member.
+        member: Name,
+    } = 16,
 }
 
 macro_rules! kind {

@@ -424,6 +424,7 @@ fn read_models_are_told() {
     one.hosts = ["maker.example".parse().unwrap()].into();
     assert_eq!(certify(&mut node, one), Outcome::Accepted);
     assert_eq!(certify(&mut node, device("maker", "pump", 2)), Outcome::Accepted);
+    node.must(&key("authority"), issuing(1));
     let told: Vec<Event> = Height(1)
         .through(node.height())
         .flat_map(|height| node.reader().replay(height).unwrap().unwrap().events)
@@ -434,4 +435,5 @@ fn read_models_are_told() {
     assert_eq!(count(|event| matches!(event, Event::Approval { .. })), 2);
     assert_eq!(count(|event| matches!(event, Event::Rights { .. })), 1);
     assert_eq!(count(|event| matches!(event, Event::Device { .. })), 1);
+    assert_eq!(count(|event| matches!(event, Event::Issuing { .. })), 1);
 }

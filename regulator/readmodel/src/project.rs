@@ -151,6 +151,15 @@ impl Writer<'_> {
             Event::Delegation { transaction, member, record } => {
                 self.delegation(member, record, text(transaction))
             }
+            Event::Issuing { transaction, member } => self.declared(Declared {
+                what: "issuing-certificate",
+                member,
+                identity: None,
+                roles: texts(std::iter::empty::<Name>()),
+                delegated: texts(std::iter::empty::<Name>()),
+                until_ms: None,
+                transaction: text(transaction),
+            }),
             Event::Role { contract, role, member, held, .. } => self.put_ledger(
                 "roles",
                 &format!("{contract}/{role}/{member}"),

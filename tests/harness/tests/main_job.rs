@@ -138,6 +138,9 @@ fn the_authority_goes_on_under_a_new_issuing_certificate() -> anyhow::Result<()>
     let renewed = consortium.authority().json(&["cert", "renew-issuing"])?;
     let now = published(consortium)?;
     ensure!(now != before, "the old one is published");
+    let sql = "SELECT member FROM ledger.declarations WHERE what = 'issuing-certificate'";
+    let rows = consortium.authority().json(&["query", sql])?["rows"].clone();
+    ensure!(rows == serde_json::json!([["authority"]]), "{rows}");
     // A second start finds it on the ledger.
     consortium.node("authority")?.terminate(std::time::Duration::from_secs(60))?;
     consortium.start("authority")?;
