@@ -43,6 +43,8 @@ mod error;
 pub mod large;
 mod layout;
 pub mod limits;
+mod record;
+mod rows;
 mod space;
 
 pub use embedded::EmbeddedStore;
