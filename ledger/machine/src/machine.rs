@@ -401,6 +401,14 @@ impl Store for Nothing {
     fn read(&self, _: Space, _: &[u8], _: u64) -> Result<Option<Vec<u8>>, hufu_store::StoreError> {
         Ok(None)
     }
+    fn read_many(
+        &self,
+        _: Space,
+        keys: &[&[u8]],
+        _: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, hufu_store::StoreError> {
+        Ok(vec![None; keys.len()])
+    }
     fn scan(
         &self,
         _: Space,

@@ -366,6 +366,15 @@ impl Store for EmbeddedStore {
         Ok(versioned(space, &row)?.map(<[u8]>::to_vec))
     }
 
+    fn read_many(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+        height: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        keys.iter().map(|key| self.read(space, key, height)).collect()
+    }
+
     fn scan(
         &self,
         space: Space,
