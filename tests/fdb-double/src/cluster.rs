@@ -157,6 +157,18 @@ impl Cluster {
         lock(&self.shared).counts
     }
 
+    /// Sets or clears a key, as another program would.
+    pub fn set(&self, key: &[u8], value: Option<&[u8]>) {
+        let range = (key.to_vec(), [key, &[0]].concat());
+        let mutation = match value {
+            Some(value) => Mutation::Set(key.to_vec(), value.to_vec()),
+            None => Mutation::Clear(range.clone()),
+        };
+        let (reads, writes, mutations) = (Vec::new(), vec![range], vec![mutation]);
+        // What reads nothing conflicts with nothing.
+        let _ = lock(&self.shared).commit(Commit { version: None, reads, writes, mutations });
+    }
+
     /// How many keys hold something.
     pub fn keys(&self) -> usize {
         lock(&self.shared).engine.keys()

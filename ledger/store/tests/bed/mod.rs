@@ -69,7 +69,7 @@ impl Bed {
 
     /// As [`Self::options`], with little patience.
     pub fn impatient(&self) -> Options {
-        Options { deadline: Duration::from_millis(300), ..self.options() }
+        Options { deadline: Duration::from_secs(2), ..self.options() }
     }
 }
 
