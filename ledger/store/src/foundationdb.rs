@@ -29,10 +29,11 @@
 //!
 //! # Reads
 //!
-//! What is visible is bounded by the applied height, as of the last flip or
-//! [`Store::applied`] of this holder. Reads share a transaction for up to a
-//! second, which saves a round trip each; what is read is as of a height and
-//! does not change meanwhile. Nothing is read from versionstamps.
+//! What is visible is bounded by the applied height, which the holder knows
+//! without asking: nobody else flips. One that was fenced reads on as of the
+//! last height of its own. Reads share a transaction for up to a second, which
+//! saves a round trip each; what is read is as of a height and does not change
+//! meanwhile. Nothing is read from versionstamps.
 //!
 //! # What it is not
 //!
@@ -148,7 +149,7 @@ pub struct FoundationStore {
     /// Serialises writers of this holder.
     writer: Mutex<Writer>,
     /// The applied height that reads are bounded by.
-    visible: RwLock<Option<u64>>,
+    visible: RwLock<Option<Applied>>,
     version: String,
 }
 
@@ -221,16 +222,10 @@ impl FoundationStore {
         if writer.poisoned { Err(StoreError::Poisoned) } else { Ok(writer) }
     }
 
+    /// The height that reads are bounded by.
     fn visible(&self) -> Option<u64> {
-        *self.visible.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets reads see what was committed up to `height`.
-    fn show(&self, height: Option<u64>) {
-        // In this order: whoever sees the height reads in a later transaction.
-        self.session.renew();
-        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
-        *visible = (*visible).max(height);
+        let visible = self.visible.read().unwrap_or_else(PoisonError::into_inner);
+        visible.as_ref().map(|applied| applied.height)
     }
 
     /// Reads what a writer must know, in one round, and fails for a holder that
@@ -382,7 +377,8 @@ impl FoundationStore {
         }
     }
 
-    /// The applied height as the cluster has it now.
+    /// The applied height as the cluster has it now, after a flip whose outcome
+    /// is not known.
     fn settle(&self) -> Result<Option<Applied>, StoreError> {
         let key = self.keys.memory(Memory::Applied);
         let row = self.session.read_now(|transaction| transaction.get(&key, true).value())?;
@@ -400,12 +396,7 @@ impl Store for FoundationStore {
     }
 
     fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        let applied = self.settle()?;
-        let height = applied.as_ref().map(|applied| applied.height);
-        if height > self.visible() {
-            self.show(height);
-        }
-        Ok(applied)
+        Ok(self.visible.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -462,7 +453,9 @@ impl Store for FoundationStore {
                 return Err(self.failed(&mut writer, failed));
             }
         }
-        self.show(Some(height));
+        // In this order: whoever sees the height reads in a later transaction.
+        self.session.renew();
+        *self.visible.write().unwrap_or_else(PoisonError::into_inner) = Some(applied);
         Ok(())
     }
 
@@ -557,7 +550,7 @@ impl FoundationStore {
 }
 
 /// Takes the next epoch; returns it with the applied height.
-fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<u64>), Stop> {
+fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<Applied>), Stop> {
     let get = |of| transaction.get(&keys.memory(of), false);
     let (format, epoch, applied) = (get(Memory::Format), get(Memory::Epoch), get(Memory::Applied));
     let (first, last) = keys.all();
@@ -579,7 +572,7 @@ fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<u64>
     let applied = applied.value()?.map(|row| {
         decode_applied(&row).ok_or_else(|| StoreError::damaged("its record of the applied height"))
     });
-    let applied = applied.transpose()?.map(|applied| applied.height);
+    let applied = applied.transpose()?;
     transaction.set(&keys.memory(Memory::Format), FORMAT.as_bytes());
     transaction.set(&keys.memory(Memory::Epoch), &epoch.to_be_bytes());
     Ok((epoch, applied))

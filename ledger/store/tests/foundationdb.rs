@@ -138,15 +138,19 @@ fn stores_of_two_prefixes_do_not_mix() {
 }
 
 #[test]
-fn whoever_holds_the_store_sees_what_another_applied_when_it_looks() {
+fn who_was_fenced_reads_on_as_of_its_own_last_height() {
     let bed = Bed::any();
     let options = bed.options();
     let older = FoundationStore::open(&options).unwrap();
+    write(&older, 0, vec![Write::put(Space::State, *b"key", *b"0")]);
     let newer = FoundationStore::open(&options).unwrap();
-    write(&newer, 0, vec![Write::put(Space::State, *b"key", *b"0")]);
-    assert_eq!(older.read_latest(Space::State, b"key").unwrap(), None);
+    let rows = vec![Write::put(Space::State, *b"key", *b"1"), Write::put(Space::Log, *b"1", *b"")];
+    write(&newer, 1, rows);
     assert_eq!(older.applied().unwrap(), Some(applied(0)));
     assert_eq!(older.read_latest(Space::State, b"key").unwrap(), Some(b"0".to_vec()));
+    assert_eq!(older.scan(Space::Log, &KeyRange::all(), 9, 9).unwrap(), vec![]);
+    assert_eq!(newer.applied().unwrap(), Some(applied(1)));
+    assert_eq!(newer.read_latest(Space::State, b"key").unwrap(), Some(b"1".to_vec()));
 }
 
 #[test]
