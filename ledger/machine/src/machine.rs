@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
 use crate::log::Log;
 use crate::members::{Form, identity_record, member_record};
+use crate::prefetch::prefetch;
 use crate::reader::{Reader, Shared};
 use crate::tree::{self, NodeCache, node_cache};
 use crate::{chain, key, revoked};
@@ -201,7 +202,8 @@ impl Machine {
         let Shared { store, contracts, genesis, chain, accounts, .. } = self.reader.shared();
         let ground =
             Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts };
-        let mut execution = Execution::new(ground, header.height, header.time_ms)?;
+        let recorded = prefetch(&ground, block, &encoded.transactions)?;
+        let mut execution = Execution::new(ground, header.height, header.time_ms, recorded)?;
         let mut log = self.log.clone();
         let first_log_index = log.next();
         let mut writes = Vec::with_capacity(block.transactions.len() * 4 + 64);
