@@ -218,6 +218,10 @@ impl Machine {
         let mut changes = execution.finish();
         let state: Vec<(&[u8], &[u8])> =
             changes.state.iter().map(|(key, value)| (key.as_slice(), &**value)).collect();
+        if store.is_remote() {
+            let keys = state.iter().map(|(key, _)| *key);
+            tree::prefetch(&**store, &self.nodes, header.height.minus(1), keys)?;
+        }
         let tree = tree::update(&**store, &self.nodes, header.height, &state)?;
         let commitment = Commitment {
             height: header.height,

@@ -5,8 +5,8 @@
 //! known beforehand is read beforehand: where each transaction was recorded
 //! before, who signed it, the contract, its stream's last sequence number, the
 //! asset, and what the signer has used today. What depends on what was read (an
-//! asset that a guard refers to, the nodes of the state tree) is read when it is
-//! asked for.
+//! asset that a guard refers to) is read when it is asked for; the state tree has
+//! a way of its own ([`crate::tree::prefetch`]).
 //!
 //! Nothing of it decides anything: an execution finds the same values, only
 //! sooner.

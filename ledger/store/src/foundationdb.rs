@@ -479,6 +479,10 @@ impl Store for FoundationStore {
         Ok(())
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.read_many(space, &[key], height)?.pop().flatten())
     }

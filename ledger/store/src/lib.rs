@@ -34,7 +34,7 @@
 //!
 //! [`EmbeddedStore`] is a directory of this machine; [`FoundationStore`] is a
 //! FoundationDB cluster, whose client library is opened only by who opens such
-//! a store. Both pass [`conformance`](crate#limits)'s suite.
+//! a store. One suite tests both (feature `testing`).
 //!
 //! # What it is not
 //!
@@ -179,6 +179,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether a read goes to another machine, so that it pays to find out what
+    /// will be read before it is read.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// The values of `keys`, in their order, as [`Self::read`] gives each. The
     /// engine asks for all of them before it waits for the first: a round trip

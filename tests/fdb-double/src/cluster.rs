@@ -221,6 +221,9 @@ fn serve(shared: &Mutex<Shared>, stream: UnixStream) {
     let mut versions = HashMap::new();
     let mut round = None;
     while let Ok(request) = wire::read::<Request>(&mut requests) {
+        if lock(shared).closed {
+            return;
+        }
         let number = request.number;
         let (answer, wait) = answer(shared, request, &mut versions, &mut round);
         if let Some(wait) = wait {

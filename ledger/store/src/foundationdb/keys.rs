@@ -103,3 +103,50 @@ impl From<StoreError> for Stop {
         Self::Error(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores of earlier versions have these keys.
+    #[test]
+    fn keys_are_the_pinned_bytes() {
+        let keys = Keys::new("maker/1").unwrap();
+        assert_eq!(keys.memory(Memory::Format), b"maker/1\0format");
+        assert_eq!(keys.memory(Memory::Epoch), b"maker/1\0epoch");
+        assert_eq!(keys.memory(Memory::Applied), b"maker/1\0applied");
+        assert_eq!(keys.memory(Memory::Staged), b"maker/1\0staged");
+        assert_eq!(keys.list(258), b"maker/1\0rows/\0\0\x01\x02");
+        assert_eq!(keys.row(Space::State, b"key"), b"maker/1\x01key");
+        assert_eq!(keys.row(Space::Usage, b""), b"maker/1\x0c");
+        assert_eq!(keys.end(Space::Usage), b"maker/1\x0d");
+    }
+
+    #[test]
+    fn everything_of_a_store_is_in_its_ranges_and_nothing_else() {
+        let keys = Keys::new("a").unwrap();
+        let (first, last) = keys.all();
+        let (lists, lists_end) = keys.lists();
+        let inside = |key: &[u8]| first.as_slice() <= key && key < last.as_slice();
+        for space in Space::ALL {
+            assert!(inside(&keys.row(space, b"")) && inside(&keys.row(space, &[0xff; 9])));
+            assert!(keys.row(space, &[0xff; 9]) < keys.end(space));
+            assert_eq!(keys.stored(space, &keys.row(space, b"key")).unwrap(), b"key");
+            assert!(keys.stored(space, b"b\x01key").is_err());
+        }
+        for key in [keys.list(0), keys.list(u32::MAX)] {
+            assert!(inside(&key) && lists <= key && key < lists_end);
+        }
+        assert!(!(lists..lists_end).contains(&keys.memory(Memory::Staged)));
+        // A prefix that begins with this one.
+        let other = Keys::new("a-").unwrap();
+        for space in Space::ALL {
+            let key = other.row(space, b"key");
+            assert!(
+                Space::ALL
+                    .iter()
+                    .all(|space| { key < keys.row(*space, b"") || key >= keys.end(*space) })
+            );
+        }
+    }
+}
