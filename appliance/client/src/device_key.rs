@@ -5,22 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use hufu_configuration::keyring::ledger_key;
-use hufu_proof::{Algorithm, PublicKey, Signature, Signer, SignerFault};
+use hufu_proof::{Algorithm, PublicKey, Signature, Signer, SignerFault, UnixMillis};
 use hufu_tpm::device::DeviceTpm;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
-/// When a device's certificate (DER) began, in milliseconds since 1970: it did not
-/// measure before.
+/// When a device's certificate (DER) began: it did not measure before.
 ///
 /// # Errors
 /// When it is none.
-pub fn began(certificate: &[u8]) -> anyhow::Result<u64> {
+pub fn began(certificate: &[u8]) -> anyhow::Result<UnixMillis> {
     use x509_cert::der::Decode as _;
     let certificate = x509_cert::Certificate::from_der(certificate)?;
     let began = certificate.tbs_certificate().validity().not_before.to_unix_duration();
-    Ok(u64::try_from(began.as_millis())?)
+    Ok(UnixMillis::ZERO.plus(began))
 }
 
 /// The device key.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
-use hufu_proof::{Digest, IdentityId, Name, Transaction, Value};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, Transaction, Value};
 use serde::{Deserialize, Serialize};
 
 use hufu_configuration::files;
@@ -38,7 +38,7 @@ pub struct Acknowledged {
     /// The digest over them ([`Running`]).
     pub digest: Digest,
     /// Its number in the stream.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// Who signed it.
     pub identity: IdentityId,
     /// Its transaction.
@@ -53,7 +53,7 @@ pub struct Underway {
     /// The digest over them.
     pub digest: Digest,
     /// Its number in the stream.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// What was signed.
     pub transaction: Transaction,
 }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     /// The batch that ends after `all`.
-    fn batch(sequence: u64, all: &[Vec<Value>]) -> Underway {
+    fn batch(sequence: Sequence, all: &[Vec<Value>]) -> Underway {
         let signer = PublicKey::new(Algorithm::Ed25519, &[7; 32]).unwrap();
         let payload = Payload::Append(Batch {
             contract: name("contract"),
@@ -251,7 +251,7 @@ mod tests {
         let body = Body {
             chain: Digest::of(b"chain"),
             signer,
-            nonce: sequence,
+            nonce: sequence.get(),
             expires: hufu_proof::Height(9),
             payload,
         };
@@ -266,7 +266,7 @@ mod tests {
         let mut journal = open(directory.path()).unwrap();
         assert_eq!(journal.reached(start(), &rows(0..8)), None);
         for (sequence, end) in [(1, 3), (2, 6)] {
-            let underway = batch(sequence, &rows(0..end));
+            let underway = batch(Sequence(sequence), &rows(0..end));
             journal.keep(&underway).unwrap();
             assert_eq!(journal.underway().unwrap().as_ref(), Some(&underway));
             journal.acknowledge(&underway).unwrap();
@@ -275,7 +275,7 @@ mod tests {
         drop(journal);
         let journal = open(directory.path()).unwrap();
         let reached = |rows: Vec<Vec<Value>>| {
-            journal.reached(start(), &rows).map_or((0, 0), |one| (one.rows, one.sequence))
+            journal.reached(start(), &rows).map_or((0, 0), |one| (one.rows, one.sequence.get()))
         };
         assert_eq!(reached(rows(0..8)), (6, 2));
         // A file that grew, a shorter one, and others.
@@ -291,8 +291,8 @@ mod tests {
     fn what_power_cut_off_is_not_believed() {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = open(directory.path()).unwrap();
-        journal.acknowledge(&batch(1, &rows(0..3))).unwrap();
-        let underway = batch(2, &rows(0..6));
+        journal.acknowledge(&batch(Sequence(1), &rows(0..3))).unwrap();
+        let underway = batch(Sequence(2), &rows(0..6));
         journal.keep(&underway).unwrap();
         let path = journal.path.clone();
         drop(journal);

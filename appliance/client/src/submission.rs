@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::{Method, StatusCode, header};
 use hufu_configuration::unavailable;
-use hufu_proof::{Digest, Height, Outcome, Transaction, codec, json};
+use hufu_proof::{Digest, Height, Outcome, Transaction, UnixMillis, codec, json};
 use serde::Deserialize;
 
 use crate::{Answer, Client};
@@ -69,8 +69,8 @@ pub async fn submit_bundle(
 pub struct Progress {
     /// The newest height.
     pub height: Height,
-    /// The time of its block, in milliseconds since 1970.
-    pub time_ms: u64,
+    /// The time of its block.
+    pub time_ms: UnixMillis,
 }
 
 /// How far the gateway's ledger is.

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use borsh::BorshSerialize;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
 use hufu_proof::{
-    Algorithm, Digest, Genesis, Name, NetworkName, PublicKey, Signature, codec, json,
+    Algorithm, Digest, Genesis, Name, NetworkName, PublicKey, Signature, UnixMillis, codec, json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,8 @@ pub struct Request {
     pub jurisdictions: Jurisdictions,
     /// The names on the network that are its own.
     pub names: BTreeSet<NetworkName>,
-    /// When the request was made, milliseconds since 1970.
-    pub made_ms: u64,
+    /// When the request was made.
+    pub made_ms: UnixMillis,
     /// Verifies its votes.
     pub vote_key: PublicKey,
     /// Verifies its transactions, receipts and reports.
@@ -130,7 +130,7 @@ impl JoinRequest {
 pub fn found(
     consortium: Name,
     approvals: u16,
-    created_ms: Option<u64>,
+    created_ms: Option<UnixMillis>,
     joins: &[JoinRequest],
 ) -> anyhow::Result<Genesis> {
     let mut authority = None;

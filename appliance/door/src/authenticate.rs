@@ -16,7 +16,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Role, Serial};
+use hufu_proof::{Digest, IdentityId, Name, Role, Serial, UnixMillis};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -140,7 +140,7 @@ struct Vain {
 pub struct Authenticator {
     records: Arc<dyn Records>,
     patience: Patience,
-    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    clock: Box<dyn Fn() -> UnixMillis + Send + Sync>,
     vain: Cache<[u8; 32], Vain>,
     places: Semaphore,
     waiting: Mutex<HashMap<[u8; 32], usize>>,
@@ -152,23 +152,22 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// This machine's time, in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// This machine's time.
+fn now() -> UnixMillis {
+    SystemTime::now().into()
 }
 
 impl Authenticator {
     /// Over this node's ledger.
     pub fn new(records: Arc<dyn Records>) -> Arc<Self> {
-        Self::with(records, Patience::default(), now_ms)
+        Self::with(records, Patience::default(), now)
     }
 
-    /// With another patience, and a clock that tells milliseconds since 1970.
+    /// With another patience, and a clock of its own.
     pub fn with(
         records: Arc<dyn Records>,
         patience: Patience,
-        clock: impl Fn() -> u64 + Send + Sync + 'static,
+        clock: impl Fn() -> UnixMillis + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             records,
@@ -208,7 +207,7 @@ impl Authenticator {
         let refused =
             |code, why: &str| Err(Problem::new(code, format!("client certificate {serial} {why}")));
         let now = (self.clock)();
-        let (not_before, not_after) = presented.validity_ms();
+        let (not_before, not_after) = presented.validity();
         if now < not_before {
             return refused(Code::CertificateExpired, "is not valid yet; check the clocks");
         }

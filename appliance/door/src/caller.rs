@@ -68,6 +68,12 @@ impl Caller {
         self.kinds.contains("regulator")
     }
 
+    /// Whether it speaks for its member. A device speaks for itself, and so does
+    /// whoever has no role in its member's name.
+    pub fn speaks_for_member(&self) -> bool {
+        self.kind != IdentityKind::Device && !self.roles.is_empty()
+    }
+
     /// Whether it has this role.
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
@@ -138,5 +144,24 @@ mod tests {
         assert!(some.covers("north") && !some.covers("south"));
         assert_eq!(Jurisdictions::of(BTreeSet::new()), Jurisdictions::None);
         assert!(!Jurisdictions::default().covers("north") && Jurisdictions::Whole.covers("north"));
+    }
+    #[test]
+    fn who_has_no_role_speaks_for_itself() {
+        let caller = |kind, roles: &[Role]| Caller {
+            member: Name::new("maker").unwrap(),
+            kind,
+            kinds: BTreeSet::new(),
+            roles: roles.iter().copied().collect(),
+            jurisdictions: Jurisdictions::None,
+            subject: "somebody".into(),
+            identity: None,
+            serial: Serial::new(&[1]).unwrap(),
+            height: 1,
+        };
+        let operator = [Role::Operator];
+        assert!(caller(IdentityKind::Client, &operator).speaks_for_member());
+        assert!(caller(IdentityKind::Server, &operator).speaks_for_member());
+        assert!(!caller(IdentityKind::Client, &[]).speaks_for_member());
+        assert!(!caller(IdentityKind::Device, &operator).speaks_for_member());
     }
 }

@@ -6,10 +6,10 @@
 //! count is told so in a sentence, and can still be served by another credential
 //! (an enrolment token), instead of meeting an alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hufu_proof::{Digest, Name, Role, Serial};
+use hufu_proof::{Digest, Name, Role, Serial, UnixMillis};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -72,11 +72,11 @@ impl Presented {
         Digest::of(&self.der).0
     }
 
-    /// Begin and end of validity, both included, in milliseconds since 1970.
-    pub fn validity_ms(&self) -> (u64, u64) {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    /// Begin and end of validity, both included.
+    pub fn validity(&self) -> (UnixMillis, UnixMillis) {
+        let at = |time: Duration| UnixMillis::ZERO.plus(time);
         // The last second counts whole.
-        (ms(self.not_before), ms(self.not_after).saturating_add(999))
+        (at(self.not_before), at(self.not_after).plus(Duration::from_millis(999)))
     }
 
     /// Reads what matters here; the signature is another's concern.
@@ -125,8 +125,8 @@ impl Presented {
 pub struct Chains {
     verifier: Arc<dyn ClientCertVerifier>,
     provider: Arc<CryptoProvider>,
-    /// Clients may leave it out: it is in the genesis file.
-    issuing: CertificateDer<'static>,
+    /// Clients may leave them out: they are in the genesis file and on the ledger.
+    issuing: RwLock<Vec<CertificateDer<'static>>>,
 }
 
 /// The trust store cannot be used.
@@ -153,7 +153,15 @@ impl Chains {
                 .allow_unauthenticated()
                 .build()
                 .map_err(|error| TrustError(error.to_string()))?;
-        Ok(Arc::new(Self { verifier, provider, issuing }))
+        Ok(Arc::new(Self { verifier, provider, issuing: RwLock::new(vec![issuing]) }))
+    }
+
+    /// Another issuing certificate that clients may leave out from now on.
+    pub fn also_under(&self, issuing: CertificateDer<'static>) {
+        let mut all = self.issuing.write().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&issuing) {
+            all.push(issuing);
+        }
     }
 
     /// A server with one certificate, whichever name a client wants it under,
@@ -206,7 +214,8 @@ impl Chains {
     ) -> Result<Presented, Unfit> {
         let presented = Presented::parse(leaf).map_err(Unfit::Foreign)?;
         let mut intermediates = rest.to_vec();
-        intermediates.push(self.issuing.clone());
+        let issuing = self.issuing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        intermediates.extend(issuing);
         // Dates are for the authenticator, which names them; the path is checked
         // as of a time at which this certificate was valid.
         let now = Duration::from_secs(UnixTime::now().as_secs());

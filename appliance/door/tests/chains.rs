@@ -16,7 +16,7 @@ use hufu_door::{Code, Jurisdictions, Peer, Role, Shown};
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{Digest, IdentityId, Name, Serial};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
-use support::{Authority, Wish, now_ms};
+use support::{Authority, Wish, now};
 use tokio::sync::watch;
 
 fn name(text: &str) -> Name {
@@ -42,6 +42,18 @@ fn what_chains_to_the_root_and_is_for_clients_counts() {
         let dated = authority.client(&Wish { years, ..Wish::default() });
         assert!(matches!(chains.judge(&[dated.der]), Shown::Certificate(_)), "{years:?}");
     }
+}
+
+#[test]
+fn who_leaves_the_issuing_certificate_out_is_under_the_newest() {
+    let authority = Authority::new();
+    let (root, ended) = (authority.root_der(), authority.issuing_until(2002));
+    let chains = hufu_door::Chains::new(root, ended, support::provider()).unwrap();
+    let client = [authority.client(&Wish::default()).der];
+    let Shown::Refused(problem) = chains.judge(&client) else { panic!() };
+    assert_eq!(problem.code(), Code::CertificateExpired);
+    chains.also_under(authority.issuing_der());
+    assert!(matches!(chains.judge(&client), Shown::Certificate(_)));
 }
 
 #[test]
@@ -151,7 +163,7 @@ async fn the_ledger_says_who_a_certificate_speaks_for() {
     let authority = Authority::new();
     let shown = authority.chains().judge(&[authority.client(&Wish::default()).der]);
     let ledger = Ledger::new();
-    let authenticator = Authenticator::with(ledger.clone(), SHORT, now_ms);
+    let authenticator = Authenticator::with(ledger.clone(), SHORT, now);
     let ask = async |change: &dyn Fn(&mut Record)| {
         ledger.put(&shown, change);
         authenticator.peer(&shown).await
@@ -189,7 +201,7 @@ async fn the_ledger_says_who_a_certificate_speaks_for() {
 #[tokio::test]
 async fn one_that_is_not_valid_now_is_told_so_at_once() {
     let authority = Authority::new();
-    let authenticator = Authenticator::with(Ledger::new(), SHORT, now_ms);
+    let authenticator = Authenticator::with(Ledger::new(), SHORT, now);
     for years in [(2001, 2002), (2090, 2091)] {
         let dated = authority.client(&Wish { years, ..Wish::default() });
         let shown = authority.chains().judge(&[dated.der]);
@@ -206,7 +218,7 @@ async fn a_regulator_has_the_jurisdictions_that_the_ledger_says() {
     let wish = Wish { roles: &["regulator", "operator"], ..Wish::default() };
     let shown = authority.chains().judge(&[authority.client(&wish).der]);
     let ledger = Ledger::new();
-    let authenticator = Authenticator::with(ledger.clone(), SHORT, now_ms);
+    let authenticator = Authenticator::with(ledger.clone(), SHORT, now);
     for given in [
         Jurisdictions::Whole,
         Jurisdictions::None,
@@ -226,7 +238,7 @@ async fn a_certificate_that_is_not_on_the_ledger_is_waited_for_once() {
     let authority = Authority::new();
     let shown = authority.chains().judge(&[authority.client(&Wish::default()).der]);
     let ledger = Ledger::new();
-    let authenticator = Authenticator::with(ledger.clone(), SHORT, now_ms);
+    let authenticator = Authenticator::with(ledger.clone(), SHORT, now);
     let ask = async || {
         let since = Instant::now();
         (refusal(&authenticator.peer(&shown).await), since.elapsed())
@@ -256,7 +268,7 @@ async fn few_wait_at_a_time_and_who_comes_in_the_next_block_is_served() {
         (0..3).map(|_| chains.judge(&[authority.client(&Wish::default()).der])).collect();
     let ledger = Ledger::new();
     let patience = Patience { wait: Duration::from_secs(30), ..SHORT };
-    let authenticator = Authenticator::with(ledger.clone(), patience, now_ms);
+    let authenticator = Authenticator::with(ledger.clone(), patience, now);
     let asks: Vec<_> = [0, 0, 0, 1, 1, 2]
         .into_iter()
         .map(|which: usize| {

@@ -74,7 +74,7 @@ fn handler(route: &Route) -> MethodRouter<Asked> {
         ("POST", "/v1/configuration/confirm") => post(confirm_configuration),
         ("POST", "/v1/backup") => post(backup),
         ("POST", "/v1/reset") => post(reset),
-        // The test of this router meets every row.
+        // The test below meets every row.
         _ => MethodRouter::new(),
     }
 }
@@ -136,4 +136,56 @@ pub fn bind(site: &Site) -> anyhow::Result<UnixListener> {
             .with_context(what)?;
     }
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::{Request, header};
+    use http_body_util::BodyExt as _;
+    use hufu_door::Peer;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::state::{Condition, State as Stands};
+    use crate::vault::{Seal, Vault};
+
+    fn owner(site: &Site) -> Router {
+        let vault = Vault::new(Seal::Null, site.credentials());
+        let condition = Condition::because(Stands::Unprovisioned, "", "");
+        let report = Report::new("test".into(), condition, hufu_proof::UnixMillis(0));
+        router(
+            watch::Sender::new(report).subscribe(),
+            Upgrades::new(site.clone()),
+            Arc::new(Settings::new(site.clone(), Duration::from_secs(1), Arc::default())),
+            Backups::new(site.clone(), vault.clone()).unwrap(),
+            Arc::new(Resets::new(site.clone(), vault, Arc::default()).unwrap()),
+        )
+    }
+
+    /// What an asker is told first: `not-permitted`, or what the handler has to
+    /// say to a machine that is not set up and a request that says nothing.
+    #[tokio::test]
+    async fn every_route_answers_at_the_socket_and_nowhere_else() {
+        let root = tempfile::tempdir().unwrap();
+        let site = Site::new(root.path(), None);
+        site.prepare().unwrap();
+        for (peer, permitted) in [(Peer::Local, true), (Peer::Anonymous, false)] {
+            for route in ROUTES {
+                let request = Request::builder().method(route.method).uri(route.path);
+                let request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+                let mut request = request.body(Body::from("[]")).unwrap();
+                request.extensions_mut().insert(peer.clone());
+                let answer = owner(&site).oneshot(request).await.unwrap();
+                let status = answer.status().as_u16();
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let what = format!("{} {}: {status} {body}", route.method, route.path);
+                assert_eq!(body["code"] != "not-permitted", permitted, "{what}");
+                assert!(permitted || status == 403, "{what}");
+                assert!(body["code"] != "not-found" && body["code"] != "method", "{what}");
+            }
+        }
+    }
 }

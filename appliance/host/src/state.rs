@@ -4,6 +4,7 @@
 use std::fmt;
 
 use hufu_configuration::time::utc;
+use hufu_proof::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::site::Stage;
@@ -70,8 +71,8 @@ pub struct Report {
     /// State, reasons, remedy.
     #[serde(flatten)]
     pub condition: Condition,
-    /// Since when it has been in this state, milliseconds since 1970.
-    pub since_ms: u64,
+    /// Since when it has been in this state.
+    pub since_ms: UnixMillis,
     /// What the machine has not been given yet.
     pub missing: Vec<Stage>,
     /// The setup endpoint, while there is one.
@@ -81,17 +82,22 @@ pub struct Report {
 
 impl Report {
     /// The first report of a machine.
-    pub fn new(software: String, condition: Condition, now_ms: u64) -> Self {
+    pub fn new(software: String, condition: Condition, now_ms: UnixMillis) -> Self {
         Self { software, condition, since_ms: now_ms, missing: Vec::new(), setup: None }
     }
 
     /// The first report of a process that found the report of another, which is
     /// gone, in `left`: a state that stays keeps its time.
-    pub fn resumed(software: String, condition: Condition, left: &[u8], now_ms: u64) -> Self {
+    pub fn resumed(
+        software: String,
+        condition: Condition,
+        left: &[u8],
+        now_ms: UnixMillis,
+    ) -> Self {
         #[derive(Deserialize)]
         struct Left {
             state: State,
-            since_ms: u64,
+            since_ms: UnixMillis,
         }
         let first = Self::new(software, condition, now_ms);
         match serde_json::from_slice::<Left>(left) {
@@ -111,7 +117,7 @@ impl Report {
         condition: Condition,
         missing: Vec<Stage>,
         setup: Option<SetupEndpoint>,
-        now_ms: u64,
+        now_ms: UnixMillis,
     ) -> Self {
         let stays = condition.state == self.condition.state;
         let since_ms = if stays { self.since_ms } else { now_ms };
@@ -160,6 +166,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use std::time::Duration;
 
     const VERSION: &str = "1.2";
 
@@ -174,7 +181,7 @@ mod tests {
             fingerprint: "AB:CD".to_owned(),
             closed: false,
         };
-        let report = Report::new(VERSION.to_owned(), condition, 1_795_183_509_123);
+        let report = Report::new(VERSION.to_owned(), condition, UnixMillis(1_795_183_509_123));
         Report { missing: vec![Stage::Genesis], setup: Some(setup), ..report }
     }
 
@@ -223,12 +230,17 @@ mod tests {
         let starting = || Condition::because(State::Locked, "the machine is starting", "");
         let left = serde_json::to_vec(&unprovisioned()).unwrap();
         let since = unprovisioned().since_ms;
-        let resumed = Report::resumed(VERSION.to_owned(), starting(), &left, since + 5);
+        let after = |milliseconds| since.plus(Duration::from_millis(milliseconds));
+        let resumed = Report::resumed(VERSION.to_owned(), starting(), &left, after(5));
         assert_eq!((resumed.condition.state, resumed.since_ms), (State::Unprovisioned, since));
         let same = Condition::because(State::Unprovisioned, "again", "");
-        assert_eq!(resumed.next(same, Vec::new(), None, since + 9).since_ms, since);
+        assert_eq!(resumed.next(same, Vec::new(), None, after(9)).since_ms, since);
         // What is not of this boot, or no report.
-        for (left, now) in [(left.as_slice(), since - 1), (b"{}", 7), (b"", 7)] {
+        for (left, now) in [
+            (left.as_slice(), since.minus(Duration::from_millis(1))),
+            (b"{}", UnixMillis(7)),
+            (b"", UnixMillis(7)),
+        ] {
             let first = Report::resumed(VERSION.to_owned(), starting(), left, now);
             assert_eq!((first.condition.state, first.since_ms), (State::Locked, now));
         }
@@ -238,9 +250,9 @@ mod tests {
     fn a_state_that_stays_keeps_its_time() {
         let report = unprovisioned();
         let same = Condition::because(State::Unprovisioned, "another", "");
-        assert_eq!(report.next(same, Vec::new(), None, 9).since_ms, report.since_ms);
+        assert_eq!(report.next(same, Vec::new(), None, UnixMillis(9)).since_ms, report.since_ms);
         let other = Condition::because(State::Locked, "now", "");
-        assert_eq!(report.next(other, Vec::new(), None, 9).since_ms, 9);
+        assert_eq!(report.next(other, Vec::new(), None, UnixMillis(9)).since_ms, UnixMillis(9));
     }
 
     proptest! {

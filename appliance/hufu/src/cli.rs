@@ -8,7 +8,7 @@ mod member;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hufu_proof::{Digest, Name, NetworkName, Serial};
+use hufu_proof::{Digest, Name, NetworkName, Serial, UnixMillis};
 use hufu_service::confined;
 
 pub use self::appliance::{
@@ -185,7 +185,7 @@ pub enum Org {
         /// When it is founded, milliseconds since 1970; the same for every
         /// founder. Default: the newest join request's time.
         #[arg(long)]
-        created_ms: Option<u64>,
+        created_ms: Option<UnixMillis>,
         /// Where to write the genesis file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -293,6 +293,11 @@ pub enum Cert {
     /// `[ca] est_url` names, takes the word of the member's statement key.
     #[command(after_help = examples::CERT_RENEW)]
     Renew,
+    /// Make the authority's next issuing certificate, for the same key (authority
+    /// only, where the token holds the root's key). The node does it by itself when
+    /// a third of the life of the last is left.
+    #[command(after_help = examples::CERT_RENEW_ISSUING)]
+    RenewIssuing,
     /// List certificates from the ledger.
     #[command(after_help = examples::CERT_LIST)]
     List {
@@ -586,6 +591,11 @@ pub struct BenchLedger {
     /// Transactions in one request to a gateway.
     #[arg(long, default_value_t = 250)]
     pub bundle: usize,
+}
+
+/// A moment as people write it.
+fn moment(text: &str) -> Result<UnixMillis, String> {
+    hufu_contract::time::parse(text).map(UnixMillis)
 }
 
 /// Parses `name=value`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hufu_door::{Code, Problem};
-use hufu_proof::{IdentityId, Name, Outcome};
+use hufu_proof::{IdentityId, Name, Outcome, UnixMillis};
 
 /// Why the ledger does not take in, or does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum IntakeFault {
         /// Who, and until when.
         detail: String,
         /// When the day ends, milliseconds since 1970.
-        ends_ms: u64,
+        ends_ms: UnixMillis,
         /// How long that is.
         retry_after: Duration,
     },
@@ -62,7 +62,7 @@ impl From<IntakeFault> for Problem {
             IntakeFault::ForeignSigner { .. } => Self::new(Code::ForeignSigner, detail),
             IntakeFault::OverBudget { ends_ms, retry_after, .. } => {
                 Self::new(Code::OverBudget, detail)
-                    .with("ends_ms", ends_ms)
+                    .with("ends_ms", ends_ms.get())
                     .retry_after(retry_after)
             }
             IntakeFault::Busy { retry_after } => {

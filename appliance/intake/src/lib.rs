@@ -22,7 +22,7 @@ use axum::routing::{MethodRouter, get, post};
 use futures::future::BoxFuture;
 use hufu_contract::Contract;
 use hufu_door::{Caller, Form, Part, Peer, Problem, Route, Rule};
-use hufu_proof::{Digest, IdentityId, LogEntry, Name, Transaction};
+use hufu_proof::{Digest, IdentityId, LogEntry, Name, Sequence, Transaction};
 
 pub use self::fault::IntakeFault;
 pub use self::submit::{MAX_BUNDLE, MAX_BUNDLE_BYTES};
@@ -40,7 +40,7 @@ pub struct StreamState {
     /// The active version of the contract that has the stream.
     pub contract: Arc<Contract>,
     /// Sequence of the signer's last batch; 0 before the first.
-    pub sequence: u64,
+    pub sequence: Sequence,
 }
 
 /// The ledger, as far as it takes in. Methods that do not return a future may

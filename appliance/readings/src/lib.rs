@@ -13,7 +13,7 @@ mod file;
 
 use anyhow::{Context as _, bail, ensure};
 use hufu_contract::{ColumnDescription, Type, spelling, time};
-use hufu_proof::Value;
+use hufu_proof::{UnixMillis, Value};
 
 /// Largest CSV file, in bytes.
 pub const MAX_CSV: u64 = 256 * 1024 * 1024;
@@ -27,13 +27,13 @@ pub struct Readings {
     pub notes: Vec<String>,
 }
 
-/// Between which times a reading is plausible, in milliseconds since 1970.
+/// Between which times a reading is plausible.
 #[derive(Clone, Copy, Debug)]
 pub struct Period {
     /// The device did not measure before: its certificate began.
-    pub began: u64,
+    pub began: UnixMillis,
     /// Now, by the ledger; a column says how far a time may be ahead of it.
-    pub now: u64,
+    pub now: UnixMillis,
 }
 
 /// Reads all rows.
@@ -115,14 +115,14 @@ fn value(cell: &str, ty: &Type, period: Period) -> anyhow::Result<Value> {
     let value = ty.parse(cell).map_err(anyhow::Error::msg)?;
     ty.check_time(&value, period.now).map_err(anyhow::Error::msg)?;
     if let Value::Time(measured) = value
-        && measured < period.began
+        && measured < period.began.get()
     {
         let meant = time::guess(measured.into()).unwrap_or_default();
         bail!(
             "{measured} is {}, before the device's certificate began ({}){meant}; with \
              `--measured-from TIME` readings from before it are taken",
             time::format(measured),
-            time::format(period.began)
+            time::format(period.began.get())
         );
     }
     Ok(value)

@@ -16,7 +16,7 @@ fn columns() -> Vec<ColumnDescription> {
 }
 
 fn read(text: impl AsRef<[u8]>) -> anyhow::Result<Readings> {
-    let period = Period { began: NOON - 86_400_000, now: NOON };
+    let period = Period { began: UnixMillis(NOON - 86_400_000), now: UnixMillis(NOON) };
     from_csv(text.as_ref(), &columns(), period)
 }
 

@@ -31,6 +31,7 @@ use crate::administrator::Administrator;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::gateway;
+use crate::issuing;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
@@ -68,6 +69,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("POST", "/delegation", Rule::Administrator),
     Route::new("POST", "/hand-over", Rule::Administrator),
     Route::new("POST", "/tls/renew", Rule::Administrator),
+    Route::new("POST", "/issuing/renew", Rule::Administrator),
     Route::new("*", "/machine/{*path}", Rule::Administrator),
 ];
 
@@ -97,6 +99,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/delegation") => post(declarations::delegate),
         ("POST", "/hand-over") => post(declarations::hand_over),
         ("POST", "/tls/renew") => post(renew),
+        ("POST", "/issuing/renew") => post(renew_issuing),
         ("*", "/machine/{*path}") => any(machine::forward),
         // The node's start meets every row.
         _ => MethodRouter::new(),
@@ -535,4 +538,13 @@ async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
          authority) and run `hufu cert install`",
     )?;
     Ok(Json(json!({ "serial": serial })))
+}
+
+async fn renew_issuing(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
+    let serial = issuing::renew(&node).await?.context(
+        "the root's key is not in this token; start the node with the token that holds it",
+    )?;
+    Ok(Json(
+        json!({ "serial": serial, "not_after": node.authority()?.issuing().not_after().to_string() }),
+    ))
 }

@@ -23,8 +23,9 @@ use hufu_tpm::attest::ManufacturerRoots;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::hierarchy::status_base;
+use crate::hierarchy::{status_base, status_of_root};
 use crate::issuance::LedgerIssuance;
+use crate::issuing;
 use crate::root_list::RootLists;
 use crate::submit::Submitter;
 
@@ -78,6 +79,7 @@ pub struct TokenRequest {
 pub struct Authority {
     issuance: Issuance,
     ledger: Ledger,
+    founded: hufu_proof::genesis::Authority,
     root_lists: Arc<RootLists>,
     manufacturers: ManufacturerRoots,
     crl: Arc<CrlPublisher>,
@@ -99,7 +101,8 @@ impl Authority {
         custody: &Custody,
         submitter: Submitter,
     ) -> anyhow::Result<Self> {
-        let issuing = Certificate::from_der(&genesis.authority.issuing_certificate)?;
+        let founded = genesis.authority.clone();
+        let issuing = Certificate::from_der(&founded.issuing_certificate)?;
         let root = Certificate::from_der(&genesis.authority.root_certificate)?;
         let signer = Arc::new(TokenSigner::new(keyring::key(custody, label::ISSUING)?)?);
         let issuer = Arc::new(
@@ -115,8 +118,7 @@ impl Authority {
         let base = status_base(config);
         let addresses =
             base.as_deref().map(StatusAddresses::under).transpose()?.unwrap_or_default();
-        let root_lists =
-            RootLists::open(config, custody, issuer.root().clone(), issuer.certificate().clone())?;
+        let root_lists = RootLists::open(config, custody, issuer.root().clone())?;
         root_lists.keep_current();
         let members = submitter.ledger().clone();
         let ledger = LedgerIssuance::new(submitter, profiles.clone());
@@ -141,7 +143,7 @@ impl Authority {
         let crl = CrlPublisher::new(issuance.clone(), CRL_LIFE);
         crl.keep_current();
         let ocsp = Responder::new(issuance.clone(), OCSP_LIFE);
-        Ok(Self { issuance, ledger: members, root_lists, manufacturers, crl, ocsp })
+        Ok(Self { issuance, ledger: members, founded, root_lists, manufacturers, crl, ocsp })
     }
 
     /// EST and attestation, for the TLS listener.
@@ -245,8 +247,8 @@ impl Authority {
 
     /// A certificate and its issuer, PEM.
     fn chain(&self, certificate: &[u8]) -> anyhow::Result<String> {
-        let issuing = self.issuance.issuer().certificate().der();
-        Ok(bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing)?)
+        let issuing = self.issuance.issuer().certificate();
+        Ok(bundle::pem("CERTIFICATE", certificate)? + &bundle::pem("CERTIFICATE", issuing.der())?)
     }
 
     /// Waits for what the other members may have and this node has not: for the
@@ -261,6 +263,37 @@ impl Authority {
             }
         };
         let _ = tokio::time::timeout(CATCH_UP, some).await;
+    }
+
+    /// The issuing certificate in use.
+    pub fn issuing(&self) -> Arc<Certificate> {
+        self.issuance.issuer().certificate()
+    }
+
+    /// A certificate that may follow on the one in use, signed by the root's key;
+    /// `None` where the token does not hold that.
+    ///
+    /// # Errors
+    /// The one in use is revoked, or the token does not sign.
+    pub async fn next_issuing(&self, config: &Config) -> anyhow::Result<Option<Certificate>> {
+        let Some(root) = self.root_lists.signer() else { return Ok(None) };
+        let issuer = self.issuance.issuer();
+        anyhow::ensure!(
+            !self.root_lists.has(&issuer.certificate()),
+            "the issuing certificate is revoked, and its key with it"
+        );
+        let profile = self.issuance.profiles().named("issuing")?;
+        let now = self.issuance.clock().now();
+        let addresses = status_of_root(config)?;
+        Ok(Some(hufu_issuance::renew_issuing(issuer, root, &profile, &addresses, now).await?))
+    }
+
+    /// Issues under this certificate from now on.
+    ///
+    /// # Errors
+    /// It is not one of this authority.
+    pub fn go_on_with(&self, issuing: &Certificate) -> anyhow::Result<()> {
+        self.issuance.issuer().renew(issuing.clone()).context("the declared issuing certificate")
     }
 
     /// Makes an enrolment token: user and password for HTTP Basic over EST. The
@@ -312,8 +345,11 @@ impl Authority {
     /// # Errors
     /// When there is no such reason, or the token does not hold the root's key.
     pub async fn root_list(&self, request: &RootListRequest) -> anyhow::Result<Value> {
-        let reason = request.revoke_issuing.map(reason).transpose()?;
-        let list = self.root_lists.make(reason).await?;
+        let revoke = match request.revoke_issuing {
+            Some(code) => Some((reason(code)?, issuing::all(&self.ledger, &self.founded)?)),
+            None => None,
+        };
+        let list = self.root_lists.make(revoke).await?;
         Ok(json!({
             "number": list.number, "this_update": list.this_update.to_string(),
             "next_update": list.next_update.to_string(), "revoked": list.len(),

@@ -12,7 +12,7 @@ use hufu_door::body::{Json, Path};
 use hufu_issuance::{CertificationRequest, Role};
 use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::transaction::Payload;
-use hufu_proof::{Declaration, IdentityId, Name};
+use hufu_proof::{Declaration, IdentityId, Name, UnixMillis};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub struct Approve {
     csr: Option<String>,
     key: Option<IdentityId>,
     roles: BTreeSet<Name>,
-    until_ms: Option<u64>,
+    until_ms: Option<UnixMillis>,
 }
 
 /// Approves a key.
@@ -58,7 +58,7 @@ pub async fn withdraw(
 #[serde(deny_unknown_fields)]
 pub struct Delegate {
     roles: BTreeSet<Name>,
-    until_ms: Option<u64>,
+    until_ms: Option<UnixMillis>,
 }
 
 /// Lets the authority approve keys, or ends that.

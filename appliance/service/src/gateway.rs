@@ -105,7 +105,7 @@ impl LedgerAccess for NodeLedger {
         let anchor = self.reader().latest_anchor().map_err(broken)?;
         Ok(LedgerStatus {
             height: committed.height.get(),
-            time_ms: header.time_ms,
+            time_ms: header.time_ms.get(),
             anchored_height: anchor.map_or(0, |(header, _)| header.executed.height.get()),
             state_root: committed.state_root,
             log_size: committed.log_size,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use hufu_configuration::time::now_ms;
+use hufu_proof::UnixMillis;
 use serde::Serialize;
 
 /// The node's state.
@@ -43,8 +44,8 @@ impl fmt::Display for State {
 pub struct Condition {
     /// The state.
     pub state: State,
-    /// Since when, milliseconds since 1970.
-    pub since_ms: u64,
+    /// Since when.
+    pub since_ms: UnixMillis,
     /// Why; empty when all is well.
     pub reasons: Vec<String>,
     /// What does not keep the node from anything yet.

@@ -25,6 +25,15 @@ pub fn status_base(config: &Config) -> Option<String> {
     config.ca.status_url.clone().or_else(listening)
 }
 
+/// What the root says of where its list and certificate are to be had.
+///
+/// # Errors
+/// The configured address is none.
+pub fn status_of_root(config: &Config) -> anyhow::Result<StatusAddresses> {
+    let base = status_base(config);
+    Ok(base.as_deref().map(StatusAddresses::of_root).transpose()?.unwrap_or_default())
+}
+
 /// Makes the CA hierarchy with keys of the token.
 ///
 /// # Errors
@@ -33,14 +42,13 @@ pub fn make_hierarchy(config: &Config, root: &Key, issuing: &Key) -> anyhow::Res
     let profiles = Profiles::shipped()?;
     let organization =
         config.member.title.get("en").map_or_else(|| config.member.name.to_string(), Clone::clone);
-    let now = UnixTime::from_seconds(now_ms() / 1000);
+    let now = UnixTime::from(now_ms());
     let root_name = format!("{organization} Root CA");
     let issuing_name = format!("{organization} Issuing CA");
     let (root_profile, issuing_profile) = (profiles.named("root")?, profiles.named("issuing")?);
     let root_signer = TokenSigner::new(root.clone())?;
     let issuing_key = PublicKey::from_spki_der(&issuing.spki_der())?;
-    let base = status_base(config);
-    let of_root = base.as_deref().map(StatusAddresses::of_root).transpose()?.unwrap_or_default();
+    let of_root = status_of_root(config)?;
     let none = StatusAddresses::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -7,12 +7,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_contract::World as _;
-use hufu_contract::belonging::REGISTRY;
+use hufu_contract::belonging;
 use hufu_door::Caller;
 use hufu_intake::{Intake, IntakeFault, StreamState};
 use hufu_machine::MachineError;
-use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Transaction, Value};
+use hufu_proof::{Digest, IdentityId, LogEntry, Name, Outcome, Transaction};
 
 use crate::node::Node;
 
@@ -28,8 +27,8 @@ impl NodeIntake {
     }
 
     /// Whether the caller has to do with the signer of a transaction: it is the
-    /// signer, or acts for the member that answers for it, or for the owner of
-    /// the device that signed.
+    /// signer, or speaks for the member that answers for it, or for the present
+    /// owner of the device that signed.
     fn answers_for(&self, caller: &Caller, transaction: &Transaction) -> Result<(), IntakeFault> {
         let signer = transaction.body.signer.identity();
         if caller.identity == Some(signer) {
@@ -38,31 +37,15 @@ impl NodeIntake {
         let height = self.node.ledger.committed().height;
         let record = self.reader().signer(&signer, height).map_err(broken)?;
         let record = record.ok_or(IntakeFault::Refused(Outcome::UnknownSigner))?;
-        let device = caller.kind == IdentityKind::Device;
-        if !device
-            && (record.owner == caller.member || self.owns(caller, &signer, &record.subject)?)
-        {
-            return Ok(());
-        }
-        Err(IntakeFault::ForeignSigner { signer, member: record.owner.clone() })
-    }
-
-    /// Whether the caller's member owns the device with this subject and key.
-    fn owns(
-        &self,
-        caller: &Caller,
-        signer: &IdentityId,
-        subject: &str,
-    ) -> Result<bool, IntakeFault> {
-        let (Ok(contract), Ok(asset_type)) = (Name::new(REGISTRY.0), Name::new(REGISTRY.1)) else {
-            return Ok(false);
-        };
         let state = self.reader().state().map_err(broken)?;
-        let device = state.asset_record(&contract, &asset_type, subject).map_err(broken)?;
-        Ok(device.is_some_and(|device| {
-            device.fields.get("identity") == Some(&Value::Identity(*signer))
-                && device.fields.get("owner") == Some(&Value::Member(caller.member.clone()))
-        }))
+        let present = belonging::of_signer(&state, record.kind, &record.owner, &record.subject);
+        state.check().map_err(broken)?;
+        let member = Some(&caller.member);
+        let its = member == Some(&record.owner) || member == present.owner.as_ref();
+        match its && caller.speaks_for_member() {
+            true => Ok(()),
+            false => Err(IntakeFault::ForeignSigner { signer, member: record.owner.clone() }),
+        }
     }
 
     fn reader(&self) -> &hufu_machine::Reader {

@@ -80,8 +80,8 @@ impl LedgerIssuance {
             key: ledger_key(&entry.public_key)?,
             subject,
             owner: Name::new(&entry.owner)?,
-            not_before: entry.not_before.seconds().saturating_mul(1000),
-            not_after: entry.not_after.seconds().saturating_mul(1000),
+            not_before: entry.not_before.into(),
+            not_after: entry.not_after.into(),
             attestation: entry.attestation.map(Digest),
         };
         Ok(Certification { issuance, roles, hosts })
@@ -262,7 +262,7 @@ impl IssuanceLedger for LedgerIssuance {
                 .filter_map(|(serial, record)| {
                     let (at, reason) = revocation(&record)?;
                     let serial = Serial::from_bytes(serial.as_bytes()).ok()?;
-                    let not_after = UnixTime::from_seconds(record.not_after / 1000);
+                    let not_after = UnixTime::from(record.not_after);
                     Some(Revocation { serial, at, reason, not_after })
                 })
                 .collect()
@@ -292,7 +292,7 @@ fn revocation(record: &CertificateRecord) -> Option<(UnixTime, RevocationReason)
             (at_ms, RevocationReason::from_code(reason).unwrap_or(RevocationReason::Unspecified))
         }
     };
-    Some((UnixTime::from_seconds(at_ms / 1000), reason))
+    Some((UnixTime::from(at_ms), reason))
 }
 
 fn ledger_serial(serial: &Serial) -> anyhow::Result<hufu_proof::Serial> {

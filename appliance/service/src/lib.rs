@@ -19,6 +19,7 @@ pub mod health;
 pub mod hierarchy;
 pub mod intake;
 pub mod issuance;
+pub mod issuing;
 pub mod machine;
 pub mod monitor;
 pub mod node;

@@ -226,7 +226,7 @@ async fn metrics(Shared(watched): Shared<Watched>) -> Response {
     text += &doors.text();
     text += "# HELP hufu_certificate_seconds_left How long a certificate that the node stands on is good.\n\
              # TYPE hufu_certificate_seconds_left gauge\n";
-    let now = hufu_issuance::UnixTime::from_seconds(hufu_configuration::time::now_ms() / 1000);
+    let now = hufu_issuance::UnixTime::from(hufu_configuration::time::now_ms());
     for one in renewal::standing(&node) {
         let (name, left) = (one.name, one.left(now).as_secs());
         let _ = writeln!(text, "hufu_certificate_seconds_left{{certificate=\"{name}\"}} {left}");

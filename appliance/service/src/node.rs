@@ -10,7 +10,7 @@ use hufu_configuration::Config;
 use hufu_configuration::{certificates, files};
 use hufu_contract::Sources;
 use hufu_door::certificate::NodeCertificate;
-use hufu_door::{Code, Problem};
+use hufu_door::{Chains, Code, Problem};
 use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
@@ -49,6 +49,8 @@ pub struct Node {
     pub tls_key: Key,
     /// Its TLS certificate.
     pub certificate: Arc<NodeCertificate>,
+    /// Whose certificates its doors take.
+    pub chains: Arc<Chains>,
     /// Rings when the first TLS certificate is installed.
     pub certified: tokio::sync::watch::Sender<bool>,
     /// The read model and what is asked of it.

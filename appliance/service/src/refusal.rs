@@ -76,7 +76,7 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
         }
         Error::Expired => Problem::new(Code::TransactionRefused, said),
         Error::OverBudget(spent) => {
-            after(Code::OverBudget, spent.retry_after).with("ends_ms", spent.ends_ms)
+            after(Code::OverBudget, spent.retry_after).with("ends_ms", spent.ends_ms.get())
         }
         Error::Busy { retry_after } => after(Code::Busy, *retry_after),
         Error::Token(_) => after(Code::TokenUnavailable, Duration::from_secs(5)),

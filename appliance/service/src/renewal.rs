@@ -1,9 +1,10 @@
 //! Certificates that end: said in time, and the node's own renewed in service.
 //!
 //! A node asks for a new TLS certificate when a third of the life of the one in
-//! use is left ([`recertification`]); also when it slept past its end. What cannot
-//! be renewed here (the hierarchy's certificates, or where no authority's service
-//! is named) is said in status, metrics and log from 30 days before the end on.
+//! use is left ([`recertification`]); also when it slept past its end. The authority
+//! makes its next issuing certificate then, where the token holds the root's key
+//! ([`issuing`]). What cannot be renewed here is said in status, metrics and log
+//! from 30 days before the end on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use hufu_configuration::time::now_ms;
 use hufu_issuance::{Certificate, UnixTime};
 
+use crate::issuing;
 use crate::node::Node;
 use crate::recertification;
 
@@ -69,6 +71,7 @@ impl Standing {
                 "run `hufu cert renew`, or have tls.csr certified again (`hufu cert issue --renew` at \
                  the authority) and run `hufu cert install`"
             }
+            ISSUING => "run `hufu cert renew-issuing` with the token that holds the root's key",
             _ => "a new hierarchy has to be founded before",
         };
         Some(format!("{name} {when}; {remedy}"))
@@ -82,6 +85,9 @@ fn days_of(days: u64) -> u32 {
 /// The node's TLS certificate.
 const TLS: &str = "TLS certificate";
 
+/// The certificate that its authority issues under.
+const ISSUING: &str = "issuing certificate";
+
 /// The certificates that this node stands on; those that do not parse are left
 /// out.
 pub fn standing(node: &Node) -> Vec<Standing> {
@@ -89,10 +95,9 @@ pub fn standing(node: &Node) -> Vec<Standing> {
     if let Some(certified) = node.certificate.current() {
         all.extend(certified.cert.first().map(|leaf| (TLS, leaf.to_vec())));
     }
-    if node.config.is_authority() {
-        let authority = &node.genesis.authority;
-        all.push(("issuing certificate", authority.issuing_certificate.clone()));
-        all.push(("root certificate", authority.root_certificate.clone()));
+    if let Some(authority) = node.authority.get() {
+        all.push((ISSUING, authority.issuing().der().to_vec()));
+        all.push(("root certificate", node.genesis.authority.root_certificate.clone()));
     }
     let read = |(name, der): (&'static str, Vec<u8>)| {
         let certificate = Certificate::from_der(&der).ok()?;
@@ -114,17 +119,25 @@ pub async fn keep(node: Arc<Node>) {
     loop {
         let now = now();
         let mut pause = LOOK;
+        if let Err(error) = issuing::follow(&node) {
+            tracing::warn!("issuing certificates are not followed: {error:#}");
+        }
         for one in standing(&node) {
-            if one.name == TLS && one.is_due(now) {
-                match recertification::renew_own(&node).await {
+            if one.is_due(now) {
+                let renewed = match one.name {
+                    TLS => recertification::renew_own(&node).await,
+                    ISSUING => issuing::renew(&node).await,
+                    _ => Ok(None),
+                };
+                match renewed {
                     Ok(Some(_)) => {
-                        tracing::info!("the TLS certificate was renewed; the services use it");
-                        warned.retain(|(name, _)| *name != TLS);
+                        tracing::info!("the {} was renewed; the services use it", one.name);
+                        warned.retain(|(name, _)| *name != one.name);
                         continue;
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::warn!("the TLS certificate is not renewed: {error:#}");
+                        tracing::warn!("the {} is not renewed: {error:#}", one.name);
                         pause = if one.left(now).is_zero() { AGAIN } else { LOOK };
                     }
                 }
@@ -142,7 +155,7 @@ pub async fn keep(node: Arc<Node>) {
 }
 
 fn now() -> UnixTime {
-    UnixTime::from_seconds(now_ms() / 1000)
+    UnixTime::from(now_ms())
 }
 
 #[cfg(test)]

@@ -32,7 +32,6 @@ const WARN: Duration = Duration::from_secs(30 * 86_400);
 /// Makes, keeps and serves the list.
 pub struct RootLists {
     root: Certificate,
-    issuing: Certificate,
     /// The root's key, where this token holds it.
     signer: Option<TokenSigner>,
     file: PathBuf,
@@ -50,7 +49,6 @@ impl RootLists {
         config: &Config,
         custody: &Custody,
         root: Certificate,
-        issuing: Certificate,
     ) -> anyhow::Result<Arc<Self>> {
         let file = config.data(ROOT_LIST);
         let last = match file.exists() {
@@ -65,14 +63,7 @@ impl RootLists {
         let signer = keyring::key(custody, label::ROOT).ok().map(TokenSigner::new).transpose()?;
         let served = RootList::default();
         *served.write().unwrap_or_else(PoisonError::into_inner) = last;
-        Ok(Arc::new(Self {
-            root,
-            issuing,
-            signer,
-            file,
-            served,
-            making: tokio::sync::Mutex::default(),
-        }))
+        Ok(Arc::new(Self { root, signer, file, served, making: tokio::sync::Mutex::default() }))
     }
 
     /// The list as the status service serves it.
@@ -85,7 +76,7 @@ impl RootLists {
         let lists = self.clone();
         tokio::spawn(async move {
             loop {
-                let now = UnixTime::from_seconds(now_ms() / 1000);
+                let now = UnixTime::from(now_ms());
                 let left = lists.last().map(|list| now.until(list.next_update));
                 if left.is_none_or(|left| left < ROOT_LIST_LIFE / 2) {
                     if lists.signer.is_some() {
@@ -104,41 +95,39 @@ impl RootLists {
         })
     }
 
-    /// Makes a list now; with `revoke`, the issuing certificate is on it from
-    /// now on, which ends all that it issued.
+    /// The root's key, where this token holds it.
+    pub fn signer(&self) -> Option<&TokenSigner> {
+        self.signer.as_ref()
+    }
+
+    /// Whether a certificate is on the last list.
+    pub fn has(&self, certificate: &Certificate) -> bool {
+        self.last().is_some_and(|list| {
+            list.entries().iter().any(|one| one.serial == *certificate.serial())
+        })
+    }
+
+    /// Makes a list now; with `revoke`, those issuing certificates are on it from
+    /// now on, which ends all that was issued under them.
     ///
     /// # Errors
-    /// The token does not hold the root's key or does not sign, or the file
-    /// cannot be written.
+    /// The token does not hold the root's key or does not sign, all of them are
+    /// revoked, or the file cannot be written.
     pub async fn make(
         &self,
-        revoke: Option<RevocationReason>,
+        revoke: Option<(RevocationReason, Vec<Certificate>)>,
     ) -> anyhow::Result<Arc<RevocationList>> {
         let signer = self
             .signer
             .as_ref()
             .context("the root's key is not in this token; make the list where it is kept")?;
         let _one = self.making.lock().await;
-        let now = UnixTime::from_seconds(now_ms() / 1000);
+        let now = UnixTime::from(now_ms());
         let last = self.last();
         let mut revoked: Vec<Revocation> =
             last.iter().flat_map(|list| list.entries()).cloned().collect();
-        if let Some(reason) = revoke {
-            let serial = self.issuing.serial();
-            match revoked.iter_mut().find(|entry| entry.serial == *serial) {
-                Some(entry) if entry.reason.may_become(reason) => entry.reason = reason,
-                Some(entry) => anyhow::bail!(
-                    "the issuing certificate was revoked at {} for {}",
-                    entry.at,
-                    entry.reason
-                ),
-                None => revoked.push(Revocation {
-                    serial: serial.clone(),
-                    at: now,
-                    reason,
-                    not_after: self.issuing.not_after(),
-                }),
-            }
+        if let Some((reason, issuing)) = revoke {
+            add(&mut revoked, reason, &issuing, now)?;
         }
         // Higher than any before, also where the last one was lost.
         let number = last.map_or(0, |list| list.number).saturating_add(1).max(now.seconds());
@@ -152,5 +141,37 @@ impl RootLists {
 
     fn last(&self) -> Option<Arc<RevocationList>> {
         self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Puts certificates on a list, or gives those that are on it another reason.
+fn add(
+    revoked: &mut Vec<Revocation>,
+    reason: RevocationReason,
+    issuing: &[Certificate],
+    now: UnixTime,
+) -> anyhow::Result<()> {
+    let mut before = None;
+    let mut changed = false;
+    for certificate in issuing {
+        let serial = certificate.serial();
+        match revoked.iter_mut().find(|entry| entry.serial == *serial) {
+            Some(entry) if entry.reason.may_become(reason) => {
+                entry.reason = reason;
+                changed = true;
+            }
+            Some(entry) => before = Some((entry.at, entry.reason)),
+            None => {
+                let (serial, not_after) = (serial.clone(), certificate.not_after());
+                revoked.push(Revocation { serial, at: now, reason, not_after });
+                changed = true;
+            }
+        }
+    }
+    match before {
+        Some((at, reason)) if !changed => {
+            anyhow::bail!("the issuing certificate was revoked at {at} for {reason}")
+        }
+        _ => Ok(()),
     }
 }

@@ -31,7 +31,7 @@ use crate::node::Node;
 use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::{admin, doors, gateway, monitor, recertification, renewal, store};
+use crate::{admin, doors, gateway, issuing, monitor, recertification, renewal, store};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -116,6 +116,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         submitter: Submitter::new(ledger.clone(), statement.clone(), genesis.digest()),
         tls_key: keyring::key(&custody, label::TLS)?,
         certificate: Arc::new(NodeCertificate::default()),
+        chains: chains(&genesis)?,
         certified: watch::Sender::new(false),
         authority: OnceLock::new(),
         health: health.clone(),
@@ -158,6 +159,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let socket = listen::bind_socket(&node.config.admin_socket())?;
     let door = Door::new(doors::ADMINISTRATION.name, admin::router(node.clone()), metrics.clone());
     tasks.spawn(door.socket(socket, stopping.clone()));
+    issuing::follow(&node)?;
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
     let renewal = tokio::spawn(renewal::keep(node.clone()));
@@ -198,6 +200,14 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     Ok(())
 }
 
+/// The certificates that the doors take, at first those under the genesis file's.
+fn chains(genesis: &Genesis) -> anyhow::Result<Arc<Chains>> {
+    let hufu_proof::genesis::Authority { root_certificate, issuing_certificate, .. } =
+        genesis.authority.clone();
+    let provider = hufu_client::tls::provider();
+    Ok(Chains::new(root_certificate.into(), issuing_certificate.into(), provider)?)
+}
+
 /// The TLS services bind at once, so that a taken port is noticed, and answer
 /// when the node has its certificate.
 async fn spawn_tls_services(
@@ -207,11 +217,7 @@ async fn spawn_tls_services(
     metrics: &Metrics,
     stopping: &Stop,
 ) -> anyhow::Result<()> {
-    let root =
-        rustls::pki_types::CertificateDer::from(node.genesis.authority.root_certificate.clone());
-    let issuing =
-        rustls::pki_types::CertificateDer::from(node.genesis.authority.issuing_certificate.clone());
-    let chains = Chains::new(root, issuing, hufu_client::tls::provider())?;
+    let chains = node.chains.clone();
     let config = chains.server(node.certificate.clone(), node.config.services.tls12)?;
     let authenticator = Authenticator::new(LedgerRecords::new(node.ledger.clone()));
     let mut services = Vec::new();

@@ -27,7 +27,7 @@ impl Submitter {
     pub fn new(ledger: Ledger, signer: Arc<dyn Signer>, chain: Digest) -> Self {
         // Nonces only make equal transactions different; the clock keeps those
         // of two runs apart.
-        let nonce = Arc::new(AtomicU64::new(now_ms().saturating_mul(1000)));
+        let nonce = Arc::new(AtomicU64::new(now_ms().get().saturating_mul(1000)));
         Self { ledger, signer, chain, nonce }
     }
 

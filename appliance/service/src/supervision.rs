@@ -14,7 +14,7 @@ use hufu_machine::Reader as LedgerReader;
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Height, Name};
 use hufu_query::{AsOf, Bounds, Leash, Session, Workers};
-use hufu_readmodel::model::Packages;
+use hufu_readmodel::Packages;
 use hufu_readmodel::{
     Limits, ReadModel, ReadModelError, Reader, Scope, TableSpec, contract_tables,
 };

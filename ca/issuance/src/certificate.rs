@@ -157,7 +157,10 @@ impl Certificate {
     }
 
     /// Checks that `self` is an authority's certificate that signed `child`.
-    pub(crate) fn check_signed(&self, child: &Certificate) -> Result<(), FormError> {
+    ///
+    /// # Errors
+    /// Which of it does not hold.
+    pub fn check_signed(&self, child: &Certificate) -> Result<(), FormError> {
         let wrong = |detail: &str| Err(FormError::Certificate(detail.to_owned()));
         if child.issuer_der()? != self.subject_der()? {
             return wrong("its issuer is another authority");

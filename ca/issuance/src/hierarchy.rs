@@ -49,17 +49,16 @@ impl AuthorityParameters<'_> {
         let rest = [(Attribute::O, self.organization), (Attribute::CN, self.common_name)];
         Subject::new(country.into_iter().chain(rest))
     }
+}
 
-    fn expect(&self, purpose: Purpose) -> Result<(), FormError> {
-        if self.profile.purpose == purpose {
-            Ok(())
-        } else {
-            Err(FormError::ProfileInvalid {
-                name: self.profile.name.clone(),
-                detail: format!("purpose: this certificate needs {purpose:?}"),
-            })
-        }
+fn expect(profile: &Profile, purpose: Purpose) -> Result<(), FormError> {
+    if profile.purpose == purpose {
+        return Ok(());
     }
+    Err(FormError::ProfileInvalid {
+        name: profile.name.clone(),
+        detail: format!("purpose: this certificate needs {purpose:?}"),
+    })
 }
 
 /// The self-signed root certificate of `signer`'s key.
@@ -67,7 +66,7 @@ pub async fn self_signed_root(
     signer: &dyn TbsSigner,
     parameters: &AuthorityParameters<'_>,
 ) -> Result<Certificate, CaError> {
-    parameters.expect(Purpose::Root)?;
+    expect(parameters.profile, Purpose::Root)?;
     let key = PublicKey::from_spki_der(signer.spki_der())?;
     let subject = parameters.subject()?;
     let (not_before, not_after) = parameters.profile.window(parameters.now, UnixTime::NEVER);
@@ -85,9 +84,39 @@ pub async fn issue_issuing(
     key: &PublicKey,
     parameters: &AuthorityParameters<'_>,
 ) -> Result<Certificate, CaError> {
-    parameters.expect(Purpose::Issuing)?;
+    expect(parameters.profile, Purpose::Issuing)?;
     let subject = parameters.subject()?;
-    let window = parameters.profile.window(parameters.now, root.not_after());
+    let (profile, addresses, now) = (parameters.profile, parameters.addresses, parameters.now);
+    under_root(root, root_signer, (&subject, key), profile, addresses, now).await
+}
+
+/// The next certificate of an issuing authority, for the same key and name.
+///
+/// # Errors
+/// The profile is not of purpose issuing, `root_signer` is not of the root's key,
+/// or does not sign.
+pub async fn renew_issuing(
+    issuer: &Issuer,
+    root_signer: &dyn TbsSigner,
+    profile: &Profile,
+    addresses: &StatusAddresses,
+    now: UnixTime,
+) -> Result<Certificate, CaError> {
+    expect(profile, Purpose::Issuing)?;
+    let subject = Subject::from_der(issuer.subject_der())?;
+    let of = (&subject, issuer.public_key());
+    under_root(issuer.root(), root_signer, of, profile, addresses, now).await
+}
+
+async fn under_root(
+    root: &Certificate,
+    root_signer: &dyn TbsSigner,
+    (subject, key): (&Subject, &PublicKey),
+    profile: &Profile,
+    addresses: &StatusAddresses,
+    now: UnixTime,
+) -> Result<Certificate, CaError> {
+    let window = profile.window(now, root.not_after());
     let name = root.subject_der()?;
     if name == subject.to_der() {
         return Err(FormError::Subject {
@@ -106,8 +135,7 @@ pub async fn issue_issuing(
         signer: root_signer,
         not_after: Some(root.not_after()),
     };
-    let certificate =
-        sign(&by, parameters.profile, &subject, key, &[], window, parameters.addresses).await?;
+    let certificate = sign(&by, profile, subject, key, &[], window, addresses).await?;
     root.check_signed(&certificate)?;
     Ok(certificate)
 }
@@ -196,7 +224,7 @@ pub async fn issue_member(
     let window = profile.window(parameters.now, issuer.certificate().not_after());
     let by = By {
         name: issuer.subject_der(),
-        key: issuer.certificate().public_key(),
+        key: issuer.public_key(),
         key_identifier: issuer.key_identifier(),
         signer: &**issuer.signer(),
         not_after: Some(issuer.certificate().not_after()),

@@ -331,7 +331,7 @@ impl Issuance {
                 CertificateStatus::Good | CertificateStatus::Unknown => {}
             }
         }
-        if self.0.issuer.certificate().public_key().digest() == *key
+        if self.0.issuer.public_key().digest() == *key
             || self.0.issuer.root().public_key().digest() == *key
         {
             return Err(CaError::KeyTaken);

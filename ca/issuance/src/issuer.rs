@@ -1,6 +1,6 @@
 //! An authority that signs, and is checked against.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::algorithm::PublicKey;
 use crate::certificate::Certificate;
@@ -9,7 +9,8 @@ use crate::signer::TbsSigner;
 
 /// An authority that signs: its certificate and its key in the token.
 pub struct Issuer {
-    certificate: Certificate,
+    certificate: RwLock<Arc<Certificate>>,
+    key: PublicKey,
     root: Certificate,
     signer: Arc<dyn TbsSigner>,
     key_identifier: Vec<u8>,
@@ -27,7 +28,7 @@ impl Issuer {
         root: Certificate,
         signer: Arc<dyn TbsSigner>,
     ) -> Result<Issuer, FormError> {
-        root.check_signed(&certificate)?;
+        check_authority(&certificate, &root)?;
         root.check_signed(&root)?;
         if PublicKey::from_spki_der(signer.spki_der())? != *certificate.public_key() {
             return Err(FormError::Certificate(
@@ -40,21 +41,40 @@ impl Issuer {
                     .to_owned(),
             ));
         }
-        if !certificate.is_authority()? || !certificate.may_sign_certificates()? {
-            return Err(FormError::Certificate(
-                "the issuing certificate is not an authority's".to_owned(),
-            ));
-        }
-        let key_identifier = certificate
-            .subject_key_identifier()?
-            .unwrap_or_else(|| certificate.public_key().key_identifier().to_vec());
+        let key = certificate.public_key().clone();
+        let key_identifier = key_identifier(&certificate)?;
         let subject_der = certificate.subject_der()?;
-        Ok(Issuer { certificate, root, signer, key_identifier, subject_der })
+        let certificate = RwLock::new(Arc::new(certificate));
+        Ok(Issuer { certificate, key, root, signer, key_identifier, subject_der })
     }
 
-    /// The issuing certificate.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
+    /// The issuing certificate; another after [`Issuer::renew`].
+    pub fn certificate(&self) -> Arc<Certificate> {
+        self.certificate.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with another certificate of the same key and name, so that what
+    /// was issued before is under it as well.
+    ///
+    /// # Errors
+    /// It is of another key or name, not an authority's, or not under the root.
+    pub fn renew(&self, certificate: Certificate) -> Result<(), FormError> {
+        check_authority(&certificate, &self.root)?;
+        if *certificate.public_key() != self.key
+            || certificate.subject_der()? != self.subject_der
+            || key_identifier(&certificate)? != self.key_identifier
+        {
+            return Err(FormError::Certificate(
+                "the issuing certificate is of another authority than the one before".to_owned(),
+            ));
+        }
+        *self.certificate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
+        Ok(())
+    }
+
+    /// The issuing key.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.key
     }
 
     /// The root certificate.
@@ -76,4 +96,18 @@ impl Issuer {
     pub fn subject_der(&self) -> &[u8] {
         &self.subject_der
     }
+}
+
+/// A certificate of an authority under the root.
+fn check_authority(certificate: &Certificate, root: &Certificate) -> Result<(), FormError> {
+    root.check_signed(certificate)?;
+    if certificate.is_authority()? && certificate.may_sign_certificates()? {
+        return Ok(());
+    }
+    Err(FormError::Certificate("the issuing certificate is not an authority's".to_owned()))
+}
+
+fn key_identifier(certificate: &Certificate) -> Result<Vec<u8>, FormError> {
+    let own = || certificate.public_key().key_identifier().to_vec();
+    Ok(certificate.subject_key_identifier()?.unwrap_or_else(own))
 }

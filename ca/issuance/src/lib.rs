@@ -73,8 +73,8 @@ pub use crate::csr::CertificationRequest;
 pub use crate::error::CaError;
 pub use crate::form::FormError;
 pub use crate::hierarchy::{
-    AuthorityParameters, MemberParameters, ROOT_LIST_LIFE, issue_issuing, issue_member, root_list,
-    self_signed_root,
+    AuthorityParameters, MemberParameters, ROOT_LIST_LIFE, issue_issuing, issue_member,
+    renew_issuing, root_list, self_signed_root,
 };
 pub use crate::issuance::{AGAIN, Issuance, IssuanceState, Parts};
 pub use crate::issuer::Issuer;

@@ -147,7 +147,7 @@ impl Pipeline {
             let fault = LedgerFault::Unknown { reason: "answer does not match".to_owned() };
             return fail(batch, CaError::Ledger(fault), |_| false);
         }
-        let key = self.issuer.certificate().public_key();
+        let key = self.issuer.public_key();
         let signer = self.issuer.signer();
         let signed: Vec<(Job, Recorded, Result<Vec<u8>, SignFault>)> =
             stream::iter(batch.into_iter().zip(recorded))

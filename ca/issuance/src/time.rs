@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use der::asn1::{GeneralizedTime, UtcTime};
 use der::{DateTime, Encode};
+use hufu_proof::UnixMillis;
 use x509_cert::time::Time;
 
 use crate::form::FormError;
@@ -12,6 +13,19 @@ use crate::form::FormError;
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(u64);
+
+/// The whole seconds of a moment on the ledger's clock.
+impl From<UnixMillis> for UnixTime {
+    fn from(time: UnixMillis) -> UnixTime {
+        UnixTime::from_seconds(time.get() / 1000)
+    }
+}
+
+impl From<UnixTime> for UnixMillis {
+    fn from(time: UnixTime) -> UnixMillis {
+        UnixMillis::ZERO.plus(Duration::from_secs(time.0))
+    }
+}
 
 impl UnixTime {
     /// 9999-12-31T23:59:59Z: "no well-defined expiration date" (RFC 5280

@@ -82,7 +82,7 @@ impl CrlPublisher {
         let issuer = self.issuance.issuer();
         let list = RevocationList::sign(
             &**issuer.signer(),
-            issuer.certificate().public_key(),
+            issuer.public_key(),
             (issuer.subject_der(), issuer.key_identifier()),
             number,
             (now, self.life),

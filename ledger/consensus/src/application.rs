@@ -5,17 +5,31 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use commonware_consensus::types::Round as EngineRound;
 use hufu_proof::{FinalityCertificate, Height};
 
 use crate::block::OrderedBlock;
 
-/// Where in the protocol a block is proposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A place in the protocol: a view of an epoch. In the order of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round {
+    // Compared in this order.
     /// The epoch.
     pub epoch: u64,
     /// The view in the epoch.
     pub view: u64,
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "epoch {}, view {}", self.epoch, self.view)
+    }
+}
+
+impl From<EngineRound> for Round {
+    fn from(round: EngineRound) -> Self {
+        Self { epoch: round.epoch().get(), view: round.view().get() }
+    }
 }
 
 /// A proposal to be made.

@@ -10,7 +10,7 @@ use commonware_codec::{
 use commonware_consensus::types::Height;
 use commonware_consensus::{Block, BoundedBlock, Heightable};
 use commonware_cryptography::{Digestible, sha256};
-use hufu_proof::{Digest, Height as LedgerHeight};
+use hufu_proof::{Digest, Height as LedgerHeight, UnixMillis};
 
 /// What ordering must know of a block.
 ///
@@ -26,9 +26,8 @@ pub trait OrderedBlock: Clone + Debug + Send + Sync + Sized + 'static {
     /// One more than its parent's; 0 for the genesis block.
     fn height(&self) -> LedgerHeight;
 
-    /// Its agreed time, milliseconds since 1970: not ahead of the clocks of
-    /// those who voted for it.
-    fn time_ms(&self) -> u64;
+    /// Its agreed time: not ahead of the clocks of those who voted for it.
+    fn time_ms(&self) -> UnixMillis;
 
     /// Its canonical bytes.
     fn encode(&self) -> Vec<u8>;
@@ -55,7 +54,7 @@ impl OrderedBlock for hufu_proof::Block {
         self.header.height
     }
 
-    fn time_ms(&self) -> u64 {
+    fn time_ms(&self) -> UnixMillis {
         self.header.time_ms
     }
 

@@ -17,6 +17,8 @@
 
 use std::collections::VecDeque;
 
+use hufu_proof::UnixMillis;
+
 /// From this difference on people are told, in milliseconds.
 pub const WARN_MS: u64 = 1_000;
 
@@ -49,12 +51,12 @@ pub struct Difference {
 
 impl Difference {
     /// From an answer: this node's clock when it asked and when it was answered,
-    /// and the peer's in between; all in milliseconds since 1970. `None` when the
-    /// answer took too long to say anything, or this node's clock was set back.
-    pub(crate) fn measured(asked_ms: u64, theirs_ms: u64, now_ms: u64) -> Option<Self> {
-        let took = now_ms.checked_sub(asked_ms).filter(|took| *took <= PATIENCE_MS)?;
-        let middle = i128::from(asked_ms) + i128::from(took / 2);
-        let ahead = i128::from(theirs_ms) - middle;
+    /// and the peer's in between. `None` when the answer took too long to say
+    /// anything, or this node's clock was set back.
+    pub(crate) fn measured(asked: UnixMillis, theirs: UnixMillis, now: UnixMillis) -> Option<Self> {
+        let took = now.get().checked_sub(asked.get()).filter(|took| *took <= PATIENCE_MS)?;
+        let middle = i128::from(asked.get()) + i128::from(took / 2);
+        let ahead = i128::from(theirs.get()) - middle;
         Some(Self { ahead_ms: i64::try_from(ahead).ok()?, within_ms: took.div_ceil(2) })
     }
 }
@@ -146,6 +148,10 @@ fn is_told(ahead_ms: i64) -> bool {
 mod tests {
     use super::*;
 
+    fn measured(asked: u64, theirs: u64, now: u64) -> Option<Difference> {
+        Difference::measured(UnixMillis(asked), UnixMillis(theirs), UnixMillis(now))
+    }
+
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
     fn of(ahead: &[i64], within_ms: u64) -> Clocks {
@@ -185,12 +191,12 @@ mod tests {
     #[test]
     fn the_quickest_of_the_last_answers_counts() {
         assert_eq!(
-            Difference::measured(1_000, 13_010, 1_020),
+            measured(1_000, 13_010, 1_020),
             Some(Difference { ahead_ms: 12_000, within_ms: 10 })
         );
-        assert_eq!(Difference::measured(2_000, 2_000, 1_000), None, "set back meanwhile");
-        assert_eq!(Difference::measured(0, 0, PATIENCE_MS + 1), None);
-        assert_eq!(Difference::measured(0, u64::MAX, 1), None);
+        assert_eq!(measured(2_000, 2_000, 1_000), None, "set back meanwhile");
+        assert_eq!(measured(0, 0, PATIENCE_MS + 1), None);
+        assert_eq!(measured(0, u64::MAX, 1), None);
         let mut measured = Measurements::default();
         let quick = Difference { ahead_ms: 10, within_ms: 1 };
         measured.answered(quick);

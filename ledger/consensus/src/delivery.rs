@@ -22,7 +22,7 @@ use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
 use commonware_utils::channel::mpsc;
 use hufu_proof::{FinalityCertificate, Height as LedgerHeight};
 
-use crate::application::{Application, Finalized};
+use crate::application::{Application, Finalized, Round};
 use crate::block::{Carried, OrderedBlock};
 use crate::driver::{Body, Marshal};
 use crate::guard::GuardError;
@@ -47,8 +47,7 @@ impl<B: OrderedBlock> Reporter for Delivery<B> {
     fn report(&mut self, update: Self::Activity) -> Feedback {
         match update {
             Update::Tip(round, height, _) => {
-                let (epoch, view) = (round.epoch().get(), round.view().get());
-                self.board.saw_final(epoch, view, LedgerHeight(height.get()));
+                self.board.saw_final(round.into(), LedgerHeight(height.get()));
                 Feedback::Ok
             }
             Update::Block(block, acknowledgement) => {
@@ -85,7 +84,7 @@ impl History {
         certificate: &FinalityCertificate,
         height: LedgerHeight,
     ) -> Result<(), GuardError> {
-        let round = (certificate.epoch, certificate.view);
+        let round = round_of(certificate);
         let epoch = usize::try_from(certificate.epoch).ok();
         let own = epoch.and_then(|epoch| self.own_by_epoch.get(epoch).copied().flatten());
         let voted = own.is_some_and(|own| {
@@ -93,11 +92,16 @@ impl History {
         });
         let before = self.voter.first.get().is_none_or(|first| round < *first);
         if voted && round > self.voter.known && before {
-            self.voter.guard.raise_floor(certificate.epoch, certificate.view)?;
+            self.voter.guard.raise_floor(round)?;
             self.went_back(height);
         }
         Ok(())
     }
+}
+
+/// Where its block was voted on.
+fn round_of(certificate: &FinalityCertificate) -> Round {
+    Round { epoch: certificate.epoch, view: certificate.view }
 }
 
 /// Hands final blocks to the application until it fails or the node stops.
@@ -179,7 +183,7 @@ async fn hand_over<A: Application>(
     if board.waits()
         && let Some(certificate) = &certificate
     {
-        match voter.guard.saw_final(certificate.epoch, certificate.view, block.time_ms()) {
+        match voter.guard.saw_final(round_of(certificate), block.time_ms()) {
             Ok(true) => board.votes_again(),
             Ok(false) => {}
             Err(error) => {

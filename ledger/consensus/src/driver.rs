@@ -33,7 +33,7 @@ use commonware_p2p::Recipients;
 use commonware_runtime::{Clock, Error as RuntimeError, Handle, Metrics, Spawner};
 use commonware_utils::channel::oneshot;
 
-use crate::application::{Application, Proposal, Round};
+use crate::application::{Application, Proposal};
 use crate::block::Carried;
 use crate::evidence::Witness;
 use crate::keys::PublicKey;
@@ -128,7 +128,7 @@ impl<E: Clock + Spawner + Metrics, A: Application> Driver<E, A> {
             return Some(parent);
         }
         let proposal = Proposal {
-            round: round(context.round),
+            round: context.round.into(),
             parent: parent.inner().block().clone(),
             patience: self.patience,
         };
@@ -148,10 +148,6 @@ impl<E: Clock + Spawner + Metrics, A: Application> Driver<E, A> {
         let digest = block.digest();
         Some(Digested::precomputed(block, digest))
     }
-}
-
-fn round(round: EngineRound) -> Round {
-    Round { epoch: round.epoch().get(), view: round.view().get() }
 }
 
 /// Waits until a block is on disk. `false` when the node is stopping.
@@ -246,7 +242,7 @@ impl<E: Clock + Spawner + Metrics, A: Application> Automaton for Driver<E, A> {
                         Some(driver
                             .application
                             .verify(
-                                round(context.round),
+                                context.round.into(),
                                 block.block().clone(),
                                 parent.block().clone(),
                             )

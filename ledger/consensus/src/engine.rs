@@ -21,7 +21,7 @@ use commonware_consensus::simplex;
 use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::types::Finalization;
-use commonware_consensus::types::{Epoch, ViewDelta};
+use commonware_consensus::types::{Epoch, Height, ViewDelta};
 use commonware_consensus::{Epochable as _, Viewable as _};
 use commonware_cryptography::{Digested, Digestible as _, Sha256, sha256};
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
@@ -117,7 +117,7 @@ type Certified = Finalization<VoteScheme, sha256::Digest>;
 
 /// Who votes, and where this node stands among them.
 struct Seats {
-    epoch: u64,
+    epoch: Epoch,
     namespace: Vec<u8>,
     /// The validators, in the order of votes, and their names.
     validators: Set<PublicKey>,
@@ -131,7 +131,7 @@ impl Seats {
     fn of(config: &Config, identity: &Identity) -> Result<Self, Error> {
         let (validators, names) = config.check()?;
         Ok(Self {
-            epoch: config.epoch(),
+            epoch: Epoch::new(config.epoch()),
             namespace: config.namespace(),
             validators,
             names,
@@ -156,7 +156,7 @@ impl Seats {
     /// that it had before keys changed.
     fn journal(&self, config: &Config) -> String {
         let (partition, epoch) = (&config.partition, self.epoch);
-        if epoch == 0 && self.own().is_some() {
+        if epoch.is_zero() && self.own().is_some() {
             return format!("{partition}-votes-0");
         }
         let key = crate::hexadecimal(&crate::sha256(self.me.as_bytes()));
@@ -216,10 +216,10 @@ where
         .await?
         .into_iter()
         .chain(configured.clone())
-        .filter(|finalization| finalization.epoch().get() == seats.epoch)
+        .filter(|finalization| finalization.epoch() == seats.epoch)
         .max_by_key(|finalization| finalization.view());
     if let Some(floor) = &floor {
-        guard.raise_floor(floor.epoch().get(), floor.view().get())?;
+        guard.raise_floor(floor.proposal.round.into())?;
     }
     let board = Arc::new(Board::new(Beginning {
         epoch: seats.epoch,
@@ -231,7 +231,7 @@ where
     }));
     if let Some(floor) = &floor {
         // What it tells others, who may ask before anything more is final.
-        board.saw_final(floor.epoch().get(), floor.view().get(), hufu_proof::Height(0));
+        board.saw_final(floor.proposal.round.into(), hufu_proof::Height(0));
     }
     let listening = Listening::new(seats.validators.len());
     let voter = Arc::new(Voter::new(identity, guard, listening, board.clone()));
@@ -340,7 +340,7 @@ impl<E: Environment, A: Application> Ground<E, A> {
     }
 
     fn epochs(&self) -> Epochs {
-        Epochs::new(self.config.past.iter().map(|epoch| epoch.last.get()))
+        Epochs::new(self.config.past.iter().map(|epoch| Height::new(epoch.last.get())))
     }
 
     fn history(&self) -> History {
@@ -471,7 +471,7 @@ impl<E: Environment, A: Application> Ground<E, A> {
             strategy: Sequential,
             partition: self.seats.journal(&self.config),
             mailbox_size: MAILBOX,
-            epoch: Epoch::new(self.seats.epoch),
+            epoch: self.seats.epoch,
             floor,
             replay_buffer: BUFFER,
             write_buffer: BUFFER,

@@ -24,44 +24,44 @@ use crate::scheme::VoteScheme;
 
 /// The last heights of the epochs that are over; the present one has no end.
 #[derive(Clone, Debug)]
-pub(crate) struct Epochs(Arc<[u64]>);
+pub(crate) struct Epochs(Arc<[Height]>);
 
 impl Epochs {
     /// `ends` are ascending.
-    pub(crate) fn new(ends: impl IntoIterator<Item = u64>) -> Self {
+    pub(crate) fn new(ends: impl IntoIterator<Item = Height>) -> Self {
         Self(ends.into_iter().collect())
     }
 
     /// The present epoch.
-    pub(crate) fn present(&self) -> u64 {
-        self.0.len() as u64
+    pub(crate) fn present(&self) -> Epoch {
+        Epoch::new(self.0.len() as u64)
     }
 
     /// The last height of an epoch that is over.
-    pub(crate) fn end(&self, epoch: u64) -> Option<u64> {
-        self.0.get(usize::try_from(epoch).ok()?).copied()
+    pub(crate) fn end(&self, epoch: Epoch) -> Option<Height> {
+        self.0.get(usize::try_from(epoch.get()).ok()?).copied()
     }
 }
 
 impl Epocher for Epochs {
     fn containing(&self, height: Height) -> Option<EpochInfo> {
-        let epoch = self.0.partition_point(|end| *end < height.get());
+        let epoch = self.0.partition_point(|end| *end < height);
         let epoch = Epoch::new(epoch as u64);
         Some(EpochInfo::new(epoch, height, self.first(epoch)?, self.last(epoch)?))
     }
 
     fn first(&self, epoch: Epoch) -> Option<Height> {
-        match epoch.get().checked_sub(1) {
+        match epoch.previous() {
             None => Some(Height::zero()),
-            Some(before) => self.end(before).map(|end| Height::new(end + 1)),
+            Some(before) => self.end(before).map(Height::next),
         }
     }
 
     fn last(&self, epoch: Epoch) -> Option<Height> {
-        if epoch.get() == self.present() {
+        if epoch == self.present() {
             return Some(Height::new(u64::MAX));
         }
-        self.end(epoch.get()).map(Height::new)
+        self.end(epoch)
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) type OfEpoch<S> = (SubSender<S>, SubReceiver<PublicKey>);
 /// Lets only messages of `epoch` through.
 pub(crate) async fn only<E, S, R>(
     context: E,
-    epoch: u64,
+    epoch: Epoch,
     (sender, receiver): (S, R),
 ) -> Result<(OfEpoch<S>, Handle<()>), Error>
 where
@@ -104,7 +104,7 @@ where
         // It ends with the network.
         let _ = muxer.run().await;
     });
-    let link = handle.register(epoch).await.map_err(|_| Error::Stopped)?;
+    let link = handle.register(epoch.get()).await.map_err(|_| Error::Stopped)?;
     Ok((link, running))
 }
 
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn heights_belong_to_epochs_without_a_gap() {
-        let epochs = Epochs::new([10, 11, 20]);
-        assert_eq!(epochs.present(), 3);
+        let epochs = Epochs::new([10, 11, 20].map(Height::new));
+        assert_eq!(epochs.present(), Epoch::new(3));
         let bounds = |height| {
             let info = epochs.containing(Height::new(height)).unwrap();
             (info.epoch().get(), info.first().get(), info.last().get())

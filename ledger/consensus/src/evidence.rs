@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::types::{Activity, Attributable as _};
+use commonware_consensus::types::View;
 use commonware_consensus::{Epochable, Viewable};
 use commonware_cryptography::sha256;
 use commonware_parallel::Sequential;
@@ -29,7 +30,7 @@ pub(crate) struct Witness<A: Application> {
     path: PathBuf,
     application: Arc<A>,
     board: Arc<Board>,
-    known: Mutex<BTreeSet<(u32, u64, u64, u8)>>,
+    known: Mutex<BTreeSet<(u32, Round, u8)>>,
 }
 
 impl<A: Application> Witness<A> {
@@ -46,9 +47,9 @@ impl<A: Application> Witness<A> {
     pub(crate) fn observe(&self, activity: &Activity<VoteScheme, sha256::Digest>) {
         let rng = &mut NoRandomness;
         let (offence, valid, validator, votes) = match activity {
-            Activity::Notarize(vote) => return self.seen(vote.signer().get(), vote.view().get()),
-            Activity::Nullify(vote) => return self.seen(vote.signer().get(), vote.view().get()),
-            Activity::Finalize(vote) => return self.seen(vote.signer().get(), vote.view().get()),
+            Activity::Notarize(vote) => return self.seen(vote.signer().get(), vote.view()),
+            Activity::Nullify(vote) => return self.seen(vote.signer().get(), vote.view()),
+            Activity::Finalize(vote) => return self.seen(vote.signer().get(), vote.view()),
             Activity::ConflictingNotarize(pair) => (
                 Offence::ConflictingNotarize,
                 pair.verify(rng, &self.scheme, &Sequential),
@@ -75,7 +76,7 @@ impl<A: Application> Witness<A> {
         let round = Round { epoch: activity.epoch().get(), view: activity.view().get() };
         {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if !known.insert((validator, round.epoch, round.view, offence as u8)) {
+            if !known.insert((validator, round, offence as u8)) {
                 return;
             }
             if known.len() > REMEMBERED {
@@ -98,7 +99,7 @@ impl<A: Application> Witness<A> {
         self.application.evidence(evidence);
     }
 
-    fn seen(&self, validator: u32, view: u64) {
+    fn seen(&self, validator: u32, view: View) {
         self.board.saw_vote(validator as usize, view);
     }
 

@@ -21,18 +21,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use commonware_consensus::types::Height;
+use commonware_consensus::types::{Epoch, Height};
 use commonware_macros::select;
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, Handle, IoBuf, Spawner};
 use commonware_utils::channel::mpsc;
 use commonware_utils::ordered::{Quorum as _, Set};
 use commonware_utils::vec::NonEmptyVec;
+use hufu_proof::UnixMillis;
 
-use crate::application::Application;
+use crate::application::{Application, Round};
 use crate::clock::Difference;
 use crate::driver::Marshal;
 use crate::epochs::Epochs;
@@ -77,8 +78,8 @@ pub struct Gossip {
 #[derive(Debug)]
 enum Outgoing {
     Message(Recipient, Bytes),
-    Ended { to: PublicKey, epoch: u64, last: u64 },
-    Time { to: PublicKey, asked_ms: u64 },
+    Ended { to: PublicKey, epoch: Epoch, last: Height },
+    Time { to: PublicKey, asked_ms: UnixMillis },
 }
 
 impl Gossip {
@@ -118,23 +119,23 @@ impl GossipReceiver {
 #[derive(Debug, PartialEq, Eq)]
 enum Message {
     Application(Bytes),
-    Alive { epoch: u64 },
-    Ended { epoch: u64, last: u64 },
-    AskTime { asked_ms: u64 },
-    Time { asked_ms: u64, here_ms: u64, epoch: u64, view: u64 },
+    Alive { epoch: Epoch },
+    Ended { epoch: Epoch, last: Height },
+    AskTime { asked_ms: UnixMillis },
+    Time { asked_ms: UnixMillis, here_ms: UnixMillis, finalized: Round },
 }
 
 impl Message {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Application(content) => [&[0], &content[..]].concat(),
-            Self::Alive { epoch } => [&[1][..], &epoch.to_be_bytes()].concat(),
+            Self::Alive { epoch } => [&[1][..], &epoch.get().to_be_bytes()].concat(),
             Self::Ended { epoch, last } => {
-                [&[2][..], &epoch.to_be_bytes(), &last.to_be_bytes()].concat()
+                [&[2][..], &epoch.get().to_be_bytes(), &last.get().to_be_bytes()].concat()
             }
-            Self::AskTime { asked_ms } => [&[3][..], &asked_ms.to_be_bytes()].concat(),
-            Self::Time { asked_ms, here_ms, epoch, view } => {
-                let numbers = [asked_ms, here_ms, epoch, view].map(|number| number.to_be_bytes());
+            Self::AskTime { asked_ms } => [&[3][..], &asked_ms.get().to_be_bytes()].concat(),
+            Self::Time { asked_ms, here_ms, finalized: Round { epoch, view } } => {
+                let numbers = [asked_ms.get(), here_ms.get(), *epoch, *view].map(u64::to_be_bytes);
                 [&[4][..], &numbers.concat()].concat()
             }
         }
@@ -147,14 +148,15 @@ impl Message {
         };
         match (bytes.first()?, bytes.len()) {
             (0, _) => Some(Self::Application(bytes.slice(1..))),
-            (1, 9) => Some(Self::Alive { epoch: number(1)? }),
-            (2, 17) => Some(Self::Ended { epoch: number(1)?, last: number(9)? }),
-            (3, 9) => Some(Self::AskTime { asked_ms: number(1)? }),
+            (1, 9) => Some(Self::Alive { epoch: Epoch::new(number(1)?) }),
+            (2, 17) => {
+                Some(Self::Ended { epoch: Epoch::new(number(1)?), last: Height::new(number(9)?) })
+            }
+            (3, 9) => Some(Self::AskTime { asked_ms: UnixMillis(number(1)?) }),
             (4, 33) => Some(Self::Time {
-                asked_ms: number(1)?,
-                here_ms: number(9)?,
-                epoch: number(17)?,
-                view: number(25)?,
+                asked_ms: UnixMillis(number(1)?),
+                here_ms: UnixMillis(number(9)?),
+                finalized: Round { epoch: number(17)?, view: number(25)? },
             }),
             _ => None,
         }
@@ -164,19 +166,19 @@ impl Message {
 /// What was asked lately: an answer to something else was not asked for. More
 /// than the last, because an answer may take longer than until the next question.
 #[derive(Debug, Default)]
-struct Questions(Mutex<VecDeque<u64>>);
+struct Questions(Mutex<VecDeque<UnixMillis>>);
 
 impl Questions {
     /// Questions that may still be answered.
     const OPEN: usize = 32;
 
-    fn ask(&self, asked_ms: u64) {
+    fn ask(&self, asked_ms: UnixMillis) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.truncate(Self::OPEN - 1);
         open.push_front(asked_ms);
     }
 
-    fn asked(&self, asked_ms: u64) -> bool {
+    fn asked(&self, asked_ms: UnixMillis) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&asked_ms)
     }
 }
@@ -203,7 +205,9 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     link: (impl Sender<PublicKey = PublicKey>, impl Receiver<PublicKey = PublicKey>),
 ) -> (Gossip, GossipReceiver, [Handle<()>; 2]) {
     let Ground { validators, epochs, limit, board, voter, marshal, clock_ahead_ms } = ground;
-    let now_ms = move |now: SystemTime| milliseconds(now).saturating_add_signed(clock_ahead_ms);
+    let now_ms = move |now: SystemTime| {
+        UnixMillis(UnixMillis::from(now).get().saturating_add_signed(clock_ahead_ms))
+    };
     let questions = Arc::new(Questions::default());
     let (mut link_sender, mut link_receiver) = link;
     let (outbound_sender, mut outbound) = mpsc::channel::<Outgoing>(WAITING);
@@ -245,9 +249,9 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                     (Recipients::One(to), Message::Ended { epoch, last })
                 }
                 Some(Outgoing::Time { to, asked_ms }) => {
-                    let (epoch, view) = own_board.final_view();
+                    let finalized = own_board.finalized();
                     let here_ms = now_ms(context.current());
-                    (Recipients::One(to), Message::Time { asked_ms, here_ms, epoch, view })
+                    (Recipients::One(to), Message::Time { asked_ms, here_ms, finalized })
                 }
             };
             link_sender.send(recipients, IoBuf::from(message.encode()), false);
@@ -255,7 +259,7 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     });
     let answers = outbound_sender.clone();
     let receiving = context.child("gossip_in").spawn(move |context| async move {
-        let mut believed: BTreeMap<PublicKey, BTreeSet<u64>> = BTreeMap::new();
+        let mut believed: BTreeMap<PublicKey, BTreeSet<Height>> = BTreeMap::new();
         while let Ok((key, message)) = link_receiver.recv().await {
             let number = validators.index(&key).and_then(|index| u16::try_from(index.get()).ok());
             if let Some(number) = number {
@@ -274,7 +278,7 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                 (Some(Message::AskTime { asked_ms }), Some(_)) => {
                     let _ = answers.try_send(Outgoing::Time { to: key, asked_ms });
                 }
-                (Some(Message::Time { asked_ms, here_ms, epoch, view }), Some(number))
+                (Some(Message::Time { asked_ms, here_ms, finalized }), Some(number))
                     if questions.asked(asked_ms) =>
                 {
                     let now_ms = now_ms(context.current());
@@ -283,15 +287,16 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
                     }
                     if let Some(voter) = &voter {
                         // Of another epoch it says nothing about this one.
-                        let view = if epoch == present { view } else { 0 };
-                        voter.told(number, present, view);
+                        let epoch = present.get();
+                        let view = if finalized.epoch == epoch { finalized.view } else { 0 };
+                        voter.told(number, Round { epoch, view });
                     }
                 }
                 (Some(Message::Ended { epoch, last }), _) if epoch == present => {
                     let ends = believed.entry(key.clone()).or_default();
                     if ends.contains(&last) || ends.len() < BELIEVED {
                         ends.insert(last);
-                        marshal.hint_finalized(Height::new(last), NonEmptyVec::new(key));
+                        marshal.hint_finalized(last, NonEmptyVec::new(key));
                     }
                 }
                 _ => {}
@@ -305,12 +310,6 @@ pub(crate) fn start<E: Spawner + Clock, A: Application>(
     )
 }
 
-/// Milliseconds since 1970.
-fn milliseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,11 +320,18 @@ mod tests {
         let cases = [
             (Message::Application(Bytes::from_static(b"ab")), "006162"),
             (Message::Application(Bytes::new()), "00"),
-            (Message::Alive { epoch: 3 }, "010000000000000003"),
-            (Message::Ended { epoch: 3, last: 258 }, "0200000000000000030000000000000102"),
-            (Message::AskTime { asked_ms: 3 }, "030000000000000003"),
+            (Message::Alive { epoch: Epoch::new(3) }, "010000000000000003"),
             (
-                Message::Time { asked_ms: 3, here_ms: 258, epoch: 1, view: 2 },
+                Message::Ended { epoch: Epoch::new(3), last: Height::new(258) },
+                "0200000000000000030000000000000102",
+            ),
+            (Message::AskTime { asked_ms: UnixMillis(3) }, "030000000000000003"),
+            (
+                Message::Time {
+                    asked_ms: UnixMillis(3),
+                    here_ms: UnixMillis(258),
+                    finalized: Round { epoch: 1, view: 2 },
+                },
                 "040000000000000003000000000000010200000000000000010000000000000002",
             ),
         ];

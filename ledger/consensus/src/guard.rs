@@ -50,6 +50,9 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hufu_proof::UnixMillis;
+
+use crate::application::Round;
 use crate::error::Error;
 use crate::keys::{PublicKey, Signature};
 
@@ -69,10 +72,8 @@ const COMPACT_AT: u64 = 2 * 1024 * 1024;
 /// What is to be signed, as far as the guard cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
-    /// The epoch.
-    pub epoch: u64,
-    /// The view in the epoch.
-    pub view: u64,
+    /// Where.
+    pub round: Round,
     /// The kind.
     pub phase: Phase,
     /// SHA-256 of the bytes to be signed.
@@ -94,10 +95,10 @@ struct Inner {
     header: [u8; HEADER],
     file: File,
     size: u64,
-    votes: BTreeMap<(u64, u64), BTreeMap<Phase, Signed>>,
-    floor: (u64, u64),
+    votes: BTreeMap<Round, BTreeMap<Phase, Signed>>,
+    floor: Round,
     /// When this validator was restored, until the ledger has moved on.
-    restored_ms: Option<u64>,
+    restored_ms: Option<UnixMillis>,
     /// Where that is recorded.
     held: PathBuf,
     poisoned: bool,
@@ -148,7 +149,7 @@ impl Guard {
             header,
             size: 0,
             votes: BTreeMap::new(),
-            floor: (0, 0),
+            floor: Round::default(),
             restored_ms: hold::read(held)?,
             held: held.to_owned(),
             poisoned: false,
@@ -186,9 +187,9 @@ impl Guard {
     ///
     /// # Errors
     /// [`GuardError`] when it cannot be recorded.
-    pub fn raise_floor(&self, epoch: u64, finalized_view: u64) -> Result<(), GuardError> {
+    pub fn raise_floor(&self, finalized: Round) -> Result<(), GuardError> {
         let mut inner = self.lock();
-        let floor = (epoch, finalized_view.saturating_add(1));
+        let floor = Round { view: finalized.view.saturating_add(1), ..finalized };
         if floor <= inner.floor {
             return Ok(());
         }
@@ -199,39 +200,38 @@ impl Guard {
         Ok(())
     }
 
-    /// The latest epoch and view that it has a record of: of a vote, or of a
-    /// floor that was raised because a view was final.
-    pub fn latest(&self) -> (u64, u64) {
+    /// The latest round that it has a record of: of a vote, or of a floor that
+    /// was raised because a view was final.
+    pub fn latest(&self) -> Round {
         let inner = self.lock();
-        let (epoch, view) = inner.floor;
+        let finalized = Round { view: inner.floor.view.saturating_sub(1), ..inner.floor };
         let voted = inner.votes.keys().next_back().copied();
-        voted.into_iter().fold((epoch, view.saturating_sub(1)), std::cmp::max)
+        voted.into_iter().fold(finalized, std::cmp::max)
     }
 
-    /// When this validator was restored, milliseconds since 1970, while it waits
-    /// for the ledger to move on.
-    pub fn restored_ms(&self) -> Option<u64> {
+    /// When this validator was restored, while it waits for the ledger to move on.
+    pub fn restored_ms(&self) -> Option<UnixMillis> {
         self.lock().restored_ms
     }
 
-    /// Hears of a block that is final in this view, and of its agreed time. Ends
+    /// Hears of a block that is final in this round, and of its agreed time. Ends
     /// a hold; whether there is none any more.
     ///
     /// # Errors
     /// [`GuardError`] when it cannot be recorded.
-    pub fn saw_final(&self, epoch: u64, view: u64, block_ms: u64) -> Result<bool, GuardError> {
+    pub fn saw_final(&self, round: Round, block_ms: UnixMillis) -> Result<bool, GuardError> {
         let Some(restored_ms) = self.restored_ms() else { return Ok(true) };
         if !hold::is_later(block_ms, restored_ms) {
             return Ok(false);
         }
         // The floor first: without it, what was signed before is not known.
-        self.raise_floor(epoch, view.saturating_add(1))?;
+        self.raise_floor(Round { view: round.view.saturating_add(1), ..round })?;
         let mut inner = self.lock();
         hold::remove(&inner.held)?;
         inner.restored_ms = None;
         tracing::info!(
-            epoch,
-            view,
+            epoch = round.epoch,
+            view = round.view,
             "restored: the ledger has moved on, this validator votes again"
         );
         Ok(true)
@@ -292,16 +292,16 @@ impl Inner {
         if self.restored_ms.is_some() {
             return Err(GuardError::Restored);
         }
-        let &Vote { epoch, view, phase, message } = vote;
-        if (epoch, view) < self.floor {
-            return Err(GuardError::BelowFloor { epoch, view, phase });
+        let &Vote { round, phase, message } = vote;
+        if round < self.floor {
+            return Err(GuardError::BelowFloor { round, phase });
         }
-        let Some(recorded) = self.votes.get(&(epoch, view)) else { return Ok(None) };
+        let Some(recorded) = self.votes.get(&round) else { return Ok(None) };
         if let Some((signed, signature)) = recorded.get(&phase) {
             return if *signed == message {
                 Ok(Some(signature.clone()))
             } else {
-                Err(GuardError::Conflict { epoch, view, phase })
+                Err(GuardError::Conflict { round, phase })
             };
         }
         let contradicts = match phase {
@@ -309,7 +309,7 @@ impl Inner {
             Phase::Nullify => recorded.contains_key(&Phase::Finalize),
             Phase::Finalize => recorded.contains_key(&Phase::Nullify),
         };
-        if contradicts { Err(GuardError::Conflict { epoch, view, phase }) } else { Ok(None) }
+        if contradicts { Err(GuardError::Conflict { round, phase }) } else { Ok(None) }
     }
 
     fn usable(&self) -> Result<(), GuardError> {
@@ -317,10 +317,7 @@ impl Inner {
     }
 
     fn remember(&mut self, vote: &Vote, signature: Signature) {
-        self.votes
-            .entry((vote.epoch, vote.view))
-            .or_default()
-            .insert(vote.phase, (vote.message, signature));
+        self.votes.entry(vote.round).or_default().insert(vote.phase, (vote.message, signature));
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), GuardError> {
@@ -338,15 +335,15 @@ impl Inner {
     /// Rewrites the file without records that are [`WINDOW`] views old, beside
     /// it, and puts it in its place in one step.
     fn compact(&mut self) -> Result<(), GuardError> {
-        if let Some(&(epoch, view)) = self.votes.keys().next_back() {
-            self.floor = self.floor.max((epoch, view.saturating_sub(WINDOW)));
+        if let Some(&last) = self.votes.keys().next_back() {
+            self.floor = self.floor.max(Round { view: last.view.saturating_sub(WINDOW), ..last });
         }
         self.votes = self.votes.split_off(&self.floor);
         let mut bytes = self.header.to_vec();
         bytes.extend_from_slice(&encode_floor(self.floor));
-        for (&(epoch, view), recorded) in &self.votes {
+        for (&round, recorded) in &self.votes {
             for (&phase, (message, signature)) in recorded {
-                let vote = Vote { epoch, view, phase, message: *message };
+                let vote = Vote { round, phase, message: *message };
                 bytes.extend_from_slice(&encode_vote(&vote, signature));
             }
         }
@@ -396,21 +393,20 @@ fn place(directory: &Path, key: &PublicKey) -> Result<PathBuf, GuardError> {
 
 enum Decoded {
     Vote(Vote, Signature),
-    Floor((u64, u64)),
+    Floor(Round),
 }
 
 fn encode(
     kind: u8,
-    epoch: u64,
-    view: u64,
+    round: Round,
     phase: u8,
     message: &[u8; 32],
     signature: &[u8; 64],
 ) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[0] = kind;
-    record[1..9].copy_from_slice(&epoch.to_be_bytes());
-    record[9..17].copy_from_slice(&view.to_be_bytes());
+    record[1..9].copy_from_slice(&round.epoch.to_be_bytes());
+    record[9..17].copy_from_slice(&round.view.to_be_bytes());
     record[17] = phase;
     record[18..50].copy_from_slice(message);
     record[50..114].copy_from_slice(signature);
@@ -420,11 +416,11 @@ fn encode(
 }
 
 fn encode_vote(vote: &Vote, signature: &Signature) -> [u8; RECORD] {
-    encode(1, vote.epoch, vote.view, vote.phase as u8, &vote.message, signature.as_bytes())
+    encode(1, vote.round, vote.phase as u8, &vote.message, signature.as_bytes())
 }
 
-fn encode_floor((epoch, view): (u64, u64)) -> [u8; RECORD] {
-    encode(2, epoch, view, 0, &[0; 32], &[0; 64])
+fn encode_floor(floor: Round) -> [u8; RECORD] {
+    encode(2, floor, 0, &[0; 32], &[0; 64])
 }
 
 fn decode(record: &[u8]) -> Option<Decoded> {
@@ -432,15 +428,15 @@ fn decode(record: &[u8]) -> Option<Decoded> {
         return None;
     }
     let number = |range: std::ops::Range<usize>| record[range].try_into().map(u64::from_be_bytes);
-    let (epoch, view) = (number(1..9).ok()?, number(9..17).ok()?);
+    let round = Round { epoch: number(1..9).ok()?, view: number(9..17).ok()? };
     match record[0] {
         1 => {
             let phase = Phase::decode(record[17])?;
             let message = record[18..50].try_into().ok()?;
             let signature = Signature::strict(record[50..114].try_into().ok()?)?;
-            Some(Decoded::Vote(Vote { epoch, view, phase, message }, signature))
+            Some(Decoded::Vote(Vote { round, phase, message }, signature))
         }
-        2 => Some(Decoded::Floor((epoch, view))),
+        2 => Some(Decoded::Floor(round)),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use commonware_consensus::types::View;
 use commonware_utils::{Faults as _, N3f1};
 
 /// See the module's documentation.
@@ -30,7 +31,7 @@ pub(crate) struct Listening {
     faults: usize,
     /// What they said: the view that is final for them, by their numbers. `None`
     /// when enough did.
-    told: Mutex<Option<BTreeMap<u16, u64>>>,
+    told: Mutex<Option<BTreeMap<u16, View>>>,
 }
 
 impl Listening {
@@ -49,14 +50,14 @@ impl Listening {
 
     /// A validator answered that `view` is final for it. Once enough have: the
     /// view that is final, given as often as it is asked until [`Self::end`].
-    pub(crate) fn told(&self, validator: u16, view: u64) -> Option<u64> {
+    pub(crate) fn told(&self, validator: u16, view: View) -> Option<View> {
         let mut told = self.lock();
         let all = told.as_mut()?;
         all.insert(validator, view);
         if all.len() < self.needed {
             return None;
         }
-        let mut views: Vec<u64> = all.values().copied().collect();
+        let mut views: Vec<View> = all.values().copied().collect();
         views.sort_unstable_by(|one, other| other.cmp(one));
         views.get(self.faults).copied()
     }
@@ -66,7 +67,7 @@ impl Listening {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeMap<u16, u64>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeMap<u16, View>>> {
         // Every critical section leaves it whole.
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,25 +83,33 @@ mod tests {
             let listening = Listening::new(validators);
             assert_eq!(listening.waits(), needed > 0, "{validators}");
             for number in 1..needed {
-                assert_eq!(listening.told(number, 5), None, "{validators}");
+                assert_eq!(listening.told(number, View::new(5)), None, "{validators}");
                 // Said twice is said once.
-                assert_eq!(listening.told(number, 6), None, "{validators}");
+                assert_eq!(listening.told(number, View::new(6)), None, "{validators}");
             }
             if needed > 0 {
-                assert_eq!(listening.told(needed, 6), Some(6), "{validators}");
+                assert_eq!(
+                    listening.told(needed, View::new(6)),
+                    Some(View::new(6)),
+                    "{validators}"
+                );
                 assert!(listening.waits(), "until the guard knows");
             }
             listening.end();
             assert!(!listening.waits());
-            assert_eq!(listening.told(9, 7), None);
+            assert_eq!(listening.told(9, View::new(7)), None);
         }
     }
 
     #[test]
     fn one_who_lies_raises_nothing() {
         let listening = Listening::new(4);
-        assert_eq!(listening.told(0, u64::MAX), None);
-        assert_eq!(listening.told(1, 41), Some(41));
-        assert_eq!(listening.told(2, 42), Some(42), "and the third is heard too");
+        assert_eq!(listening.told(0, View::new(u64::MAX)), None);
+        assert_eq!(listening.told(1, View::new(41)), Some(View::new(41)));
+        assert_eq!(
+            listening.told(2, View::new(42)),
+            Some(View::new(42)),
+            "and the third is heard too"
+        );
     }
 }

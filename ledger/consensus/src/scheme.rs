@@ -15,7 +15,7 @@ use commonware_codec::{
 };
 use commonware_consensus::simplex::scheme::Namespace;
 use commonware_consensus::simplex::types::{Finalization, Proposal, Subject};
-use commonware_consensus::types::{Epoch, Participant, Round, View};
+use commonware_consensus::types::{Epoch, Participant, Round as EngineRound, View};
 use commonware_cryptography::certificate::{
     self, AssemblyError, Attestation, Membership, Namespace as _, Signers, Subject as _,
     Verification,
@@ -29,6 +29,7 @@ use hufu_proof::FinalityCertificate;
 use hufu_proof::finality;
 use rand_core::CryptoRng;
 
+use crate::application::Round;
 use crate::error::Error;
 use crate::guard::{Guard, GuardError, Phase, Vote};
 use crate::keys::{Identity, PublicKey, Signature};
@@ -42,9 +43,9 @@ pub(crate) struct Voter {
     /// Without its end there is no vote.
     pub(crate) listening: Listening,
     /// What the guard knew when this node started.
-    pub(crate) known: (u64, u64),
-    /// The first epoch and view this node has voted in since.
-    pub(crate) first: OnceLock<(u64, u64)>,
+    pub(crate) known: Round,
+    /// The first round this node has voted in since.
+    pub(crate) first: OnceLock<Round>,
     /// Where it says that it votes.
     pub(crate) board: Arc<Board>,
 }
@@ -60,17 +61,19 @@ impl Voter {
         Self { identity, guard, listening, known, first: OnceLock::new(), board }
     }
 
-    /// Hears which view of the epoch is final for a validator.
-    pub(crate) fn told(&self, validator: u16, epoch: u64, view: u64) {
-        let Some(view) = self.listening.told(validator, view) else { return };
+    /// Hears which view of the present epoch is final for a validator.
+    pub(crate) fn told(&self, validator: u16, round: Round) {
+        let Some(view) = self.listening.told(validator, View::new(round.view)) else { return };
+        let round = Round { view: view.get(), ..round };
         // Nothing is final yet, so there is no view to keep out of.
-        if view > 0
-            && let Err(error) = self.guard.raise_floor(epoch, view)
+        if !view.is_zero()
+            && let Err(error) = self.guard.raise_floor(round)
         {
             tracing::error!(%error, "this validator abstains");
             return;
         }
         self.listening.end();
+        let Round { epoch, view } = round;
         tracing::info!(epoch, view, "heard how far the others are: this validator votes");
     }
 }
@@ -234,20 +237,21 @@ impl certificate::Scheme for VoteScheme {
             Subject::Finalize { proposal } => (proposal.round, Phase::Finalize),
         };
         let message = union_unique(subject.namespace(&self.namespace), &subject.message());
-        let (epoch, view) = (round.epoch().get(), round.view().get());
-        let vote = Vote { epoch, view, phase, message: crate::sha256(&message) };
+        let round = Round::from(round);
+        let vote = Vote { round, phase, message: crate::sha256(&message) };
         match voter.guard.sign(&vote, || voter.identity.sign(&message)) {
             Ok(signature) => {
-                if (epoch, view) > voter.known {
-                    voter.first.get_or_init(|| (epoch, view));
+                if round > voter.known {
+                    voter.first.get_or_init(|| round);
                 }
-                voter.board.saw_vote(usize::from(*index), view);
+                voter.board.saw_vote(usize::from(*index), View::new(round.view));
                 Some(Attestation { signer: *index, signature: signature.into() })
             }
             // Said in the status, for as long as it is so.
             Err(Error::Guard(GuardError::Restored)) => None,
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let Round { epoch, view } = round;
                 tracing::error!(epoch, view, %phase, %error, cause, "this validator abstains");
                 None
             }
@@ -397,7 +401,7 @@ pub(crate) fn import(
         .iter()
         .map(|vote| Signature::strict(vote.signature).map(Lazy::from))
         .collect::<Option<Vec<_>>>()?;
-    let round = Round::new(Epoch::new(certificate.epoch), View::new(certificate.view));
+    let round = EngineRound::new(Epoch::new(certificate.epoch), View::new(certificate.view));
     let parent = View::new(certificate.parent_view);
     let payload = sha256::Digest(certificate.block.0);
     Some(Finalization {
@@ -430,7 +434,7 @@ mod tests {
             .enumerate()
             .map(|(number, identity)| {
                 let board = Arc::new(Board::new(Beginning {
-                    epoch: 0,
+                    epoch: Epoch::zero(),
                     applied_height: hufu_proof::Height::ZERO,
                     names: &[],
                     own: None,
@@ -448,7 +452,7 @@ mod tests {
     }
 
     fn proposal(view: u64, parent: u64, payload: u8) -> Proposal<sha256::Digest> {
-        let round = Round::new(Epoch::new(0), View::new(view));
+        let round = EngineRound::new(Epoch::new(0), View::new(view));
         Proposal::new(round, View::new(parent), sha256::Digest([payload; 32]))
     }
 
@@ -516,7 +520,7 @@ mod tests {
             namespace in prop::collection::vec(any::<u8>(), 0..200),
             epoch: u64, view: u64, parent: u64, payload: [u8; 32],
         ) {
-            let round = Round::new(Epoch::new(epoch), View::new(view));
+            let round = EngineRound::new(Epoch::new(epoch), View::new(view));
             let proposal = Proposal::new(round, View::new(parent), sha256::Digest(payload));
             let subject = Subject::Finalize { proposal: &proposal };
             let derived = Namespace::derive(&namespace);

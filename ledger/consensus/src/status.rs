@@ -3,8 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hufu_proof::Height;
+use commonware_consensus::types::{Epoch, View};
+use hufu_proof::{Height, UnixMillis};
 
+use crate::application::Round;
 use crate::clock::{Clocks, Difference, Measurements};
 
 /// A member's part in the votes.
@@ -53,9 +55,9 @@ pub struct Status {
     pub final_height: Height,
     /// The latest height that the ledger has applied.
     pub applied_height: Height,
-    /// When this validator was restored from a backup, milliseconds since 1970,
-    /// while it waits for the ledger to move on before it votes again.
-    pub restored_ms: Option<u64>,
+    /// When this validator was restored from a backup, while it waits for the
+    /// ledger to move on before it votes again.
+    pub restored_ms: Option<UnixMillis>,
     /// Whether this node started from data that are older than its votes.
     pub went_back: Option<WentBack>,
     /// The members, in the order in which votes count them.
@@ -72,14 +74,14 @@ impl Status {
 
 /// What a [`Board`] begins with.
 pub(crate) struct Beginning<'a> {
-    pub(crate) epoch: u64,
+    pub(crate) epoch: Epoch,
     pub(crate) applied_height: Height,
     /// The members, in the order in which votes count them.
     pub(crate) names: &'a [String],
     /// This node's own number among them.
     pub(crate) own: Option<usize>,
     pub(crate) started: SystemTime,
-    pub(crate) restored_ms: Option<u64>,
+    pub(crate) restored_ms: Option<UnixMillis>,
 }
 
 /// Where the parts of the layer write what [`Status`] shows.
@@ -109,7 +111,7 @@ impl Board {
             .collect();
         let clocks = members.iter().map(|_| Measurements::default()).collect();
         let status = Status {
-            epoch,
+            epoch: epoch.get(),
             view: 0,
             final_height: Height::ZERO,
             applied_height,
@@ -120,9 +122,9 @@ impl Board {
         Self(Mutex::new(Inner { status, clocks }))
     }
 
-    pub(crate) fn saw_vote(&self, validator: usize, view: u64) {
+    pub(crate) fn saw_vote(&self, validator: usize, view: View) {
         if let Some(member) = self.lock().status.members.get_mut(validator) {
-            member.last_view = member.last_view.max(Some(view));
+            member.last_view = member.last_view.max(Some(view.get()));
         }
     }
 
@@ -143,19 +145,19 @@ impl Board {
         }
     }
 
-    pub(crate) fn saw_final(&self, epoch: u64, view: u64, height: Height) {
+    pub(crate) fn saw_final(&self, round: Round, height: Height) {
         let status = &mut self.lock().status;
         // At the beginning of an epoch the last block is of the one before.
-        if epoch == status.epoch {
-            status.view = status.view.max(view);
+        if round.epoch == status.epoch {
+            status.view = status.view.max(round.view);
         }
         status.final_height = status.final_height.max(height);
     }
 
-    /// The epoch, and the latest view of it that is known to be finalized.
-    pub(crate) fn final_view(&self) -> (u64, u64) {
+    /// The latest round of the present epoch that is known to be finalized.
+    pub(crate) fn finalized(&self) -> Round {
         let status = &self.lock().status;
-        (status.epoch, status.view)
+        Round { epoch: status.epoch, view: status.view }
     }
 
     pub(crate) fn votes_again(&self) {
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn views_of_another_epoch_do_not_count() {
         let board = Board::new(Beginning {
-            epoch: 1,
+            epoch: Epoch::new(1),
             applied_height: Height(100),
             names: &["one".to_owned()],
             own: Some(0),
@@ -219,9 +221,9 @@ mod tests {
             restored_ms: None,
         });
         // The last block of the epoch before, when this one begins.
-        board.saw_final(0, 300, Height(100));
+        board.saw_final(Round { epoch: 0, view: 300 }, Height(100));
         assert_eq!((board.snapshot().view, board.snapshot().final_height), (0, Height(100)));
-        board.saw_final(1, 2, Height(101));
+        board.saw_final(Round { epoch: 1, view: 2 }, Height(101));
         assert_eq!((board.snapshot().view, board.snapshot().final_height), (2, Height(101)));
     }
 }

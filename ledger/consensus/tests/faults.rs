@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use common::cluster::Cluster;
 use common::{Disk, Toy, key};
@@ -359,8 +359,7 @@ fn a_restored_validator_does_not_contradict_what_it_voted_before() {
             let mut config = cluster.config(3);
             config.partition = "restored".into();
             config.directory = directory.path().join("restored");
-            let now = cluster.context.current().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            guard::hold(&config.directory, now.as_millis() as u64).unwrap();
+            guard::hold(&config.directory, cluster.context.current().into()).unwrap();
             let context = cluster.context.child("restored");
             cluster.start_with(3, context, config).await;
             let goal = cluster.heights().into_iter().max().unwrap() + 10;

@@ -6,8 +6,8 @@
 mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hufu_proof::Value;
 use hufu_proof::transaction::Batch;
+use hufu_proof::{Sequence, Value};
 use serde_json::json;
 use support::*;
 
@@ -29,7 +29,7 @@ fn apply(criterion: &mut Criterion) {
     let batch = Batch {
         contract: name("equipment-leasing"),
         stream: name("reading"),
-        sequence: 1,
+        sequence: Sequence(1),
         rows: vec![row; 3],
     };
     let device = device("D1", "maker");

@@ -35,8 +35,9 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use hufu_proof::Name;
+use hufu_proof::{Name, Sequence};
 use serde_json::Value as Json;
 
 use crate::problem::Problem;
@@ -86,8 +87,8 @@ pub struct Step {
     pub action: Name,
     /// What is asked.
     pub request: Request,
-    /// Milliseconds of block time to pass before it.
-    pub after_ms: u64,
+    /// Block time to pass before it.
+    pub after: Duration,
     /// The outcome's code; `None` when it is accepted.
     pub refused: Option<String>,
 }
@@ -107,7 +108,7 @@ pub enum Request {
         /// Rows by column.
         rows: Vec<BTreeMap<String, Json>>,
         /// The sequence number; the next one when `None`.
-        sequence: Option<u64>,
+        sequence: Option<Sequence>,
     },
 }
 
@@ -122,8 +123,8 @@ pub enum Then {
         control: Name,
         /// Parameters other than the defaults.
         params: BTreeMap<String, Json>,
-        /// Milliseconds of block time to pass before the control runs.
-        after_ms: u64,
+        /// Block time to pass before the control runs.
+        after: Duration,
         /// The subjects of the findings in order.
         findings: Vec<String>,
     },
@@ -222,14 +223,14 @@ fn read_step(table: &Section<'_, '_>) -> Option<Step> {
             _ => node.refuse("must be \"ok\" or \"refused: CODE\""),
         },
     });
-    let after_ms = read_after(table);
+    let after = read_after(table);
     let request = match table.optional("rows") {
         Some(node) => {
             let rows = node.items().unwrap_or_default();
             let rows = rows.iter().filter_map(|row| Some(read_values(&row.table()?))).collect();
             let sequence =
                 table.optional("sequence").and_then(|node| u64::try_from(node.integer()?).ok());
-            Request::Append { rows, sequence }
+            Request::Append { rows, sequence: sequence.map(Sequence) }
         }
         None => {
             let on = table.optional("on").and_then(|node| node.text().map(str::to_owned));
@@ -245,7 +246,7 @@ fn read_step(table: &Section<'_, '_>) -> Option<Step> {
         contract,
         action,
         request,
-        after_ms,
+        after,
         refused: refused?,
     })
 }
@@ -256,12 +257,12 @@ fn read_then(table: &Section<'_, '_>) -> Option<Then> {
         let control = node.name();
         let params = table.optional("params").and_then(|node| node.table());
         let params = params.map(|table| read_values(&table)).unwrap_or_default();
-        let after_ms = read_after(table);
+        let after = read_after(table);
         let findings = table.required("findings").and_then(|node| {
             let items = node.items()?;
             items.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()
         });
-        Then::Control { line, control: control?, params, after_ms, findings: findings? }
+        Then::Control { line, control: control?, params, after, findings: findings? }
     } else if let Some(node) = table.optional("sees") {
         let by = table.required("as").and_then(|node| node.text());
         let sees = node.table()?;
@@ -294,14 +295,14 @@ fn read_then(table: &Section<'_, '_>) -> Option<Then> {
     Some(then)
 }
 
-fn read_after(table: &Section<'_, '_>) -> u64 {
+fn read_after(table: &Section<'_, '_>) -> Duration {
     table
         .optional("after")
         .and_then(|node| match u64::try_from(node.integer()?) {
-            Ok(milliseconds) => Some(milliseconds),
+            Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
             Err(_) => node.refuse("is negative"),
         })
-        .unwrap_or(0)
+        .unwrap_or_default()
 }
 
 fn read_values(table: &Section<'_, '_>) -> BTreeMap<String, Json> {

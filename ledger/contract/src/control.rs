@@ -39,10 +39,8 @@
 //! SQLite's authorizer.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use hufu_proof::{Name, Value};
-use serde::{Deserialize, Serialize};
+use hufu_proof::{Name, Severity, Value};
 
 use crate::manifest::{read_title, read_type};
 use crate::package::{Package, Title};
@@ -61,34 +59,6 @@ const MAX_CLAUSE: usize = 500;
 /// The keys in the comments in front of a control's query.
 const HEADER: [&str; 9] =
     ["id", "title", "title-zh", "clause", "clause-zh", "severity", "subject", "each", "owner"];
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// To be mended in time.
-    Low,
-    /// To be mended soon.
-    Medium,
-    /// To be mended now.
-    High,
-    /// To be stopped now.
-    Critical,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        })
-    }
-}
 
 /// One control: its rows are findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,17 +196,10 @@ fn read_sql(path: &str, text: &str) -> Result<Control, Vec<Problem>> {
     if id != file {
         problem(id_line, "id", "must be the name of the file");
     }
-    let severity = match severity.as_str() {
-        "info" => Severity::Info,
-        "low" => Severity::Low,
-        "medium" => Severity::Medium,
-        "high" => Severity::High,
-        "critical" => Severity::Critical,
-        _ => {
-            problem(severity_line, "severity", "must be info, low, medium, high or critical");
-            Severity::Info
-        }
-    };
+    let severity = Severity::from_code(&severity).unwrap_or_else(|| {
+        problem(severity_line, "severity", "must be info, low, medium, high or critical");
+        Severity::Info
+    });
     for (line, key, title) in
         [(title_line, "title-zh", &title), (clause_line, "clause-zh", &clause)]
     {

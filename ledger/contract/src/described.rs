@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::number::{self, decimal_text};
 use crate::time;
-use crate::types::{Clock, MAX_SCALE, MAX_TEXT, MAX_TIME, Type};
+use crate::types::{Clock, MAX_SCALE, MAX_TEXT, MAX_TIME, Type, TypeName};
 use crate::unit::Unit;
 
 /// A column, with the bounds of its type where there are some. Members that this
@@ -17,7 +17,7 @@ pub struct ColumnDescription {
     pub name: Name,
     /// Its type, as contracts write it.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: TypeName,
     /// Decimals, of a decimal.
     #[serde(default)]
     pub scale: Option<u8>,
@@ -43,7 +43,7 @@ impl ColumnDescription {
     pub fn new(name: &Name, ty: &Type) -> Self {
         let mut described = Self {
             name: name.clone(),
-            kind: ty.name().to_owned(),
+            kind: ty.name(),
             scale: None,
             unit: None,
             min: None,
@@ -94,14 +94,14 @@ impl ColumnDescription {
             let max = bound(&self.max, 0, i64::from(MAX_TEXT))?;
             u32::try_from(max).map_err(|_| wrong(format!("no size of {max}")))
         };
-        Ok(match self.kind.as_str() {
-            "bool" => Type::Bool,
-            "int" => Type::Int {
+        Ok(match self.kind {
+            TypeName::Bool => Type::Bool,
+            TypeName::Int => Type::Int {
                 unit: unit()?,
                 min: bound(&self.min, 0, i64::MIN)?,
                 max: bound(&self.max, 0, i64::MAX)?,
             },
-            "decimal" => {
+            TypeName::Decimal => {
                 let scale = self.scale.unwrap_or(0);
                 if scale > MAX_SCALE {
                     return Err(wrong(format!("no scale of {scale}")));
@@ -113,19 +113,19 @@ impl ColumnDescription {
                     max: bound(&self.max, scale, i64::MAX)?,
                 }
             }
-            "text" => Type::Text { max: size()? },
-            "symbol" => Type::Symbol,
-            "id" => Type::Id,
-            "bytes" => Type::Bytes { max: size()? },
-            "digest" => Type::Digest,
-            "time" => Type::Time {
+            TypeName::Text => Type::Text { max: size()? },
+            TypeName::Symbol => Type::Symbol,
+            TypeName::Id => Type::Id,
+            TypeName::Bytes => Type::Bytes { max: size()? },
+            TypeName::Digest => Type::Digest,
+            TypeName::Time => Type::Time {
                 clock: Clock::Signer,
                 min: self.min.as_deref().map_or(Ok(0), time::parse).map_err(wrong)?,
                 max_ahead: self.max_ahead.filter(|ahead| *ahead <= MAX_TIME),
             },
-            "member" => Type::Member,
-            "identity" => Type::Identity,
-            "ref" => {
+            TypeName::Member => Type::Member,
+            TypeName::Identity => Type::Identity,
+            TypeName::Ref => {
                 let to = self.to.as_deref().and_then(|to| to.split_once('/'));
                 let to = to.and_then(|(contract, asset)| {
                     Some((Name::new(contract).ok()?, Name::new(asset).ok()?))
@@ -133,7 +133,10 @@ impl ColumnDescription {
                 let (contract, asset) = to.ok_or_else(|| wrong("refers to nothing".into()))?;
                 Type::Ref { contract, asset }
             }
-            other => return Err(wrong(format!("no values of type `{other}` stand in a cell"))),
+            TypeName::List | TypeName::Set => {
+                let name = self.kind.code();
+                return Err(wrong(format!("no values of type `{name}` stand in a cell")));
+            }
         })
     }
 }

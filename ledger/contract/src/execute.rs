@@ -103,7 +103,7 @@ impl Contract {
             return Err(Outcome::Forbidden);
         }
         let last = world.stream_sequence(contract, &batch.stream, &principal.identity);
-        if last.checked_add(1) != Some(batch.sequence) {
+        if !batch.sequence.follows(last) {
             return Err(Outcome::Sequence);
         }
         if batch.rows.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hufu_proof::transaction::{Batch, Invocation};
-use hufu_proof::{Name, Value};
+use hufu_proof::{Name, Sequence, Value};
 use serde_json::Value as Json;
 
 use crate::contract::Contract;
@@ -127,7 +127,7 @@ impl Contract {
     pub fn batch<'a>(
         &self,
         stream: &str,
-        sequence: u64,
+        sequence: Sequence,
         rows: impl IntoIterator<Item = &'a BTreeMap<String, Json>>,
     ) -> Result<Batch, InputError> {
         let Some(declared) = self.package.streams.get(stream) else {

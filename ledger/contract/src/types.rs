@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, UnixMillis, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::number::{self, decimal_text};
 use crate::spelling;
@@ -26,6 +27,66 @@ pub enum Clock {
     Block,
     /// A time that a signer declared.
     Signer,
+}
+
+macro_rules! type_names {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// The name of a type, without its bounds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum TypeName {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl TypeName {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As contracts write it.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+type_names! {
+    /// [`Type::Bool`].
+    Bool = "bool",
+    /// [`Type::Int`].
+    Int = "int",
+    /// [`Type::Decimal`].
+    Decimal = "decimal",
+    /// [`Type::Text`].
+    Text = "text",
+    /// [`Type::Symbol`].
+    Symbol = "symbol",
+    /// [`Type::Id`].
+    Id = "id",
+    /// [`Type::Bytes`].
+    Bytes = "bytes",
+    /// [`Type::Digest`].
+    Digest = "digest",
+    /// [`Type::Time`].
+    Time = "time",
+    /// [`Type::Member`].
+    Member = "member",
+    /// [`Type::Identity`].
+    Identity = "identity",
+    /// [`Type::Ref`].
+    Ref = "ref",
+    /// [`Type::List`].
+    List = "list",
+    /// [`Type::Set`].
+    Set = "set",
+}
+
+impl TypeName {
+    /// The name that contracts write like this.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|one| one.code() == code)
+    }
 }
 
 /// The type of a field, parameter or column, with its bounds.
@@ -118,22 +179,22 @@ impl Type {
     }
 
     /// Its name, as contracts write it.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> TypeName {
         match self {
-            Self::Bool => "bool",
-            Self::Int { .. } => "int",
-            Self::Decimal { .. } => "decimal",
-            Self::Text { .. } => "text",
-            Self::Symbol => "symbol",
-            Self::Id => "id",
-            Self::Bytes { .. } => "bytes",
-            Self::Digest => "digest",
-            Self::Time { .. } => "time",
-            Self::Member => "member",
-            Self::Identity => "identity",
-            Self::Ref { .. } => "ref",
-            Self::List { .. } => "list",
-            Self::Set { .. } => "set",
+            Self::Bool => TypeName::Bool,
+            Self::Int { .. } => TypeName::Int,
+            Self::Decimal { .. } => TypeName::Decimal,
+            Self::Text { .. } => TypeName::Text,
+            Self::Symbol => TypeName::Symbol,
+            Self::Id => TypeName::Id,
+            Self::Bytes { .. } => TypeName::Bytes,
+            Self::Digest => TypeName::Digest,
+            Self::Time { .. } => TypeName::Time,
+            Self::Member => TypeName::Member,
+            Self::Identity => TypeName::Identity,
+            Self::Ref { .. } => TypeName::Ref,
+            Self::List { .. } => TypeName::List,
+            Self::Set { .. } => TypeName::Set,
         }
     }
 
@@ -259,11 +320,11 @@ impl Type {
 
     /// Checks that the times in `value`, which [`Type::check`] has accepted, are
     /// plausible: not before the earliest, and no further ahead of `now`, a
-    /// block's time in milliseconds, than the type allows.
+    /// block's time, than the type allows.
     ///
     /// # Errors
     /// What is wrong with one, and what it may have been meant to be.
-    pub fn check_time(&self, value: &Value, now: u64) -> Result<(), String> {
+    pub fn check_time(&self, value: &Value, now: UnixMillis) -> Result<(), String> {
         match (self, value) {
             (Self::Time { min, max_ahead, .. }, Value::Time(time)) => {
                 let wrong = |why: String| {
@@ -275,10 +336,10 @@ impl Type {
                     return wrong(format!("before {}", crate::time::format(*min)));
                 }
                 match max_ahead {
-                    Some(ahead) if time.saturating_sub(now) > *ahead => wrong(format!(
+                    Some(ahead) if time.saturating_sub(now.get()) > *ahead => wrong(format!(
                         "more than {} s ahead of {}, the ledger's time",
                         ahead / 1000,
-                        crate::time::format(now)
+                        crate::time::format(now.get())
                     )),
                     _ => Ok(()),
                 }
@@ -425,7 +486,7 @@ impl Type {
 
 impl fmt::Display for Type {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())?;
+        formatter.write_str(self.name().code())?;
         match self {
             Self::Decimal { scale, .. } => write!(formatter, "({scale})")?,
             Self::Time { clock: Clock::Block, .. } => formatter.write_str(" of the block")?,
@@ -521,16 +582,16 @@ mod tests {
         let min = 1_577_836_800_000;
         let ty = Type::Time { clock: Clock::Signer, min, max_ahead: Some(60_000) };
         let now = 1_795_186_800_000;
-        let said = |time| ty.check_time(&Value::Time(time), now);
+        let said = |time| ty.check_time(&Value::Time(time), UnixMillis(now));
         assert_eq!(said(min), Ok(()));
         assert_eq!(said(now + 60_000), Ok(()));
         assert!(said(min - 1).unwrap_err().contains("before 2020-01-01T00:00:00Z"));
         assert!(said(now + 60_001).unwrap_err().contains("more than 60 s ahead"));
         let seconds = said(1_795_186_800).unwrap_err();
         assert!(seconds.contains("in seconds it would be 2026-11-20T15:00:00Z"), "{seconds}");
-        assert_eq!(Type::time(Clock::Signer).check_time(&Value::Time(1), now), Ok(()));
+        assert_eq!(Type::time(Clock::Signer).check_time(&Value::Time(1), UnixMillis(now)), Ok(()));
         let list = Type::List { of: Box::new(ty), max: 2 };
-        assert!(list.check_time(&Value::List(vec![Value::Time(1)]), now).is_err());
+        assert!(list.check_time(&Value::List(vec![Value::Time(1)]), UnixMillis(now)).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Height, IdentityId, Name, Value};
+use hufu_proof::{Height, IdentityId, Name, Sequence, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 
 /// Who signed, as the ledger's registry knows them.
@@ -45,8 +45,8 @@ pub struct Context {
     pub principal: Principal,
     /// The height of its block.
     pub block_height: Height,
-    /// The agreed time of its block, milliseconds since 1970.
-    pub block_time_ms: u64,
+    /// The agreed time of its block.
+    pub block_time_ms: UnixMillis,
 }
 
 /// An asset as it is stored. Its key is not among the fields: it is in the name
@@ -79,7 +79,7 @@ pub trait World {
 
     /// The sequence number of the last accepted batch of `identity` in the
     /// stream; 0 before the first.
-    fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> u64;
+    fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> Sequence;
 }
 
 /// What an accepted action changes.
@@ -122,5 +122,5 @@ pub struct StreamEffects {
     /// The key of the asset that signed: the `device` column.
     pub device: String,
     /// The sequence number to remember for the signer.
-    pub sequence: u64,
+    pub sequence: Sequence,
 }

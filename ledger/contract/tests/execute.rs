@@ -4,7 +4,7 @@ mod support;
 
 use hufu_contract::{Asset, Context, Event};
 use hufu_proof::transaction::Batch;
-use hufu_proof::{Outcome, Value};
+use hufu_proof::{Outcome, Sequence, Value};
 use serde_json::json;
 use support::*;
 
@@ -165,7 +165,7 @@ fn batches_are_checked_in_order() {
     let batch = |sequence, rows| Batch {
         contract: name("equipment-leasing"),
         stream: name("reading"),
-        sequence,
+        sequence: Sequence(sequence),
         rows,
     };
     let d1 = device("D1", "maker");
@@ -174,7 +174,7 @@ fn batches_are_checked_in_order() {
     };
     let good = batch(1, vec![row(1), row(2)]);
     let effects = contract.append(&good, &d1, &world).unwrap();
-    assert_eq!((effects.device.as_str(), effects.sequence), ("D1", 1));
+    assert_eq!((effects.device.as_str(), effects.sequence), ("D1", Sequence(1)));
 
     let mut elsewhere = good.clone();
     elsewhere.stream = name("other");
@@ -194,7 +194,7 @@ fn batches_are_checked_in_order() {
     assert_eq!(refused(&world, &d1, &batch(1, typed)), Outcome::Parameter);
     assert_eq!(refused(&world, &d1, &batch(1, vec![row(1_000_000)])), Outcome::Invariant);
 
-    world.sequences.insert((name("reading"), identity("D1")), 1);
+    world.sequences.insert((name("reading"), identity("D1")), Sequence(1));
     assert_eq!(refused(&world, &d1, &good), Outcome::Sequence);
     assert!(contract.append(&batch(2, vec![row(1)]), &d1, &world).is_ok());
     for asset in world.assets.values_mut() {
@@ -213,7 +213,7 @@ fn times_are_plausible_whoever_sends_them() {
         );
     let contract = leasing_with(&source, LEASING_POLICY).unwrap();
     let (mut world, d1) = (world(), device("D1", "maker"));
-    let now = d1.block_time_ms;
+    let now = d1.block_time_ms.get();
     let min = 1_577_836_800_000;
     let append = |at: u64| {
         let row = vec![Value::Time(at), Value::Symbol("t".into()), Value::Decimal(1)];
@@ -221,7 +221,7 @@ fn times_are_plausible_whoever_sends_them() {
         let good = vec![Value::Time(now), Value::Symbol("t".into()), Value::Decimal(1)];
         let contract_name = name("equipment-leasing");
         let (stream, rows) = (name("reading"), vec![good, row]);
-        let batch = Batch { contract: contract_name, stream, sequence: 1, rows };
+        let batch = Batch { contract: contract_name, stream, sequence: Sequence(1), rows };
         contract.append(&batch, &d1, &world).map(drop)
     };
     assert_eq!(append(min), Ok(()));
@@ -251,7 +251,7 @@ fn a_metric_has_one_spelling_whoever_signs_it() {
     let append = |metric: &str| {
         let rows = vec![vec![Value::Symbol(metric.to_owned()), Value::Decimal(1)]];
         let (of, stream) = (name("equipment-leasing"), name("reading"));
-        let batch = Batch { contract: of, stream, sequence: 1, rows };
+        let batch = Batch { contract: of, stream, sequence: Sequence(1), rows };
         contract.append(&batch, &device("D1", "maker"), &world).map(drop)
     };
     assert_eq!(append("temp\u{e9}rature"), Ok(()));

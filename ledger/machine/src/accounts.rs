@@ -26,7 +26,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::cache::Generations;
 use hufu_proof::budget::day;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Budget, Height, IdentityId, Name, codec};
+use hufu_proof::{Budget, Height, IdentityId, Name, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{Space, Store, Write};
 
@@ -259,7 +259,7 @@ impl<'a> Tally<'a> {
         accounts: &'a Accounts,
         store: &'a dyn Store,
         height: Height,
-        time_ms: u64,
+        time_ms: UnixMillis,
     ) -> Result<Self, MachineError> {
         Ok(Self {
             accounts,

@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 
 use hufu_proof::declaration::{Declaration, Delegation, KeyApproval};
 use hufu_proof::transaction::{Certification, IdentityKind};
-use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome};
+use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome, UnixMillis};
 
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
 use crate::key;
-use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord};
+use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord, IssuingRecord};
 use crate::rights;
 use crate::state::State as _;
 
@@ -186,10 +186,24 @@ impl Execution<'_> {
                 self.give_device(id, device, to);
                 Ok(())
             }
+            Declaration::IssuingCertificate { certificate } => {
+                self.require_authority(signer)?;
+                let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
+                let mut record = record.unwrap_or_default();
+                if record.certificates.contains(certificate) {
+                    return Err(Outcome::Conflict.into());
+                }
+                let over = (record.certificates.len() + 1).saturating_sub(IssuingRecord::MOST);
+                record.certificates.drain(..over);
+                record.certificates.push(certificate.clone());
+                self.put(key::ISSUING.to_vec(), &record);
+                self.tell(Event::Issuing { transaction: id, member: member.clone() });
+                Ok(())
+            }
         }
     }
 
-    fn require_future(&self, until_ms: Option<u64>) -> Result<(), Outcome> {
+    fn require_future(&self, until_ms: Option<UnixMillis>) -> Result<(), Outcome> {
         match until_ms {
             Some(until_ms) if until_ms < self.time_ms => Err(Outcome::Parameter),
             _ => Ok(()),

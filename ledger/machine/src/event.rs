@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Serial};
+use hufu_proof::{
+    Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial, UnixMillis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
@@ -31,8 +33,8 @@ pub enum Event {
         height: Height,
         /// Its digest.
         digest: Digest,
-        /// Its time, milliseconds since 1970.
-        time_ms: u64,
+        /// Its time.
+        time_ms: UnixMillis,
         /// Transactions in it.
         transactions: u32,
     } = 0,
@@ -129,7 +131,7 @@ pub enum Event {
         /// The key of the asset that signed: the `device` column.
         device: String,
         /// The batch's number in the signer's stream.
-        sequence: u64,
+        sequence: Sequence,
         /// How many rows.
         rows: u32,
     } = 7,
@@ -225,6 +227,14 @@ pub enum Event {
         /// Whose it is now.
         owner: Name,
     } = 15,
+    /// The authority declared the issuing certificate for the time to come, which
+    /// is in the transaction.
+    Issuing {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The authority's member.
+        member: Name,
+    } = 16,
 }
 
 macro_rules! kind {

@@ -35,7 +35,7 @@ use hufu_contract::{Asset, Context, Contract, Principal};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
 use hufu_proof::transaction::{Batch, IdentityKind, Invocation, Look, MAX_LIFETIME, Proposal};
 use hufu_proof::{
-    Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Transaction,
+    Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Transaction, UnixMillis,
 };
 use hufu_store::{KeyRange, Space, Store, Write};
 
@@ -130,7 +130,7 @@ pub(crate) struct Ground<'a> {
 pub(crate) struct Execution<'a> {
     pub(crate) ground: Ground<'a>,
     pub(crate) height: Height,
-    pub(crate) time_ms: u64,
+    pub(crate) time_ms: UnixMillis,
     state: BTreeMap<Vec<u8>, Arc<[u8]>>,
     /// Plain rows; a map, because a key has one value in a height.
     rows: BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>,
@@ -167,7 +167,7 @@ impl<'a> Execution<'a> {
     pub(crate) fn new(
         ground: Ground<'a>,
         height: Height,
-        time_ms: u64,
+        time_ms: UnixMillis,
         recorded: HashMap<Digest, Place>,
     ) -> Result<Self, MachineError> {
         // Genesis has no transactions, so there is a height before.

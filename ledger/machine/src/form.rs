@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_contract::sources::MAX_PACKAGE;
 use hufu_contract::spelling;
-use hufu_proof::declaration::{Declaration, MAX_ROLES};
+use hufu_proof::declaration::{Declaration, MAX_ISSUING, MAX_ROLES};
 use hufu_proof::member::{Jurisdictions, Member, MemberV1};
 use hufu_proof::text::is_invisible;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
@@ -39,6 +39,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
             Declaration::Withdraw { .. } => Ok(()),
             Declaration::Delegate(delegation) => size(delegation.roles.len(), 0, MAX_ROLES),
             Declaration::HandOver { device, .. } => text(device, Issuance::MAX_SUBJECT),
+            Declaration::IssuingCertificate { certificate } => {
+                size(certificate.len(), 1, MAX_ISSUING)
+            }
         },
         Payload::Revoke(revocation) => match revocation.reason {
             // RFC 5280 §5.3.1: 7 is not used.

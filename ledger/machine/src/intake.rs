@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use hufu_proof::budget::day;
-use hufu_proof::{Block, Budget, Height, IdentityId, Outcome};
+use hufu_proof::{Block, Budget, Height, IdentityId, Outcome, UnixMillis};
 
 use crate::accounts::{Account, Tally};
 use crate::error::MachineError;
@@ -44,8 +44,8 @@ impl Reader {
         self.shared().accounts.budget(self.store(), height)
     }
 
-    /// Bytes that an account has used on the day of a block time, in
-    /// milliseconds since 1970, as of a height that was executed.
+    /// Bytes that an account has used on the day of a block time, as of a height
+    /// that was executed.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
@@ -53,17 +53,17 @@ impl Reader {
         &self,
         account: &Account,
         height: Height,
-        time_ms: u64,
+        time_ms: UnixMillis,
     ) -> Result<u64, MachineError> {
         Ok(self.shared().accounts.usage(self.store(), account, height)?.on(day(time_ms)))
     }
 
-    /// A tally of the day of a block time, in milliseconds since 1970, on top of
-    /// what was used as of a height that was executed.
+    /// A tally of the day of a block time, on top of what was used as of a height
+    /// that was executed.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
-    pub fn tally(&self, height: Height, time_ms: u64) -> Result<Tally<'_>, MachineError> {
+    pub fn tally(&self, height: Height, time_ms: UnixMillis) -> Result<Tally<'_>, MachineError> {
         Tally::new(&self.shared().accounts, self.store(), height, time_ms)
     }
 

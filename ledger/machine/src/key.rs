@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `constitution` | [`hufu_proof::genesis::Constitution`] |
 //! | `authority` | [`hufu_proof::genesis::Authority`] |
+//! | `issuing` | [`crate::record::IssuingRecord`], once an issuing certificate came after the genesis file's |
 //! | `membership` | [`hufu_proof::Membership`], once it is not that of the founders |
 //! | `budget` | [`hufu_proof::Budget`], once it is not the usual one |
 //! | `member/NAME` | [`crate::record::MemberRecord`] |
@@ -33,6 +34,9 @@ pub const CONSTITUTION: &[u8] = b"constitution";
 
 /// Of the certification authority.
 pub const AUTHORITY: &[u8] = b"authority";
+
+/// Of the issuing certificates after that of the genesis file.
+pub const ISSUING: &[u8] = b"issuing";
 
 /// Of the members and the keys that their proofs are verified with.
 pub const MEMBERSHIP: &[u8] = hufu_proof::membership::STATE_KEY;

@@ -8,7 +8,7 @@
 use hufu_proof::genesis::{MAX_MEMBERS, Member};
 use hufu_proof::membership::Seat;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, Genesis, Membership, Name, Outcome, PublicKey, codec};
+use hufu_proof::{Digest, Genesis, Membership, Name, Outcome, PublicKey, UnixMillis, codec};
 
 use crate::error::MachineError;
 use crate::event::Event;
@@ -160,7 +160,7 @@ pub(crate) fn identity_record(member: &Member) -> IdentityRecord {
         subject: member.name.as_str().to_owned(),
         status: IdentityStatus::Active,
         serial: None,
-        not_before: 0,
-        not_after: u64::MAX,
+        not_before: UnixMillis::ZERO,
+        not_after: UnixMillis::MAX,
     }
 }

@@ -7,6 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{
     Digest, Height, Host, IdentityId, Jurisdictions, Name, NetworkName, PublicKey, Serial,
+    UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,15 +44,15 @@ pub struct IdentityRecord {
     pub status: IdentityStatus,
     /// Its current certificate; members have none.
     pub serial: Option<Serial>,
-    /// Begin of validity, milliseconds since 1970.
-    pub not_before: u64,
-    /// End of validity, milliseconds since 1970.
-    pub not_after: u64,
+    /// Begin of validity.
+    pub not_before: UnixMillis,
+    /// End of validity.
+    pub not_after: UnixMillis,
 }
 
 impl IdentityRecord {
     /// Whether it may sign in a block of this time.
-    pub fn is_active_at(&self, time_ms: u64) -> bool {
+    pub fn is_active_at(&self, time_ms: UnixMillis) -> bool {
         self.status == IdentityStatus::Active
             && (self.not_before..=self.not_after).contains(&time_ms)
     }
@@ -70,15 +71,15 @@ pub enum CertificateStatus {
     Good = 0,
     /// On hold (`certificateHold`, RFC 5280 §5.3.1).
     Held {
-        /// Since this block time, milliseconds since 1970.
-        at_ms: u64,
+        /// Since this block time.
+        at_ms: UnixMillis,
     } = 1,
     /// Revoked for good.
     Revoked {
         /// CRLReason (RFC 5280 §5.3.1).
         reason: u8,
-        /// At this block time, milliseconds since 1970.
-        at_ms: u64,
+        /// At this block time.
+        at_ms: UnixMillis,
     } = 2,
 }
 
@@ -97,18 +98,18 @@ pub struct CertificateRecord {
     pub owner: Name,
     /// The subject, for people.
     pub subject: String,
-    /// Begin of validity, milliseconds since 1970.
-    pub not_before: u64,
-    /// End of validity, milliseconds since 1970.
-    pub not_after: u64,
+    /// Begin of validity.
+    pub not_before: UnixMillis,
+    /// End of validity.
+    pub not_after: UnixMillis,
     /// SHA-256 of the to-be-signed certificate, which is in the transaction.
     pub tbs: Digest,
     /// Digest of the evidence that the key lives in hardware.
     pub attestation: Option<Digest>,
     /// The transaction that recorded it.
     pub transaction: Digest,
-    /// The time of the block that recorded it, milliseconds since 1970.
-    pub recorded_ms: u64,
+    /// The time of the block that recorded it.
+    pub recorded_ms: UnixMillis,
 }
 
 /// A member of the consortium. Under [`crate::key::member`].
@@ -213,8 +214,8 @@ pub struct CertificateRights {
 pub struct ApprovalRecord {
     /// Roles that the member approved itself.
     pub roles: BTreeSet<Name>,
-    /// Until when those, inclusive, milliseconds since 1970.
-    pub until_ms: Option<u64>,
+    /// Until when those, inclusive.
+    pub until_ms: Option<UnixMillis>,
     /// Roles that the authority approved in its name; they count while the
     /// member's delegation has them.
     pub delegated: BTreeSet<Name>,
@@ -226,14 +227,19 @@ pub struct ApprovalRecord {
 pub struct DelegationRecord {
     /// The roles; none when it was ended.
     pub roles: BTreeSet<Name>,
-    /// Until when, inclusive, milliseconds since 1970.
-    pub until_ms: Option<u64>,
+    /// Until when, inclusive.
+    pub until_ms: Option<UnixMillis>,
 }
 
 impl ApprovalRecord {
     /// The roles that count at a time, under this delegation.
-    pub fn roles_at(&self, at_ms: u64, delegation: Option<&DelegationRecord>) -> BTreeSet<Name> {
-        let lasts = |until_ms: Option<u64>| until_ms.is_none_or(|until_ms| at_ms <= until_ms);
+    pub fn roles_at(
+        &self,
+        at_ms: UnixMillis,
+        delegation: Option<&DelegationRecord>,
+    ) -> BTreeSet<Name> {
+        let lasts =
+            |until_ms: Option<UnixMillis>| until_ms.is_none_or(|until_ms| at_ms <= until_ms);
         let mut roles = BTreeSet::new();
         if lasts(self.until_ms) {
             roles.extend(self.roles.iter().cloned());
@@ -243,6 +249,21 @@ impl ApprovalRecord {
         }
         roles
     }
+}
+
+/// The issuing certificates that the authority declared. Under
+/// [`crate::key::ISSUING`].
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct IssuingRecord {
+    /// X.509, DER, the newest last; at most [`IssuingRecord::MOST`].
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl IssuingRecord {
+    /// Most that are kept: the oldest goes, which has ended for a long time.
+    pub const MOST: usize = 8;
 }
 
 /// The active version of a contract. Under [`crate::key::contract`].
@@ -325,11 +346,13 @@ mod tests {
         let roles = |names: &[&str]| names.iter().map(|one| name(one)).collect::<BTreeSet<Name>>();
         let approval = ApprovalRecord {
             roles: roles(&["administrator"]),
-            until_ms: Some(10),
+            until_ms: Some(UnixMillis(10)),
             delegated: roles(&["operator", "regulator"]),
         };
-        let delegation =
-            |names: &[&str], until_ms| DelegationRecord { roles: roles(names), until_ms };
+        let delegation = |names: &[&str], until_ms: Option<u64>| DelegationRecord {
+            roles: roles(names),
+            until_ms: until_ms.map(UnixMillis),
+        };
         for (at_ms, delegation, expected) in [
             (10, None, vec!["administrator"]),
             (11, None, vec![]),
@@ -338,7 +361,8 @@ mod tests {
             (12, Some(delegation(&["operator"], Some(11))), vec![]),
             (11, Some(delegation(&[], None)), vec![]),
         ] {
-            assert_eq!(approval.roles_at(at_ms, delegation.as_ref()), roles(&expected), "{at_ms}");
+            let counts = approval.roles_at(UnixMillis(at_ms), delegation.as_ref());
+            assert_eq!(counts, roles(&expected), "{at_ms}");
         }
     }
 }

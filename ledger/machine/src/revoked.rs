@@ -80,6 +80,7 @@ fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hufu_proof::UnixMillis;
     use hufu_proof::transaction::IdentityKind;
     use hufu_proof::{Digest, IdentityId, Name, codec};
     use hufu_store::{Applied, EmbeddedStore};
@@ -92,12 +93,12 @@ mod tests {
             kind: IdentityKind::Device,
             owner: Name::new("maker").unwrap(),
             subject: "pump".to_owned(),
-            not_before: 1,
-            not_after: 2,
+            not_before: UnixMillis(1),
+            not_after: UnixMillis(2),
             tbs: Digest([2; 32]),
             attestation: None,
             transaction: Digest([3; 32]),
-            recorded_ms: 1,
+            recorded_ms: UnixMillis(1),
         };
         Write::put(Space::State, crate::key::certificate(serial), codec::encode(&record))
     }
@@ -107,11 +108,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let serial = |number: u8| Serial::new(&[0x40, number]).unwrap();
-        let revoked = CertificateStatus::Revoked { reason: 1, at_ms: 5 };
+        let revoked = CertificateStatus::Revoked { reason: 1, at_ms: UnixMillis(5) };
         let rows = vec![
             row(&serial(1), CertificateStatus::Good),
             row(&serial(2), revoked),
-            row(&serial(3), CertificateStatus::Held { at_ms: 6 }),
+            row(&serial(3), CertificateStatus::Held { at_ms: UnixMillis(6) }),
         ];
         store.stage(0, rows).unwrap();
         store.flip(Applied { height: 0, block: [0; 32], commitment: Vec::new() }).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hufu_proof::declaration::ADMINISTRATOR;
-use hufu_proof::{Host, IdentityId, Name};
+use hufu_proof::{Host, IdentityId, Name, UnixMillis};
 
 use crate::error::MachineError;
 use crate::key;
@@ -29,7 +29,7 @@ pub(crate) fn roles_approved(
     state: &impl State,
     member: &Name,
     identity: &IdentityId,
-    at_ms: u64,
+    at_ms: UnixMillis,
 ) -> Result<Approved, MachineError> {
     let record: Option<MemberRecord> = state.record("member", &key::member(member))?;
     let is_node = record.and_then(|record| record.node_key).map(|key| key.identity());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Height, Host, IdentityId, Name, Serial, codec};
+use hufu_proof::{Height, Host, IdentityId, Name, Serial, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -16,7 +16,7 @@ use crate::error::MachineError;
 use crate::key;
 use crate::record::{
     ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus, ContractRecord,
-    DelegationRecord, IdentityRecord, MemberRecord, ProposalRecord, VersionRecord,
+    DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord, VersionRecord,
 };
 use crate::revoked;
 use crate::rights::{self, Approved};
@@ -95,10 +95,10 @@ macro_rules! world_from_state {
                 contract: &hufu_proof::Name,
                 stream: &hufu_proof::Name,
                 identity: &hufu_proof::IdentityId,
-            ) -> u64 {
+            ) -> hufu_proof::Sequence {
                 use crate::state::State as _;
                 let key = crate::key::sequence(contract, stream, identity);
-                self.or_fail(self.record("sequence", &key)).unwrap_or(0)
+                self.or_fail(self.record("sequence", &key)).unwrap_or_default()
             }
         }
     };
@@ -184,7 +184,7 @@ impl View {
         &self,
         member: &Name,
         key: &IdentityId,
-        at_ms: u64,
+        at_ms: UnixMillis,
     ) -> Result<Approved, MachineError> {
         rights::roles_approved(self, member, key, at_ms)
     }
@@ -228,6 +228,16 @@ impl View {
     /// [`MachineError`] when the store fails.
     pub fn delegation(&self, member: &Name) -> Result<Option<DelegationRecord>, MachineError> {
         self.record("delegation", &key::delegation(member))
+    }
+
+    /// The issuing certificates after that of the genesis file, as the authority
+    /// declared them, the newest last: whoever uses one checks it under the root.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn issuing(&self) -> Result<Vec<Vec<u8>>, MachineError> {
+        let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
+        Ok(record.unwrap_or_default().certificates)
     }
 
     /// The member that a host belongs to; loopback belongs to nobody.

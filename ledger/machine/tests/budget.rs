@@ -4,7 +4,7 @@
 mod support;
 
 use hufu_machine::{Account, Executed};
-use hufu_proof::budget::{DAY_MS, end_of_day};
+use hufu_proof::budget::{DAY, end_of_day};
 use hufu_proof::transaction::{Proposal, Revocation};
 use hufu_proof::{Block, Budget, Height, Outcome, Payload, Transaction, Value, codec};
 use support::*;
@@ -199,7 +199,7 @@ fn a_block_with_what_nobody_is_charged_for_is_not_voted_for() {
     assert_eq!(judged(&node, vec![good.clone()], after), None, "it was not revoked then");
     // Past the end of its certificate.
     let mut block = node.block(vec![good.clone()]);
-    block.header.time_ms = START + YEAR + DAY_MS;
+    block.header.time_ms = START.plus(YEAR + DAY);
     block.header.executed = node.reader().commitment(after).unwrap().unwrap();
     let found = node.reader().uncharged(&block, &[size(&good) as usize]).unwrap();
     assert_eq!(found, Some((0, Outcome::InactiveSigner)));

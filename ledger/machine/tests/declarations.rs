@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hufu_machine::Event;
 use hufu_proof::declaration::{Delegation, KeyApproval};
@@ -12,7 +13,7 @@ use hufu_proof::genesis::MemberV1;
 use hufu_proof::transaction::{Certification, IdentityKind, Proposal};
 use hufu_proof::{
     Declaration, Height, Host, IdentityId, Jurisdictions, Member, Name, NetworkName, Outcome,
-    Payload,
+    Payload, UnixMillis,
 };
 use support::*;
 
@@ -45,7 +46,7 @@ fn certify(node: &mut Node, one: Certification) -> Outcome {
     node.one(&key("authority"), Payload::Certify(vec![one]))
 }
 
-fn approve(holder: &str, with: &[&str], until_ms: Option<u64>) -> Payload {
+fn approve(holder: &str, with: &[&str], until_ms: Option<UnixMillis>) -> Payload {
     let key = key(holder).identity();
     Payload::Declare(Declaration::Approve(KeyApproval { key, roles: roles(with), until_ms }))
 }
@@ -54,12 +55,17 @@ fn withdraw(holder: &str) -> Payload {
     Payload::Declare(Declaration::Withdraw { key: key(holder).identity() })
 }
 
-fn delegate(with: &[&str], until_ms: Option<u64>) -> Payload {
+fn delegate(with: &[&str], until_ms: Option<UnixMillis>) -> Payload {
     Payload::Declare(Declaration::Delegate(Delegation { roles: roles(with), until_ms }))
 }
 
 fn hand_over(device: &str, to: &str) -> Payload {
     Payload::Declare(Declaration::HandOver { device: device.into(), to: name(to) })
+}
+
+fn issuing(number: u8) -> Payload {
+    let certificate = vec![0x30, 1, number];
+    Payload::Declare(Declaration::IssuingCertificate { certificate })
 }
 
 /// Whether the state approves the holder of a key for a role now.
@@ -189,7 +195,7 @@ fn an_approval_has_an_end() {
     let now = node.machine.header().time_ms;
     let past = approve("admin", &["operator"], Some(now));
     assert_eq!(node.one(&key("maker"), past), Outcome::Parameter);
-    let until = node.machine.header().time_ms + 2_000;
+    let until = node.machine.header().time_ms.plus(Duration::from_secs(2));
     node.must(&key("maker"), approve("admin", &["operator"], Some(until)));
     node.run(vec![]);
     assert_eq!(node.machine.header().time_ms, until);
@@ -233,7 +239,7 @@ fn a_delegation_lets_the_authority_approve_and_ends_with_all_that_rests_on_it() 
     node.must(&key("maker"), withdraw("line"));
     assert!(!has(&node, "maker", &line, "operator"));
     // And a delegation ends by itself.
-    let until = node.machine.header().time_ms + 1_000;
+    let until = node.machine.header().time_ms.plus(Duration::from_secs(1));
     node.must(&key("maker"), delegate(&["operator"], Some(until)));
     assert_eq!(certify(&mut node, client("maker", "late", 9, &["operator"])), Outcome::Unapproved);
 }
@@ -290,6 +296,26 @@ fn a_device_identifier_is_one_members_until_it_is_handed_over() {
     assert_eq!(certify(&mut node, device("maker", "SECDEV2", 6)), Outcome::Accepted);
     let owner = node.reader().state().unwrap().device_owner("SECDEV2").unwrap();
     assert_eq!(owner, Some(name("maker")));
+}
+
+#[test]
+fn the_authority_alone_declares_its_issuing_certificates() {
+    let mut node = Node::founded(genesis_v2());
+    let declared = |node: &Node| node.reader().state().unwrap().issuing().unwrap();
+    assert!(declared(&node).is_empty());
+    assert_eq!(node.one(&key("maker"), issuing(1)), Outcome::Forbidden);
+    node.must(&key("authority"), issuing(1));
+    assert_eq!(node.one(&key("authority"), issuing(1)), Outcome::Conflict);
+    for number in 2..=9 {
+        node.must(&key("authority"), issuing(number));
+    }
+    // The newest last; the oldest has gone.
+    let numbers: Vec<u8> = declared(&node).iter().map(|one| one[2]).collect();
+    assert_eq!(numbers, [2, 3, 4, 5, 6, 7, 8, 9]);
+    for (length, outcome) in [(0, Outcome::Malformed), (8 * 1024 + 1, Outcome::Oversized)] {
+        let declaration = Declaration::IssuingCertificate { certificate: vec![0; length] };
+        assert_eq!(node.one(&key("authority"), Payload::Declare(declaration)), outcome, "{length}");
+    }
 }
 
 #[test]
@@ -398,6 +424,7 @@ fn read_models_are_told() {
     one.hosts = ["maker.example".parse().unwrap()].into();
     assert_eq!(certify(&mut node, one), Outcome::Accepted);
     assert_eq!(certify(&mut node, device("maker", "pump", 2)), Outcome::Accepted);
+    node.must(&key("authority"), issuing(1));
     let told: Vec<Event> = Height(1)
         .through(node.height())
         .flat_map(|height| node.reader().replay(height).unwrap().unwrap().events)
@@ -408,4 +435,5 @@ fn read_models_are_told() {
     assert_eq!(count(|event| matches!(event, Event::Approval { .. })), 2);
     assert_eq!(count(|event| matches!(event, Event::Rights { .. })), 1);
     assert_eq!(count(|event| matches!(event, Event::Device { .. })), 1);
+    assert_eq!(count(|event| matches!(event, Event::Issuing { .. })), 1);
 }

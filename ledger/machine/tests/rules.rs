@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hufu_machine::signatures::verify_batch_on;
 use hufu_machine::{Executed, Machine, MachineError};
@@ -251,7 +252,7 @@ fn a_store_of_another_consortium_is_refused() {
     let path = node.path().to_owned();
     let Node { machine, .. } = &node;
     assert_eq!(machine.genesis_block().header.time_ms, START);
-    let other = Genesis { created_ms: START + 1, ..genesis() };
+    let other = Genesis { created_ms: START.plus(Duration::from_millis(1)), ..genesis() };
     let copy = tempfile::tempdir().unwrap();
     drop(open(copy.path()));
     let refused = Machine::open(store(copy.path()), other).err().unwrap();
@@ -322,7 +323,7 @@ fn an_issuance() -> impl Strategy<Value = Issuance> {
                 _ => IdentityKind::Device,
             },
             tbs: vec![7; tbs],
-            not_after: if backwards { START } else { START + YEAR },
+            not_after: if backwards { START } else { START.plus(YEAR) },
             ..issuance(subject, 1)
         },
     )
@@ -343,7 +344,9 @@ fn a_certification() -> impl Strategy<Value = Certification> {
 }
 
 fn a_declaration() -> impl Strategy<Value = Declaration> {
-    let until = prop::option::of(START..START + 20_000);
+    let until = prop::option::of(
+        (0..20_000_u64).prop_map(|ahead| START.plus(Duration::from_millis(ahead))),
+    );
     prop_oneof![
         (signer(), roles(), until.clone()).prop_map(|(of, roles, until_ms)| {
             Declaration::Approve(KeyApproval { key: key(of).identity(), roles, until_ms })
@@ -353,6 +356,8 @@ fn a_declaration() -> impl Strategy<Value = Declaration> {
             .prop_map(|(roles, until_ms)| Declaration::Delegate(Delegation { roles, until_ms })),
         (signer(), a_name())
             .prop_map(|(device, to)| Declaration::HandOver { device: device.into(), to: name(to) }),
+        prop::collection::vec(any::<u8>(), 0..3)
+            .prop_map(|certificate| Declaration::IssuingCertificate { certificate }),
     ]
 }
 

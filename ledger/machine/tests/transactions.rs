@@ -6,6 +6,7 @@ use hufu_machine::Event;
 use hufu_machine::record::{CertificateStatus, IdentityStatus};
 use hufu_proof::transaction::{IdentityKind, Issuance, Look, MAX_LIFETIME, Proposal, Revocation};
 use hufu_proof::{Algorithm, Digest, Height, LogIndex, Outcome, Payload, Signature, Value};
+use std::time::Duration;
 use support::*;
 
 fn issue(issuances: Vec<Issuance>) -> Payload {
@@ -179,8 +180,8 @@ fn who_may_not_sign_is_told_why() {
 
     // Validity is by the block's time.
     let mut late = issuance("late", 20);
-    late.not_before = node.machine.header().time_ms + 4_000;
-    late.not_after = late.not_before + 1_500;
+    late.not_before = node.machine.header().time_ms.plus(Duration::from_secs(4));
+    late.not_after = late.not_before.plus(Duration::from_millis(1_500));
     node.must(&authority, issue(vec![late]));
     let hello = || look(Height(0));
     assert_eq!(node.one(&key("late"), hello()), Outcome::InactiveSigner);
@@ -445,7 +446,7 @@ fn batches_of_a_stream_come_in_sequence() {
         .filter_map(|event| match event {
             Event::Rows { index, sequence, rows, device, .. } => {
                 assert_eq!(device, "pump");
-                Some((*index, *sequence, *rows))
+                Some((*index, sequence.get(), *rows))
             }
             _ => None,
         })

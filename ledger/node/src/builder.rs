@@ -18,7 +18,7 @@
 //! same way everywhere, and recorded as its outcome.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use commonware_runtime::Clock;
 use futures::future::{Either, select};
@@ -26,7 +26,7 @@ use futures::pin_mut;
 use hufu_consensus::{Application, ApplicationFault, Evidence, Finalized, Proposal, Round};
 use hufu_machine::{Epoch, MachineError, check_child};
 use hufu_proof::block::HEADER_VERSION;
-use hufu_proof::{Block, Header, Height};
+use hufu_proof::{Block, Header, Height, UnixMillis};
 
 use crate::shared::Shared;
 use crate::verified::{Verified, ids_and_sizes};
@@ -70,14 +70,13 @@ impl<E: Clock> Builder<E> {
         Self { context, shared, limits, epoch }
     }
 
-    fn now_ms(&self) -> u64 {
-        milliseconds(self.context.current())
+    fn now_ms(&self) -> UnixMillis {
+        self.context.current().into()
     }
 
     /// Waits for transactions, but not longer than an idle chain may.
     async fn pace(&self, parent: &Block, patience: Duration) {
-        let since = self.now_ms().saturating_sub(parent.header.time_ms);
-        let since = Duration::from_millis(since);
+        let since = self.now_ms().since(parent.header.time_ms);
         // Leave half of the others' patience for the block's way to them.
         let most = patience / 2;
         self.context.sleep(self.limits.interval.saturating_sub(since).min(most)).await;
@@ -193,9 +192,9 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
         if !self.shared.verdicts(&block, &ids).into_iter().all(|good| good) {
             return refuse("a signature");
         }
-        let ahead = block.header.time_ms.saturating_sub(self.now_ms());
-        if ahead > 0 {
-            self.context.sleep(Duration::from_millis(ahead)).await;
+        let ahead = block.header.time_ms.since(self.now_ms());
+        if !ahead.is_zero() {
+            self.context.sleep(ahead).await;
         }
         let executed = block.header.executed;
         let mut applied = self.shared.applied.subscribe();
@@ -256,10 +255,4 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             "a member contradicted itself; the evidence is kept"
         );
     }
-}
-
-/// Milliseconds since 1970.
-fn milliseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

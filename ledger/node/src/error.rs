@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hufu_machine::Over;
-use hufu_proof::Name;
+use hufu_proof::{Name, UnixMillis};
 
 /// A budget of a day that is used up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Spent {
     pub whose: Over,
     /// The member that answers for the signer.
     pub member: Name,
-    /// When the day ends, milliseconds since 1970.
-    pub ends_ms: u64,
+    /// When the day ends.
+    pub ends_ms: UnixMillis,
     /// How long that is by the ledger's time.
     pub retry_after: Duration,
 }

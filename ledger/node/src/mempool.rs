@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use hufu_machine::record::IdentityStatus;
     use hufu_proof::transaction::Payload;
-    use hufu_proof::{Algorithm, Body, Name, PublicKey, Signature};
+    use hufu_proof::{Algorithm, Body, Name, PublicKey, Signature, UnixMillis};
 
     fn signer(number: u8, kind: IdentityKind, owner: &str) -> Signer {
         let key = PublicKey::new(Algorithm::Ed25519, &[number; 32]).unwrap();
@@ -201,8 +201,8 @@ mod tests {
             subject: String::new(),
             status: IdentityStatus::Active,
             serial: None,
-            not_before: 0,
-            not_after: u64::MAX,
+            not_before: UnixMillis::ZERO,
+            not_after: UnixMillis::MAX,
         };
         Signer { identity: key.identity(), record: Arc::new(record) }
     }

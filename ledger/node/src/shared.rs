@@ -9,7 +9,7 @@ use hufu_machine::{Executed, Machine, MachineError, Over, Reader, Replay, Tally}
 use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
-use hufu_proof::{Block, Commitment, Digest, Height, LogEntry, Outcome, Transaction};
+use hufu_proof::{Block, Commitment, Digest, Height, LogEntry, Outcome, Transaction, UnixMillis};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Error, Spent};
@@ -53,8 +53,8 @@ pub struct Shared {
 struct Tip {
     /// What it resulted in.
     commitment: Commitment,
-    /// Its block time, milliseconds since 1970.
-    time_ms: u64,
+    /// Its block time.
+    time_ms: UnixMillis,
 }
 
 /// Whether a transaction is worth the verification of its signature.
@@ -71,7 +71,7 @@ fn spent(whose: Over, signer: &Signer, tip: &Tip) -> Spent {
         whose,
         member: signer.record.owner.clone(),
         ends_ms,
-        retry_after: Duration::from_millis(ends_ms.saturating_sub(tip.time_ms)),
+        retry_after: ends_ms.since(tip.time_ms),
     }
 }
 
@@ -115,8 +115,8 @@ impl Shared {
         lock(&self.tip).commitment
     }
 
-    /// The last executed height, and its block time in milliseconds since 1970.
-    pub(crate) fn tip(&self) -> (Height, u64) {
+    /// The last executed height, and its block time.
+    pub(crate) fn tip(&self) -> (Height, UnixMillis) {
         let tip = *lock(&self.tip);
         (tip.commitment.height, tip.time_ms)
     }
@@ -346,7 +346,7 @@ impl Shared {
         (count, bytes): (usize, usize),
         ancestors: &[Verified],
         executed: &Commitment,
-        time_ms: u64,
+        time_ms: UnixMillis,
     ) -> Result<Vec<Pending>, MachineError> {
         let height = executed.height;
         if height > self.committed().height {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::identifier::Digest;
 use crate::merkle;
-use crate::number::Height;
+use crate::number::{Height, UnixMillis};
 use crate::transaction::Transaction;
 
 /// The format version of headers written now.
@@ -23,8 +23,8 @@ pub struct Header {
     pub height: Height,
     /// Digest of the parent's header.
     pub parent: Digest,
-    /// Block time, milliseconds since 1970; never before the parent's.
-    pub time_ms: u64,
+    /// Block time; never before the parent's.
+    pub time_ms: UnixMillis,
     /// Merkle root of the transactions ([`Block::transactions_root`]).
     pub transactions_root: Digest,
     /// What the proposer had executed. Execution does not hold up voting, so
@@ -83,7 +83,7 @@ impl Block {
 
     /// The first block of a consortium, which all founders make alike from the
     /// genesis file. It is never voted on.
-    pub fn genesis(chain: Digest, time_ms: u64, executed: Commitment) -> Self {
+    pub fn genesis(chain: Digest, time_ms: UnixMillis, executed: Commitment) -> Self {
         Self {
             header: Header {
                 version: HEADER_VERSION,

@@ -13,13 +13,16 @@
 //! The reserve lets a member act (revoke, approve, propose) on the day on which
 //! its devices have used up everything.
 
+use std::time::Duration;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::MAX_TRANSACTION;
+use crate::number::UnixMillis;
 
-/// Milliseconds of a day.
-pub const DAY_MS: u64 = 86_400_000;
+/// A day.
+pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// How many bytes may be recorded in a day.
 #[derive(
@@ -62,14 +65,14 @@ impl Budget {
     }
 }
 
-/// The day of a block time in milliseconds since 1970, counted from 1970.
-pub fn day(time_ms: u64) -> u64 {
-    time_ms / DAY_MS
+/// The day of a block time, counted from 1970.
+pub fn day(time: UnixMillis) -> u64 {
+    time.since(UnixMillis::ZERO).as_secs() / DAY.as_secs()
 }
 
-/// When the day of a block time ends, milliseconds since 1970.
-pub fn end_of_day(time_ms: u64) -> u64 {
-    (day(time_ms) + 1).saturating_mul(DAY_MS)
+/// When the day of a block time ends.
+pub fn end_of_day(time: UnixMillis) -> UnixMillis {
+    UnixMillis::ZERO.plus(Duration::from_secs((day(time) + 1) * DAY.as_secs()))
 }
 
 #[cfg(test)]
@@ -79,11 +82,12 @@ mod tests {
     #[test]
     fn days_are_those_of_utc() {
         // 2026-11-29T23:59:59.999Z and a millisecond later.
-        let last = 1_796_083_199_999 / DAY_MS * DAY_MS + DAY_MS - 1;
-        assert_eq!(day(last) + 1, day(last + 1));
-        assert_eq!(end_of_day(last), last + 1);
-        assert_eq!(end_of_day(last + 1), last + 1 + DAY_MS);
-        assert_eq!(end_of_day(u64::MAX), u64::MAX);
+        let last = UnixMillis(1_796_083_199_999);
+        let next = last.plus(Duration::from_millis(1));
+        assert_eq!(day(last) + 1, day(next));
+        assert_eq!(end_of_day(last), next);
+        assert_eq!(end_of_day(next), next.plus(DAY));
+        assert_eq!(end_of_day(UnixMillis::MAX), UnixMillis::MAX);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::identifier::{IdentityId, Name};
+use crate::number::UnixMillis;
 
 /// The role that comes by approval alone: whoever has it acts for the member
 /// on the member's own node.
@@ -49,7 +50,19 @@ pub enum Declaration {
         /// Whose it is.
         to: Name,
     } = 3,
+    /// The authority's issuing certificate for the time to come: of the same key
+    /// and name as that of the genesis file, signed by the same root. The
+    /// authority alone declares it. The ledger keeps it as it is and does not
+    /// read it: whoever uses it checks it under the root.
+    IssuingCertificate {
+        /// X.509, DER.
+        #[serde(with = "crate::codec::base64_text")]
+        certificate: Vec<u8>,
+    } = 4,
 }
+
+/// Largest issuing certificate in bytes.
+pub const MAX_ISSUING: usize = 8 * 1024;
 
 /// Approval of a key.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -59,8 +72,8 @@ pub struct KeyApproval {
     pub key: IdentityId,
     /// The roles, at least one.
     pub roles: BTreeSet<Name>,
-    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
-    pub until_ms: Option<u64>,
+    /// Until when, inclusive; without end otherwise.
+    pub until_ms: Option<UnixMillis>,
 }
 
 /// What the authority may approve in a member's name.
@@ -69,6 +82,6 @@ pub struct KeyApproval {
 pub struct Delegation {
     /// The roles; none ends the delegation.
     pub roles: BTreeSet<Name>,
-    /// Until when, inclusive, milliseconds since 1970; without end otherwise.
-    pub until_ms: Option<u64>,
+    /// Until when, inclusive; without end otherwise.
+    pub until_ms: Option<UnixMillis>,
 }

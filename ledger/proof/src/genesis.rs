@@ -19,6 +19,7 @@ use crate::identifier::{Digest, Name};
 use crate::json::{self, JsonError};
 use crate::key::Algorithm;
 pub use crate::member::{Jurisdictions, Member, MemberV1};
+use crate::number::UnixMillis;
 
 /// The format version written now.
 pub const GENESIS_VERSION: u8 = 2;
@@ -33,8 +34,8 @@ pub struct Genesis {
     pub version: u8,
     /// The consortium's name, for people.
     pub consortium: Name,
-    /// When it was made, milliseconds since 1970: the time of block 0.
-    pub created_ms: u64,
+    /// When it was made: the time of block 0.
+    pub created_ms: UnixMillis,
     /// The founders, in the order of their names.
     pub members: Vec<Member>,
     /// The certification authority.
@@ -49,7 +50,7 @@ pub struct Genesis {
 struct File<M> {
     version: u8,
     consortium: Name,
-    created_ms: u64,
+    created_ms: UnixMillis,
     members: Vec<M>,
     authority: Authority,
     constitution: Constitution,

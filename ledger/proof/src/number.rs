@@ -1,20 +1,23 @@
-//! Numbers that mean a place: a height, a place in the log.
+//! Numbers that mean a place: a height, a place in the log, one in a stream, a
+//! moment.
 //!
-//! Both are counts from zero and are encoded alike, and one in the place of the
+//! All are counts from zero and are encoded alike, and one in the place of the
 //! other points at something else without an error. So each has a type of its
 //! own. What is done with them is named: there is a next one, a distance, a
-//! range; two of them are never added, and none is taken for a plain number
-//! unless [`get`](Height::get) says so.
+//! range, and of a moment what is a [`Duration`] later; two of them are never
+//! added, and none is taken for a plain number unless [`get`](Height::get) says
+//! so.
 
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 /// Makes a number with a meaning: in borsh, JSON and text it is the plain number.
-macro_rules! number {
+macro_rules! plain {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(
@@ -35,7 +38,39 @@ macro_rules! number {
             pub const fn get(self) -> u64 {
                 self.0
             }
+        }
 
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+/// Makes such a number that counts places, with the steps between them.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        plain! {
+            $(#[$doc])*
+            $name
+        }
+
+        impl $name {
             /// The one after this. There is none after the largest, which stays:
             /// what counts one by one never gets there.
             #[must_use]
@@ -93,38 +128,6 @@ macro_rules! number {
                 Self(u64::from_be_bytes(bytes))
             }
         }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, formatter)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, formatter)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = ParseIntError;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
-            }
-        }
-
-        impl From<u64> for $name {
-            fn from(number: u64) -> Self {
-                Self(number)
-            }
-        }
-
-        impl From<$name> for u64 {
-            fn from(number: $name) -> Self {
-                number.0
-            }
-        }
     };
 }
 
@@ -137,6 +140,54 @@ number! {
     /// How many entries came before an entry in the log of transactions and
     /// outcomes.
     LogIndex
+}
+
+number! {
+    /// Which of a signer's batches in a stream: the first is 1, and 0 is before
+    /// it.
+    Sequence
+}
+
+plain! {
+    /// A moment on the ledger's clock: how many milliseconds of UTC, without leap
+    /// seconds, are over since 1970.
+    ///
+    /// How long something takes is a [`Duration`]; seconds since 1970 are another
+    /// type's.
+    UnixMillis
+}
+
+impl UnixMillis {
+    /// `duration` after this, at most the last that can be written. What of it is
+    /// finer than a millisecond is left out.
+    #[must_use]
+    pub const fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(milliseconds(duration)))
+    }
+
+    /// `duration` before this, at least the first.
+    #[must_use]
+    pub const fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(milliseconds(duration)))
+    }
+
+    /// How long it is since `earlier`; no time since a later one.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What a machine's clock says; a clock that is before 1970 says 1970.
+impl From<SystemTime> for UnixMillis {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, milliseconds))
+    }
+}
+
+/// The whole milliseconds of a duration, at most the most that can be written.
+const fn milliseconds(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1000);
+    whole.saturating_add(duration.subsec_millis() as u64)
 }
 
 #[cfg(test)]
@@ -174,5 +225,25 @@ mod tests {
         assert_eq!(Height(2).until(Height(4)).collect::<Vec<_>>(), [Height(2), Height(3)]);
         assert_eq!(Height(2).through(Height(2)).collect::<Vec<_>>(), [Height(2)]);
         assert_eq!(Height(3).through(Height(2)).next(), None);
+    }
+
+    #[test]
+    fn moments_and_durations_do_not_overflow() {
+        let (moment, second) = (UnixMillis(1_500), Duration::from_secs(1));
+        assert_eq!(
+            (moment.plus(second), moment.minus(second)),
+            (UnixMillis(2_500), UnixMillis(500))
+        );
+        assert_eq!(moment.plus(Duration::from_micros(1_999)), UnixMillis(1_501));
+        assert_eq!(
+            (moment.plus(Duration::MAX), moment.minus(Duration::MAX)),
+            (UnixMillis::MAX, UnixMillis::ZERO)
+        );
+        assert_eq!(moment.since(UnixMillis(500)), second);
+        assert_eq!(UnixMillis(500).since(moment), Duration::ZERO);
+        assert_eq!(UnixMillis::from(UNIX_EPOCH + Duration::from_millis(7)), UnixMillis(7));
+        assert_eq!(UnixMillis::from(UNIX_EPOCH - second), UnixMillis::ZERO);
+        assert_eq!(serde_json::to_string(&moment).unwrap(), "1500");
+        assert_eq!(codec::encode(&moment), codec::encode(&1_500_u64));
     }
 }

@@ -13,7 +13,7 @@ use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::member::{Member, MemberV1};
 use crate::names::Host;
-use crate::number::Height;
+use crate::number::{Height, Sequence, UnixMillis};
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -129,10 +129,10 @@ pub struct Issuance {
     pub subject: String,
     /// The member that answers for the subject.
     pub owner: Name,
-    /// Begin of validity, milliseconds since 1970.
-    pub not_before: u64,
-    /// End of validity, milliseconds since 1970.
-    pub not_after: u64,
+    /// Begin of validity.
+    pub not_before: UnixMillis,
+    /// End of validity.
+    pub not_after: UnixMillis,
     /// Digest of the evidence that the key lives in hardware.
     pub attestation: Option<Digest>,
 }
@@ -207,7 +207,7 @@ pub struct Batch {
     /// The stream.
     pub stream: Name,
     /// 1 for the signer's first batch of this stream, then one more each time.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// Rows; each has a value for every column, in the order of the columns'
     /// names.
     pub rows: Vec<Vec<Value>>,
@@ -490,7 +490,7 @@ mod tests {
         let approve = KeyApproval {
             key,
             roles: roles(&["administrator", "operator"]),
-            until_ms: Some(1_900_000_000_000),
+            until_ms: Some(UnixMillis(1_900_000_000_000)),
         };
         let delegate = Delegation { roles: roles(&[]), until_ms: None };
         let to = Name::new("operator").unwrap();
@@ -514,6 +514,11 @@ mod tests {
                 include_bytes!("../fuzz/corpus/transaction/hand-over").as_slice(),
                 "594ca4810e4e2130ac1421eb51b7de19991a194ba84295b93b8037e01d1d362b",
                 Declaration::HandOver { device: "PUMP-0001".into(), to },
+            ),
+            (
+                include_bytes!("../fuzz/corpus/transaction/issuing").as_slice(),
+                "a13c643b34a19b1f7d7ab47211882d0f1cc2bc10bf6c4883c911358646b24e8b",
+                Declaration::IssuingCertificate { certificate: vec![0x30, 3, 2, 1, 7] },
             ),
         ] {
             assert_eq!(pinned(bytes, id), Payload::Declare(expected));

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use hufu_contract::compare::{Change, ChangeKind};
 use hufu_contract::review::{Cell, Cost, Permission};
-use hufu_contract::{Contract, Problem, Sources, manifest};
-use hufu_proof::{Digest, Name};
-use serde::Serialize;
+use hufu_contract::{Contract, Problem, Sources, Type, manifest};
+use hufu_proof::{Digest, Name, Severity};
+use serde::{Serialize, Serializer};
 
 /// What a check says of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub struct Report {
     /// The tables its assets and streams become.
     pub tables: Vec<TableSummary>,
     /// Its controls by name, with their severities.
-    pub controls: BTreeMap<Name, String>,
+    pub controls: BTreeMap<Name, Severity>,
     /// Its control sets, with the controls in each.
     pub control_sets: BTreeMap<Name, Vec<Name>>,
     /// Who may do what.
@@ -53,10 +53,15 @@ pub struct ColumnSummary {
     /// Its name.
     pub name: String,
     /// Its type.
-    #[serde(rename = "type")]
-    pub ty: String,
+    #[serde(rename = "type", serialize_with = "as_text")]
+    pub ty: Type,
     /// Whether it may be without a value.
     pub optional: bool,
+}
+
+/// A type as people read it.
+fn as_text<S: Serializer>(ty: &Type, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(ty)
 }
 
 /// How a case came out.
@@ -102,7 +107,7 @@ impl Report {
     pub(crate) fn describe(&mut self, contract: &Contract) {
         let column = |column: &hufu_contract::Column| ColumnSummary {
             name: column.name.clone(),
-            ty: column.ty.to_string(),
+            ty: column.ty.clone(),
             optional: column.optional,
         };
         let tables = contract.tables();
@@ -114,8 +119,7 @@ impl Report {
             })
             .collect();
         let controls = contract.controls().iter();
-        self.controls =
-            controls.map(|control| (control.id.clone(), control.severity.to_string())).collect();
+        self.controls = controls.map(|control| (control.id.clone(), control.severity)).collect();
         let sets = contract.control_sets().values();
         self.control_sets = sets
             .map(|set| {
@@ -171,7 +175,12 @@ impl Report {
         for (set, controls) in &self.control_sets {
             let controls: Vec<String> = controls
                 .iter()
-                .map(|id| format!("{id} ({})", self.controls.get(id).map_or("", String::as_str)))
+                .map(|id| {
+                    format!(
+                        "{id} ({})",
+                        self.controls.get(id).map_or("", |severity| severity.code())
+                    )
+                })
                 .collect();
             writeln!(text, "  {set}: {}", controls.join(", "))?;
         }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hufu_contract::case::{Case, Request, Step, Then};
 use hufu_contract::{Contract, Principal, Problem, Sources, Type};
 use hufu_proof::transaction::{IdentityKind, Proposal};
-use hufu_proof::{Name, Outcome, Payload};
+use hufu_proof::{Name, Outcome, Payload, Sequence};
 use hufu_readmodel::{ControlQuery, Limits};
 use hufu_report::Cell;
 use serde_json::Value as Json;
@@ -67,7 +68,7 @@ struct Runner<'a> {
     contract: &'a Arc<Contract>,
     world: World,
     /// Batches accepted so far, by contract, stream and device.
-    sequences: BTreeMap<(Name, Name, String), u64>,
+    sequences: BTreeMap<(Name, Name, String), Sequence>,
     failures: Vec<Problem>,
 }
 
@@ -147,7 +148,7 @@ impl<'a> Runner<'a> {
         };
         let outcome = self
             .world
-            .submit(&step.by, payload, step.after_ms)
+            .submit(&step.by, payload, step.after)
             .map_err(|error| fault(self.case, step.line, &error))?;
         if outcome.code() != expected {
             let message = format!("expected {}, was {outcome}", phrase(&expected));
@@ -155,7 +156,8 @@ impl<'a> Runner<'a> {
         }
         if let (Request::Append { .. }, Outcome::Accepted) = (&step.request, outcome) {
             let place = (step.contract.clone(), step.action.clone(), step.by.clone());
-            *self.sequences.entry(place).or_default() += 1;
+            let last = self.sequences.entry(place).or_default();
+            *last = last.next();
         }
         Ok(())
     }
@@ -186,7 +188,7 @@ impl<'a> Runner<'a> {
             }
             Request::Append { rows, sequence } => {
                 let place = (step.contract.clone(), step.action.clone(), step.by.clone());
-                let next = self.sequences.get(&place).copied().unwrap_or(0) + 1;
+                let next = self.sequences.get(&place).copied().unwrap_or_default().next();
                 let batch =
                     contract.batch(step.action.as_str(), sequence.unwrap_or(next), rows.iter());
                 batch.map(Payload::Append).map_err(refuse)
@@ -207,8 +209,8 @@ impl<'a> Runner<'a> {
 
     fn then(&mut self, then: &Then) -> Result<(), Problem> {
         match then {
-            Then::Control { line, control, params, after_ms, findings } => {
-                self.control(*line, control, params, *after_ms, findings)
+            Then::Control { line, control, params, after, findings } => {
+                self.control(*line, control, params, *after, findings)
             }
             Then::Sees { line, by, contract, asset_type, key, visible } => {
                 self.sees(*line, by, contract, asset_type, key, *visible)
@@ -224,7 +226,7 @@ impl<'a> Runner<'a> {
         line: u32,
         id: &Name,
         params: &BTreeMap<String, Json>,
-        after_ms: u64,
+        after: Duration,
         expected: &[String],
     ) -> Result<(), Problem> {
         let Some(control) = self.contract.control(id.as_str()) else {
@@ -247,7 +249,7 @@ impl<'a> Runner<'a> {
             let thing = format!("{id}.{unknown}");
             return Err(self.problem(line, thing, "the control has no such parameter"));
         }
-        self.world.pass(after_ms).map_err(|error| fault(self.case, line, &error))?;
+        self.world.pass(after).map_err(|error| fault(self.case, line, &error))?;
         let height = self.world.machine.header().height.get();
         let query =
             ControlQuery { sql: &control.sql, subject: &control.subject, parameters: &values };
@@ -378,7 +380,7 @@ impl<'a> Runner<'a> {
 }
 
 fn govern(world: &mut World, proposal: Proposal, what: &str) -> Result<(), WorldError> {
-    match world.submit("authority", Payload::Propose(proposal), 0)? {
+    match world.submit("authority", Payload::Propose(proposal), Duration::ZERO)? {
         Outcome::Accepted => Ok(()),
         outcome => Err(WorldError::Fixture(format!("{what} was {outcome}"))),
     }

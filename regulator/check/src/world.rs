@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_zebra::SigningKey;
 use hufu_contract::Contract;
@@ -13,7 +14,7 @@ use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdiction
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
     Algorithm, Block, Body, Digest, Genesis, Header, Height, IdentityId, Name, Outcome, Payload,
-    PublicKey, Serial, Signature, Signer, SignerFault, Transaction,
+    PublicKey, Serial, Signature, Signer, SignerFault, Transaction, UnixMillis,
 };
 use hufu_readmodel::{ReadModel, ReadModelError};
 use hufu_store::{EmbeddedStore, Store};
@@ -27,10 +28,10 @@ pub const MEMBERS: [&str; 5] = ["authority", "maker", "operator", "regulator", "
 /// member's key.
 pub const DEVICE_PREFIX: &str = "device ";
 
-/// The time of the genesis block, milliseconds since 1970: 2026-01-01.
-const START_MS: u64 = 1_767_225_600_000;
-/// How long certificates of devices are valid, in milliseconds: a thousand years.
-const VALIDITY_MS: u64 = 1_000 * 365 * 86_400_000;
+/// The time of the genesis block: 2026-01-01.
+const START: UnixMillis = UnixMillis(1_767_225_600_000);
+/// How long certificates of devices are valid: a thousand years.
+const VALIDITY: Duration = Duration::from_secs(1_000 * 365 * 86_400);
 
 /// Why the fixture world does not work. None of it is the package's fault.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +137,8 @@ impl World {
                 key: Key::of(&format!("{DEVICE_PREFIX}{device}")).public()?,
                 subject: device.clone(),
                 owner: owner.clone(),
-                not_before: START_MS,
-                not_after: START_MS + VALIDITY_MS,
+                not_before: START,
+                not_after: START.plus(VALIDITY),
                 attestation: None,
             };
             let (roles, hosts) = (BTreeSet::new(), BTreeSet::new());
@@ -146,7 +147,7 @@ impl World {
         if issuances.is_empty() {
             return Ok(());
         }
-        match self.submit("authority", Payload::Certify(issuances), 0)? {
+        match self.submit("authority", Payload::Certify(issuances), Duration::ZERO)? {
             Outcome::Accepted => Ok(()),
             outcome => Err(fixture(format!("the devices' certificates were {outcome}"))),
         }
@@ -178,13 +179,13 @@ impl World {
         Ok(self.key(who).public()?.identity())
     }
 
-    /// Executes a block of one transaction by `who`, `after_ms` after the last
+    /// Executes a block of one transaction by `who`, `after` after the last
     /// block; what became of it.
     pub(crate) fn submit(
         &mut self,
         who: &str,
         payload: Payload,
-        after_ms: u64,
+        after: Duration,
     ) -> Result<Outcome, WorldError> {
         self.nonce += 1;
         let key = self.key(who);
@@ -196,19 +197,19 @@ impl World {
             payload,
         };
         let transaction = body.sign(&key)?;
-        let outcomes = self.block(vec![transaction], after_ms)?;
+        let outcomes = self.block(vec![transaction], after)?;
         outcomes.first().copied().ok_or_else(|| fixture("a transaction without an outcome"))
     }
 
-    /// Lets `after_ms` pass in an empty block.
-    pub(crate) fn pass(&mut self, after_ms: u64) -> Result<(), WorldError> {
-        self.block(Vec::new(), after_ms).map(drop)
+    /// Lets `after` pass in an empty block.
+    pub(crate) fn pass(&mut self, after: Duration) -> Result<(), WorldError> {
+        self.block(Vec::new(), after).map(drop)
     }
 
     fn block(
         &mut self,
         transactions: Vec<Transaction>,
-        after_ms: u64,
+        after: Duration,
     ) -> Result<Vec<Outcome>, WorldError> {
         let parent = self.machine.header();
         let header = Header {
@@ -217,7 +218,7 @@ impl World {
             height: parent.height.next(),
             parent: self.machine.digest(),
             // Two blocks are never of one moment.
-            time_ms: parent.time_ms.saturating_add(after_ms.max(1)),
+            time_ms: parent.time_ms.plus(after.max(Duration::from_millis(1))),
             transactions_root: Block::transactions_root(&transactions),
             executed: self.machine.applied(),
         };
@@ -267,7 +268,7 @@ fn genesis() -> Result<Genesis, WorldError> {
     Ok(Genesis {
         version: GENESIS_VERSION,
         consortium: name("cases")?,
-        created_ms: START_MS,
+        created_ms: START,
         members,
         authority: Authority {
             member: name("authority")?,

@@ -13,7 +13,7 @@ use hufu_readmodel::{ControlQuery, Findings, Limits, Reader, Scope, Snapshot, va
 use hufu_report::model::FORMAT;
 use hufu_report::{
     Anchor, AsOf, Cell, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
-    PackageReference, Report, ReportError, Severity,
+    PackageReference, Report, ReportError,
 };
 
 use crate::earlier::{self, Earlier, Parameters};
@@ -365,7 +365,7 @@ fn result(
         id: id.clone(),
         title: title(&control.title),
         clause: control.clause.en.clone(),
-        severity: severity(control.severity),
+        severity: control.severity,
         text: Digest::of(control.sql.as_bytes()),
         shown: Some(shown(control, &findings.columns)),
         columns: findings.columns,
@@ -396,16 +396,6 @@ fn bound_evidence(controls: &mut [ControlResult]) {
         finding.evidence.retain(|place| {
             kept.contains(place) || (kept.len() < MAX_EVIDENCE && kept.insert(*place))
         });
-    }
-}
-
-fn severity(severity: hufu_contract::Severity) -> Severity {
-    match severity {
-        hufu_contract::Severity::Info => Severity::Info,
-        hufu_contract::Severity::Low => Severity::Low,
-        hufu_contract::Severity::Medium => Severity::Medium,
-        hufu_contract::Severity::High => Severity::High,
-        hufu_contract::Severity::Critical => Severity::Critical,
     }
 }
 

@@ -12,7 +12,6 @@
 
 use hufu_contract::Belonging;
 use hufu_door::{Caller, Jurisdictions};
-use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{IdentityId, Name, Payload};
 use hufu_readmodel::Scope;
 
@@ -52,7 +51,7 @@ impl Viewer {
         Self {
             member: caller.member.clone(),
             identity: caller.identity,
-            for_member: caller.kind != IdentityKind::Device && !caller.roles.is_empty(),
+            for_member: caller.speaks_for_member(),
             supervises,
         }
     }
@@ -100,6 +99,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use hufu_door::Role;
+    use hufu_proof::transaction::IdentityKind;
     use hufu_proof::{Digest, Serial};
 
     use super::*;

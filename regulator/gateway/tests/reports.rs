@@ -3,8 +3,8 @@
 mod support;
 
 use hufu_gateway::{GatewayLimits, verify_report};
-use hufu_proof::{Jurisdictions, Signer as _, Transaction};
-use hufu_report::{Change, Report, Severity, open};
+use hufu_proof::{Jurisdictions, Severity, Signer as _, Transaction};
+use hufu_report::{Change, Report, open};
 use serde_json::json;
 use support::*;
 

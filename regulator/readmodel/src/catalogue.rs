@@ -5,10 +5,13 @@
 //! numbers (`t5`, `c3`), so that no name of a contract meets a keyword, another
 //! name or a system table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use hufu_contract::Telling;
-use hufu_proof::Name;
+use hufu_proof::{Digest, Name};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// The schema of the ledger's own tables, which no contract's is called.
 pub(crate) const LEDGER: &str = "ledger";
@@ -101,6 +104,18 @@ impl ColumnType {
     }
 }
 
+impl ToSql for ColumnType {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.code().into())
+    }
+}
+
+impl FromSql for ColumnType {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::from_code(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
 /// Whether rows are changed or only added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableKind {
@@ -117,6 +132,23 @@ impl TableKind {
             Self::Asset => "asset",
             Self::Stream => "stream",
         }
+    }
+
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Asset, Self::Stream].into_iter().find(|one| one.code() == code)
+    }
+}
+
+impl ToSql for TableKind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.code().into())
+    }
+}
+
+impl FromSql for TableKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::from_code(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 
@@ -142,6 +174,26 @@ pub const STATE: &str = "@state";
 /// block time at which it was recorded.
 pub const STREAM_COLUMNS: [&str; 5] =
     ["@device", "@sequence", "@position", "@recorded_height", "@recorded_time"];
+
+/// Who knows the tables of a deployed contract.
+pub trait Packages {
+    /// The tables of the package with this digest ([`contract_tables`]); `None`
+    /// when it is not known.
+    fn tables(&self, contract: &Name, digest: &Digest) -> Option<Vec<TableSpec>>;
+}
+
+impl fmt::Debug for dyn Packages {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Packages")
+    }
+}
+
+/// Tables of a compiled contract, for callers that have it at hand.
+impl Packages for BTreeMap<Digest, Arc<hufu_contract::Contract>> {
+    fn tables(&self, _: &Name, digest: &Digest) -> Option<Vec<TableSpec>> {
+        self.get(digest).map(|contract| contract_tables(contract))
+    }
+}
 
 /// The tables of a contract.
 pub fn contract_tables(contract: &hufu_contract::Contract) -> Vec<TableSpec> {

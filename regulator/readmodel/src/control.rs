@@ -28,9 +28,6 @@ use crate::query::{Limits, Snapshot, fault, unsigned};
 use crate::rewrite::{Rewritten, Traced, rewrite};
 use crate::scope::Scope;
 
-/// Most rows of one table in one group that are followed up.
-pub(crate) const MAX_ROWS: usize = 64;
-
 /// A control as it is run.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlQuery<'a> {

@@ -26,12 +26,13 @@ pub mod query;
 pub mod rewrite;
 pub mod scope;
 pub mod sql;
+mod tables;
 mod target;
 pub mod value;
 
-pub use catalogue::{Column, ColumnType, Table, TableKind, TableSpec, contract_tables};
+pub use catalogue::{Column, ColumnType, Packages, Table, TableKind, TableSpec, contract_tables};
 pub use control::{ControlQuery, Findings, Found, check_control};
 pub use error::{Measure, Problem, ReadModelError, Untold};
-pub use model::{Packages, ReadModel};
+pub use model::ReadModel;
 pub use query::{Answer, Limits, Reader, Snapshot};
 pub use scope::Scope;

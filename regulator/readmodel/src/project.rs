@@ -3,30 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hufu_contract::Asset;
 use hufu_machine::event::Event;
-use hufu_machine::record::{CertificateRecord, CertificateStatus, IdentityStatus};
-use hufu_proof::{Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey};
+use hufu_machine::record::{
+    ApprovalRecord, CertificateRecord, CertificateStatus, DelegationRecord, IdentityRecord,
+    IdentityStatus, MemberRecord,
+};
+use hufu_proof::{
+    Block, Digest, IdentityId, Jurisdictions, Name, Payload, PublicKey, Sequence, UnixMillis,
+};
 use hufu_report::Cell;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::Value as Json;
 
-use crate::catalogue::{LEDGER, STATE, TableKind, contract_tables, height_of};
+use crate::catalogue::{Packages, STATE, TableKind, height_of};
 use crate::error::ReadModelError;
-use crate::model::{OPEN, Packages, ReadModel, declare, load_tables, schema_of};
-use crate::target::Target;
+use crate::tables::{OPEN, declare, load_tables, schema_of};
+use crate::target::{Target, Targets};
 use crate::value::{Bound, cell, texts, time};
-
-/// Tables of a compiled contract, for callers that have it at hand.
-impl Packages for BTreeMap<Digest, Arc<hufu_contract::Contract>> {
-    fn tables(&self, _: &Name, digest: &Digest) -> Option<Vec<crate::TableSpec>> {
-        self.get(digest).map(|contract| contract_tables(contract))
-    }
-}
 
 /// Writes one height in one transaction.
 pub(crate) fn block(
     connection: &mut Connection,
-    model: &mut ReadModel,
+    targets: &mut Targets,
     block: &Block,
     events: &[Event],
     packages: &dyn Packages,
@@ -41,7 +40,7 @@ pub(crate) fn block(
     let transaction = connection.transaction().map_err(fault)?;
     let mut writer = Writer {
         connection: &transaction,
-        model,
+        targets,
         block,
         height,
         time_ms,
@@ -52,7 +51,10 @@ pub(crate) fn block(
         writer.event(event)?;
     }
     transaction
-        .execute("INSERT INTO _height VALUES (?1, ?2)", (height_of(height), height_of(time_ms)))
+        .execute(
+            "INSERT INTO _height VALUES (?1, ?2)",
+            (height_of(height), height_of(time_ms.get())),
+        )
         .map_err(fault)?;
     transaction.commit().map_err(fault)
 }
@@ -63,10 +65,10 @@ fn disorder(height: u64, problem: impl Into<String>) -> ReadModelError {
 
 struct Writer<'a> {
     connection: &'a Connection,
-    model: &'a mut ReadModel,
+    targets: &'a mut Targets,
     block: &'a Block,
     height: u64,
-    time_ms: u64,
+    time_ms: UnixMillis,
     packages: &'a dyn Packages,
     /// Of the transaction whose changes follow.
     log_index: Option<u64>,
@@ -74,6 +76,10 @@ struct Writer<'a> {
 
 fn text(value: impl ToString) -> Cell {
     Cell::Text(value.to_string())
+}
+
+fn moment(at: UnixMillis) -> Cell {
+    time(at.get())
 }
 
 fn optional<T: ToString>(value: Option<T>) -> Cell {
@@ -95,13 +101,13 @@ struct Declared<'a> {
     identity: Option<IdentityId>,
     roles: Cell,
     delegated: Cell,
-    until_ms: Option<u64>,
+    until_ms: Option<UnixMillis>,
     transaction: Cell,
 }
 
 impl Writer<'_> {
     fn event(&mut self, event: &Event) -> Result<(), ReadModelError> {
-        let (height, now) = (time(self.height), time(self.time_ms));
+        let (height, now) = (time(self.height), moment(self.time_ms));
         match event {
             Event::Block { digest, transactions, .. } => self.append_ledger(
                 "blocks",
@@ -137,34 +143,36 @@ impl Writer<'_> {
                 )
             }
             Event::Member { name, record, transaction } => {
-                self.declared(Declared {
-                    what: "node-key",
-                    member: name,
-                    identity: record.node_key.as_ref().map(PublicKey::identity),
-                    roles: texts(std::iter::empty::<Name>()),
-                    delegated: texts(std::iter::empty::<Name>()),
-                    until_ms: None,
-                    transaction: optional(transaction.as_ref()),
-                })?;
-                let title = hufu_report::canonical::encode(&record.title).unwrap_or_default();
-                self.put_ledger(
-                    "members",
-                    name.as_str(),
-                    vec![
-                        Cell::Text(String::from_utf8_lossy(&title).into_owned()),
-                        texts(record.kinds.iter()),
-                        text(&record.vote_key),
-                        text(&record.statement_key),
-                        texts(record.jurisdictions.named()),
-                        text(match record.jurisdictions {
-                            Jurisdictions::None => "none",
-                            Jurisdictions::Only(_) => "named",
-                            Jurisdictions::Whole => "whole",
-                        }),
-                        texts(record.names.iter()),
-                        optional(record.node_key.as_ref()),
-                    ],
-                )
+                self.member(name, record, optional(transaction.as_ref()))
+            }
+            Event::Approval { transaction, member, key, record } => {
+                self.approval(member, *key, record, text(transaction))
+            }
+            Event::Delegation { transaction, member, record } => {
+                self.delegation(member, record, text(transaction))
+            }
+            Event::Issuing { transaction, member } => self.declared(Declared {
+                what: "issuing-certificate",
+                member,
+                identity: None,
+                roles: texts(std::iter::empty::<Name>()),
+                delegated: texts(std::iter::empty::<Name>()),
+                until_ms: None,
+                transaction: text(transaction),
+            }),
+            Event::Role { contract, role, member, held, .. } => self.put_ledger(
+                "roles",
+                &format!("{contract}/{role}/{member}"),
+                vec![text(contract), text(role), text(member), Cell::Integer(i64::from(*held))],
+            ),
+            Event::Device { transaction, device, owner } => {
+                self.put_ledger("device_identifiers", device, vec![text(owner), text(transaction)])
+            }
+            Event::Identity { identity, record, .. } => {
+                self.put_ledger("identities", &identity.to_string(), self::identity(record))
+            }
+            Event::Certificate { serial, record, .. } => {
+                self.put_ledger("certificates", &serial.to_string(), certificate(record))
             }
             Event::Rights { transaction, serial, rights } => self.put_ledger(
                 "certificate_rights",
@@ -176,140 +184,154 @@ impl Writer<'_> {
                     self.log_index.map_or(Cell::Null, time),
                 ],
             ),
-            Event::Approval { transaction, member, key, record } => {
-                self.declared(Declared {
-                    what: "approval",
-                    member,
-                    identity: Some(*key),
-                    roles: texts(record.roles.iter()),
-                    delegated: texts(record.delegated.iter()),
-                    until_ms: record.until_ms,
-                    transaction: text(transaction),
-                })?;
-                self.put_ledger(
-                    "approvals",
-                    &format!("{member}/{key}"),
-                    vec![
-                        text(member),
-                        text(key),
-                        texts(record.roles.iter()),
-                        record.until_ms.map_or(Cell::Null, time),
-                        texts(record.delegated.iter()),
-                        text(transaction),
-                    ],
-                )
+            Event::Look { transaction, member, subject, height, answer } => {
+                let (subject, height) = (text(subject), time(height.get()));
+                let row = vec![text(transaction), text(member), subject, height, text(answer), now];
+                self.append_ledger("looks", row)
             }
-            Event::Delegation { transaction, member, record } => {
-                self.declared(Declared {
-                    what: "delegation",
-                    member,
-                    identity: None,
-                    roles: texts(record.roles.iter()),
-                    delegated: texts(std::iter::empty::<Name>()),
-                    until_ms: record.until_ms,
-                    transaction: text(transaction),
-                })?;
-                self.put_ledger(
-                    "delegations",
-                    member.as_str(),
-                    vec![
-                        texts(record.roles.iter()),
-                        record.until_ms.map_or(Cell::Null, time),
-                        text(transaction),
-                    ],
-                )
+            Event::Proposal { proposal, kind, contract, proposer, approvals, enacted, .. } => {
+                let (approvals, enacted) = (texts(approvals.iter()), i64::from(*enacted));
+                let (kind, contract, proposer) = (text(kind), text(contract), text(proposer));
+                let row = vec![kind, contract, proposer, approvals, Cell::Integer(enacted)];
+                self.put_ledger("proposals", &proposal.to_string(), row)
             }
-            Event::Device { transaction, device, owner } => {
-                self.put_ledger("device_identifiers", device, vec![text(owner), text(transaction)])
-            }
-            Event::Identity { identity, record, .. } => self.put_ledger(
-                "identities",
-                &identity.to_string(),
-                vec![
-                    text(&record.key),
-                    variant(&record.kind),
-                    text(&record.owner),
-                    text(&record.subject),
-                    text(match record.status {
-                        IdentityStatus::Active => "active",
-                        IdentityStatus::Suspended => "suspended",
-                        IdentityStatus::Revoked => "revoked",
-                    }),
-                    optional(record.serial.as_ref()),
-                    time(record.not_before),
-                    time(record.not_after),
-                ],
-            ),
-            Event::Certificate { serial, record, .. } => {
-                self.put_ledger("certificates", &serial.to_string(), certificate(record))
-            }
-            Event::Look { transaction, member, subject, height, answer } => self.append_ledger(
-                "looks",
-                vec![
-                    text(transaction),
-                    text(member),
-                    text(subject),
-                    time(height.get()),
-                    text(answer),
-                    now,
-                ],
-            ),
-            Event::Proposal { proposal, kind, contract, proposer, approvals, enacted, .. } => self
-                .put_ledger(
-                    "proposals",
-                    &proposal.to_string(),
-                    vec![
-                        text(kind),
-                        text(contract),
-                        text(proposer),
-                        texts(approvals.iter()),
-                        Cell::Integer(i64::from(*enacted)),
-                    ],
-                ),
-            Event::Role { contract, role, member, held, .. } => self.put_ledger(
-                "roles",
-                &format!("{contract}/{role}/{member}"),
-                vec![text(contract), text(role), text(member), Cell::Integer(i64::from(*held))],
-            ),
-            Event::Emitted { transaction, contract, name, asset_type, key } => self.append_ledger(
-                "events",
-                vec![
-                    text(transaction),
-                    text(contract),
-                    text(name),
-                    text(asset_type),
-                    text(key),
-                    height,
-                    now,
-                ],
-            ),
             Event::Contract { contract, version, digest, .. } => {
                 self.deploy(contract, version, digest)
             }
+            Event::Emitted { transaction, contract, name, asset_type, key } => {
+                let what = [text(transaction), text(contract), text(name), text(asset_type)];
+                let row = what.into_iter().chain([text(key), height, now]).collect();
+                self.append_ledger("events", row)
+            }
             Event::Asset { contract, asset_type, key, asset, .. } => {
-                let table = self.table_of(contract, asset_type, TableKind::Asset)?;
-                let mut values = BTreeMap::new();
-                // The key's column is the first of the table.
-                if let Some(column) = table.table.columns.first() {
-                    values.insert(column.name.as_str(), Cell::Text(key.clone()));
-                }
-                values.insert(STATE, text(&asset.state));
-                for (name, value) in &asset.fields {
-                    values.insert(name.as_str(), cell(value));
-                }
-                let row = self.row(&table, values)?;
-                self.put(&table, key, &row)
+                self.asset(contract, asset_type, key, asset)
             }
             Event::Rows { contract, stream, index, device, sequence, .. } => {
                 let table = self.table_of(contract, stream, TableKind::Stream)?;
-                let payload = self.block.transactions.get(*index as usize);
-                match payload.map(|one| &one.body.payload) {
-                    Some(Payload::Append(batch)) => {
-                        self.append_rows(&table, device, *sequence, &batch.rows)
-                    }
-                    _ => Err(disorder(self.height, format!("transaction {index} has no rows"))),
-                }
+                self.rows(&table, *index, device, *sequence)
             }
+        }
+    }
+
+    fn member(
+        &self,
+        name: &Name,
+        record: &MemberRecord,
+        transaction: Cell,
+    ) -> Result<(), ReadModelError> {
+        self.declared(Declared {
+            what: "node-key",
+            member: name,
+            identity: record.node_key.as_ref().map(PublicKey::identity),
+            roles: texts(std::iter::empty::<Name>()),
+            delegated: texts(std::iter::empty::<Name>()),
+            until_ms: None,
+            transaction,
+        })?;
+        let title = hufu_report::canonical::encode(&record.title).unwrap_or_default();
+        self.put_ledger(
+            "members",
+            name.as_str(),
+            vec![
+                Cell::Text(String::from_utf8_lossy(&title).into_owned()),
+                texts(record.kinds.iter()),
+                text(&record.vote_key),
+                text(&record.statement_key),
+                texts(record.jurisdictions.named()),
+                text(match record.jurisdictions {
+                    Jurisdictions::None => "none",
+                    Jurisdictions::Only(_) => "named",
+                    Jurisdictions::Whole => "whole",
+                }),
+                texts(record.names.iter()),
+                optional(record.node_key.as_ref()),
+            ],
+        )
+    }
+
+    fn approval(
+        &self,
+        member: &Name,
+        key: IdentityId,
+        record: &ApprovalRecord,
+        transaction: Cell,
+    ) -> Result<(), ReadModelError> {
+        self.declared(Declared {
+            what: "approval",
+            member,
+            identity: Some(key),
+            roles: texts(record.roles.iter()),
+            delegated: texts(record.delegated.iter()),
+            until_ms: record.until_ms,
+            transaction: transaction.clone(),
+        })?;
+        self.put_ledger(
+            "approvals",
+            &format!("{member}/{key}"),
+            vec![
+                text(member),
+                text(key),
+                texts(record.roles.iter()),
+                record.until_ms.map_or(Cell::Null, moment),
+                texts(record.delegated.iter()),
+                transaction,
+            ],
+        )
+    }
+
+    fn delegation(
+        &self,
+        member: &Name,
+        record: &DelegationRecord,
+        transaction: Cell,
+    ) -> Result<(), ReadModelError> {
+        self.declared(Declared {
+            what: "delegation",
+            member,
+            identity: None,
+            roles: texts(record.roles.iter()),
+            delegated: texts(std::iter::empty::<Name>()),
+            until_ms: record.until_ms,
+            transaction: transaction.clone(),
+        })?;
+        let until = record.until_ms.map_or(Cell::Null, moment);
+        let row = vec![texts(record.roles.iter()), until, transaction];
+        self.put_ledger("delegations", member.as_str(), row)
+    }
+
+    fn asset(
+        &self,
+        contract: &Name,
+        asset_type: &Name,
+        key: &str,
+        asset: &Asset,
+    ) -> Result<(), ReadModelError> {
+        let table = self.table_of(contract, asset_type, TableKind::Asset)?;
+        let mut values = BTreeMap::new();
+        // The key's column is the first of the table.
+        if let Some(column) = table.table.columns.first() {
+            values.insert(column.name.as_str(), Cell::Text(key.to_owned()));
+        }
+        values.insert(STATE, text(&asset.state));
+        for (name, value) in &asset.fields {
+            values.insert(name.as_str(), cell(value));
+        }
+        let row = self.row(&table, values)?;
+        self.put(&table, key, &row)
+    }
+
+    /// The rows that the block's transaction at `index` carries.
+    fn rows(
+        &self,
+        target: &Target,
+        index: u32,
+        device: &str,
+        sequence: Sequence,
+    ) -> Result<(), ReadModelError> {
+        let payload = self.block.transactions.get(index as usize);
+        match payload.map(|one| &one.body.payload) {
+            Some(Payload::Append(batch)) => self.append_rows(target, device, sequence, &batch.rows),
+            _ => Err(disorder(self.height, format!("transaction {index} has no rows"))),
         }
     }
 
@@ -324,8 +346,8 @@ impl Writer<'_> {
                 optional(identity),
                 roles,
                 delegated,
-                until_ms.map_or(Cell::Null, time),
-                time(self.time_ms),
+                until_ms.map_or(Cell::Null, moment),
+                moment(self.time_ms),
                 transaction,
             ],
         )
@@ -336,7 +358,7 @@ impl Writer<'_> {
         &self,
         target: &Target,
         device: &str,
-        sequence: u64,
+        sequence: Sequence,
         rows: &[Vec<hufu_proof::Value>],
     ) -> Result<(), ReadModelError> {
         let mut row = vec![Cell::Null; target.table.columns.len()];
@@ -349,10 +371,10 @@ impl Writer<'_> {
             }
             let added = [
                 Cell::Text(device.to_owned()),
-                time(sequence),
+                time(sequence.get()),
                 time(position as u64),
                 time(self.height),
-                time(self.time_ms),
+                moment(self.time_ms),
             ];
             for (index, value) in target.added.iter().zip(added) {
                 if let Some(index) = index {
@@ -388,7 +410,7 @@ impl Writer<'_> {
             declare(self.connection, contract, &schema, spec, self.height).map_err(fault)?;
         }
         let tables = load_tables(self.connection, u64::MAX).map_err(fault)?;
-        self.model.remember(tables);
+        *self.targets = Targets::new(tables);
         let row = vec![text(version), text(digest), Cell::Text(schema)];
         self.put_ledger("contracts", contract.as_str(), row)
     }
@@ -399,8 +421,7 @@ impl Writer<'_> {
         name: &Name,
         kind: TableKind,
     ) -> Result<Arc<Target>, ReadModelError> {
-        let schema = self.model.schemas.get(contract);
-        schema.and_then(|schema| self.model.target(schema, name.as_str(), kind)).ok_or_else(|| {
+        self.targets.of(contract, name, kind).ok_or_else(|| {
             disorder(self.height, format!("no active contract declares {contract}/{name}"))
         })
     }
@@ -427,8 +448,8 @@ impl Writer<'_> {
     }
 
     fn ledger_table(&self, name: &str, kind: TableKind) -> Result<Arc<Target>, ReadModelError> {
-        self.model
-            .target(LEDGER, name, kind)
+        self.targets
+            .ledger(name, kind)
             .ok_or_else(|| disorder(self.height, format!("there is no table ledger.{name}")))
     }
 
@@ -476,12 +497,30 @@ impl Writer<'_> {
     }
 }
 
+fn identity(record: &IdentityRecord) -> Vec<Cell> {
+    let status = match record.status {
+        IdentityStatus::Active => "active",
+        IdentityStatus::Suspended => "suspended",
+        IdentityStatus::Revoked => "revoked",
+    };
+    vec![
+        text(&record.key),
+        variant(&record.kind),
+        text(&record.owner),
+        text(&record.subject),
+        text(status),
+        optional(record.serial.as_ref()),
+        moment(record.not_before),
+        moment(record.not_after),
+    ]
+}
+
 fn certificate(record: &CertificateRecord) -> Vec<Cell> {
     let (status, reason, since) = match record.status {
         CertificateStatus::Good => ("good", Cell::Null, Cell::Null),
-        CertificateStatus::Held { at_ms } => ("held", Cell::Integer(6), time(at_ms)),
+        CertificateStatus::Held { at_ms } => ("held", Cell::Integer(6), moment(at_ms)),
         CertificateStatus::Revoked { reason, at_ms } => {
-            ("revoked", Cell::Integer(i64::from(reason)), time(at_ms))
+            ("revoked", Cell::Integer(i64::from(reason)), moment(at_ms))
         }
     };
     vec![
@@ -493,11 +532,11 @@ fn certificate(record: &CertificateRecord) -> Vec<Cell> {
         variant(&record.kind),
         text(&record.owner),
         text(&record.subject),
-        time(record.not_before),
-        time(record.not_after),
+        moment(record.not_before),
+        moment(record.not_after),
         text(record.tbs),
         optional(record.attestation),
         text(record.transaction),
-        time(record.recorded_ms),
+        moment(record.recorded_ms),
     ]
 }

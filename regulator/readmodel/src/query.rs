@@ -21,9 +21,9 @@ use crate::authorize::{Refusal, authorizer};
 use crate::catalogue::{LEDGER, Table, height_of, quote};
 use crate::error::{Measure, Problem};
 use crate::infer;
-use crate::model::load_tables;
 use crate::rewrite::{ROWS, Rewritten, rewrite};
 use crate::scope::{Ground, Scope};
+use crate::tables::load_tables;
 use crate::value::Bound;
 
 /// Steps of SQLite's machine between two looks at the limits.
@@ -503,6 +503,9 @@ fn explain(error: rusqlite::Error) -> Problem {
 /// a semicolon, and the latest of them in order.
 struct RowSet;
 
+/// Most rows of one table in one group that are followed up.
+pub(crate) const MAX_ROWS: usize = 64;
+
 /// Most numbers that are told apart in one group; from there on they are not
 /// counted.
 const MAX_GROUP: usize = 1_000_000;
@@ -528,7 +531,7 @@ impl Aggregate<BTreeSet<i64>, String> for RowSet {
     ) -> rusqlite::Result<String> {
         let rows = rows.unwrap_or_default();
         // Rows are numbered in the order of the ledger; the latest tell most.
-        let skipped = rows.len().saturating_sub(crate::control::MAX_ROWS);
+        let skipped = rows.len().saturating_sub(MAX_ROWS);
         let latest: Vec<String> = rows.iter().skip(skipped).map(i64::to_string).collect();
         Ok(format!("{};{}", rows.len(), latest.join(",")))
     }

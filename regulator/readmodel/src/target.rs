@@ -1,8 +1,52 @@
-//! A table as the projection writes it: its statements and the places of its
-//! columns, worked out once.
+//! Tables as the projection writes them: statements and the places of columns,
+//! worked out once.
 
-use crate::catalogue::{STREAM_COLUMNS, Table, TableKind};
-use crate::model::OPEN;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hufu_proof::Name;
+
+use crate::catalogue::{LEDGER, STREAM_COLUMNS, Table, TableKind};
+use crate::tables::OPEN;
+
+/// All tables that are written now.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    /// By schema and name; an asset and a stream may share one.
+    targets: BTreeMap<String, BTreeMap<String, Vec<Arc<Target>>>>,
+    /// Schemas of contracts.
+    schemas: BTreeMap<Name, String>,
+}
+
+impl Targets {
+    pub(crate) fn new(tables: Vec<Table>) -> Self {
+        let mut all = Self::default();
+        for table in tables {
+            if table.sql_schema != LEDGER {
+                all.schemas.insert(table.contract.clone(), table.sql_schema.clone());
+            }
+            let schema = all.targets.entry(table.sql_schema.clone()).or_default();
+            let named = schema.entry(table.name.to_string()).or_default();
+            named.push(Arc::new(Target::new(table)));
+        }
+        all
+    }
+
+    /// A contract's table by its own name and its kind.
+    pub(crate) fn of(&self, contract: &Name, name: &Name, kind: TableKind) -> Option<Arc<Target>> {
+        self.find(self.schemas.get(contract)?, name.as_str(), kind)
+    }
+
+    /// One of the ledger's own tables.
+    pub(crate) fn ledger(&self, name: &str, kind: TableKind) -> Option<Arc<Target>> {
+        self.find(LEDGER, name, kind)
+    }
+
+    fn find(&self, schema: &str, name: &str, kind: TableKind) -> Option<Arc<Target>> {
+        let named = self.targets.get(schema)?.get(name)?;
+        named.iter().find(|target| target.table.kind == kind).cloned()
+    }
+}
 
 /// A table that is written.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use hufu_machine::record::{
     MemberRecord,
 };
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Algorithm, Digest, Jurisdictions, Name, PublicKey, Serial};
+use hufu_proof::{Algorithm, Digest, Jurisdictions, Name, PublicKey, Serial, UnixMillis};
 use hufu_readmodel::{ControlQuery, Limits, Scope};
 use support::*;
 
@@ -37,17 +37,17 @@ fn approve(member: &str, number: u8, approved: &[&str], until: Option<u64>) -> D
         key: key(number).identity(),
         record: ApprovalRecord {
             roles: roles(approved),
-            until_ms: until,
+            until_ms: until.map(UnixMillis),
             delegated: BTreeSet::new(),
         },
     }])
 }
 
-fn delegate(member: &str, delegated: &[&str], until_ms: Option<u64>) -> Deed {
+fn delegate(member: &str, delegated: &[&str], until: Option<u64>) -> Deed {
     Deed::Told(vec![Event::Delegation {
         transaction: Digest([200; 32]),
         member: name(member),
-        record: DelegationRecord { roles: roles(delegated), until_ms },
+        record: DelegationRecord { roles: roles(delegated), until_ms: until.map(UnixMillis) },
     }])
 }
 
@@ -62,12 +62,12 @@ fn certify(number: u8, height: u64, given: &[&str]) -> Vec<Event> {
         kind: IdentityKind::Client,
         owner: name("plant"),
         subject: format!("CN=client {number}"),
-        not_before: 0,
-        not_after: u64::MAX,
+        not_before: UnixMillis::ZERO,
+        not_after: UnixMillis::MAX,
         tbs: Digest([number; 32]),
         attestation: None,
         transaction,
-        recorded_ms: START_MS + height * 1000,
+        recorded_ms: UnixMillis(START_MS + height * 1000),
     };
     let rights = CertificateRights { roles: roles(given), hosts: BTreeSet::new() };
     vec![

@@ -40,7 +40,7 @@ pub use file::{
 pub use message::Language;
 pub use model::{
     Anchor, AsOf, Change, ControlResult, ControlSetTitle, Counts, Evidence, Finding,
-    PackageReference, Report, Scope, Severity,
+    PackageReference, Report, Scope,
 };
 pub use shown::{Bound, Column, Form, Range, Role, Shown, Word};
 pub use style::Style;

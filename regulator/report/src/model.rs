@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_proof::{Digest, Header, LogEntry, Name, merkle};
+use hufu_proof::{Digest, Header, LogEntry, Name, Severity, merkle};
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::cell::Cell;
-
 use crate::shown::{Shown, Words};
 
 /// The format written now.
@@ -25,43 +24,6 @@ pub const MAX_EVIDENCE: usize = 32;
 
 /// Texts for people by language (`en`, `zh`).
 pub type Title = BTreeMap<String, String>;
-
-/// How grave a finding is. The order of declaration is the order of gravity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// To be mended in time.
-    Low,
-    /// To be mended soon.
-    Medium,
-    /// To be mended now.
-    High,
-    /// Stop and mend.
-    Critical,
-}
-
-impl Severity {
-    /// All of them, gravest first.
-    pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Info];
-
-    /// The stable code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// The severity with this code.
-    pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.code() == code)
-    }
-}
 
 /// A report: everything that must be the same wherever it is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -352,7 +314,7 @@ impl Report {
                 header.executed.height, self.as_of.height
             ));
         }
-        if header.time_ms < self.as_of.time_ms {
+        if header.time_ms.get() < self.as_of.time_ms {
             return Err("the report's time is after the anchor's".into());
         }
         Ok(())

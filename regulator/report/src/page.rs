@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::cell::Cell;
 use crate::chart::{Chart, Drawing};
 use crate::message::{Language, message, messages, outcome, title};
-use crate::model::{ControlResult, Finding, Report, Severity};
+use crate::model::{ControlResult, Finding, Report};
 use crate::row::{Columns, Excess, Row};
 use crate::style::Style;
+use hufu_proof::Severity;
 use hufu_proof::text::shown as visible;
 
 /// Most findings of one control that a page lists; all of them are in its data.

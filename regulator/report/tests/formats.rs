@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
 use std::path::PathBuf;
 
-use hufu_proof::Genesis;
+use hufu_proof::{Genesis, Severity};
 use hufu_report::canonical;
 use hufu_report::file::ReportError;
-use hufu_report::{
-    Format, Language, Report, Severity, SignatureBlock, Style, open, seal, verify_report,
-};
+use hufu_report::{Format, Language, Report, SignatureBlock, Style, open, seal, verify_report};
 use world::{SeedSigner, finality, genesis, name, report, report_of};
 
 const FORMS: [(Format, Language, &str); 5] = [

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use hufu_proof::{
-    Algorithm, Body, Digest, Height, Payload, PublicKey, Signature, Signer, SignerFault,
+    Algorithm, Body, Digest, Height, Payload, PublicKey, Sequence, Signature, Signer, SignerFault,
     Transaction,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue};
@@ -29,7 +29,7 @@ pub struct Device {
     /// Its certificate, once enrolled.
     pub certificate: Option<Enrolled>,
     /// Batches accepted so far.
-    pub sequence: u64,
+    pub sequence: Sequence,
     key: Key,
     pkcs8: rcgen::KeyPair,
 }
@@ -46,7 +46,7 @@ struct Saved {
     algorithm: Algorithm,
     key_pem: String,
     certificate_pem: Option<String>,
-    sequence: u64,
+    sequence: Sequence,
 }
 
 impl Device {
@@ -70,7 +70,7 @@ impl Device {
                     .map_err(|error| anyhow!("P-256: {error}"))?,
             ),
         };
-        Ok(Self { id: id.to_owned(), certificate: None, sequence: 0, key, pkcs8 })
+        Ok(Self { id: id.to_owned(), certificate: None, sequence: Sequence::ZERO, key, pkcs8 })
     }
 
     /// Loads what [`Device::save`] wrote.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use hufu_proof::transaction::Batch;
-use hufu_proof::{Name, Value};
+use hufu_proof::{Name, Sequence, Value};
 
 use crate::binaries;
 
@@ -92,7 +92,7 @@ pub fn load(path: &Path) -> anyhow::Result<Vec<Reading>> {
 ///
 /// # Errors
 /// Never, the names are names.
-pub fn batch(readings: &[Reading], sequence: u64) -> anyhow::Result<Batch> {
+pub fn batch(readings: &[Reading], sequence: Sequence) -> anyhow::Result<Batch> {
     Ok(Batch {
         contract: Name::new("operation-supervision")?,
         stream: Name::new("reading")?,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use common::{World, world};
+use hufu_harness::binaries::workspace;
+use hufu_harness::inspect::text;
 use hufu_harness::job::record;
 use hufu_harness::process::wait_for;
 use hufu_harness::{Consortium, process};
@@ -156,4 +158,40 @@ fn a_process_goes_with_who_asked_and_with_the_node() -> anyhow::Result<()> {
     consortium.start("regulator")?;
     consortium.wait_until_up("regulator")?;
     consortium.wait_until_ready("regulator")
+}
+
+/// Controls of a package that is proposed are somebody's SQL, too: they run when
+/// the package's cases do.
+#[test]
+fn a_proposed_package_that_asks_for_too_much_is_refused() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let consortium = &mut world.consortium;
+    let package = consortium.path("greedy").join("operation-supervision");
+    for one in hufu_harness::consortium::PACKAGES {
+        let source = workspace().join("policies").join(one);
+        let target = consortium.path("greedy").join(one);
+        std::fs::create_dir_all(consortium.path("greedy"))?;
+        process::run(Command::new("cp").arg("-r").arg(source).arg(target))?.success()?;
+    }
+    let control = package.join("controls/over-limit.sql");
+    let shipped = std::fs::read_to_string(&control)?;
+    let ten = (0..10).map(|i| format!("({i})")).collect::<Vec<_>>().join(",");
+    let greedy = format!(
+        "WHERE (WITH ten(i) AS (VALUES {ten}) SELECT max(length(x)) FROM (SELECT {BIG} || a.i || \
+         b.i || c.i || d.i AS x FROM ten a, ten b, ten c, ten d ORDER BY x)) > 0 AND"
+    );
+    std::fs::write(&control, shipped.replacen("WHERE", &greedy, 1))?;
+    let manifest = package.join("contract.toml");
+    let version = std::fs::read_to_string(&manifest)?.replacen("\"1.0.0\"", "\"1.1.0\"", 1);
+    std::fs::write(&manifest, version)?;
+    let node = consortium.node("authority")?.id();
+    let before = memory(node, "VmHWM:")?;
+    let deploy = ["policy", "deploy", text(&package)?];
+    let refused = process::run(&mut consortium.authority().hufu(&deploy))?;
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    ensure!(refused.status.code() == Some(1), "{} {said}", refused.status);
+    ensure!(said.contains("over-limit: the query needs more memory"), "{said}");
+    let most = memory(node, "VmHWM:")?;
+    ensure!(most < before + MOST, "the node grew from {before} to {most} MiB");
+    nothing_runs(node)
 }

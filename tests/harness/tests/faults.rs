@@ -72,7 +72,7 @@ fn nothing_acknowledged_is_lost_when_validators_are_killed() -> anyhow::Result<(
             consortium.verify(&receipt)?.success()?;
         }
         let rows = count_rows(consortium, name, &fleet.simulated[0].id)?;
-        let expected = fleet.simulated[0].sequence * record::BATCH as u64;
+        let expected = fleet.simulated[0].sequence.get() * record::BATCH as u64;
         assert_eq!(rows, expected, "{name} with seed {seed}");
     }
     Ok(())
@@ -336,12 +336,12 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
         let device = &mut fleet.simulated[3];
         let mut send = |to: &Gateway| -> anyhow::Result<(u16, Option<u64>)> {
             let batch =
-                hufu_harness::readings::batch(&record::piece(readings, 3), device.sequence + 1)?;
+                hufu_harness::readings::batch(&record::piece(readings, 3), device.sequence.next())?;
             let payload = hufu_proof::Payload::Append(batch);
             let transaction = device.sign_payload(gateway.chain, gateway.expiry()?, payload)?;
             let answer = to.submit_raw(&hufu_proof::codec::encode(&transaction))?;
             if answer.status == 200 {
-                device.sequence += 1;
+                device.sequence = device.sequence.next();
             }
             Ok((answer.status, answer.retry_after))
         };
@@ -388,7 +388,7 @@ fn a_full_disk_stops_taking_in_and_keeps_what_is_there() -> anyhow::Result<()> {
         start(consortium)?;
         life::agree(consortium)?;
         let rows = count_rows(consortium, "maker", &fleet.simulated[3].id)?;
-        assert_eq!(rows, fleet.simulated[3].sequence * record::BATCH as u64);
+        assert_eq!(rows, fleet.simulated[3].sequence.get() * record::BATCH as u64);
         Ok(())
     })();
 

@@ -15,7 +15,7 @@ use hufu_harness::job::{life, record};
 use hufu_harness::process::{self, wait_for};
 use hufu_harness::{Consortium, Gateway};
 use hufu_proof::transaction::Batch;
-use hufu_proof::{Algorithm, Budget, Name, Payload, Transaction, Value, codec};
+use hufu_proof::{Algorithm, Budget, Name, Payload, Sequence, Transaction, Value, codec};
 
 const MEMBERS: [&str; 4] = ["authority", "regulator", "maker", "operator"];
 
@@ -35,7 +35,7 @@ fn large(gateway: &Gateway, device: &Device, bytes: usize) -> anyhow::Result<Tra
     let batch = Batch {
         contract: Name::new("operation-supervision")?,
         stream: Name::new("reading")?,
-        sequence: 1,
+        sequence: Sequence(1),
         rows: vec![vec![Value::Text("x".repeat(bytes))]],
     };
     device.sign_payload(gateway.chain, gateway.expiry()?, Payload::Append(batch))

@@ -14,7 +14,7 @@ use hufu_harness::est::Est;
 use hufu_harness::http::Http;
 use hufu_harness::inspect::{openssl, text};
 use hufu_harness::job::{enrol, life, proof, record, report, revoke};
-use hufu_harness::{Member, process};
+use hufu_harness::{Consortium, Member, process};
 use hufu_proof::transaction::Payload;
 use hufu_proof::{Algorithm, Receipt, codec};
 use serde_json::Value;
@@ -119,6 +119,55 @@ fn a_node_renews_its_certificate_while_it_serves() -> anyhow::Result<()> {
     assert!(answer.stdout.ends_with("403"), "{}", answer.stdout);
     assert!(answer.stdout.contains("the signature is not that of member"), "{}", answer.stdout);
     assert_eq!(shown(maker)?, serial);
+    Ok(())
+}
+
+#[test]
+fn the_authority_goes_on_under_a_new_issuing_certificate() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let consortium = &mut world.consortium;
+    let published = |consortium: &Consortium| -> anyhow::Result<Vec<u8>> {
+        let url = format!("{}/ca/issuing.cer", consortium.authority().status_url());
+        Ok(Http::plain().get(&url)?.success()?.body)
+    };
+    let before = published(consortium)?;
+    let refused = process::run(&mut consortium.maker().hufu(&["cert", "renew-issuing"]))?;
+    ensure!(refused.status.code() == Some(1), "{}", refused.stderr);
+    ensure!(refused.stderr.contains("ask at the node of member `authority`"), "{}", refused.stderr);
+
+    let renewed = consortium.authority().json(&["cert", "renew-issuing"])?;
+    let now = published(consortium)?;
+    ensure!(now != before, "the old one is published");
+    let sql = "SELECT member FROM ledger.declarations WHERE what = 'issuing-certificate'";
+    let rows = consortium.authority().json(&["query", sql])?["rows"].clone();
+    ensure!(rows == serde_json::json!([["authority"]]), "{rows}");
+    // A second start finds it on the ledger.
+    consortium.node("authority")?.terminate(std::time::Duration::from_secs(60))?;
+    consortium.start("authority")?;
+    consortium.wait_until_ready("authority")?;
+    ensure!(published(consortium)? == now, "the new one is forgotten");
+
+    // What is issued now and what was issued before are both under the new one.
+    let old = consortium.client("maker", "operator")?;
+    let file = consortium.path("after.pem");
+    let line = Http::tls(&consortium.root_pem()?, Some(&old))?;
+    line.get(&format!("{}/v1/status", consortium.operator().gateway_url()))?.success()?;
+    let csr = consortium.maker().data("tls.csr");
+    consortium.issue("member-node", "maker", &[], &csr, &file)?;
+    let issued = hufu_harness::est::der_of_pem(&fs::read_to_string(&file)?)?;
+    ensure!(issued[1] == now, "the chain has another issuing certificate");
+    let serial = renewed["serial"].as_str().context("serial")?;
+    let issuing = consortium.path("issuing.pem");
+    fs::write(&issuing, hufu_harness::est::pem("CERTIFICATE", &now))?;
+    let shown = openssl(&["x509", "-in", text(&issuing)?, "-noout", "-serial"])?.success()?.stdout;
+    ensure!(shown.to_lowercase().contains(serial), "{shown} is not {serial}");
+    let leaf = consortium.path("old.pem");
+    fs::write(&leaf, &old.chain_pem)?;
+    let root = consortium.root_path();
+    for leaf in [&file, &leaf] {
+        let untrusted = ["-untrusted", text(&issuing)?, text(leaf)?];
+        openssl(&[&["verify", "-CAfile", text(&root)?][..], &untrusted].concat())?.success()?;
+    }
     Ok(())
 }
 
@@ -303,11 +352,11 @@ fn altered_replayed_and_malformed_batches_are_refused() -> anyhow::Result<()> {
     let device = &fleet.simulated[0];
     let rows = record::piece(readings, 0);
     // A gap in the sequence.
-    let gap = hufu_harness::readings::batch(&rows, device.sequence + 2)?;
+    let gap = hufu_harness::readings::batch(&rows, device.sequence.plus(2))?;
     let gap = device.sign_payload(gateway.chain, expires, Payload::Append(gap))?;
     assert_eq!(gateway.submit(&gap)?.outcome, "sequence");
     // For another consortium.
-    let next = || hufu_harness::readings::batch(&rows, device.sequence + 1);
+    let next = || hufu_harness::readings::batch(&rows, device.sequence.next());
     let chain = hufu_proof::Digest::of(b"another consortium");
     let foreign = device.sign_payload(chain, expires, Payload::Append(next()?))?;
     assert_eq!(gateway.submit(&foreign)?.outcome, "wrong-chain");
@@ -351,12 +400,12 @@ fn the_same_transaction_takes_effect_once() -> anyhow::Result<()> {
     let World { gateway, fleet, readings, .. } = &mut *world;
     let device = &mut fleet.simulated[1];
     let rows = record::piece(readings, 4);
-    let batch = hufu_harness::readings::batch(&rows, device.sequence + 1)?;
+    let batch = hufu_harness::readings::batch(&rows, device.sequence.next())?;
     let expires = gateway.expiry()?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let first = gateway.submit(&transaction)?;
     assert!(first.is_accepted(), "{}", first.answer);
-    device.sequence += 1;
+    device.sequence = device.sequence.next();
     let second = gateway.submit(&transaction)?;
     assert_eq!((second.outcome, second.height), (first.outcome, first.height));
     Ok(())

@@ -18,11 +18,6 @@ use xtask::command;
 /// Files that may be in one circle.
 const MOST: usize = 3;
 
-/// Circles that are known and will be opened: the crate, and how many files are
-/// in its largest. A smaller circle asks for a smaller number here, and none for
-/// no line.
-const KNOWN: &[(&str, usize)] = &[("hufu-readmodel", 5)];
-
 /// A crate of the workspace.
 struct Crate {
     name: String,
@@ -172,30 +167,17 @@ fn is_of_tests(name: &str) -> bool {
 /// Circles among the files of a crate.
 fn files(one: &Crate) -> Result<Vec<String>, String> {
     let graph = source::graph(&one.directory.join("src"))?;
-    let known = KNOWN.iter().find(|(name, _)| *name == one.name).map_or(MOST, |(_, most)| *most);
-    let circles = circle::circles(&graph);
-    let largest = circles.iter().map(Vec::len).max().unwrap_or(0);
-    let mut wrong: Vec<String> = circles
-        .into_iter()
-        .filter(|circle| circle.len() > known)
-        .map(|circle| {
-            format!(
-                "{}: {} files import each other in a circle, and {known} may: {}; one way out: {}",
-                one.name,
-                circle.len(),
-                circle.join(", "),
-                circle::shortest(&graph, &circle).join(" -> ")
-            )
-        })
-        .collect();
-    if known > MOST && largest < known {
-        wrong.push(format!(
-            "{}: its largest circle has {largest} files and {known} are excused; lower the number \
-             in structure.rs, or take the line out",
-            one.name
-        ));
-    }
-    Ok(wrong)
+    let circles = circle::circles(&graph).into_iter().filter(|circle| circle.len() > MOST);
+    let wrong = circles.map(|circle| {
+        format!(
+            "{}: {} files import each other in a circle, and {MOST} may: {}; one way out: {}",
+            one.name,
+            circle.len(),
+            circle.join(", "),
+            circle::shortest(&graph, &circle).join(" -> ")
+        )
+    });
+    Ok(wrong.collect())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hufu_door::Chains;
+use hufu_proof::UnixMillis;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
@@ -13,9 +14,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    since.as_millis() as u64
+pub fn now() -> UnixMillis {
+    SystemTime::now().into()
 }
 
 pub fn provider() -> Arc<CryptoProvider> {
@@ -42,7 +42,7 @@ impl Default for Wish {
 }
 
 pub struct Authority {
-    root: CertificateDer<'static>,
+    root: CertifiedIssuer<'static, KeyPair>,
     issuing: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -82,11 +82,19 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let params = ca("issuing", BasicConstraints::Constrained(0));
         let issuing = CertifiedIssuer::signed_by(params, key, &root).unwrap();
-        Self { root: root.der().clone(), issuing }
+        Self { root, issuing }
+    }
+
+    /// A certificate of the issuing key that ended at the begin of a year.
+    pub fn issuing_until(&self, year: i32) -> CertificateDer<'static> {
+        let mut params = ca("issuing", BasicConstraints::Constrained(0));
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        params.signed_by(self.issuing.key(), &self.root).unwrap().der().clone()
     }
 
     pub fn root_der(&self) -> CertificateDer<'static> {
-        self.root.clone()
+        self.root.der().clone()
     }
 
     pub fn issuing_der(&self) -> CertificateDer<'static> {

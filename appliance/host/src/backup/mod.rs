@@ -172,7 +172,7 @@ impl Backups {
         Ok(Plan {
             member: config.member.name.to_string(),
             genesis: config::read_genesis(&self.site.genesis())?.digest().to_string(),
-            created_ms: now_ms(),
+            created_ms: now_ms().get(),
             software: format!("hufu {}", env!("CARGO_PKG_VERSION")),
             token,
             threshold: operators.threshold,

@@ -212,7 +212,7 @@ impl Restores {
             return Err(refuse("its join request is of another member".to_owned()));
         }
         check_addresses(&genesis, &config)?;
-        if now_ms() < given.head.created_ms {
+        if now_ms().get() < given.head.created_ms {
             return Err(refuse(
                 "this machine's clock is before the time at which the backup was made; set it, \
                  because the node does not vote until the ledger is past the time of the restore"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use hufu_proof::Name;
+use hufu_proof::{Name, UnixMillis};
 
 use super::examples;
 
@@ -92,8 +92,8 @@ pub struct Send {
     /// The earliest time of measurement that is taken, when the device measured
     /// before its certificate began: milliseconds since 1970, or
     /// 2026-01-31T08:00:00+08:00.
-    #[arg(long, value_name = "TIME", value_parser = hufu_contract::time::parse)]
-    pub measured_from: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = super::moment)]
+    pub measured_from: Option<UnixMillis>,
     /// Send rows that an earlier run has sent once more.
     #[arg(long)]
     pub again: bool,

@@ -281,6 +281,13 @@ Examples:
   # The issuing authority's key is out: who checks the whole chain learns it.
   hufu --config authority.toml cert root-list --revoke-issuing key-compromise";
 
+/// `hufu cert renew-issuing`.
+pub const CERT_RENEW_ISSUING: &str = "\
+Examples:
+  hufu --config authority.toml cert renew-issuing
+  # What devices fetch has both, the new one and the root:
+  curl --cacert root.pem https://ca.example:8443/.well-known/est/cacerts";
+
 /// `hufu cert revoke`.
 pub const CERT_REVOKE: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use hufu_proof::{IdentityId, Name};
+use hufu_proof::{IdentityId, Name, UnixMillis};
 
 use super::examples;
 
@@ -26,8 +26,8 @@ pub enum Member {
         roles: Vec<Name>,
         /// Until when, for instance 2030-01-31T00:00:00Z. Default: until it is
         /// withdrawn.
-        #[arg(long, value_name = "TIME", value_parser = hufu_contract::time::parse)]
-        until: Option<u64>,
+        #[arg(long, value_name = "TIME", value_parser = super::moment)]
+        until: Option<UnixMillis>,
     },
     /// Withdraw what was approved of a key: its certificates count for nothing
     /// from then on.
@@ -45,8 +45,8 @@ pub enum Member {
         roles: Vec<Name>,
         /// Until when, for instance 2030-01-31T00:00:00Z. Default: until it is
         /// ended.
-        #[arg(long, value_name = "TIME", value_parser = hufu_contract::time::parse)]
-        until: Option<u64>,
+        #[arg(long, value_name = "TIME", value_parser = super::moment)]
+        until: Option<UnixMillis>,
     },
     /// Hand a device over: its identifier is certified for another member from
     /// now on. A device that was sold needs its transfer in the device registry

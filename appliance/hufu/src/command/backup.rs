@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use hufu_backup::{Head, Share, TokenPart, identities, open_share, read_head};
 use hufu_configuration::files;
 use hufu_configuration::time::utc;
+use hufu_proof::UnixMillis;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -144,7 +145,7 @@ fn text(shown: &Value) -> String {
     let recipients = shown["recipients"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut lines = vec![
         format!("member:    {}", field("member")),
-        format!("made:      {}", utc(shown["created_ms"].as_u64().unwrap_or_default())),
+        format!("made:      {}", utc(UnixMillis(shown["created_ms"].as_u64().unwrap_or_default()))),
         format!("software:  {}", field("software")),
         format!("genesis:   {}", field("genesis")),
         format!("token:     {}", field("token")),

@@ -20,8 +20,8 @@ use hufu_configuration::pin;
 use hufu_configuration::time::now_ms;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
 use hufu_proof::{
-    Algorithm, Body, Digest, Height, Name, PublicKey, Signature, Signer, SignerFault, Transaction,
-    Value,
+    Algorithm, Body, Digest, Height, Name, PublicKey, Sequence, Signature, Signer, SignerFault,
+    Transaction, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -102,7 +102,7 @@ async fn send(
 ) -> anyhow::Result<(Vec<Duration>, usize)> {
     let (mut latencies, mut refused) = (Vec::new(), 0);
     for round in 0..rounds {
-        let sequence = round as u64 + 1;
+        let sequence = Sequence(round as u64).next();
         let bundle: Vec<Transaction> = devices
             .iter()
             .map(|device| reading(device, sequence, chain, expires))
@@ -123,21 +123,21 @@ async fn send(
 
 fn reading(
     device: &Device,
-    sequence: u64,
+    sequence: Sequence,
     chain: Digest,
     expires: Height,
 ) -> Result<Transaction, SignerFault> {
     // In the order of the columns' names: measured_at, metric, value.
     let row = vec![
-        Value::Time(now_ms()),
+        Value::Time(now_ms().get()),
         Value::Symbol("temperature".to_owned()),
-        Value::Decimal(20_000 + (sequence % 1000) as i64),
+        Value::Decimal(20_000 + (sequence.get() % 1000) as i64),
     ];
     let name = |text| Name::new(text).map_err(|error| SignerFault(error.to_string()));
     Body {
         chain,
         signer: device.public_key(),
-        nonce: sequence,
+        nonce: sequence.get(),
         expires,
         payload: Payload::Append(Batch {
             contract: name("operation-supervision")?,
@@ -209,7 +209,7 @@ fn raw_verification(devices: &[Device], chain: Digest) -> anyhow::Result<f64> {
         .iter()
         .cycle()
         .take(4096)
-        .map(|device| reading(device, 1, chain, Height(1)))
+        .map(|device| reading(device, Sequence(1), chain, Height(1)))
         .collect::<Result<_, _>>()?;
     let references: Vec<&Transaction> = transactions.iter().collect();
     let (began, mut count) = (Instant::now(), 0);

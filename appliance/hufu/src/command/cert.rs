@@ -60,6 +60,16 @@ pub async fn run(command: Cert, access: &Access, json: bool) -> anyhow::Result<(
                 format!("renewed: {}; the node's services use it", text(answer, "serial"))
             })
         }
+        Cert::RenewIssuing => {
+            let answer: Value = admin.post("/issuing/renew", &json!({})).await?;
+            output::print(json, &answer, |answer| {
+                format!(
+                    "renewed: {}, good until {}; what is issued from now on is under it",
+                    text(answer, "serial"),
+                    text(answer, "not_after")
+                )
+            })
+        }
         Cert::List { member, limit } => {
             let filter = member.map(|member| format!("&member={member}")).unwrap_or_default();
             let rows: Vec<Value> =

@@ -16,7 +16,7 @@ use hufu_configuration::keyring::{self, TokenSigner, label};
 use hufu_configuration::pin;
 use hufu_configuration::time::now_ms;
 use hufu_keys::{Custody, Key, KeyAlgorithm, KeyDescription, TokenDescription};
-use hufu_proof::{Digest, Name, PublicKey, Signature, Signer as _};
+use hufu_proof::{Digest, Name, PublicKey, Signature, Signer as _, UnixMillis};
 use hufu_service::hierarchy;
 use hufu_service::root_list::ROOT_LIST;
 use serde::Serialize;
@@ -34,8 +34,8 @@ struct Transcript {
     software: String,
     member: Name,
     witnesses: Vec<String>,
-    began_ms: u64,
-    ended_ms: u64,
+    began_ms: UnixMillis,
+    ended_ms: UnixMillis,
     token: TokenDescription,
     keys: Vec<CeremonyKey>,
     certificates: Vec<CeremonyCertificate>,

@@ -6,8 +6,8 @@ use http::Method;
 use hufu_client::Client;
 use hufu_configuration::files;
 use hufu_configuration::time::utc;
-use hufu_proof::Outcome;
 use hufu_proof::text::shown;
+use hufu_proof::{Outcome, UnixMillis};
 use hufu_report::{Cell, Form};
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn lines<'a>(value: &'a Value, path: &mut Vec<&'a str>, text: &mut String) {
                 }
             }
             Value::Number(number) if name == "since_ms" => {
-                let since = number.as_u64().map(utc).unwrap_or_default();
+                let since = number.as_u64().map(UnixMillis).map(utc).unwrap_or_default();
                 *text += &format!("{indent}since: {since}\n");
             }
             Value::Number(number) if path.first() == Some(&"recorded_today") => {

@@ -13,6 +13,7 @@ use hufu_backup::{MAX_SHARE, Share};
 use hufu_configuration::config::{self, Config};
 use hufu_configuration::files;
 use hufu_configuration::time::utc;
+use hufu_proof::UnixMillis;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -85,7 +86,7 @@ pub async fn run(
         format!(
             "backup of `{}`, made {}\ngenesis: {}\nshares: {} of {}\nnext: {next}",
             head.member,
-            utc(head.created_ms),
+            utc(UnixMillis(head.created_ms)),
             head.genesis,
             given.shares,
             given.threshold

@@ -6,11 +6,12 @@
 use std::sync::LazyLock;
 
 use hufu_contract::{ColumnDescription, Type};
-use hufu_proof::Value;
+use hufu_proof::{UnixMillis, Value};
 use hufu_readings::{Period, from_csv};
 use libfuzzer_sys::fuzz_target;
 
-const PERIOD: Period = Period { began: 1_700_000_000_000, now: 1_800_000_000_000 };
+const PERIOD: Period =
+    Period { began: UnixMillis(1_700_000_000_000), now: UnixMillis(1_800_000_000_000) };
 
 static COLUMNS: LazyLock<Vec<ColumnDescription>> = LazyLock::new(|| {
     serde_json::from_str(
@@ -36,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         for (ty, value) in types.iter().zip(row) {
             ty.check(value).expect("what was read is of its type");
             ty.check_time(value, PERIOD.now).expect("what was read is plausible");
-            assert!(!matches!(value, Value::Time(time) if *time < PERIOD.began));
+            assert!(!matches!(value, Value::Time(time) if *time < PERIOD.began.get()));
         }
     }
 });

@@ -54,7 +54,6 @@ const CERTIFICATES: &str = "application/pkcs7-mime; smime-type=certs-only";
 struct Est {
     issuance: Issuance,
     default_profile: String,
-    certificates: String,
 }
 
 type Shared = State<Arc<Est>>;
@@ -68,11 +67,8 @@ type Label = Option<Path<String>>;
 /// There is no profile named `default_profile`.
 pub fn part(issuance: Issuance, default_profile: &str) -> Result<Part, CaError> {
     issuance.profiles().named(default_profile)?;
-    let issuer = issuance.issuer();
-    let certificates =
-        encode(&cms::certificates_only(&[issuer.certificate().der(), issuer.root().der()]));
     let default_profile = default_profile.to_owned();
-    let est = Arc::new(Est { issuance, default_profile, certificates });
+    let est = Arc::new(Est { issuance, default_profile });
     Ok(Part::new(ROUTES, Form::Text, handler).with_state(est))
 }
 
@@ -89,7 +85,12 @@ fn handler(route: &Route) -> MethodRouter<Arc<Est>> {
 
 async fn authority(State(est): Shared, label: Label) -> Response {
     match est.issuance.profiles().named(est.profile(&label)) {
-        Ok(_) => encoded(CERTIFICATES, est.certificates.clone()),
+        Ok(_) => {
+            let issuer = est.issuance.issuer();
+            let issuing = issuer.certificate();
+            let all = cms::certificates_only(&[issuing.der(), issuer.root().der()]);
+            encoded(CERTIFICATES, encode(&all))
+        }
         Err(error) => refuse("anonymous", error.into()),
     }
 }

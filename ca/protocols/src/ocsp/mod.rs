@@ -79,7 +79,7 @@ impl Responder {
     /// Answers for the issuer of `issuance`; each answer is good for `life`.
     pub fn new(issuance: Issuance, life: Duration) -> Arc<Responder> {
         let issuer = issuance.issuer();
-        let (name, key) = (issuer.subject_der(), issuer.certificate().public_key().raw());
+        let (name, key) = (issuer.subject_der(), issuer.public_key().raw());
         let names = Names { sha1: (sha1(name), sha1(key)), sha256: (sha256(name), sha256(key)) };
         Arc::new(Responder {
             names,
@@ -148,8 +148,7 @@ impl Responder {
         }
         let data = self.response_data(&singles, request.nonce.as_deref(), now)?;
         let issuer = self.issuance.issuer();
-        let signature =
-            sign_checked(&**issuer.signer(), issuer.certificate().public_key(), &data).await?;
+        let signature = sign_checked(&**issuer.signer(), issuer.public_key(), &data).await?;
         let basic = tlv::signed(&data, &issuer.signer().algorithm().to_der(), &signature);
         let der_answer = successful(&basic);
         let cacheable = request.nonce.is_none().then_some((oldest, next_update));
@@ -185,9 +184,7 @@ impl Responder {
     ) -> Result<Vec<u8>, FormError> {
         let responder = tlv::wrap(
             tlv::context(2),
-            &[&tlv::octet_string(
-                &self.issuance.issuer().certificate().public_key().key_identifier(),
-            )],
+            &[&tlv::octet_string(&self.issuance.issuer().public_key().key_identifier())],
         );
         let parts: Vec<&[u8]> = singles.iter().map(Vec::as_slice).collect();
         let extensions = nonce.map(|nonce| {

@@ -113,9 +113,8 @@ pub async fn tls(world: &World, parts: Vec<Part>) -> SocketAddr {
     let records = LedgerRecords { ledger: world.ledger.clone(), profiles: world.profiles.clone() };
     let clock = world.clock.clone();
     let patience = Patience { wait: Duration::from_millis(300), ..Patience::default() };
-    let authenticator = Authenticator::with(Arc::new(records), patience, move || {
-        clock.now().seconds().saturating_mul(1000)
-    });
+    let authenticator =
+        Authenticator::with(Arc::new(records), patience, move || clock.now().into());
     let router = authenticator.before(route::door(parts, None));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

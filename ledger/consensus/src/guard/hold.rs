@@ -21,6 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hufu_proof::UnixMillis;
+
 use super::{GuardError, io as io_error, sync_directory};
 
 /// How much later than the restore a block must be: covers the difference of
@@ -35,12 +37,11 @@ fn path(directory: &Path) -> PathBuf {
 }
 
 /// Keeps the guard in `directory` from signing until the ledger has moved on
-/// from `restored_ms`, milliseconds since 1970. To be called before the guard
-/// is opened.
+/// from `restored_ms`. To be called before the guard is opened.
 ///
 /// # Errors
 /// [`GuardError::Io`].
-pub fn hold(directory: &Path, restored_ms: u64) -> Result<(), GuardError> {
+pub fn hold(directory: &Path, restored_ms: UnixMillis) -> Result<(), GuardError> {
     fs::create_dir_all(directory).map_err(io_error(directory))?;
     let (path, beside) = (path(directory), directory.join("restored.new"));
     let written = (|| {
@@ -53,7 +54,7 @@ pub fn hold(directory: &Path, restored_ms: u64) -> Result<(), GuardError> {
 }
 
 /// The hold in `directory`, if there is one.
-pub(super) fn read(directory: &Path) -> Result<Option<u64>, GuardError> {
+pub(super) fn read(directory: &Path) -> Result<Option<UnixMillis>, GuardError> {
     let path = path(directory);
     match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -76,7 +77,6 @@ pub(super) fn remove(directory: &Path) -> Result<(), GuardError> {
 }
 
 /// Whether a block of this time was made after the restore.
-pub(super) fn is_later(block_ms: u64, restored_ms: u64) -> bool {
-    let margin = u64::try_from(MARGIN.as_millis()).unwrap_or(u64::MAX);
-    block_ms > restored_ms.saturating_add(margin)
+pub(super) fn is_later(block_ms: UnixMillis, restored_ms: UnixMillis) -> bool {
+    block_ms > restored_ms.plus(MARGIN)
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::application::Round;
+
 /// Why the guard refuses.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,22 +34,18 @@ pub enum GuardError {
         offset: u64,
     },
     /// The vote contradicts a recorded one.
-    #[error("a {phase} vote in epoch {epoch}, view {view} would contradict a recorded vote")]
+    #[error("a {phase} vote in {round} would contradict a recorded vote")]
     Conflict {
-        /// Epoch of the vote.
-        epoch: u64,
-        /// View of the vote.
-        view: u64,
+        /// Where.
+        round: Round,
         /// Its phase.
         phase: Phase,
     },
     /// The vote is in a view whose records are gone.
-    #[error("a {phase} vote in epoch {epoch}, view {view} is below the guard's floor")]
+    #[error("a {phase} vote in {round} is below the guard's floor")]
     BelowFloor {
-        /// Epoch of the vote.
-        epoch: u64,
-        /// View of the vote.
-        view: u64,
+        /// Where.
+        round: Round,
         /// Its phase.
         phase: Phase,
     },

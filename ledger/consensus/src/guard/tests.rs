@@ -3,6 +3,7 @@ use crate::keys::Identity;
 use crate::testing::SoftwareSigner;
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::time::Duration;
 
 const NAMESPACE: &[u8] = b"namespace";
 
@@ -15,7 +16,7 @@ fn open(directory: &Path) -> Result<Guard, GuardError> {
 }
 
 fn vote(epoch: u64, view: u64, phase: Phase, message: u8) -> Vote {
-    Vote { epoch, view, phase, message: [message; 32] }
+    Vote { round: Round { epoch, view }, phase, message: [message; 32] }
 }
 
 /// A signature that differs with every call, as a token's does.
@@ -41,7 +42,7 @@ fn contradictions_are_refused_and_repetitions_answered_alike() {
     let refused = vote(0, 5, Phase::Notarize, 2);
     assert!(matches!(
         ask(&guard, &refused, &counter),
-        Err(Error::Guard(GuardError::Conflict { epoch: 0, view: 5, .. }))
+        Err(Error::Guard(GuardError::Conflict { round: Round { epoch: 0, view: 5 }, .. }))
     ));
     ask(&guard, &vote(0, 5, Phase::Finalize, 1), &counter).unwrap();
     assert!(ask(&guard, &vote(0, 5, Phase::Nullify, 9), &counter).is_err());
@@ -81,10 +82,10 @@ fn each_key_has_a_guard_of_its_own() {
     assert!(ask(&second(), &block, &counter).is_err());
     assert!(ask(&open(directory.path()).unwrap(), &other, &counter).is_err());
     // What holds the validator holds each of its keys.
-    hold(directory.path(), 1_000_000).unwrap();
-    let later = 1_000_001 + MARGIN.as_millis() as u64;
+    hold(directory.path(), UnixMillis(1_000_000)).unwrap();
+    let later = UnixMillis(1_000_001).plus(MARGIN);
     assert!(ask(&second(), &vote(0, 6, Phase::Notarize, 1), &counter).is_err());
-    assert!(second().saw_final(0, 20, later).unwrap());
+    assert!(second().saw_final(Round { epoch: 0, view: 20 }, later).unwrap());
     assert_eq!(open(directory.path()).unwrap().restored_ms(), None);
     // Whose guard it is must be certain.
     let path = directory.path().join("votes");
@@ -135,21 +136,22 @@ fn damage_before_the_last_record_is_not_repaired() {
 fn a_restored_guard_signs_nothing_until_the_ledger_has_moved_on() {
     let directory = tempfile::tempdir().unwrap();
     let counter = Cell::new(0);
-    let restored_ms = 1_000_000;
-    let later = restored_ms + MARGIN.as_millis() as u64 + 1;
+    let restored_ms = UnixMillis(1_000_000);
+    let last = restored_ms.plus(MARGIN);
+    let later = last.plus(Duration::from_millis(1));
     hold(directory.path(), restored_ms).unwrap();
     let guard = open(directory.path()).unwrap();
     assert_eq!(guard.restored_ms(), Some(restored_ms));
     let refused = ask(&guard, &vote(0, 900, Phase::Nullify, 1), &counter);
     assert!(matches!(refused, Err(Error::Guard(GuardError::Restored))));
     // Blocks of the time before, as it catches up.
-    assert!(!guard.saw_final(0, 7, 5).unwrap());
-    assert!(!guard.saw_final(0, 8, later - 1).unwrap());
+    assert!(!guard.saw_final(Round { epoch: 0, view: 7 }, UnixMillis(5)).unwrap());
+    assert!(!guard.saw_final(Round { epoch: 0, view: 8 }, last).unwrap());
     // The hold outlasts a restart.
     drop(guard);
     let guard = open(directory.path()).unwrap();
     assert!(ask(&guard, &vote(0, 900, Phase::Nullify, 1), &counter).is_err());
-    assert!(guard.saw_final(0, 20, later).unwrap());
+    assert!(guard.saw_final(Round { epoch: 0, view: 20 }, later).unwrap());
     assert_eq!(guard.restored_ms(), None);
     for view in [1, 20, 21] {
         let refused = ask(&guard, &vote(0, view, Phase::Notarize, 1), &counter);
@@ -157,7 +159,7 @@ fn a_restored_guard_signs_nothing_until_the_ledger_has_moved_on() {
     }
     ask(&guard, &vote(0, 22, Phase::Notarize, 1), &counter).unwrap();
     // All of it is on disk, and what comes later changes nothing.
-    assert!(guard.saw_final(0, 40, 0).unwrap());
+    assert!(guard.saw_final(Round { epoch: 0, view: 40 }, UnixMillis(0)).unwrap());
     drop(guard);
     let guard = open(directory.path()).unwrap();
     assert_eq!(guard.restored_ms(), None);
@@ -173,8 +175,13 @@ fn a_hold_that_cannot_be_read_is_no_reason_to_vote() {
         assert!(matches!(open(directory.path()), Err(GuardError::Corrupt { .. })), "{content}");
     }
     // A time that never comes holds for ever, and does not overflow.
-    hold(directory.path(), u64::MAX).unwrap();
-    assert!(!open(directory.path()).unwrap().saw_final(0, 1, u64::MAX).unwrap());
+    hold(directory.path(), UnixMillis::MAX).unwrap();
+    assert!(
+        !open(directory.path())
+            .unwrap()
+            .saw_final(Round { epoch: 0, view: 1 }, UnixMillis::MAX)
+            .unwrap()
+    );
 }
 
 #[test]
@@ -188,7 +195,7 @@ fn a_failed_write_poisons() {
     assert!(matches!(refused, Err(Error::Guard(GuardError::Io { .. }))));
     let refused = ask(&guard, &vote(0, 2, Phase::Notarize, 1), &counter);
     assert!(matches!(refused, Err(Error::Guard(GuardError::Poisoned))));
-    assert!(matches!(guard.raise_floor(0, 9), Err(GuardError::Poisoned)));
+    assert!(matches!(guard.raise_floor(Round { epoch: 0, view: 9 }), Err(GuardError::Poisoned)));
 }
 
 #[test]
@@ -218,7 +225,7 @@ fn compaction_keeps_the_window_and_refuses_what_it_dropped() {
         Err(Error::Guard(GuardError::Conflict { .. }))
     ));
     ask(&guard, &vote(0, last, Phase::Notarize, 2), &counter).unwrap();
-    guard.raise_floor(0, last + 5).unwrap();
+    guard.raise_floor(Round { epoch: 0, view: last + 5 }).unwrap();
     drop(guard);
     let guard = open(directory.path()).unwrap();
     assert!(ask(&guard, &vote(0, last + 5, Phase::Notarize, 2), &counter).is_err());
@@ -236,7 +243,7 @@ enum Step {
     /// The process dies while the last record is being written: this many of
     /// its bytes are on disk.
     Tear(usize),
-    RaiseFloor(u64, u64),
+    RaiseFloor(Round),
     Compact,
 }
 
@@ -246,7 +253,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(epoch, view, phase, message)| Step::Ask(epoch, view, phase, message)),
         1 => Just(Step::Reopen),
         1 => (1..RECORD).prop_map(Step::Tear),
-        1 => (0..2u64, 0..3u64).prop_map(|(epoch, view)| Step::RaiseFloor(epoch, view)),
+        1 => (0..2u64, 0..3u64).prop_map(|(epoch, view)| Step::RaiseFloor(Round { epoch, view })),
         1 => Just(Step::Compact),
     ]
 }
@@ -289,13 +296,13 @@ proptest! {
                     file.write_all(&record[..kept]).unwrap();
                     guard = open(directory.path()).unwrap();
                 }
-                Step::RaiseFloor(epoch, view) => guard.raise_floor(epoch, view).unwrap(),
+                Step::RaiseFloor(round) => guard.raise_floor(round).unwrap(),
                 Step::Compact => guard.lock().compact().unwrap(),
             }
         }
         for (one, first) in &handed_out {
             for (other, second) in &handed_out {
-                if (one.epoch, one.view) != (other.epoch, other.view) {
+                if one.round != other.round {
                     continue;
                 }
                 if one.phase == other.phase {

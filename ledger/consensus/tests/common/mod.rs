@@ -7,14 +7,14 @@ pub mod cluster;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hufu_consensus::testing::SoftwareSigner;
 use hufu_consensus::{
     Application, ApplicationFault, Config, Evidence, Finalized, Identity, OrderedBlock, Proposal,
     PublicKey, Round, Validator,
 };
-use hufu_proof::{Digest, FinalityCertificate, Height};
+use hufu_proof::{Digest, FinalityCertificate, Height, UnixMillis};
 
 pub const CHAIN: Digest = Digest([7; 32]);
 
@@ -23,12 +23,12 @@ pub struct Toy {
     pub parent: Digest,
     pub height: u64,
     pub content: u64,
-    pub time_ms: u64,
+    pub time_ms: UnixMillis,
 }
 
 impl Toy {
     pub fn genesis() -> Self {
-        Self { parent: Digest::default(), height: 0, content: 0, time_ms: 0 }
+        Self { parent: Digest::default(), height: 0, content: 0, time_ms: UnixMillis::ZERO }
     }
 }
 
@@ -45,12 +45,12 @@ impl OrderedBlock for Toy {
         Height(self.height)
     }
 
-    fn time_ms(&self) -> u64 {
+    fn time_ms(&self) -> UnixMillis {
         self.time_ms
     }
 
     fn encode(&self) -> Vec<u8> {
-        let numbers = [self.height, self.content, self.time_ms].map(u64::to_be_bytes);
+        let numbers = [self.height, self.content, self.time_ms.get()].map(u64::to_be_bytes);
         [&self.parent.0[..], &numbers.concat()].concat()
     }
 
@@ -63,7 +63,7 @@ impl OrderedBlock for Toy {
             parent: Digest(bytes[..32].try_into().unwrap()),
             height: number(32),
             content: number(40),
-            time_ms: number(48),
+            time_ms: UnixMillis(number(48)),
         })
     }
 }
@@ -95,8 +95,7 @@ impl<E: commonware_runtime::Clock> Application for ToyLedger<E> {
         self.clock.sleep(self.pause).await;
         let parent = proposal.parent;
         let content = self.salt << 32 | proposal.round.view;
-        let now = self.clock.current().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let time_ms = now.as_millis() as u64;
+        let time_ms = self.clock.current().into();
         Some(Toy { parent: parent.digest(), height: parent.height + 1, content, time_ms })
     }
 

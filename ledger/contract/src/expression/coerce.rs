@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, UnixMillis, Value};
 
 use super::ast::{Binary, Expression};
 use super::evaluate::{Code, Number, Scope, rescale};
@@ -205,7 +205,7 @@ pub(super) fn fold(code: Code, at: &Expression) -> Result<Code> {
             subject: String::new(),
         },
         block_height: hufu_proof::Height(0),
-        block_time_ms: 0,
+        block_time_ms: UnixMillis::ZERO,
     };
     let params = BTreeMap::new();
     let scope =
@@ -228,7 +228,7 @@ impl World for Nowhere {
         None
     }
 
-    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-        0
+    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
+        Sequence::ZERO
     }
 }

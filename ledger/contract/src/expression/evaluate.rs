@@ -117,7 +117,7 @@ impl Code {
                 let height = i64::try_from(scope.context.block_height.get());
                 Value::Int(height.map_err(|_| Fault::Overflow)?)
             }
-            Self::BlockTime => time(i128::from(scope.context.block_time_ms))?,
+            Self::BlockTime => time(i128::from(scope.context.block_time_ms.get()))?,
             Self::Follow { of, contract, asset, part } => {
                 let reference = of.evaluate(scope)?;
                 let Value::Ref(key) = reference.as_ref() else { return Err(Fault::Type) };

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Value};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, UnixMillis, Value};
 use proptest::prelude::*;
 
 use super::ast::{At, Binary, Node, Unary};
@@ -71,8 +71,8 @@ impl World for OneDevice {
         None
     }
 
-    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-        0
+    fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
+        Sequence::ZERO
     }
 }
 
@@ -115,7 +115,7 @@ fn evaluate(source: &str, wanted: &Type, change: impl Fn(&mut Asset)) -> Result<
             subject: "plant".into(),
         },
         block_height: hufu_proof::Height(9),
-        block_time_ms: 5000,
+        block_time_ms: UnixMillis(5000),
     };
     checked.evaluate(&Scope {
         asset: Some(("L1", &asset)),
@@ -344,7 +344,7 @@ proptest! {
                     subject: String::new(),
                 },
                 block_height: hufu_proof::Height(0),
-                block_time_ms: 0,
+                block_time_ms: UnixMillis::ZERO,
             };
             let result = checked.evaluate(&Scope {
                 asset: Some(("L1", &asset)),

@@ -6,7 +6,7 @@ use crate::number;
 use crate::package::Package;
 use crate::reader::{Node, Section};
 use crate::time;
-use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type};
+use crate::types::{Clock, MAX_ITEMS, MAX_SCALE, MAX_TEXT, Type, TypeName};
 use crate::unit::Unit;
 
 pub(super) const TYPE_HINTS: &[(&str, &str)] = &[
@@ -58,14 +58,26 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
         }
         Some((min, max))
     };
-    Some(match node.text()? {
-        "bool" => Type::Bool,
-        "int" => {
+    let text = node.text()?;
+    let Some(name) = TypeName::from_code(text) else {
+        return node.refuse(match text {
+            "float" | "double" | "number" => {
+                "is not exact; use \"int\" with a unit, or \"decimal\" with a scale"
+            }
+            _ => {
+                "is not a type; there are bool, int, decimal, text, symbol, id, bytes, digest, \
+                 time, member, identity, ref, list and set"
+            }
+        });
+    };
+    Some(match name {
+        TypeName::Bool => Type::Bool,
+        TypeName::Int => {
             let (unit, bounds) = (unit(), bounds(0));
             let (min, max) = bounds?;
             Type::Int { unit: unit?, min, max }
         }
-        "decimal" => {
+        TypeName::Decimal => {
             let scale =
                 table.required("scale").and_then(|node| node.bounded(0, u32::from(MAX_SCALE)));
             let unit = unit();
@@ -73,19 +85,19 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
             let (min, max) = bounds(scale)?;
             Type::Decimal { scale, unit: unit?, min, max }
         }
-        "text" => Type::Text { max: size(1024, MAX_TEXT)? },
-        "symbol" => Type::Symbol,
-        "id" => Type::Id,
-        "bytes" => Type::Bytes { max: size(1024, MAX_TEXT)? },
-        "digest" => Type::Digest,
-        "time" => read_time(table)?,
-        "member" => Type::Member,
-        "identity" => Type::Identity,
-        "ref" => {
+        TypeName::Text => Type::Text { max: size(1024, MAX_TEXT)? },
+        TypeName::Symbol => Type::Symbol,
+        TypeName::Id => Type::Id,
+        TypeName::Bytes => Type::Bytes { max: size(1024, MAX_TEXT)? },
+        TypeName::Digest => Type::Digest,
+        TypeName::Time => read_time(table)?,
+        TypeName::Member => Type::Member,
+        TypeName::Identity => Type::Identity,
+        TypeName::Ref => {
             let (contract, asset) = read_target(&table.required("to")?, package)?;
             Type::Ref { contract, asset }
         }
-        kind @ ("list" | "set") => {
+        TypeName::List | TypeName::Set => {
             let max = size(16, MAX_ITEMS);
             let of = table.required("of").and_then(|node| {
                 if node.is_table() {
@@ -100,17 +112,7 @@ pub(crate) fn read_type(table: &Section<'_, '_>, package: &Package) -> Option<Ty
                 return node.refuse("items must be scalars, not lists or sets");
             }
             let (of, max) = (Box::new(of), max?);
-            if kind == "list" { Type::List { of, max } } else { Type::Set { of, max } }
-        }
-        "float" | "double" | "number" => {
-            return node
-                .refuse("is not exact; use \"int\" with a unit, or \"decimal\" with a scale");
-        }
-        _ => {
-            return node.refuse(
-                "is not a type; there are bool, int, decimal, text, symbol, id, bytes, digest, \
-                 time, member, identity, ref, list and set",
-            );
+            if name == TypeName::List { Type::List { of, max } } else { Type::Set { of, max } }
         }
     })
 }
@@ -140,14 +142,14 @@ fn read_time(table: &Section<'_, '_>) -> Option<Type> {
 
 /// A type that needs no more than its name.
 fn plain_type(node: &Node<'_, '_>) -> Option<Type> {
-    Some(match node.text()? {
-        "bool" => Type::Bool,
-        "int" => Type::int(),
-        "symbol" => Type::Symbol,
-        "id" => Type::Id,
-        "digest" => Type::Digest,
-        "member" => Type::Member,
-        "identity" => Type::Identity,
+    Some(match TypeName::from_code(node.text()?) {
+        Some(TypeName::Bool) => Type::Bool,
+        Some(TypeName::Int) => Type::int(),
+        Some(TypeName::Symbol) => Type::Symbol,
+        Some(TypeName::Id) => Type::Id,
+        Some(TypeName::Digest) => Type::Digest,
+        Some(TypeName::Member) => Type::Member,
+        Some(TypeName::Identity) => Type::Identity,
         _ => return node.refuse("write the type of items as a table: { type = ..., ... }"),
     })
 }

@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hufu_proof::{Digest, IdentityId, Name, codec};
+use hufu_proof::{Digest, IdentityId, Name, Sequence, codec};
 
 use super::request::{Question, Subject};
 use crate::cache::Generations;
@@ -133,7 +133,7 @@ impl World for Witness<'_> {
         found
     }
 
-    fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> u64 {
+    fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> Sequence {
         // No guard asks for it.
         self.world.stream_sequence(contract, stream, identity)
     }
@@ -187,8 +187,8 @@ when { resource.state == "open" };
             let roles = self.0.borrow().iter().map(|role| name(role)).collect();
             Some(Member { roles, ..Member::default() })
         }
-        fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> u64 {
-            0
+        fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
+            Sequence::ZERO
         }
     }
 

@@ -8,7 +8,7 @@ use cedar_policy::{
     Authorizer, Context as CedarContext, Decision, Entities, Entity, EntityId, EntityTypeName,
     EntityUid, Request, RestrictedExpression,
 };
-use hufu_proof::{Height, Name, Value};
+use hufu_proof::{Height, Name, UnixMillis, Value};
 
 use super::schema::{namespace, type_name};
 use super::{Guard, MAX_LEVEL, Policies};
@@ -96,8 +96,17 @@ pub(crate) enum Subject<'a> {
 /// What goes into `context`.
 #[derive(Clone, Copy)]
 pub(crate) enum Circumstances<'a> {
-    Action { declared: &'a Action, params: &'a BTreeMap<Name, Value>, height: Height, time_ms: u64 },
-    Append { rows: usize, height: Height, time_ms: u64 },
+    Action {
+        declared: &'a Action,
+        params: &'a BTreeMap<Name, Value>,
+        height: Height,
+        time_ms: UnixMillis,
+    },
+    Append {
+        rows: usize,
+        height: Height,
+        time_ms: UnixMillis,
+    },
     Read,
 }
 
@@ -267,9 +276,11 @@ impl Builder<'_> {
     }
 
     fn context(&mut self) -> Option<CedarContext> {
-        let block = |height: Height, time_ms: u64| {
-            let fields =
-                [("height".to_owned(), long(height.get())?), ("time".to_owned(), long(time_ms)?)];
+        let block = |height: Height, time_ms: UnixMillis| {
+            let fields = [
+                ("height".to_owned(), long(height.get())?),
+                ("time".to_owned(), long(time_ms.get())?),
+            ];
             RestrictedExpression::new_record(fields).ok()
         };
         let pairs = match &self.question.circumstances {

@@ -8,7 +8,7 @@ use hufu_contract::{
     Asset, Context, Contract, Effects, Member, Principal, Problem, Sources, World, check,
 };
 use hufu_proof::transaction::{IdentityKind, Invocation};
-use hufu_proof::{Digest, IdentityId, Name, Outcome, Value};
+use hufu_proof::{Digest, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
 use serde_json::json;
 
 pub fn name(text: &str) -> Name {
@@ -177,7 +177,7 @@ pub fn leasing() -> Contract {
 pub struct Maps {
     pub assets: BTreeMap<(Name, Name, String), Asset>,
     pub members: BTreeMap<Name, Member>,
-    pub sequences: BTreeMap<(Name, IdentityId), u64>,
+    pub sequences: BTreeMap<(Name, IdentityId), Sequence>,
 }
 
 impl World for Maps {
@@ -189,8 +189,8 @@ impl World for Maps {
         self.members.get(member).cloned()
     }
 
-    fn stream_sequence(&self, _: &Name, stream: &Name, identity: &IdentityId) -> u64 {
-        self.sequences.get(&(stream.clone(), *identity)).copied().unwrap_or(0)
+    fn stream_sequence(&self, _: &Name, stream: &Name, identity: &IdentityId) -> Sequence {
+        self.sequences.get(&(stream.clone(), *identity)).copied().unwrap_or_default()
     }
 }
 
@@ -221,7 +221,7 @@ pub fn context(member: &str) -> Context {
             subject: member.to_owned(),
         },
         block_height: hufu_proof::Height(10),
-        block_time_ms: 1_800_000_000_000,
+        block_time_ms: UnixMillis(1_800_000_000_000),
     }
 }
 

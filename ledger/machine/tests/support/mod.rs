@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_zebra::SigningKey;
 use hufu_contract::Sources;
@@ -18,14 +19,15 @@ use hufu_proof::transaction::{
 };
 use hufu_proof::{
     Algorithm, Block, Digest, FinalityCertificate, Genesis, Header, Height, IdentityId, Membership,
-    Name, Outcome, Payload, PublicKey, Serial, Signature, Signer, SignerFault, Transaction, Value,
+    Name, Outcome, Payload, PublicKey, Sequence, Serial, Signature, Signer, SignerFault,
+    Transaction, UnixMillis, Value,
 };
 use hufu_store::{EmbeddedStore, Store};
 use p256::ecdsa::signature::Signer as _;
 use tempfile::TempDir;
 
-pub const START: u64 = 1_800_000_000_000;
-pub const YEAR: u64 = 365 * 86_400_000;
+pub const START: UnixMillis = UnixMillis(1_800_000_000_000);
+pub const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub const MEMBERS: [&str; 4] = ["authority", "maker", "operator", "regulator"];
 
 /// What vote keys are made of: the founders', and those that come later.
@@ -272,7 +274,7 @@ pub fn next_block(machine: &Machine, transactions: Vec<Transaction>) -> Block {
         chain: parent.chain,
         height: parent.height.next(),
         parent: machine.digest(),
-        time_ms: parent.time_ms + 1_000,
+        time_ms: parent.time_ms.plus(Duration::from_secs(1)),
         transactions_root: Block::transactions_root(&transactions),
         executed: machine.applied(),
     };
@@ -325,7 +327,7 @@ pub fn issuance(device: &str, serial: u64) -> Issuance {
         subject: device.to_owned(),
         owner: name("operator"),
         not_before: START,
-        not_after: START + YEAR,
+        not_after: START.plus(YEAR),
         attestation: None,
     }
 }
@@ -360,7 +362,12 @@ pub fn invoke(contract: &str, action: &str, asset: &str, params: &[(&str, Value)
 }
 
 pub fn append(contract: &str, stream: &str, sequence: u64, rows: Vec<Vec<Value>>) -> Payload {
-    Payload::Append(Batch { contract: name(contract), stream: name(stream), sequence, rows })
+    Payload::Append(Batch {
+        contract: name(contract),
+        stream: name(stream),
+        sequence: Sequence(sequence),
+        rows,
+    })
 }
 
 /// A package of these files.

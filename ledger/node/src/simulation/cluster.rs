@@ -13,7 +13,7 @@ use hufu_consensus::{Config, Identity, PublicKey as VoteKey};
 use hufu_machine::Machine;
 use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Jurisdictions, Member};
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Algorithm, Digest, Genesis, Height, Payload};
+use hufu_proof::{Algorithm, Digest, Genesis, Height, Payload, UnixMillis};
 use tokio::sync::oneshot;
 
 use super::disk::Disk;
@@ -59,7 +59,7 @@ fn genesis() -> Genesis {
     let genesis = Genesis {
         version: GENESIS_VERSION,
         consortium: name("simulated"),
-        created_ms: 0,
+        created_ms: UnixMillis::ZERO,
         members,
         authority: Authority {
             member: name(&member(0)),

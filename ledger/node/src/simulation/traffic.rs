@@ -8,7 +8,7 @@ use hufu_machine::Reader;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
     Algorithm, Body, Digest, Height, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Serial,
-    Signature, Transaction,
+    Signature, Transaction, UnixMillis,
 };
 use tokio::sync::oneshot;
 
@@ -52,8 +52,8 @@ pub fn issue(chain: Digest, serial: u64, device: &str) -> Transaction {
                 key: statement_public(device),
                 subject: format!("CN={device}"),
                 owner: name(&authority),
-                not_before: 0,
-                not_after: 4_000_000_000_000,
+                not_before: UnixMillis::ZERO,
+                not_after: UnixMillis(4_000_000_000_000),
                 attestation: None,
             },
         }]),

@@ -29,8 +29,8 @@ use hufu_proof::genesis::{Authority, Constitution, GENESIS_VERSION, Member};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
 use hufu_proof::{
     Algorithm, Block, Body as TransactionBody, Digest, FinalityProof, Genesis, Header, Height,
-    IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Serial, Signature,
-    Signer, SignerFault, Transaction,
+    IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Receipt, Sequence, Serial,
+    Signature, Signer, SignerFault, Transaction, UnixMillis,
 };
 use hufu_query::{Program, Workers};
 use hufu_readmodel::ReadModel;
@@ -40,7 +40,7 @@ use p256::ecdsa::signature::Signer as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-const START_MS: u64 = 1_790_000_000_000;
+const START: UnixMillis = UnixMillis(1_790_000_000_000);
 
 pub struct SeedSigner(SigningKey);
 
@@ -96,7 +96,7 @@ pub fn genesis() -> Genesis {
     let genesis = Genesis {
         version: GENESIS_VERSION,
         consortium: name("gateway-tests"),
-        created_ms: START_MS,
+        created_ms: START,
         members: members.to_vec(),
         authority: Authority {
             member: name("authority"),
@@ -192,7 +192,7 @@ impl Node {
             chain: parent.chain,
             height: parent.height.next(),
             parent: machine.digest(),
-            time_ms: parent.time_ms + 1000,
+            time_ms: parent.time_ms.plus(Duration::from_secs(1)),
             transactions_root: Block::transactions_root(&transactions),
             executed: machine.applied(),
         };
@@ -255,7 +255,7 @@ impl Node {
             PENDING => Err(IntakeFault::Pending),
             OVER => Err(IntakeFault::OverBudget {
                 detail: "this signer has used up its day".into(),
-                ends_ms: 86_400_000,
+                ends_ms: UnixMillis(86_400_000),
                 retry_after: Duration::from_secs(3_600),
             }),
             REFUSES => Err(IntakeFault::Refused(Outcome::WrongChain)),
@@ -292,7 +292,7 @@ impl LedgerAccess for Node {
         let (header, applied) = (machine.header(), machine.applied());
         Ok(LedgerStatus {
             height: header.height.get(),
-            time_ms: header.time_ms,
+            time_ms: header.time_ms.get(),
             anchored_height: header.executed.height.get(),
             state_root: applied.state_root,
             log_size: applied.log_size,
@@ -475,8 +475,8 @@ pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
         key: SeedSigner::new(DEVICE_SEED + number).public_key(),
         subject: format!("D{number}"),
         owner: name("operator"),
-        not_before: START_MS,
-        not_after: START_MS + 1_000_000_000,
+        not_before: START,
+        not_after: START.plus(Duration::from_secs(1_000_000)),
         attestation: None,
     };
     let certification = |number| Certification {
@@ -501,9 +501,9 @@ pub fn play_with(node: &Node, supervision_sources: Sources) -> Scene {
     node.accept(seed("operator"), Payload::Invoke(invocation));
     for (number, sequence, value) in [(1, 1, "851"), (1, 2, "300"), (2, 1, "7")] {
         let row = serde_json::json!({
-            "metric": "temperature", "value": value, "measured_at": START_MS,
+            "metric": "temperature", "value": value, "measured_at": START,
         });
-        let batch = supervision.batch("reading", sequence, [&parameters(row)]).unwrap();
+        let batch = supervision.batch("reading", Sequence(sequence), [&parameters(row)]).unwrap();
         node.accept(DEVICE_SEED + number, Payload::Append(batch));
     }
     for _ in 0..2 {

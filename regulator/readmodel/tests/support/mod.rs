@@ -12,7 +12,7 @@ use hufu_machine::record::{IdentityRecord, IdentityStatus};
 use hufu_proof::transaction::{Batch, Body, IdentityKind, Transaction};
 use hufu_proof::{
     Algorithm, Block, Commitment, Digest, Header, Height, IdentityId, LogIndex, Name, Outcome,
-    Payload, PublicKey, Signature, Value,
+    Payload, PublicKey, Sequence, Signature, UnixMillis, Value,
 };
 use hufu_readmodel::{ColumnType, Packages, ReadModel, TableKind, TableSpec};
 
@@ -100,7 +100,7 @@ impl Chain {
     /// Adds a block; every deed is one transaction.
     pub fn block(&mut self, deeds: Vec<Deed>) -> u64 {
         let height = self.blocks.len() as u64;
-        let time_ms = 1_790_000_000_000 + height * 1000;
+        let time_ms = UnixMillis(1_790_000_000_000 + height * 1000);
         let mut transactions = Vec::new();
         let mut events = vec![Event::Block {
             height: Height(height),
@@ -155,13 +155,13 @@ impl Chain {
                         stream: name(stream),
                         signer: IdentityId(Digest([2; 32])),
                         device: device.into(),
-                        sequence,
+                        sequence: Sequence(sequence),
                         rows: rows.len() as u32,
                     });
                     payload = Payload::Append(Batch {
                         contract: name(contract),
                         stream: name(stream),
-                        sequence,
+                        sequence: Sequence(sequence),
                         rows,
                     });
                 }
@@ -217,8 +217,8 @@ pub fn identity_record(kind: IdentityKind, owner: &str, subject: &str) -> Identi
         subject: subject.into(),
         status: IdentityStatus::Active,
         serial: None,
-        not_before: 0,
-        not_after: u64::MAX,
+        not_before: UnixMillis::ZERO,
+        not_after: UnixMillis::MAX,
     }
 }
 

@@ -6,12 +6,12 @@ use hufu_proof::finality::{FinalityCertificate, Vote, finalize_message, vote_nam
 use hufu_proof::genesis::{Authority, Constitution, Genesis, Member, MemberV1};
 use hufu_proof::{
     Algorithm, Commitment, Digest, FinalityProof, Header, Height, LogEntry, Name, Outcome,
-    PublicKey, Signature, Signer, SignerFault, merkle,
+    PublicKey, Severity, Signature, Signer, SignerFault, UnixMillis, merkle,
 };
 use hufu_report::model::Title;
 use hufu_report::{
     Anchor, AsOf, Bound, Cell, Change, Column, ControlResult, ControlSetTitle, Counts, Evidence,
-    Finding, Form, PackageReference, Range, Report, Role, Scope, Severity, Shown, Word,
+    Finding, Form, PackageReference, Range, Report, Role, Scope, Shown, Word,
 };
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
@@ -55,7 +55,7 @@ pub fn genesis() -> Genesis {
         // The version that the vectors are pinned in.
         version: 1,
         consortium: name("leasing-pilot"),
-        created_ms: 1_790_000_000_000,
+        created_ms: UnixMillis(1_790_000_000_000),
         members: members.map(Member::from).collect(),
         authority: Authority {
             member: name("a"),
@@ -115,7 +115,7 @@ fn log(genesis: &Genesis) -> (Vec<LogEntry>, Vec<Digest>, Header) {
         chain: genesis.digest(),
         height: Height(7),
         parent: Digest([5; 32]),
-        time_ms: 1_790_000_007_000,
+        time_ms: UnixMillis(1_790_000_007_000),
         transactions_root: merkle::root(&[]),
         executed: Commitment {
             height: Height(5),

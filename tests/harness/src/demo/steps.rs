@@ -204,6 +204,8 @@ fn pull_reports(
     display: &Display,
 ) -> anyhow::Result<(report::Reports, f64)> {
     let step = display.step(6, "Supervision");
+    step.now("a device is silent for longer than it may be");
+    record::until_silent(consortium)?;
     step.now("the regulator pulls a report");
     let height = gateway.height()?;
     let reports = report::pull(consortium, height)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hufu_proof::transaction::Payload;
@@ -13,6 +14,7 @@ use super::Fleet;
 use crate::consortium::{Consortium, in_parallel};
 use crate::device::Device;
 use crate::gateway::{Gateway, Submitted};
+use crate::process::wait_for;
 use crate::readings::{self, Reading};
 
 /// Readings in a batch of a simulated device.
@@ -188,6 +190,24 @@ pub fn clock_ahead(gateway: &Gateway, fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.save(device)
 }
 
+/// Waits until the device that sends nothing has been silent for longer than its
+/// watch allows: with few devices, the rest is done before.
+///
+/// # Errors
+/// When it takes more than a minute.
+pub fn until_silent(consortium: &Consortium) -> anyhow::Result<()> {
+    let sql = format!(
+        "SELECT watch.watch_id FROM operation_supervision.watch AS watch \
+         WHERE watch.max_gap = {SHORT_GAP_MS} AND watch.set_at + watch.max_gap < \
+         (SELECT MAX(block.time) FROM ledger.blocks AS block)"
+    );
+    wait_for("the silent device", Duration::from_secs(60), || {
+        let silent = keys(consortium, &sql)?;
+        ensure!(!silent.is_empty(), "it has not been silent for long");
+        Ok(())
+    })
+}
+
 /// Identifiers of the devices in the registry.
 ///
 /// # Errors
@@ -308,11 +328,11 @@ pub fn append(
     rows: &[Reading],
     expires: u64,
 ) -> anyhow::Result<Submitted> {
-    let batch = readings::batch(rows, device.sequence + 1)?;
+    let batch = readings::batch(rows, device.sequence.next())?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let submitted = gateway.submit(&transaction)?;
     if submitted.is_accepted() {
-        device.sequence += 1;
+        device.sequence = device.sequence.next();
     }
     Ok(submitted)
 }
@@ -347,7 +367,7 @@ pub fn altered(
     let expires = gateway.expiry()?;
     let device = fleet.simulated.first_mut().context("there are no devices")?;
     let rows = piece(readings, 1);
-    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let batch = readings::batch(&rows, device.sequence.next())?;
     let mut transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let Payload::Append(batch) = &mut transaction.body.payload else {
         bail!("the transaction is a batch");

@@ -46,7 +46,7 @@ fn a_transaction_sent_to_all_nodes_at_once_takes_effect_once() -> anyhow::Result
     let before = kept(consortium)?;
     let rows = record::piece(readings, 5);
     let device = &mut fleet.simulated[3];
-    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let batch = readings::batch(&rows, device.sequence.next())?;
     let expires = gateway.expiry()?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let gateways: Vec<Gateway> = ["authority", "regulator", "maker", "operator"]
@@ -67,11 +67,11 @@ fn a_transaction_sent_to_all_nodes_at_once_takes_effect_once() -> anyhow::Result
         ensure!(one.is_accepted(), "{}", one.answer);
         heights.push(one.height);
     }
-    device.sequence += 1;
+    device.sequence = device.sequence.next();
     ensure!(heights.windows(2).all(|pair| pair[0] == pair[1]), "{heights:?}");
     assert_eq!(kept(consortium)?.entries, before.entries + 1);
     // In one bundle, twice: one effect, the same answer for both.
-    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let batch = readings::batch(&rows, device.sequence.next())?;
     let transaction = device.sign_payload(gateway.chain, expires, Payload::Append(batch))?;
     let bundle = hufu_proof::codec::encode(&vec![transaction.clone(), transaction]);
     let url = format!("{}/v1/transactions/bundle", consortium.operator().gateway_url());
@@ -80,7 +80,7 @@ fn a_transaction_sent_to_all_nodes_at_once_takes_effect_once() -> anyhow::Result
     let answers = answer["transactions"].as_array().context("a list")?;
     assert_eq!(answers.len(), 2, "{answer}");
     assert_eq!(answers[0], answers[1]);
-    device.sequence += 1;
+    device.sequence = device.sequence.next();
     assert_eq!(kept(consortium)?.entries, before.entries + 2);
     Ok(())
 }

@@ -16,7 +16,7 @@ const JSON: &str = "application/json";
 fn good(world: &World) -> anyhow::Result<Transaction> {
     let device = &world.fleet.simulated[0];
     let rows = hufu_harness::job::record::piece(&world.readings, 0);
-    let batch = readings::batch(&rows, device.sequence + 1)?;
+    let batch = readings::batch(&rows, device.sequence.next())?;
     device.sign_payload(world.gateway.chain, world.gateway.expiry()?, Payload::Append(batch))
 }
 
@@ -103,7 +103,8 @@ fn a_bad_transaction_is_told_what_is_wrong_with_it() -> anyhow::Result<()> {
     let submitted = world.gateway.submit(&transaction)?;
     assert!(submitted.is_accepted(), "{}", submitted.answer);
     drop(world);
-    crate::common::world()?.fleet.simulated[0].sequence += 1;
+    let device = &mut crate::common::world()?.fleet.simulated[0];
+    device.sequence = device.sequence.next();
     Ok(())
 }
 

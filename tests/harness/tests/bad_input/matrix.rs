@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,9 +16,10 @@ use hufu_harness::Consortium;
 use hufu_harness::device::Device;
 use hufu_harness::est::{Est, pem};
 use hufu_harness::http::{Answer, Http, Identity};
-use hufu_harness::process::wait_for;
+use hufu_harness::inspect::text;
+use hufu_harness::process::{self, wait_for};
 use hufu_proof::Algorithm;
-use hufu_service::doors;
+use hufu_service::doors::{self, Listed};
 
 use crate::clients::{certified, unrecorded};
 use crate::common::world;
@@ -188,25 +190,51 @@ fn places(consortium: &Consortium) -> anyhow::Result<Vec<Place>> {
             "est" => authority.est_url(),
             "status" => authority.status_url(),
             "metrics" => operator.metrics_url(),
-            "admin" => {
-                // Nobody's certificate counts at a socket: whoever opens it does.
-                let mode = fs::metadata(operator.data("admin.sock"))?.permissions().mode();
-                ensure!(mode & 0o777 == 0o600, "the admin socket is open to others: {mode:o}");
-                continue;
-            }
+            // Nobody's certificate counts at a socket.
+            "admin" => continue,
             other => bail!("nobody is asked at door `{other}`"),
         };
-        let part = |(prefix, routes): &(&'static str, &'static [Route])| {
-            let prefix = *prefix;
-            routes.iter().map(move |route| (prefix, route))
-        };
-        places.push(Place {
-            name: door.name,
-            url,
-            routes: door.parts.iter().flat_map(part).collect(),
-        });
+        places.push(Place { name: door.name, url, routes: routes(door) });
     }
     Ok(places)
+}
+
+fn routes(door: Listed) -> Vec<(&'static str, &'static Route)> {
+    let part = |(prefix, routes): &(&'static str, &'static [Route])| {
+        let prefix = *prefix;
+        routes.iter().map(move |route| (prefix, route))
+    };
+    door.parts.iter().flat_map(part).collect()
+}
+
+/// Whoever may open the admin socket acts for the member, and gets through
+/// everywhere; nobody but its owner may open it.
+fn try_socket(consortium: &Consortium) -> anyhow::Result<usize> {
+    let socket = consortium.operator().data("admin.sock");
+    let mode = fs::metadata(&socket)?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "the admin socket is open to others: {mode:o}");
+    let routes = routes(doors::ADMINISTRATION);
+    for (prefix, route) in &routes {
+        let url = format!("http://node{prefix}{}", path(route.path));
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--max-time", "60", "-o", "/dev/null", "--unix-socket", text(&socket)?]);
+        curl.args(["-w", "%{http_code} %header{hufu-code}", &url]);
+        if route.method == "POST" {
+            curl.args(["-H", "Content-Type: application/json", "-d", "{}"]);
+        }
+        let said = process::run(&mut curl)?.success()?.stdout;
+        let (status, code) = said.split_once(' ').context("curl said no status")?;
+        ensure!(
+            !IDENTITY.contains(&code.trim()) && ('2'..='4').contains(&first(status)?),
+            "{} {url} at the socket: {said}",
+            route.method
+        );
+    }
+    Ok(routes.len())
+}
+
+fn first(text: &str) -> anyhow::Result<char> {
+    text.chars().next().context("nothing was said")
 }
 
 /// Asks at every route as a caller of this kind.
@@ -271,6 +299,7 @@ fn every_route_is_for_whom_its_rule_says_and_for_nobody_else() -> anyhow::Result
         asked += try_all(&root, kind, identity.as_ref(), &places)?;
     }
     let regulator = consortium.client("regulator", "regulator")?;
+    asked += try_socket(consortium)?;
     supervises(consortium, "elsewhere")?;
     let elsewhere = try_all(&root, Kind::RegulatorElsewhere, Some(&regulator), &places);
     supervises(consortium, "whole")?;

@@ -3,10 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hufu_harness::http::Http;
 use hufu_harness::job::record;
+use hufu_harness::process;
 
 use crate::common::{World, world};
 use crate::harmless;
@@ -125,5 +127,29 @@ fn silence_is_not_kept() -> anyhow::Result<()> {
         assert!(gone, "{address} keeps {said:?}");
     }
     assert!(since.elapsed() < Duration::from_secs(45), "{:?}", since.elapsed());
+    Ok(())
+}
+
+/// A node has one certificate, whatever name is asked for. A name that is none,
+/// such as one in brackets, is refused by the TLS library with an alert, and
+/// harms nobody (docs/decisions/0017).
+#[test]
+fn any_server_name_is_served() -> anyhow::Result<()> {
+    let world = world()?;
+    let address = world.consortium.operator().addresses.gateway.to_string();
+    let said = |name: &[&str]| -> anyhow::Result<String> {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address, "-tls1_3"]).args(name);
+        let answer = process::run(openssl.stdin(Stdio::null()))?;
+        Ok(format!("{}{}", answer.stdout, answer.stderr))
+    };
+    for name in [&["-noservername"][..], &["-servername", "else.example"], &["-servername", "::1"]]
+    {
+        let said = said(name)?;
+        assert!(said.contains("New, TLSv1.3"), "{name:?}: {said}");
+    }
+    let refused = said(&["-servername", "[node.maker.example]"])?;
+    assert!(refused.contains("alert illegal parameter"), "{refused}");
+    assert!(said(&[])?.contains("New, TLSv1.3"));
     Ok(())
 }

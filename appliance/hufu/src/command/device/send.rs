@@ -10,7 +10,7 @@ use hufu_configuration::time::now_ms;
 use hufu_configuration::{Ending, Exit, certificates, config, files, no, sentence, unavailable};
 use hufu_contract::ColumnDescription;
 use hufu_proof::transaction::{Batch, MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, Genesis, Height, Signer as _, Value};
+use hufu_proof::{Body, Digest, Genesis, Height, Sequence, Signer as _, Value};
 use hufu_readings::{MAX_CSV, Period, Readings, from_csv};
 use serde::{Deserialize, Serialize};
 
@@ -25,14 +25,14 @@ struct StreamDescription {
     /// Most rows in a batch.
     max_rows: usize,
     /// The sequence of this signer's last batch; 0 before the first.
-    sequence: u64,
+    sequence: Sequence,
 }
 
 /// A batch that was recorded.
 #[derive(Serialize)]
 struct Sent {
     transaction: Digest,
-    sequence: u64,
+    sequence: Sequence,
     rows: usize,
     outcome: String,
     height: Height,
@@ -173,11 +173,11 @@ impl Sender {
         let mut sent = Vec::new();
         for piece in rows[done..].chunks(size) {
             running = running.with_all(piece);
-            let submitted = self.batch(piece, sequence + 1, running).await;
+            sequence = sequence.next();
+            let submitted = self.batch(piece, sequence, running).await;
             let Submitted { id, outcome, height } = submitted.map_err(|error| {
                 ended(error, &format!("rows 1 to {done} of {} are recorded", rows.len()))
             })?;
-            sequence += 1;
             done += piece.len();
             let outcome = outcome.to_string();
             sent.push(Sent { transaction: id, sequence, rows: piece.len(), outcome, height });
@@ -186,7 +186,7 @@ impl Sender {
     }
 
     /// Sees to it that the ledger has what the journal says that it has.
-    async fn confirm(&self, reached: &Acknowledged, sequence: u64) -> anyhow::Result<()> {
+    async fn confirm(&self, reached: &Acknowledged, sequence: Sequence) -> anyhow::Result<()> {
         let transaction = reached.transaction;
         let behind =
             reached.identity == self.key.public_key().identity() && sequence < reached.sequence;
@@ -210,14 +210,14 @@ impl Sender {
     async fn batch(
         &mut self,
         rows: &[Vec<Value>],
-        sequence: u64,
+        sequence: Sequence,
         running: Running,
     ) -> anyhow::Result<Submitted> {
         let height = submission::progress(&self.client).await?.height;
         let body = Body {
             chain: self.genesis.digest(),
             signer: self.key.public_key(),
-            nonce: sequence,
+            nonce: sequence.get(),
             expires: height.plus(MAX_LIFETIME / 2),
             payload: Payload::Append(Batch {
                 contract: self.arguments.contract.clone(),
