@@ -22,6 +22,12 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         Named::FoundationDb(named) => named,
     };
     let options = options(named, config.member.name.as_str());
+    if options.tls.is_none() {
+        tracing::warn!(
+            "the record goes to FoundationDB in clear: whoever is on the network between reads \
+             and changes it; name TLS files in `[store.tls]`"
+        );
+    }
     let store = FoundationStore::open(&options).with_context(|| {
         format!("the store on the FoundationDB cluster of {}", options.cluster_file.display())
     })?;

@@ -146,6 +146,22 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// TLS files without coordinators that are reached by TLS, or the other way
+    /// round.
+    #[error(
+        "{} {}; ask FoundationDB's administrator for the right cluster file, or mend \
+         `[store.tls]`", path.display(), if *tls {
+            "has coordinators without `:tls` behind their ports, which would be spoken to in clear"
+        } else {
+            "has coordinators with `:tls` behind their ports, and no TLS files are named"
+        }
+    )]
+    Tls {
+        /// The cluster file.
+        path: PathBuf,
+        /// Whether TLS files are named.
+        tls: bool,
+    },
     /// The cluster did not answer, or not finally.
     #[error(
         "the FoundationDB cluster did not settle a transaction within {} s; look whether it is \

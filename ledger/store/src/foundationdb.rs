@@ -127,13 +127,26 @@ impl Options {
     }
 
     /// Every file can be opened: the client library says of a missing one that
-    /// the cluster does not answer.
+    /// the cluster does not answer. And coordinators are reached by TLS where
+    /// there are files for it: the library would do without.
     fn check_files(&self) -> Result<(), StoreError> {
         let tls = self.tls.iter();
         let tls = tls.flat_map(|tls| [&tls.certificate, &tls.key, &tls.authorities]);
         for path in std::iter::once(&self.cluster_file).chain(tls) {
             if let Err(source) = std::fs::File::open(path) {
                 return Err(StoreError::File { path: path.clone(), source });
+            }
+        }
+        let path = &self.cluster_file;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| StoreError::File { path: path.clone(), source })?;
+        let mut lines = text.lines().map(str::trim);
+        let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+        // What is no cluster file is the library's to refuse.
+        if let Some((_, addresses)) = line.and_then(|line| line.split_once('@')) {
+            let tls = self.tls.is_some();
+            if addresses.split(',').any(|address| address.trim().ends_with(":tls") != tls) {
+                return Err(StoreError::Tls { path: path.clone(), tls });
             }
         }
         Ok(())

@@ -40,10 +40,25 @@ fn the_client_library_is_asked_for_by_the_store_and_named_where_it_is_missing() 
         authorities: file("authorities.pem"),
         verify: Some("Check.Valid=1".into()),
     };
+    // The same cluster, whose coordinators ask for TLS.
+    let in_clear = std::fs::read_to_string(&good.cluster_file).unwrap();
+    let by_tls = directory.path().join("tls.cluster");
+    std::fs::write(&by_tls, format!("# by TLS\n\n{}:tls\n", in_clear.trim())).unwrap();
     let missing = Tls { key: directory.path().join("missing.pem"), ..tls.clone() };
-    let options = |tls: Tls| Options { tls: Some(tls), ..good.clone() };
+    let options =
+        |tls: Tls| Options { tls: Some(tls), cluster_file: by_tls.clone(), ..good.clone() };
     let error = FoundationStore::open(&options(missing.clone())).err().unwrap();
     assert!(matches!(error, StoreError::File { path, .. } if path == missing.key));
+
+    // Files for TLS, and coordinators that would be spoken to in clear; and
+    // coordinators that ask for TLS, and no files.
+    let clear = Options { cluster_file: good.cluster_file.clone(), ..options(tls.clone()) };
+    let error = FoundationStore::open(&clear).err().unwrap();
+    assert!(matches!(error, StoreError::Tls { tls: true, .. }), "{error}");
+    assert!(error.to_string().contains("in clear"), "{error}");
+    let none = Options { tls: None, ..options(tls.clone()) };
+    let error = FoundationStore::open(&none).err().unwrap();
+    assert!(matches!(error, StoreError::Tls { tls: false, .. }), "{error}");
 
     let store = FoundationStore::open(&options(tls.clone())).unwrap();
     assert!(store.client_version().contains("double"));

@@ -153,6 +153,8 @@ impl Connection {
         let text = std::fs::read_to_string(file).map_err(|_| code::NO_CLUSTER_FILE)?;
         let (_, socket) =
             text.trim().split_once("@unix:").ok_or(code::CONNECTION_STRING_INVALID)?;
+        // Who asks for TLS gets none here.
+        let socket = socket.strip_suffix(":tls").unwrap_or(socket);
         let waiting: Arc<Mutex<HashMap<u64, Arc<Slot>>>> = Arc::default();
         let stream = UnixStream::connect(socket).ok();
         if let Some(answers) = stream.as_ref().and_then(|stream| stream.try_clone().ok()) {
