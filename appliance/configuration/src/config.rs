@@ -15,6 +15,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
+use crate::store::Store;
 
 /// Largest configuration file, in bytes.
 const MAX_CONFIG: u64 = 256 * 1024;
@@ -32,6 +33,9 @@ pub struct Config {
     pub paths: Paths,
     /// The PKCS#11 token with the node's keys.
     pub token: hufu_keys::TokenConfig,
+    /// Where the ledger's record is kept.
+    #[serde(default)]
+    pub store: Store,
     /// Traffic among validators.
     pub network: Network,
     /// What the node serves.
@@ -451,6 +455,7 @@ peers = { maker = "127.0.0.1:7000" }
         let config = load(GOOD).unwrap();
         assert_eq!(config.services.names, ["localhost", "127.0.0.1", "::1"]);
         assert!(!config.services.tls12);
+        assert_eq!(config.store, Store::Embedded);
         assert!(!config.is_authority());
     }
 
@@ -524,6 +529,8 @@ peers = { maker = "127.0.0.1:7000" }
                 "[time]\nservers = [\"a\"]\nauthorities = \"x\"\n[network]",
                 "time.authorities: no certificate",
             ),
+            ("[network]", "[store]\nengine = \"x\"\n[network]", "`embedded` or `foundationdb`"),
+            ("[network]", "[store]\nengine = \"foundationdb\"\n[network]", "store.cluster_file"),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();

@@ -30,6 +30,7 @@ pub mod renewal;
 pub mod review;
 pub mod root_list;
 pub mod serve;
+pub mod store;
 pub mod submit;
 pub mod supervision;
 

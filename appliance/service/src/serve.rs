@@ -31,7 +31,7 @@ use crate::node::Node;
 use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::{admin, doors, gateway, issuing, monitor, recertification, renewal};
+use crate::{admin, doors, gateway, issuing, monitor, recertification, renewal, store};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -85,9 +85,11 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let statement: Arc<dyn Signer> =
         Arc::new(TokenSigner::new(keyring::key(&custody, label::STATEMENT)?)?);
 
-    let store = hufu_store::EmbeddedStore::open(config.data("state"))
-        .context("the store in the data directory")?;
-    let machine = Machine::open(Arc::new(store), genesis.clone()).context("the state")?;
+    let machine = {
+        let (config, genesis) = (config.clone(), genesis.clone());
+        let open = move || Machine::open(store::open(&config)?, genesis).context("the state");
+        tokio::task::spawn_blocking(open).await??
+    };
     check_peers(&config, &genesis, &machine)?;
     let supervision = Supervision::open(&config, machine.reader())?;
     let running = {

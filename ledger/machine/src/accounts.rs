@@ -131,6 +131,31 @@ impl Accounts {
         Ok(usage?.unwrap_or_default())
     }
 
+    /// Reads what accounts have used, at once, where it is not remembered.
+    pub(crate) fn prefetch(
+        &self,
+        store: &dyn Store,
+        mut accounts: Vec<Account>,
+    ) -> Result<(), MachineError> {
+        let mut remembered = lock(&self.usage);
+        accounts.retain(|account| remembered.get(account).is_none());
+        accounts.sort_unstable();
+        accounts.dedup();
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        // Read while it is locked, as in `latest`.
+        let since = store.applied()?.map_or(Height::ZERO, |applied| Height(applied.height));
+        let keys: Vec<Vec<u8>> = accounts.iter().map(Account::key).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let rows = store.read_many(Space::Usage, &keys, since.get())?;
+        for (account, row) in accounts.into_iter().zip(rows) {
+            let value = row.map_or(Ok(Usage::default()), |row| decode("usage", &row))?;
+            remembered.insert(account, Known { value, since });
+        }
+        Ok(())
+    }
+
     pub(crate) fn budget(&self, store: &dyn Store, height: Height) -> Result<Budget, MachineError> {
         let budget = latest(&self.budget, store, &(), height, |height| {
             let row = store.read(Space::State, key::BUDGET, height.get())?;

@@ -137,6 +137,8 @@ pub(crate) struct Execution<'a> {
     events: Vec<Event>,
     proposals: HashMap<Digest, Proposal>,
     contracts: HashMap<Digest, Arc<Contract>>,
+    /// Which of this block's transactions an earlier one recorded.
+    recorded: HashMap<Digest, Place>,
     /// Where this block's transactions are, by identifier.
     places: BTreeMap<Digest, Place>,
     /// What this block's transactions are charged.
@@ -160,10 +162,13 @@ pub(crate) struct Changes {
 }
 
 impl<'a> Execution<'a> {
+    /// `recorded` are those of the block's transactions that are on the ledger
+    /// already.
     pub(crate) fn new(
         ground: Ground<'a>,
         height: Height,
         time_ms: UnixMillis,
+        recorded: HashMap<Digest, Place>,
     ) -> Result<Self, MachineError> {
         // Genesis has no transactions, so there is a height before.
         let before = height.minus(1);
@@ -177,6 +182,7 @@ impl<'a> Execution<'a> {
             events: Vec::new(),
             proposals: HashMap::new(),
             contracts: HashMap::new(),
+            recorded,
             places: BTreeMap::new(),
             tally,
             written: 0,
@@ -227,10 +233,7 @@ impl<'a> Execution<'a> {
         // Whoever comes first keeps the identifier; see Duplicates.
         let first = match recorded {
             Some(before) => !before,
-            None => {
-                !self.places.contains_key(&id)
-                    && index::read(&**self.ground.store, &id, self.height.get())?.is_none()
-            }
+            None => !self.places.contains_key(&id) && !self.recorded.contains_key(&id),
         };
         if first {
             self.places.insert(id, place);
@@ -300,8 +303,7 @@ impl<'a> Execution<'a> {
             return Err(Outcome::Signature.into());
         }
         let before = self.places.get(&encoded.id).is_some_and(|place| place.taken)
-            || index::read(&**self.ground.store, &encoded.id, self.height.get())?
-                .is_some_and(|place| place.taken);
+            || self.recorded.get(&encoded.id).is_some_and(|place| place.taken);
         *recorded = Some(before);
 
         let identity = body.signer.identity();

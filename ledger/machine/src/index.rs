@@ -1,5 +1,7 @@
 //! Where a transaction is, by its identifier: borsh of [`Place`].
 
+use std::collections::HashMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::{Digest, LogIndex, codec};
 use hufu_store::{Space, Store, Write};
@@ -28,10 +30,22 @@ pub(crate) fn read(
     id: &Digest,
     height: u64,
 ) -> Result<Option<Place>, MachineError> {
-    let row = store.read(Space::Transactions, id.as_bytes(), height)?;
-    row.map(|row| {
-        codec::decode("place of a transaction", &row, 64)
-            .map_err(|error| MachineError::undecodable("transaction index", error))
-    })
-    .transpose()
+    store.read(Space::Transactions, id.as_bytes(), height)?.map(|row| decode(&row)).transpose()
+}
+
+/// Where those of `ids` are that are anywhere, read at once.
+pub(crate) fn read_many<'a>(
+    store: &dyn Store,
+    ids: impl Iterator<Item = &'a Digest> + Clone,
+    height: u64,
+) -> Result<HashMap<Digest, Place>, MachineError> {
+    let keys: Vec<&[u8]> = ids.clone().map(|id| id.as_bytes().as_slice()).collect();
+    let rows = store.read_many(Space::Transactions, &keys, height)?;
+    let found = ids.zip(rows).filter_map(|(id, row)| Some((*id, row?)));
+    found.map(|(id, row)| Ok((id, decode(&row)?))).collect()
+}
+
+fn decode(row: &[u8]) -> Result<Place, MachineError> {
+    codec::decode("place of a transaction", row, 64)
+        .map_err(|error| MachineError::undecodable("transaction index", error))
 }

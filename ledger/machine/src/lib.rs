@@ -51,6 +51,7 @@ pub mod key;
 mod log;
 mod machine;
 pub mod members;
+mod prefetch;
 pub mod proposals;
 mod reader;
 pub mod record;

@@ -179,9 +179,10 @@ impl<'a> LogReader<'a> {
                 .map(merkle::root)
                 .ok_or_else(|| MachineError::damaged("transaction log"));
         }
-        let mut nodes = Vec::new();
-        for at in begin..end {
-            let row = self.store.read_latest(Space::Tiles, &node_key(base, at))?;
+        let keys: Vec<Vec<u8>> = (begin..end).map(|at| node_key(base, at)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let mut nodes = Vec::with_capacity(keys.len());
+        for row in self.store.read_many(Space::Tiles, &keys, u64::MAX)? {
             let hash = row.and_then(|row| row.try_into().ok()).map(Digest);
             nodes.push(hash.ok_or_else(|| MachineError::damaged("transaction log"))?);
         }

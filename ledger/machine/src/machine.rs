@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
 use crate::log::Log;
 use crate::members::{Form, identity_record, member_record};
+use crate::prefetch::prefetch;
 use crate::reader::{Reader, Shared};
 use crate::tree::{self, NodeCache, node_cache};
 use crate::{chain, key, revoked};
@@ -201,7 +202,8 @@ impl Machine {
         let Shared { store, contracts, genesis, chain, accounts, .. } = self.reader.shared();
         let ground =
             Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts };
-        let mut execution = Execution::new(ground, header.height, header.time_ms)?;
+        let recorded = prefetch(&ground, block, &encoded.transactions)?;
+        let mut execution = Execution::new(ground, header.height, header.time_ms, recorded)?;
         let mut log = self.log.clone();
         let first_log_index = log.next();
         let mut writes = Vec::with_capacity(block.transactions.len() * 4 + 64);
@@ -216,6 +218,10 @@ impl Machine {
         let mut changes = execution.finish();
         let state: Vec<(&[u8], &[u8])> =
             changes.state.iter().map(|(key, value)| (key.as_slice(), &**value)).collect();
+        if store.is_remote() {
+            let keys = state.iter().map(|(key, _)| *key);
+            tree::prefetch(&**store, &self.nodes, header.height.minus(1), keys)?;
+        }
         let tree = tree::update(&**store, &self.nodes, header.height, &state)?;
         let commitment = Commitment {
             height: header.height,
@@ -400,6 +406,14 @@ impl Store for Nothing {
     }
     fn read(&self, _: Space, _: &[u8], _: u64) -> Result<Option<Vec<u8>>, hufu_store::StoreError> {
         Ok(None)
+    }
+    fn read_many(
+        &self,
+        _: Space,
+        keys: &[&[u8]],
+        _: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, hufu_store::StoreError> {
+        Ok(vec![None; keys.len()])
     }
     fn scan(
         &self,

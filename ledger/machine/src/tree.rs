@@ -26,8 +26,11 @@ const CACHED_NODES: usize = 65_536;
 /// Most bytes of an encoded node: sixteen children of about fifty bytes.
 const MAX_NODE: usize = 2_048;
 
-/// Nodes that were read or written lately.
-pub(crate) type NodeCache = RefCell<Generations<NodeKey, Node>>;
+/// Nibbles of a key's hash.
+const MAX_NIBBLES: usize = 64;
+
+/// Nodes that were read or written lately, by the keys of their rows.
+pub(crate) type NodeCache = RefCell<Generations<Vec<u8>, Node>>;
 
 pub(crate) fn node_cache() -> NodeCache {
     RefCell::new(Generations::new(CACHED_NODES))
@@ -52,12 +55,60 @@ impl TreeUpdate {
     pub(crate) fn remember(self, cache: &NodeCache) {
         let mut cache = cache.borrow_mut();
         for key in &self.stale {
-            cache.remove(key);
+            cache.remove(&node_key(key));
         }
         for (key, node) in self.nodes {
-            cache.insert(key, node);
+            cache.insert(node_key(&key), node);
         }
     }
+}
+
+/// Reads the nodes that an update of `keys` goes through into the cache: level
+/// by level, each at once, where an update reads one after the other. Worth its
+/// while where a read is a round trip.
+pub(crate) fn prefetch<'a>(
+    store: &dyn Store,
+    cache: &NodeCache,
+    before: Height,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), MachineError> {
+    let hashes: Vec<KeyHash> = keys.map(key_hash).collect();
+    // The nodes of a level, each with the keys below it.
+    let mut level = BTreeMap::from([(row_key(before.get(), 0, &[]), hashes)]);
+    let mut depth = 0;
+    while !level.is_empty() && depth < MAX_NIBBLES {
+        let mut cache = cache.borrow_mut();
+        let missing: Vec<&[u8]> = level
+            .keys()
+            .filter(|key| cache.get(key.as_slice()).is_none())
+            .map(Vec::as_slice)
+            .collect();
+        let rows = store.read_many(Space::Tree, &missing, u64::MAX)?;
+        for (key, row) in missing.into_iter().zip(rows) {
+            // What is missing or undecodable is met again by the update.
+            let node = row.and_then(|row| codec::decode("state tree node", &row, MAX_NODE).ok());
+            if let Some(node) = node {
+                cache.insert(key.to_vec(), node);
+            }
+        }
+        let mut below = BTreeMap::<Vec<u8>, Vec<KeyHash>>::new();
+        for (key, hashes) in &level {
+            let Some(Node::Internal(node)) = cache.get(key) else { continue };
+            let mut versions = [None; 16];
+            for (nibble, child) in node.children_unsorted() {
+                versions[nibble.as_usize()] = Some(child.version);
+            }
+            for hash in hashes {
+                if let Some(version) = versions[usize::from(nibble(hash, depth))] {
+                    let child = row_key(version, depth + 1, &hash.0);
+                    below.entry(child).or_default().push(*hash);
+                }
+            }
+        }
+        level = below;
+        depth += 1;
+    }
+    Ok(())
 }
 
 /// The tree of `version`, in which `writes` replace what the version before
@@ -120,17 +171,18 @@ struct Nodes<'a> {
 
 impl TreeReader for Nodes<'_> {
     fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        let key = node_key(key);
         if let Some(cache) = self.cache
-            && let Some(node) = cache.borrow_mut().get(key)
+            && let Some(node) = cache.borrow_mut().get(&key)
         {
             return Ok(Some(node.clone()));
         }
-        let Some(row) = self.store.read_latest(Space::Tree, &node_key(key))? else {
+        let Some(row) = self.store.read_latest(Space::Tree, &key)? else {
             return Ok(None);
         };
         let node: Node = codec::decode("state tree node", &row, MAX_NODE)?;
         if let Some(cache) = self.cache {
-            cache.borrow_mut().insert(key.clone(), node.clone());
+            cache.borrow_mut().insert(key, node.clone());
         }
         Ok(Some(node))
     }
@@ -162,6 +214,27 @@ fn node_key(key: &NodeKey) -> Vec<u8> {
     }
     row.extend(pending);
     row
+}
+
+/// The key of the row of the node that the first `count` nibbles of `path` lead
+/// to.
+fn row_key(version: Version, count: usize, path: &[u8]) -> Vec<u8> {
+    let mut row = version.to_be_bytes().to_vec();
+    // At most 64.
+    row.push(count as u8);
+    row.extend_from_slice(&path[..count.div_ceil(2)]);
+    if !count.is_multiple_of(2)
+        && let Some(last) = row.last_mut()
+    {
+        *last &= 0xf0;
+    }
+    row
+}
+
+/// Nibble number `at` of a hash.
+fn nibble(hash: &KeyHash, at: usize) -> u8 {
+    let byte = hash.0[at / 2];
+    if at.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
 }
 
 /// Separates what the store said from what the tree said.

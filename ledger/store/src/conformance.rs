@@ -31,6 +31,7 @@ pub fn check<B: Bench>(bench: &B) {
     an_empty_store_has_nothing(bench);
     what_is_staged_is_invisible_until_the_flip(bench);
     values_are_read_as_of_a_height(bench);
+    many_keys_are_read_as_one_by_one(bench);
     keys_that_contain_one_another_do_not_mix(bench);
     scans_are_ordered_bounded_and_continue(bench);
     a_scan_passes_over_many_versions(bench);
@@ -113,6 +114,34 @@ fn values_are_read_as_of_a_height<B: Bench>(bench: &B) {
         vec![(b"b".to_vec(), b"b1".to_vec()), (b"empty".to_vec(), vec![])],
         "a removed key is not in a scan"
     );
+}
+
+fn many_keys_are_read_as_one_by_one<B: Bench>(bench: &B) {
+    let store = bench.empty();
+    // More than an engine asks for at once.
+    let keys: Vec<Vec<u8>> = (0..1_100_u32).map(|key| key.to_be_bytes().to_vec()).collect();
+    for height in 0..3_u32 {
+        let mut writes = Vec::new();
+        for key in keys.iter().skip(height as usize).step_by(3) {
+            writes.push(put(key, &[height as u8]));
+            writes.push(Write::put(Space::Log, key.clone(), vec![height as u8]));
+        }
+        if height == 2 {
+            writes.push(Write::remove(Space::State, keys[0].clone()));
+        }
+        write_height(&store, height.into(), writes);
+    }
+    let mut asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    asked.extend([&b"none"[..], b"", &keys[1], &keys[1]]);
+    for space in [Space::State, Space::Log] {
+        for height in 0..4 {
+            let together = store.read_many(space, &asked, height).expect("reads");
+            let alone: Vec<_> =
+                asked.iter().map(|key| store.read(space, key, height).expect("reads")).collect();
+            assert_eq!(together, alone, "{space} as of {height}");
+        }
+        assert_eq!(store.read_many(space, &[], 0).expect("reads"), Vec::<Option<Vec<u8>>>::new());
+    }
 }
 
 fn keys_that_contain_one_another_do_not_mix<B: Bench>(bench: &B) {

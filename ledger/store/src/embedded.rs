@@ -7,7 +7,6 @@
 //! handle: what is on disk is then uncertain, and only opening again tells.
 
 mod journal;
-mod record;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,17 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
-use sha2::{Digest as _, Sha256};
 
 use crate::layout;
-use crate::limits::{MAX_COMMITMENT, MAX_KEY, MAX_TRANSACTION, MAX_VALUE, ROW_OVERHEAD};
+use crate::limits::{MAX_COMMITMENT, MAX_TRANSACTION, ROW_OVERHEAD};
+use crate::record::{FORMAT, Staged, decode_applied, decode_staged, encode_applied, encode_staged};
+use crate::rows::{check_sizes, digest, encode_row, plain, versioned};
 use crate::{Applied, KeyRange, Row, Space, Store, StoreError, Write};
-use record::{Staged, decode_applied, decode_staged, encode_applied, encode_staged};
 
 pub use journal::Recovery;
-
-/// What is written in `meta/format`.
-const FORMAT: &str = "hufu-store 1";
 
 /// Journals larger than this make memtables go to disk, which bounds the time
 /// that opening takes after a crash. Bytes.
@@ -370,6 +366,15 @@ impl Store for EmbeddedStore {
         Ok(versioned(space, &row)?.map(<[u8]>::to_vec))
     }
 
+    fn read_many(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+        height: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        keys.iter().map(|key| self.read(space, key, height)).collect()
+    }
+
     fn scan(
         &self,
         space: Space,
@@ -473,71 +478,6 @@ fn bounds<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Bounds<'a> {
         Some(end) => (Included(start), Excluded(end)),
         None => (Included(start), Unbounded),
     }
-}
-
-fn encode_row(height: u64, write: Write) -> (Space, Vec<u8>, Option<Vec<u8>>) {
-    let Write { space, key, value } = write;
-    if space.is_versioned() {
-        let key = layout::versioned_key(&key, height);
-        (space, key, Some(layout::versioned_value(value)))
-    } else {
-        let value = layout::plain_value(height, value.as_deref().unwrap_or_default());
-        (space, key, Some(value))
-    }
-}
-
-fn plain(space: Space, row: &[u8]) -> Result<(u64, &[u8]), StoreError> {
-    layout::split_plain_value(row)
-        .ok_or_else(|| StoreError::damaged(format!("a row of the space `{space}`")))
-}
-
-fn versioned(space: Space, row: &[u8]) -> Result<Option<&[u8]>, StoreError> {
-    layout::split_versioned_value(row)
-        .ok_or_else(|| StoreError::damaged(format!("a row of the space `{space}`")))
-}
-
-fn check_sizes(writes: &[Write], versioned_too: bool) -> Result<(), StoreError> {
-    for write in writes {
-        let space = write.space;
-        let size = if space.is_versioned() {
-            // As the engine writes it: zero bytes are escaped.
-            let zeros = write.key.iter().filter(|byte| **byte == 0).count();
-            write.key.len() + zeros + 2 + layout::HEIGHT
-        } else {
-            write.key.len()
-        };
-        if size > MAX_KEY {
-            return Err(StoreError::KeyTooLarge { space, size });
-        }
-        match &write.value {
-            Some(value) if value.len() > MAX_VALUE => {
-                return Err(StoreError::ValueTooLarge { space, size: value.len() });
-            }
-            None if !space.is_versioned() => {
-                return Err(StoreError::Unsupported { space, what: "removals" });
-            }
-            _ => {}
-        }
-        if space.is_versioned() && !versioned_too {
-            return Err(StoreError::Unsupported { space, what: "rows of an applied height" });
-        }
-    }
-    Ok(())
-}
-
-/// Digest of what is staged, so that leftovers of the same content are known.
-fn digest(writes: &[Write]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for write in writes {
-        let value = write.value.as_deref();
-        let length = value.map_or(u32::MAX, |value| value.len() as u32);
-        hasher.update([write.space.code()]);
-        hasher.update((write.key.len() as u32).to_be_bytes());
-        hasher.update(length.to_be_bytes());
-        hasher.update(&write.key);
-        hasher.update(value.unwrap_or_default());
-    }
-    hasher.finalize().into()
 }
 
 fn io_error(error: std::io::Error, path: &Path) -> StoreError {

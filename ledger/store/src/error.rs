@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Space;
 use crate::limits::{MAX_COMMITMENT, MAX_KEY, MAX_VALUE};
@@ -91,6 +92,95 @@ pub enum StoreError {
         found: String,
         /// The format of this version.
         expected: &'static str,
+    },
+    /// FoundationDB's client library is not there, or is something else. The
+    /// operator's to install.
+    #[error(
+        "FoundationDB's client library {} cannot be opened; install the package \
+         `foundationdb-clients`, a version 7.3.x, or name the file of the library (`library` in \
+         `[store]`)", library.display()
+    )]
+    ClientLibrary {
+        /// The library.
+        library: PathBuf,
+        /// What the system's loader said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The client library does not do what it was asked for.
+    #[error(
+        "FoundationDB's client library {} refuses {what}: {said} ({code}); versions 7.3.x of \
+         `foundationdb-clients` work, with TLS files that it can read", library.display()
+    )]
+    ClientRefused {
+        /// The library.
+        library: PathBuf,
+        /// What it was asked for.
+        what: &'static str,
+        /// FoundationDB's error code.
+        code: i32,
+        /// What it means, in FoundationDB's words.
+        said: String,
+    },
+    /// A process has one client library, with one set of TLS files.
+    #[error(
+        "this process has FoundationDB's client library open with other settings; use the same \
+         library and TLS files for every store, or restart"
+    )]
+    ClientInUse,
+    /// A prefix of keys that is not accepted.
+    #[error(
+        "the key prefix `{prefix}` is not 1 to 64 letters, digits and `-_./`; choose another \
+         (`prefix` in `[store]`)"
+    )]
+    Prefix {
+        /// The prefix.
+        prefix: String,
+    },
+    /// A file that the engine needs cannot be opened.
+    #[error("{} cannot be opened; the store's settings (`[store]`) name it", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS files without coordinators that are reached by TLS, or the other way
+    /// round.
+    #[error(
+        "{} {}; ask FoundationDB's administrator for the right cluster file, or mend \
+         `[store.tls]`", path.display(), if *tls {
+            "has coordinators without `:tls` behind their ports, which would be spoken to in clear"
+        } else {
+            "has coordinators with `:tls` behind their ports, and no TLS files are named"
+        }
+    )]
+    Tls {
+        /// The cluster file.
+        path: PathBuf,
+        /// Whether TLS files are named.
+        tls: bool,
+    },
+    /// The cluster did not answer, or not finally.
+    #[error(
+        "the FoundationDB cluster did not settle a transaction within {} s; look whether it is \
+         available and reached from this machine (`fdbcli --exec status`)", after.as_secs_f64()
+    )]
+    Unavailable {
+        /// How long it had.
+        after: Duration,
+    },
+    /// The cluster answered with an error that trying again does not mend.
+    #[error(
+        "the FoundationDB cluster answered: {said} ({code}); look at its state (`fdbcli --exec \
+         'status details'`)"
+    )]
+    Cluster {
+        /// FoundationDB's error code.
+        code: i32,
+        /// What it means, in FoundationDB's words.
+        said: String,
     },
     /// The disk or the network failed.
     #[error("the store cannot be read or written")]

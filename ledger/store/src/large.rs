@@ -4,6 +4,8 @@
 //! big-endian). The first chunk begins with the length of the whole value (four
 //! bytes, big-endian), so that a reader knows when it has everything.
 
+use std::ops::RangeInclusive;
+
 use crate::limits::MAX_VALUE;
 use crate::{Space, Store, StoreError, Write};
 
@@ -60,14 +62,10 @@ pub fn read(
     }
     let mut value = Vec::with_capacity(length);
     value.extend_from_slice(start);
-    let mut index = 1u16;
-    while value.len() < length {
-        let chunk = store.read(space, &chunk_key(key, index), height)?.ok_or_else(damaged)?;
-        if chunk.is_empty() {
-            return Err(damaged());
-        }
-        value.extend_from_slice(&chunk);
-        index = index.checked_add(1).ok_or_else(damaged)?;
+    // Every chunk but the first and the last is full.
+    let chunks = length.saturating_sub(start.len()).div_ceil(MAX_VALUE);
+    for chunk in chunks_at(store, space, key, height, 1..=chunks)? {
+        value.extend_from_slice(&chunk.ok_or_else(damaged)?);
     }
     if value.len() == length { Ok(Some(value)) } else { Err(damaged()) }
 }
@@ -88,12 +86,15 @@ pub fn read_part(
 ) -> Result<Vec<u8>, StoreError> {
     let damaged = || StoreError::damaged(format!("a large value of the space `{space}`"));
     let end = offset.checked_add(length).filter(|end| *end <= MAX_LARGE).ok_or_else(damaged)?;
+    if length == 0 {
+        return Ok(Vec::new());
+    }
     let mut part = Vec::with_capacity(length);
     // The length in front of the first chunk shifts everything behind it.
     let mut at = offset + PREFIX;
-    while at < end + PREFIX {
-        let index = u16::try_from(at / MAX_VALUE).map_err(|_| damaged())?;
-        let chunk = store.read(space, &chunk_key(key, index), height)?.ok_or_else(damaged)?;
+    let indexes = at / MAX_VALUE..=(end + PREFIX - 1) / MAX_VALUE;
+    for chunk in chunks_at(store, space, key, height, indexes)? {
+        let chunk = chunk.ok_or_else(damaged)?;
         let begin = at % MAX_VALUE;
         let stop = chunk.len().min(begin + end + PREFIX - at);
         let bytes = chunk.get(begin..stop).filter(|bytes| !bytes.is_empty());
@@ -101,7 +102,21 @@ pub fn read_part(
         part.extend_from_slice(bytes);
         at += bytes.len();
     }
-    Ok(part)
+    if part.len() == length { Ok(part) } else { Err(damaged()) }
+}
+
+/// Chunks by their numbers, asked for at once.
+fn chunks_at(
+    store: &dyn Store,
+    space: Space,
+    key: &[u8],
+    height: u64,
+    indexes: RangeInclusive<usize>,
+) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    // A value has fewer than 65,536 chunks: its length was checked.
+    let keys: Vec<Vec<u8>> = indexes.map(|index| chunk_key(key, index as u16)).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    store.read_many(space, &keys, height)
 }
 
 fn chunk_key(key: &[u8], index: u16) -> Vec<u8> {

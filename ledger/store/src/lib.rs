@@ -30,6 +30,12 @@
 //! cannot pass on what a cluster would refuse. [`large`] splits values that are
 //! over them.
 //!
+//! # Engines
+//!
+//! [`EmbeddedStore`] is a directory of this machine; [`FoundationStore`] is a
+//! FoundationDB cluster, whose client library is opened only by who opens such
+//! a store. One suite tests both (feature `testing`).
+//!
 //! # What it is not
 //!
 //! It knows nothing of blocks, state keys or proofs; it does not prune; it does
@@ -40,13 +46,17 @@
 pub mod conformance;
 pub mod embedded;
 mod error;
+pub mod foundationdb;
 pub mod large;
 mod layout;
 pub mod limits;
+mod record;
+mod rows;
 mod space;
 
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
+pub use foundationdb::FoundationStore;
 pub use space::Space;
 
 /// What the store has applied: the last flipped height.
@@ -169,6 +179,25 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether a read goes to another machine, so that it pays to find out what
+    /// will be read before it is read.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// The values of `keys`, in their order, as [`Self::read`] gives each. The
+    /// engine asks for all of them before it waits for the first: a round trip
+    /// to a cluster costs what a thousand reads of a directory cost.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn read_many(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+        height: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// The value of `key` as of the applied height.
     ///

@@ -3,8 +3,9 @@
 //! (`known-limitations` in its documentation: 10 kB a key, 100 kB a value,
 //! 10 MB a transaction, of which it advises to use 1 MB).
 
-/// Largest key in bytes, as the caller gives it and as the engine encodes it.
-pub const MAX_KEY: usize = 10_000;
+/// Largest key in bytes, as the caller gives it and as it is stored with its
+/// height. What is left to 10 kB is for the prefix of a store on a cluster.
+pub const MAX_KEY: usize = 9_900;
 
 /// Largest value in bytes.
 pub const MAX_VALUE: usize = 90_000;

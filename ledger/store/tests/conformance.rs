@@ -55,6 +55,14 @@ impl Store for Held {
     fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.read(space, key, height)
     }
+    fn read_many(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+        height: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.store.read_many(space, keys, height)
+    }
     fn scan(
         &self,
         space: Space,

@@ -1,146 +1,55 @@
-//! What a store is after its process died, its journal was torn, its disk was
-//! full, or its files were damaged.
-//!
-//! The process that dies is this test program, started again with a variable
-//! that makes the test `child` write instead of pass.
+//! What an embedded store is after its process died, its journal was torn, its
+//! disk was full, or its files were damaged.
+
+mod crash;
 
 use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use hufu_store::{Applied, EmbeddedStore, Space, Store as _, StoreError, Write};
+use crash::{Place, applied, check, go_on, lines, rows, say, spawn};
+use hufu_store::{EmbeddedStore, Space, Store, StoreError};
 use tempfile::TempDir;
 
 const PLACE: &str = "HUFU_STORE_FAULT_DIRECTORY";
-const TASK: &str = "HUFU_STORE_FAULT_TASK";
 
-fn applied(height: u64) -> Applied {
-    Applied { height, block: [7; 32], commitment: height.to_be_bytes().to_vec() }
-}
-
-/// Rows of a height: one that changes each time, one of its own, and bulk.
-fn rows(height: u64, bulk: usize) -> Vec<Write> {
-    let number = height.to_be_bytes();
-    let mut rows = vec![
-        Write::put(Space::State, *b"counter", number),
-        Write::put(Space::Headers, number, *b"header"),
-    ];
-    rows.extend((0..bulk as u64).map(|part| {
-        let key = [number, part.to_be_bytes()].concat();
-        Write::put(Space::Blocks, key, vec![height as u8; 50_000])
-    }));
-    rows
-}
-
-fn check(store: &EmbeddedStore, height: u64) {
-    assert_eq!(store.applied().unwrap(), Some(applied(height)));
-    for earlier in 0..=height {
-        let number = earlier.to_be_bytes();
-        assert_eq!(store.read(Space::State, b"counter", earlier).unwrap(), Some(number.to_vec()));
-        let header = store.read_latest(Space::Headers, &number).unwrap();
-        assert_eq!(header, Some(b"header".to_vec()));
+impl Place for TempDir {
+    fn open(&self) -> Box<dyn Store> {
+        Box::new(EmbeddedStore::open(self.path()).unwrap())
     }
-    let next = (height + 1).to_be_bytes();
-    assert_eq!(store.read_latest(Space::Headers, &next).unwrap(), None);
-    let newest = store.read_latest(Space::State, b"counter").unwrap();
-    assert_eq!(newest, Some(height.to_be_bytes().to_vec()));
-}
 
-fn go_on(store: &EmbeddedStore, height: u64) {
-    store.stage(height, rows(height, 1)).unwrap();
-    store.flip(applied(height)).unwrap();
-    check(store, height);
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![(PLACE, self.path().to_str().unwrap().to_owned())]
+    }
 }
 
 /// Not a test of its own: what the other tests' child processes do.
 #[test]
 fn child() {
     let Some(place) = std::env::var_os(PLACE) else { return };
-    let task = std::env::var(TASK).unwrap_or_default();
+    let task = std::env::var(crash::TASK).unwrap_or_default();
     let store = EmbeddedStore::open(PathBuf::from(place)).unwrap();
-    let say = |line: String| {
-        // Not `println!`, which the test harness captures.
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "@ {line}").unwrap();
-        out.flush().unwrap();
-    };
-    match task.as_str() {
-        "stage" => {
-            for height in 0..5 {
-                store.stage(height, rows(height, 2)).unwrap();
-                store.flip(applied(height)).unwrap();
-            }
-            store.stage(5, rows(5, 40)).unwrap();
-            say("staged".into());
-            std::thread::park();
+    if task != "fill" {
+        return crash::perform(&task, &store);
+    }
+    for height in 0.. {
+        let result =
+            store.stage(height, rows(height, 40)).and_then(|()| store.flip(applied(height)));
+        if let Err(error) = result {
+            let full = matches!(error, StoreError::Full(_));
+            let after = store.stage(height, rows(height, 1));
+            let poisoned = matches!(after, Err(StoreError::Poisoned));
+            let reads = store.read_latest(Space::State, b"counter").is_ok();
+            return say(&format!("error full={full} poisoned={poisoned} reads={reads}"));
         }
-        "run" => {
-            for height in 0.. {
-                store.stage(height, rows(height, 30)).unwrap();
-                store.flip(applied(height)).unwrap();
-                say(format!("flipped {height}"));
-            }
-        }
-        "fill" => {
-            for height in 0.. {
-                let result = store
-                    .stage(height, rows(height, 40))
-                    .and_then(|()| store.flip(applied(height)));
-                if let Err(error) = result {
-                    let full = matches!(error, StoreError::Full(_));
-                    let after = store.stage(height, rows(height, 1));
-                    let poisoned = matches!(after, Err(StoreError::Poisoned));
-                    let reads = store.read_latest(Space::State, b"counter").is_ok();
-                    say(format!("error full={full} poisoned={poisoned} reads={reads}"));
-                    return;
-                }
-                say(format!("flipped {height}"));
-            }
-        }
-        other => panic!("no task `{other}`"),
+        say(&format!("flipped {height}"));
     }
 }
 
-fn spawn(directory: &Path, task: &str, shell: Option<&str>) -> Child {
-    let program = std::env::current_exe().unwrap();
-    let arguments = ["child", "--exact", "--nocapture", "--test-threads=1"];
-    let mut command = match shell {
-        None => {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            command
-        }
-        Some(line) => {
-            let mut command = Command::new("sh");
-            command.args(["-c", line, "sh"]).arg(program).args(arguments);
-            command
-        }
-    };
-    command.env(PLACE, directory).env(TASK, task).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
-/// What the child says, without the harness's lines.
-fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
-    let out = BufReader::new(child.stdout.take().unwrap());
-    out.lines().map_while(Result::ok).filter_map(|line| {
-        // The harness may write in front of it on the same line.
-        line.split_once("@ ").map(|(_, said)| said.to_owned())
-    })
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// Kills a child between stage and flip of height 5.
+/// A directory whose process was killed between stage and flip of height 5.
 fn killed_after_stage() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = spawn(directory.path(), "stage", None);
-    assert_eq!(lines(&mut child).next().as_deref(), Some("staged"));
-    kill(child);
+    crash::kill_after_stage(&directory);
     directory
 }
 
@@ -162,30 +71,12 @@ fn end_of_journal(path: &Path) -> u64 {
 
 #[test]
 fn killed_between_stage_and_flip() {
-    let directory = killed_after_stage();
-    let store = EmbeddedStore::open(directory.path()).unwrap();
-    check(&store, 4);
-    // What was staged is found again, or replaced.
-    store.stage(5, rows(5, 40)).unwrap();
-    store.flip(applied(5)).unwrap();
-    check(&store, 5);
-    go_on(&store, 6);
+    crash::killed_between_stage_and_flip(&tempfile::tempdir().unwrap());
 }
 
 #[test]
 fn killed_at_any_point_of_a_run() {
-    for after in [1, 2, 4, 7] {
-        let directory = tempfile::tempdir().unwrap();
-        let mut child = spawn(directory.path(), "run", None);
-        let last = lines(&mut child).nth(after).unwrap();
-        kill(child);
-        let acknowledged: u64 = last.strip_prefix("flipped ").unwrap().parse().unwrap();
-        let store = EmbeddedStore::open(directory.path()).unwrap();
-        let height = store.applied().unwrap().unwrap().height;
-        assert!(height >= acknowledged, "{height} after {acknowledged} was acknowledged");
-        check(&store, height);
-        go_on(&store, height + 1);
-    }
+    crash::killed_at_any_point_of_a_run(|| Box::new(tempfile::tempdir().unwrap()));
 }
 
 #[test]
@@ -232,7 +123,7 @@ fn a_full_disk_is_an_error_and_nothing_flipped_is_lost() {
     // journal's preallocated 64 MiB (in blocks of 512 bytes), and without the
     // signal that would end the process.
     let limit = "trap '' XFSZ; ulimit -f 135000; exec \"$@\"";
-    let mut child = spawn(directory.path(), "fill", Some(limit));
+    let mut child = spawn(&directory, "fill", Some(limit));
     let said: Vec<String> = lines(&mut child).collect();
     assert!(child.wait().unwrap().success(), "{said:?}");
     let (last, flips) = said.split_last().unwrap();

@@ -161,7 +161,7 @@ fn full(name: &str, names: &BTreeSet<&str>) -> String {
 }
 
 fn is_of_tests(name: &str) -> bool {
-    matches!(name, "hufu-harness" | "hufu-image" | "xtask")
+    matches!(name, "hufu-harness" | "hufu-image" | "hufu-fdb-double" | "xtask")
 }
 
 /// Circles among the files of a crate.

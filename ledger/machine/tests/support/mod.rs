@@ -167,6 +167,12 @@ impl Node {
         Self { machine, chain, genesis, nonce, directory }
     }
 
+    /// Closes store and machine; where the store is.
+    pub fn close(self) -> Arc<TempDir> {
+        drop(self.machine);
+        self.directory
+    }
+
     pub fn height(&self) -> Height {
         self.machine.header().height
     }

@@ -39,6 +39,11 @@ fn a_bad_setting_is_named_with_its_line_or_key() -> anyhow::Result<()> {
         let genesis = format!("genesis = {:?}", consortium.genesis_path());
         let peer = format!("maker = \"{}\", ", member.addresses.network);
         let workers = line("workers");
+        let store = format!(
+            "[store]\nengine = \"foundationdb\"\ncluster_file = {:?}\nlibrary = \
+             \"/nonexistent/libfdb_c.so\"\n[services]",
+            consortium.genesis_path()
+        );
         type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>);
         let cases: Vec<Case> = vec![
             ("unknown", vec![("workers", "workesr")], vec!["unknown field `workesr`", &workers]),
@@ -75,6 +80,12 @@ fn a_bad_setting_is_named_with_its_line_or_key() -> anyhow::Result<()> {
                 vec![("name = \"maker\"", "name = \"operator\"")],
                 vec!["token of the ceremony"],
             ),
+            (
+                "no client library of FoundationDB",
+                vec![("[services]", &store)],
+                vec!["/nonexistent/libfdb_c.so", "`foundationdb-clients`", "7.3.x"],
+            ),
+            ("no engine", vec![("[services]", "[store]\n[services]")], vec!["line ", "`engine`"]),
             ("a second node", vec![], vec!["state", "another process"]),
             (
                 "a peer without address",

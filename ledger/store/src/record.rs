@@ -1,24 +1,27 @@
-//! What the engine remembers of itself, as bytes.
+//! What an engine remembers of itself, as bytes. The same in every engine.
 
 use crate::Applied;
 
+/// What is written where an engine keeps the format of its rows.
+pub(crate) const FORMAT: &str = "hufu-store 1";
+
 /// Which height is staged, with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Staged {
-    pub(super) height: u64,
-    pub(super) digest: [u8; 32],
+pub(crate) struct Staged {
+    pub(crate) height: u64,
+    pub(crate) digest: [u8; 32],
     /// Whether every row of it was written.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
-pub(super) fn encode_staged(staged: &Staged) -> Vec<u8> {
+pub(crate) fn encode_staged(staged: &Staged) -> Vec<u8> {
     let mut out = staged.height.to_be_bytes().to_vec();
     out.extend_from_slice(&staged.digest);
     out.push(u8::from(staged.complete));
     out
 }
 
-pub(super) fn decode_staged(row: &[u8]) -> Option<Staged> {
+pub(crate) fn decode_staged(row: &[u8]) -> Option<Staged> {
     let (height, rest) = row.split_first_chunk::<8>()?;
     let (digest, rest) = rest.split_first_chunk::<32>()?;
     let complete = match rest {
@@ -29,14 +32,14 @@ pub(super) fn decode_staged(row: &[u8]) -> Option<Staged> {
     Some(Staged { height: u64::from_be_bytes(*height), digest: *digest, complete })
 }
 
-pub(super) fn encode_applied(applied: &Applied) -> Vec<u8> {
+pub(crate) fn encode_applied(applied: &Applied) -> Vec<u8> {
     let mut out = applied.height.to_be_bytes().to_vec();
     out.extend_from_slice(&applied.block);
     out.extend_from_slice(&applied.commitment);
     out
 }
 
-pub(super) fn decode_applied(row: &[u8]) -> Option<Applied> {
+pub(crate) fn decode_applied(row: &[u8]) -> Option<Applied> {
     let (height, rest) = row.split_first_chunk::<8>()?;
     let (block, commitment) = rest.split_first_chunk::<32>()?;
     Some(Applied {

@@ -1,0 +1,65 @@
+//! A member whose record is on FoundationDB, beside members whose record is in
+//! a directory: on the cluster that `FDB_CLUSTER_FILE` names, or on a double.
+
+use std::fs;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use hufu_fdb_double::{Cluster, LIBRARY};
+use hufu_harness::job::life;
+use hufu_harness::{Consortium, Settings, binaries};
+
+/// The member whose record is on FoundationDB.
+const MEMBER: &str = "maker";
+
+/// `[store]` of the member; the double lives as long as what comes with it.
+fn store(consortium: &Consortium) -> anyhow::Result<(String, Option<Cluster>)> {
+    // A cluster that lasts has other runs' records.
+    let prefix = format!("hufu-test/{}", std::process::id());
+    let head = format!("\n[store]\nengine = \"foundationdb\"\nprefix = \"{prefix}\"\n");
+    if let Ok(file) = std::env::var("FDB_CLUSTER_FILE") {
+        println!("the record of {MEMBER} is on the FoundationDB cluster of {file}");
+        return Ok((format!("{head}cluster_file = {file:?}\n"), None));
+    }
+    println!("the record of {MEMBER} is on a test double of FoundationDB");
+    let directory = consortium.path("cluster");
+    fs::create_dir_all(&directory)?;
+    let cluster = Cluster::start(&directory)?;
+    let library = std::env::current_exe()?.with_file_name(LIBRARY);
+    let text = format!("{head}cluster_file = {:?}\nlibrary = {library:?}\n", cluster.file());
+    Ok((text, Some(cluster)))
+}
+
+#[test]
+fn a_member_keeps_its_record_on_foundationdb() -> anyhow::Result<()> {
+    let directory = tempfile::Builder::new().prefix("hufu-test-").tempdir()?.keep();
+    let settings = Settings { directory, hufu: binaries::hufu()?, remove: true, tpm_devices: 0 };
+    let mut consortium = Consortium::prepare(settings)?;
+    let (store, cluster) = store(&consortium)?;
+    let config = consortium.member(MEMBER)?.config();
+    fs::OpenOptions::new().append(true).open(config)?.write_all(store.as_bytes())?;
+    consortium.make_tpms()?;
+    consortium.hold_ceremonies()?;
+    consortium.found()?;
+    consortium.start_all()?;
+    consortium.certify_nodes()?;
+    consortium.deploy_contracts()?;
+    let (before, _) = life::agree(&consortium)?;
+
+    // It votes and executes as the others do, also after its process died.
+    consortium.kill(MEMBER)?;
+    consortium.start(MEMBER)?;
+    consortium.wait_until_up(MEMBER)?;
+    consortium.wait_until_ready(MEMBER)?;
+    let (after, _) = life::agree(&consortium)?;
+    assert!(after >= before, "{after} after {before}");
+
+    let member = consortium.member(MEMBER)?;
+    assert!(!member.data("state").exists(), "nothing of the record is in the data directory");
+    let log = fs::read_to_string(member.log()).context("the log")?;
+    assert!(log.contains("the record is on FoundationDB"), "{log}");
+    if let Some(cluster) = cluster {
+        assert!(cluster.keys() > 100, "{} keys", cluster.keys());
+    }
+    consortium.stop_all()
+}
