@@ -31,11 +31,11 @@ use crate::administrator::Administrator;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::gateway;
-use crate::issuing;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
 use crate::refusal::{Answer, Refusal};
+use crate::renewal;
 use crate::review;
 use crate::submit::outcome;
 
@@ -541,7 +541,7 @@ async fn renew(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
 }
 
 async fn renew_issuing(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
-    let serial = issuing::renew(&node).await?.context(
+    let serial = renewal::renew_issuing(&node).await?.context(
         "the root's key is not in this token; start the node with the token that holds it",
     )?;
     Ok(Json(

@@ -9,8 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hufu_configuration::time::now_ms;
 use hufu_issuance::{Certificate, UnixTime};
+use hufu_proof::transaction::Payload;
+use hufu_proof::{Declaration, Serial};
+use rustls::pki_types::CertificateDer;
 
 use crate::issuing;
 use crate::node::Node;
@@ -119,14 +123,14 @@ pub async fn keep(node: Arc<Node>) {
     loop {
         let now = now();
         let mut pause = LOOK;
-        if let Err(error) = issuing::follow(&node) {
+        if let Err(error) = follow_issuing(&node) {
             tracing::warn!("issuing certificates are not followed: {error:#}");
         }
         for one in standing(&node) {
             if one.is_due(now) {
                 let renewed = match one.name {
                     TLS => recertification::renew_own(&node).await,
-                    ISSUING => issuing::renew(&node).await,
+                    ISSUING => renew_issuing(&node).await,
                     _ => Ok(None),
                 };
                 match renewed {
@@ -152,6 +156,38 @@ pub async fn keep(node: Arc<Node>) {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Lets this node's doors know them, and its authority go on with the newest.
+///
+/// # Errors
+/// The state cannot be read, or the newest is not the authority's.
+pub fn follow_issuing(node: &Node) -> anyhow::Result<()> {
+    let all = issuing::all(&node.ledger, &node.genesis.authority)?;
+    for one in &all {
+        node.chains.also_under(CertificateDer::from(one.der().to_vec()));
+    }
+    if let (Some(authority), Some(newest)) = (node.authority.get(), all.last()) {
+        authority.go_on_with(newest)?;
+    }
+    Ok(())
+}
+
+/// Makes the next issuing certificate, declares it and goes on with it: its
+/// serial number. `None` where the token does not hold the root's key.
+///
+/// # Errors
+/// This node runs no authority, its issuing certificate is revoked, the token
+/// does not sign, or the ledger refuses.
+pub async fn renew_issuing(node: &Arc<Node>) -> anyhow::Result<Option<Serial>> {
+    let authority = node.authority()?;
+    let Some(next) = authority.next_issuing(&node.config).await? else { return Ok(None) };
+    let certificate = next.der().to_vec();
+    let payload = Payload::Declare(Declaration::IssuingCertificate { certificate });
+    node.submitter.submit_any(payload).await?;
+    follow_issuing(node)?;
+    tracing::info!(serial = %next.serial(), until = %next.not_after(), "issuing certificate renewed");
+    Ok(Some(Serial::new(next.serial().as_bytes()).context("its serial number")?))
 }
 
 fn now() -> UnixTime {

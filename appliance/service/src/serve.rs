@@ -31,7 +31,7 @@ use crate::node::Node;
 use crate::records::LedgerRecords;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::{admin, doors, gateway, issuing, monitor, recertification, renewal, store};
+use crate::{admin, doors, gateway, monitor, recertification, renewal, store};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -159,7 +159,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let socket = listen::bind_socket(&node.config.admin_socket())?;
     let door = Door::new(doors::ADMINISTRATION.name, admin::router(node.clone()), metrics.clone());
     tasks.spawn(door.socket(socket, stopping.clone()));
-    issuing::follow(&node)?;
+    renewal::follow_issuing(&node)?;
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
     let renewal = tokio::spawn(renewal::keep(node.clone()));
