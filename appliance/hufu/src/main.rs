@@ -15,7 +15,7 @@ use clap::{CommandFactory as _, Parser as _};
 use hufu_configuration::{Config, Ending, Exit};
 
 use crate::access::Access;
-use crate::cli::{Appliance, Backup, Cli, Command, Policy, ReportCommand};
+use crate::cli::{Appliance, Backup, Cli, Command, Policy, Prove, ReportCommand};
 
 /// Every thread of the services allocates all the time, and the system's
 /// allocator took a fifth of a validator's time (docs/decisions/0008).
@@ -101,6 +101,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                         command::report::run(report, &access.config, pin_fd, json).await
                     }
                     Command::Query(query) => command::node::query(query, &access, json).await,
+                    Command::Prove(Prove::State(state)) => {
+                        command::prove::state(state, &access, json).await
+                    }
                     Command::Ledger(ledger) => command::node::ledger(ledger, &access, json).await,
                     Command::Bench(bench) => {
                         command::bench::run(bench, &access.config, pin_fd, json).await

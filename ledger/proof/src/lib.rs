@@ -55,5 +55,6 @@ pub use number::{Height, LogIndex, Sequence, UnixMillis};
 pub use receipt::{LogEntry, Receipt};
 pub use role::Role;
 pub use severity::Severity;
+pub use state::StateProof;
 pub use transaction::{Body, Outcome, Payload, Transaction};
 pub use value::Value;

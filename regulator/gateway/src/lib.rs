@@ -40,7 +40,9 @@ pub use answer::{
 };
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
-pub use ledger::{AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded};
+pub use ledger::{
+    Asker, AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, ProvedAsset, Recorded,
+};
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, busy, router};

@@ -252,10 +252,30 @@ async fn every_documented_answer_is_given_and_no_other() {
         talk.ask_as(member, asset, &format!("/v1/contracts/{uri}")).await;
     }
 
+    let proof = ("get", "/v1/contracts/{name}/{asset}/{key}/proof");
+    let of = |uri: &str| format!("/v1/contracts/device-registry/{uri}");
+    talk.ask("maker", proof, &of("device/D1/proof"), &accept, "").await;
+    for uri in [
+        "device/D1/proof",
+        "device/D9/proof?as_of=6",
+        "device/D1/proof?as_of=999999",
+        "device/D1/proof?as_of=x",
+        "Device/D1/proof",
+        "nothing/D1/proof",
+    ] {
+        talk.ask_as("maker", proof, &of(uri)).await;
+    }
+    talk.ask_as("stranger", proof, &of("device/D1/proof")).await;
+    // Executed, and no header commits to it yet.
+    let newest = of(&format!("device/D1/proof?as_of={}", node.height()));
+    talk.ask_as("maker", proof, &newest).await;
+
     // A regulator's looks, and that they cannot be recorded.
+    talk.ask_as("regulator", proof, &of("device/D1/proof")).await;
     talk.ask_as("regulator", asset, "/v1/contracts/device-registry/device/D1").await;
     mode(BUSY);
     talk.ask_as("regulator", asset, "/v1/contracts/device-registry/device/D1").await;
+    talk.ask_as("regulator", proof, &of("device/D1/proof")).await;
     talk.ask("regulator", receipt, &format!("/v1/receipts/{}", good.id()), &[], "").await;
     let uri = format!("/v1/transactions/{}", good.id());
     talk.ask("regulator", ("get", "/v1/transactions/{id}"), &uri, &[], "").await;
