@@ -63,6 +63,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Command::Serve { with_parent } => {
             hufu_service::run(&file, with_parent, pin_fd, hufu_host::socket_path(&root))
         }
+        Command::Prove(Prove::LogKeys { genesis }) => command::prove::log_keys(&genesis, json),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());
@@ -113,6 +114,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     | Command::Serve { .. }
                     | Command::Confined { .. }
                     | Command::Verify(_)
+                    | Command::Prove(Prove::LogKeys { .. })
                     | Command::Completions { .. }
                     | Command::Manual { .. } => Ok(()),
                 }

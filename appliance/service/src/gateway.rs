@@ -214,6 +214,18 @@ impl LedgerAccess for NodeLedger {
             .ok_or(LedgerFault::NotFound("log entry"))
     }
 
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault> {
+        let tile = self.reader().tile(level, begin, width).map_err(broken)?;
+        tile.ok_or(LedgerFault::NotFound("tile of the log"))
+    }
+
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault> {
+        let size = self.node.ledger.committed().log_size;
+        let end = begin.checked_add(count).filter(|end| *end <= size);
+        let end = end.ok_or(LedgerFault::NotFound("tile of the log"))?;
+        self.reader().entries(LogIndex(begin), LogIndex(end)).map_err(broken)
+    }
+
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
         let found = self
             .reader()

@@ -31,12 +31,14 @@ pub mod member;
 pub mod membership;
 pub mod merkle;
 pub mod names;
+pub mod note;
 pub mod number;
 pub mod receipt;
 pub mod role;
 pub mod severity;
 pub mod state;
 pub mod text;
+pub mod tile;
 pub mod transaction;
 pub mod value;
 

@@ -224,6 +224,18 @@ pub trait LedgerAccess: Send + Sync + 'static {
     /// [`LedgerFault::NotFound`] when `log_index` is not below `log_size`.
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault>;
 
+    /// Hashes `begin..begin + width` of level 8 × `level` of the log: those of one tile.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when the log does not have them all.
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault>;
+
+    /// Entries `begin..begin + count` of the log.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when the log does not have them all.
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault>;
+
     /// A transaction.
     ///
     /// # Errors

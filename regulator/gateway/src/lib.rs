@@ -34,6 +34,7 @@ pub mod routes;
 pub mod run;
 pub mod shown;
 pub mod sight;
+pub mod tiles;
 
 pub use answer::{
     Numbers, digest as answer_digest, look_subject, look_subject_of_query, look_subject_unanswered,
@@ -89,6 +90,7 @@ pub struct Gateway {
     metrics: Metrics,
     limits: GatewayLimits,
     workers: Workers,
+    checkpoint: tiles::Signed,
 }
 
 impl Gateway {
@@ -105,7 +107,8 @@ impl Gateway {
         limits: GatewayLimits,
         workers: Workers,
     ) -> Self {
-        Self { ledger, reader, genesis, member, signer, metrics, limits, workers }
+        let checkpoint = tiles::Signed::default();
+        Self { ledger, reader, genesis, member, signer, metrics, limits, workers, checkpoint }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Routes, and what is read from and written to HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -13,6 +13,8 @@ use hufu_contract::spelling;
 use hufu_door::body::{Path, Query, json, name, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Problem, Route, Rule};
 use hufu_proof::codec;
+use hufu_proof::note::Checkpoint;
+use hufu_proof::tile::{NotATile, Tile};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, Height, Name, Receipt, StateProof};
 use hufu_query::{Hold, Place};
@@ -24,6 +26,7 @@ use crate::ledger::{AssetView, LedgerFault};
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
 use crate::sight::{Seen, Viewer};
+use crate::tiles;
 use crate::{Gateway, OPENAPI};
 
 /// Every route for reading, as OpenAPI writes its path. What is sent has its own
@@ -37,6 +40,9 @@ pub const ROUTES: &[Route] = &[
     Route::new("GET", "/v1/contracts", Rule::Caller),
     Route::new("GET", "/v1/contracts/{name}/{asset}/{key}", Rule::Caller),
     Route::new("GET", "/v1/contracts/{name}/{asset}/{key}/proof", Rule::Caller),
+    Route::new("GET", "/v1/log/checkpoint", Rule::Anyone),
+    Route::new("GET", "/v1/log/tile/entries/{*tile}", Rule::Caller),
+    Route::new("GET", "/v1/log/tile/{level}/{*tile}", Rule::Anyone),
     Route::new("POST", "/v1/query", Rule::Regulator),
     Route::new("POST", "/v1/reports", Rule::Regulator),
 ];
@@ -61,6 +67,9 @@ fn handler(route: &Route) -> MethodRouter<Arc<Gateway>> {
         ("GET", "/v1/contracts") => get(contracts),
         ("GET", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
         ("GET", "/v1/contracts/{name}/{asset}/{key}/proof") => get(asset_proof),
+        ("GET", "/v1/log/checkpoint") => get(checkpoint),
+        ("GET", "/v1/log/tile/entries/{*tile}") => get(log_entries),
+        ("GET", "/v1/log/tile/{level}/{*tile}") => get(log_tile),
         ("POST", "/v1/query") => post(query),
         ("POST", "/v1/reports") => post(report),
         // Every test of this router meets every row.
@@ -336,6 +345,58 @@ async fn asset_proof(
     .await?;
     let look = looked(&gateway, &caller, seen, (at, as_of), || Ok(Digest::of(&bytes))).await?;
     Ok(with_look(proof_file(StateProof::PEM_LABEL, bytes, binary)?, look))
+}
+
+/// The log that the newest final header commits to, signed by this member.
+async fn checkpoint(State(gateway): Shared) -> Answered {
+    let note = blocking(&gateway, |gateway| {
+        let height = gateway.ledger.status()?.anchored_height;
+        let (header, _) = gateway.ledger.anchor(height)?;
+        let checkpoint = Checkpoint::of(&gateway.genesis, &header.executed);
+        let (member, signer) = (&gateway.member, &*gateway.signer);
+        gateway.checkpoint.note(Instant::now(), checkpoint, member, signer).map_err(|error| {
+            tracing::error!(%error, "a checkpoint could not be signed");
+            ApiProblem::new(Code::Unavailable, "the signing token does not answer")
+                .retry_after(Duration::from_secs(5))
+        })
+    })
+    .await?;
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers.map(|(name, value)| (name, HeaderValue::from_static(value))), note).into_response())
+}
+
+fn tile_named(path: &str) -> Result<(Tile, u64), ApiProblem> {
+    let tile: Tile = path.parse().map_err(|error: NotATile| malformed(error.to_string()))?;
+    let begin = tile.begin().ok_or(LedgerFault::NotFound("tile of the log"))?;
+    Ok((tile, begin))
+}
+
+/// Bytes that never change, kept by whom for as long as it likes.
+fn for_ever(bytes: Vec<u8>, keeps: &'static str) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, keeps)];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), bytes).into_response()
+}
+
+async fn log_tile(State(gateway): Shared, Path((level, tile)): Path<(String, String)>) -> Answered {
+    let level = u8::try_from(whole_number("level", &level)?).ok().filter(|level| *level < 64);
+    let level = level.ok_or_else(|| malformed("level: write 0 to 63"))?;
+    let (tile, begin) = tile_named(&tile)?;
+    let hashes =
+        blocking(&gateway, move |gateway| Ok(gateway.ledger.tile(level, begin, tile.width)?))
+            .await?;
+    Ok(for_ever(tiles::of_hashes(&hashes), "public, max-age=31536000, immutable"))
+}
+
+async fn log_entries(State(gateway): Shared, Path(tile): Path<String>) -> Answered {
+    let (tile, begin) = tile_named(&tile)?;
+    let entries =
+        blocking(&gateway, move |gateway| Ok(gateway.ledger.entries(begin, tile.width)?)).await?;
+    let entries: Vec<Vec<u8>> = entries.iter().map(codec::encode).collect();
+    let bundle = tiles::of_entries(&entries)
+        .ok_or_else(|| ApiProblem::new(Code::Internal, "the entries cannot be written"))?;
+    Ok(for_ever(bundle, "private, max-age=31536000, immutable"))
 }
 
 async fn query(State(gateway): Shared, request: Request) -> Answered {

@@ -130,6 +130,7 @@ async fn every_documented_answer_is_given_and_no_other() {
         let uri = path.replace("{height}", "1").replace("{id}", &id.to_string());
         let uri = uri.replace("{name}/{asset}/{key}", "device-registry/device/D1");
         let uri = uri.replace("{contract}/{stream}", "operation-supervision/reading");
+        let uri = uri.replace("{level}", "0").replace("{*tile}", "000.p/1");
         let lower = if *method == "GET" { "get" } else { "post" };
         talk.ask("", (lower, path), &uri, JSON, "{}").await;
         talk.ask(REFUSED, (lower, path), &uri, JSON, "{}").await;
@@ -250,6 +251,17 @@ async fn every_documented_answer_is_given_and_no_other() {
         ("stranger", "device-registry/device/D1"),
     ] {
         talk.ask_as(member, asset, &format!("/v1/contracts/{uri}")).await;
+    }
+
+    let checkpoint = ("get", "/v1/log/checkpoint");
+    mode(STOPPED);
+    talk.ask("", checkpoint, "/v1/log/checkpoint", &[], "").await;
+    mode(WORKS);
+    for path in ["/v1/log/tile/{level}/{*tile}", "/v1/log/tile/entries/{*tile}"] {
+        for tile in ["000.p/1", "000", "0"] {
+            let uri = path.replace("{level}", "0").replace("{*tile}", tile);
+            talk.ask("maker", ("get", path), &uri, &[], "").await;
+        }
     }
 
     let proof = ("get", "/v1/contracts/{name}/{asset}/{key}/proof");

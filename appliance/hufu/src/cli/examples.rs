@@ -372,6 +372,12 @@ Examples:
   hufu --config node.toml prove state --contract device-registry --asset-type device --asset PUMP-1 --as-of 1200 --out pump.pem
   hufu verify --genesis genesis.json pump.pem";
 
+/// `hufu prove log-keys`.
+pub const PROVE_LOG_KEYS: &str = "\
+Examples:
+  hufu prove log-keys --genesis genesis.json
+  curl --cacert root.pem https://gateway.example:8444/v1/log/checkpoint";
+
 /// `hufu verify`.
 pub const VERIFY: &str = "\
 Examples:

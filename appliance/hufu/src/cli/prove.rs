@@ -14,6 +14,15 @@ pub enum Prove {
     /// the proof, for `hufu verify`. Who may read the asset may have it proved.
     #[command(after_help = examples::PROVE_STATE)]
     State(ProveState),
+    /// Print the keys with which other programs verify the founders' checkpoints of the
+    /// log (c2sp.org/signed-note), from the genesis file. The log is at
+    /// /v1/log of every member's gateway.
+    #[command(after_help = examples::PROVE_LOG_KEYS)]
+    LogKeys {
+        /// The genesis file.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
 }
 
 /// `hufu prove state`.

@@ -1,10 +1,14 @@
-//! `hufu prove`: an asset's state, or that there is none, as a file.
+//! `hufu prove`: an asset's state, or that there is none, as a file; the keys of the
+//! log's checkpoints.
 
-use anyhow::ensure;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
 use http::{Method, header};
 use hufu_configuration::{bundle, config, files};
 use hufu_contract::spelling;
 use hufu_machine::key;
+use hufu_proof::note;
 use serde_json::json;
 
 use crate::access::Access;
@@ -45,5 +49,22 @@ pub async fn state(arguments: ProveState, access: &Access, json: bool) -> anyhow
     files::write(&out, &file)?;
     output::print(json, &json!({ "file": out, "proved": proved, "checked": checked }), |_| {
         format!("written to {}; verified:\n  {}", out.display(), checked.join("\n  "))
+    })
+}
+
+/// `hufu prove log-keys`.
+///
+/// # Errors
+/// When the genesis file cannot be read, or signed notes have no type for a key.
+pub fn log_keys(genesis: &Path, json: bool) -> anyhow::Result<()> {
+    let genesis = config::read_genesis(genesis)?;
+    let origin = note::origin(&genesis);
+    let key = |member: &hufu_proof::Member| {
+        note::verifier_key(&origin, &member.name, &member.statement_key)
+            .with_context(|| format!("member `{}`", member.name))
+    };
+    let keys: Vec<String> = genesis.members.iter().map(key).collect::<anyhow::Result<_>>()?;
+    output::print(json, &json!({ "origin": origin, "keys": keys }), |_| {
+        format!("origin: {origin}\nkeys:\n  {}", keys.join("\n  "))
     })
 }

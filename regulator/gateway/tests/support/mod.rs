@@ -324,6 +324,16 @@ impl LedgerAccess for Node {
         found(self.ledger().log_path(LogIndex(log_index), log_size).unwrap(), "log entry")
     }
 
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault> {
+        found(self.ledger().tile(level, begin, width).unwrap(), "tile of the log")
+    }
+
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault> {
+        let size = self.machine.lock().unwrap().applied().log_size;
+        let end = found(begin.checked_add(count).filter(|end| *end <= size), "tile of the log")?;
+        Ok(self.ledger().entries(LogIndex(begin), LogIndex(end)).unwrap())
+    }
+
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
         let reader = self.ledger();
         let recorded = found(reader.transaction(id).unwrap(), "transaction")?;
