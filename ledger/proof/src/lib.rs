@@ -21,6 +21,7 @@ mod as_text;
 pub mod block;
 pub mod budget;
 pub mod codec;
+pub mod cose;
 pub mod declaration;
 pub mod finality;
 pub mod genesis;

@@ -12,11 +12,11 @@ use axum::routing::{MethodRouter, get, post};
 use hufu_contract::spelling;
 use hufu_door::body::{Path, Query, json, name, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Problem, Route, Rule};
-use hufu_proof::codec;
 use hufu_proof::note::Checkpoint;
 use hufu_proof::tile::{NotATile, Tile};
 use hufu_proof::transaction::Look;
 use hufu_proof::{Digest, Height, Name, Receipt, StateProof};
+use hufu_proof::{codec, cose};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -199,7 +199,7 @@ async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Re
 
 async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Request) -> Answered {
     let (id, caller) = (digest(&id)?, caller(request.extensions())?);
-    let binary = wants_binary(&request);
+    let (binary, cose) = (wants_binary(&request), accepts(&request, COSE));
     let viewer = Viewer::of(&caller);
     let (bytes, seen, height) = blocking(&gateway, move |gateway| {
         let recorded = gateway.ledger.transaction(&id)?;
@@ -213,19 +213,48 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
                           the device that sent it, and for regulators";
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
-        let receipt = codec::encode(&gateway.ledger.receipt(&id)?);
-        Ok((receipt, seen, recorded.entry.height))
+        let receipt = gateway.ledger.receipt(&id)?;
+        let bytes = match cose {
+            true => cose_receipt(gateway, &receipt)?,
+            false => codec::encode(&receipt),
+        };
+        Ok((bytes, seen, recorded.entry.height))
     })
     .await?;
     let at = (format!("receipt {id}"), height);
     let look = looked(&gateway, &caller, seen, at, || Ok(Digest::of(&bytes))).await?;
-    Ok(with_look(proof_file(Receipt::PEM_LABEL, bytes, binary)?, look))
+    let file = match cose {
+        true => ([(header::CONTENT_TYPE, HeaderValue::from_static(COSE))], bytes).into_response(),
+        false => proof_file(Receipt::PEM_LABEL, bytes, binary)?,
+    };
+    Ok(with_look(file, look))
 }
+
+/// A receipt for verifiers that are not ours, signed by this member.
+fn cose_receipt(gateway: &Gateway, receipt: &Receipt) -> Result<Vec<u8>, ApiProblem> {
+    let (genesis, member, signer) = (&gateway.genesis, &gateway.member, &*gateway.signer);
+    cose::receipt(receipt, genesis, member, signer).map_err(|error| {
+        tracing::error!(%error, "a receipt could not be signed");
+        token_silent()
+    })
+}
+
+fn token_silent() -> ApiProblem {
+    ApiProblem::new(Code::Unavailable, "the signing token does not answer")
+        .retry_after(Duration::from_secs(5))
+}
+
+/// Media type of COSE messages (RFC 9052 §11.3.1).
+const COSE: &str = "application/cose";
 
 /// Whether the bytes themselves are asked for, and not PEM.
 fn wants_binary(request: &Request) -> bool {
+    accepts(request, "application/octet-stream")
+}
+
+fn accepts(request: &Request, kind: &str) -> bool {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("application/octet-stream"))
+    accept.is_some_and(|accept| accept.contains(kind))
 }
 
 /// What verifies offline, as a file.
@@ -356,8 +385,7 @@ async fn checkpoint(State(gateway): Shared) -> Answered {
         let (member, signer) = (&gateway.member, &*gateway.signer);
         gateway.checkpoint.note(Instant::now(), checkpoint, member, signer).map_err(|error| {
             tracing::error!(%error, "a checkpoint could not be signed");
-            ApiProblem::new(Code::Unavailable, "the signing token does not answer")
-                .retry_after(Duration::from_secs(5))
+            token_silent()
         })
     })
     .await?;

@@ -228,6 +228,7 @@ async fn every_documented_answer_is_given_and_no_other() {
     let uri = format!("/v1/receipts/{id}");
     let accept = [("accept", "application/octet-stream")];
     talk.ask("regulator", receipt, &uri, &accept, "").await;
+    talk.ask("regulator", receipt, &uri, &[("accept", "application/cose")], "").await;
     talk.ask("regulator", receipt, &format!("/v1/receipts/{}", good.id()), &[], "").await;
     // Of the last block, which no header commits to yet.
     let last = node.sign(seed("maker"), Payload::Approve(missing));

@@ -235,6 +235,10 @@ impl Node {
         self.ledger().block(Height(height)).unwrap().unwrap()
     }
 
+    pub fn receipt_of(&self, id: &Digest) -> Receipt {
+        self.ledger().receipt(id).unwrap().unwrap()
+    }
+
     pub fn height(&self) -> u64 {
         self.machine.lock().unwrap().header().height.get()
     }
