@@ -123,9 +123,9 @@ impl Cbor {
         let bytes = argument.to_be_bytes();
         let (info, rest) = match argument {
             0..=23 => (bytes[7], &[][..]),
-            0..=0xff => (24, &bytes[7..]),
-            0..=0xffff => (25, &bytes[6..]),
-            0..=0xffff_ffff => (26, &bytes[4..]),
+            24..=0xff => (24, &bytes[7..]),
+            0x100..=0xffff => (25, &bytes[6..]),
+            0x1_0000..=0xffff_ffff => (26, &bytes[4..]),
             _ => (27, &bytes[..]),
         };
         self.0.push(major << 5 | info);

@@ -96,8 +96,9 @@ fn founded(genesis: &Genesis) -> String {
 /// A sentence that says what does not fit.
 pub fn state_proof(genesis: &Genesis, proof: &StateProof) -> anyhow::Result<(Proved, Vec<String>)> {
     proof.verify(genesis)?;
-    let (contract, asset_type, asset) = key::of_asset(&proof.key)
-        .with_context(|| format!("the key `{}` is of no asset", proof.key.escape_ascii()))?;
+    let (contract, asset_type, asset) = key::of_asset(&proof.key).with_context(|| {
+        format!("it is of `{}`, and only those of assets are read here", proof.key.escape_ascii())
+    })?;
     let decoded = proof.value.as_deref().map(|value| codec::decode("asset", value, Asset::MAX));
     let present: Option<Asset> = decoded.transpose()?;
     let (as_of, name) = (proof.as_of(), shown(asset));
