@@ -4,6 +4,7 @@ mod appliance;
 mod device;
 mod examples;
 mod member;
+mod prove;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use self::appliance::{
 };
 pub use self::device::{Device, Enroll, Send, Token};
 pub use self::member::Member;
+pub use self::prove::{Prove, ProveState};
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -135,8 +137,11 @@ pub enum Command {
     /// Send transactions; get blocks and receipts.
     #[command(subcommand)]
     Ledger(Ledger),
-    /// Verify a certificate, receipt or report offline, given only the genesis
-    /// file. Exit status 1 and the reason when it does not hold.
+    /// Write what others can verify: an asset's state, or that there is none.
+    #[command(subcommand)]
+    Prove(Prove),
+    /// Verify a certificate, receipt, state proof or report offline, given only the
+    /// genesis file. Exit status 1 and the reason when it does not hold.
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
     /// Measure the running consortium.
@@ -540,7 +545,8 @@ pub struct Verify {
     /// The genesis file: all that needs to be trusted.
     #[arg(long, value_name = "FILE")]
     pub genesis: PathBuf,
-    /// A certificate with its issuance receipt, a receipt, or a report.
+    /// A certificate with its issuance receipt, a receipt, a state proof, or a
+    /// report.
     pub file: PathBuf,
 }
 

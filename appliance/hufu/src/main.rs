@@ -15,7 +15,7 @@ use clap::{CommandFactory as _, Parser as _};
 use hufu_configuration::{Config, Ending, Exit};
 
 use crate::access::Access;
-use crate::cli::{Appliance, Backup, Cli, Command, Policy, ReportCommand};
+use crate::cli::{Appliance, Backup, Cli, Command, Policy, Prove, ReportCommand};
 
 /// Every thread of the services allocates all the time, and the system's
 /// allocator took a fifth of a validator's time (docs/decisions/0008).
@@ -63,6 +63,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Command::Serve { with_parent } => {
             hufu_service::run(&file, with_parent, pin_fd, hufu_host::socket_path(&root))
         }
+        Command::Prove(Prove::LogKeys { genesis }) => command::prove::log_keys(&genesis, json),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hufu", &mut std::io::stdout());
@@ -101,6 +102,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                         command::report::run(report, &access.config, pin_fd, json).await
                     }
                     Command::Query(query) => command::node::query(query, &access, json).await,
+                    Command::Prove(Prove::State(state)) => {
+                        command::prove::state(state, &access, json).await
+                    }
                     Command::Ledger(ledger) => command::node::ledger(ledger, &access, json).await,
                     Command::Bench(bench) => {
                         command::bench::run(bench, &access.config, pin_fd, json).await
@@ -110,6 +114,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     | Command::Serve { .. }
                     | Command::Confined { .. }
                     | Command::Verify(_)
+                    | Command::Prove(Prove::LogKeys { .. })
                     | Command::Completions { .. }
                     | Command::Manual { .. } => Ok(()),
                 }

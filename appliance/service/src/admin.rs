@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
-use hufu_contract::belonging;
+use hufu_contract::{belonging, spelling};
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
@@ -49,6 +49,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("GET", "/members", Rule::Administrator),
     Route::new("POST", "/invoke", Rule::Administrator),
     Route::new("GET", "/receipts/{transaction}", Rule::Administrator),
+    Route::new("POST", "/proofs", Rule::Administrator),
     Route::new("GET", "/blocks/{height}", Rule::Administrator),
     Route::new("POST", "/query", Rule::Administrator),
     Route::new("GET", "/contracts", Rule::Administrator),
@@ -79,6 +80,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("GET", "/members") => get(members),
         ("POST", "/invoke") => post(invoke),
         ("GET", "/receipts/{transaction}") => get(receipt),
+        ("POST", "/proofs") => post(prove),
         ("GET", "/blocks/{height}") => get(block),
         ("POST", "/query") => post(query),
         ("GET", "/contracts") => get(contracts),
@@ -203,6 +205,37 @@ async fn receipt(
     let answer = Digest::of(&codec::encode(&receipt));
     asks.saw(&node, seen, &format!("receipt {transaction}"), height, answer).await?;
     Ok(bundle::receipt(&receipt)?)
+}
+
+/// Which asset is to be proved.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prove {
+    contract: Name,
+    asset_type: Name,
+    asset: String,
+    as_of: Option<u64>,
+}
+
+/// What an asset was, or that there was none, as the gateway gives it.
+async fn prove(
+    State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
+    Json(asked): Json<Prove>,
+) -> Answer<String> {
+    let Prove { contract, asset_type, asset, as_of } = asked;
+    let asks = Administrator::of(&node, &peer)?;
+    let asset = spelling::normal(&asset).into_owned();
+    spelling::check(&asset, hufu_proof::Value::MAX_ID)
+        .map_err(|reason| anyhow::anyhow!("asset: {reason}"))?;
+    let what = format!("asset {contract}/{asset_type} {asset}");
+    let proved =
+        gateway::proved(&node, &asks.asker(), (&contract, &asset_type, &asset), as_of).await?;
+    let seen = proved.view.as_ref().map_or(Seen::Own, |view| asks.asset(view));
+    asks.require(seen, &what)?;
+    let (answer, height) = (Digest::of(&codec::encode(&proved.proof)), proved.proof.as_of());
+    asks.saw(&node, seen, &format!("proof of {what}"), height, answer).await?;
+    Ok(bundle::state_proof(&proved.proof)?)
 }
 
 /// A block; of transactions that who asks is not shown, their identifiers.

@@ -10,10 +10,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hufu_door::{Code, Peer, Problem};
-use hufu_gateway::{Seen, Viewer};
-use hufu_proof::transaction::{Look, Payload};
-use hufu_proof::{Digest, Height};
+use hufu_contract::Principal;
+use hufu_door::{Code, Jurisdictions, Peer, Problem};
+use hufu_gateway::{Asker, AssetView, Seen, Viewer};
+use hufu_proof::transaction::{IdentityKind, Look, Payload};
+use hufu_proof::{Digest, Height, IdentityId};
 use hufu_readmodel::Scope;
 use serde_json::Value;
 
@@ -60,6 +61,25 @@ impl Administrator {
     /// What decides what it sees by identifier.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
+    }
+
+    /// Who asks for an asset: somebody who acts for the member.
+    pub fn asker(&self) -> Asker {
+        let principal = Principal {
+            identity: IdentityId(Digest::default()),
+            member: self.viewer.member.clone(),
+            kind: IdentityKind::Member,
+            subject: self.who.clone(),
+        };
+        Asker { principal, regulator: self.viewer.supervises != Jurisdictions::None }
+    }
+
+    /// How an asset stands to it that the contract's policy lets it read.
+    pub fn asset(&self, view: &AssetView) -> Seen {
+        match self.viewer.supervises {
+            Jurisdictions::None => Seen::Own,
+            _ => self.viewer.belonging(&view.belongs),
+        }
     }
 
     /// Refuses what it is not shown.

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hufu_contract::{Belonging, Contract, World as _, belonging};
 use hufu_door::Caller;
 use hufu_gateway::{
-    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
-    Metrics, Recorded,
+    ApiProblem, Asker, AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
+    LedgerStatus, Metrics, ProvedAsset, Recorded,
 };
-use hufu_machine::MachineError;
+use hufu_machine::{MachineError, key};
 use hufu_proof::transaction::{Look, Payload};
 use hufu_proof::{
     Digest, FinalityProof, Handover, Header, Height, IdentityId, LogEntry, LogIndex, Name, Receipt,
@@ -21,7 +22,7 @@ use hufu_proof::{
 
 use crate::admin;
 use crate::intake::NodeIntake;
-use crate::node::Node;
+use crate::node::{Node, RECEIPT};
 
 /// How long what is submitted waits for finality.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -83,6 +84,67 @@ pub fn recorded(
     let (member, belongs) = belongs(reader, &transaction.body.signer.identity())?;
     let log_index = log_index.get();
     Ok(Recorded { transaction, entry, log_index, member, belongs })
+}
+
+/// What an asset was, or that there was none, as [`LedgerAccess::prove_asset`].
+///
+/// # Errors
+/// As there.
+pub fn prove_asset(
+    reader: &hufu_machine::Reader,
+    asker: &Asker,
+    (contract, asset_type, asset): (&Name, &Name, &str),
+    as_of: Height,
+) -> Result<ProvedAsset, LedgerFault> {
+    // What is not executed yet is told as that, and not as what is soon final.
+    reader.state_at(as_of).map_err(broken)?;
+    let key = key::asset(contract, asset_type, asset);
+    let proof = reader.state_proof(&key, as_of).map_err(broken)?.ok_or(LedgerFault::Pending)?;
+    let state = reader.state_at(proof.as_of()).map_err(broken)?;
+    let compiled =
+        state.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
+    // That there is nothing of a misspelt type would be no news.
+    if compiled.asset_type(asset_type.as_str()).is_none() {
+        return Err(LedgerFault::NotFound("type of asset"));
+    }
+    let view = state
+        .asset(contract, asset_type, asset)
+        .map(|found| AssetView::read(&compiled, asker, asset_type, asset, &found, &state));
+    state.check().map_err(broken)?;
+    Ok(ProvedAsset { proof, view: view.transpose()? })
+}
+
+/// The same as of the newest height that can be proved, or the first at or after
+/// `as_of`. One that was executed just now is waited for.
+///
+/// # Errors
+/// The same, as problems of a door; when no header covers the height in time.
+pub async fn proved(
+    node: &Node,
+    asker: &Asker,
+    asset: (&Name, &Name, &str),
+    as_of: Option<u64>,
+) -> anyhow::Result<ProvedAsset> {
+    let reader = node.ledger.reader();
+    let as_of = match as_of {
+        Some(height) => Height(height),
+        None => {
+            let anchor = reader.latest_anchor()?;
+            anchor.map_or(Height::ZERO, |(header, _)| header.executed.height)
+        }
+    };
+    let mut applied = node.ledger.applied();
+    let proved = async {
+        loop {
+            match prove_asset(reader, asker, asset, as_of) {
+                Err(LedgerFault::Pending) => applied.changed().await.context("the node stops")?,
+                told => return told.map_err(|fault| ApiProblem::from(fault).0.into()),
+            }
+        }
+    };
+    tokio::time::timeout(RECEIPT, proved)
+        .await
+        .unwrap_or_else(|_| Err(hufu_node::Error::Pending.into()))
 }
 
 fn broken(error: MachineError) -> LedgerFault {
@@ -152,6 +214,18 @@ impl LedgerAccess for NodeLedger {
             .ok_or(LedgerFault::NotFound("log entry"))
     }
 
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault> {
+        let tile = self.reader().tile(level, begin, width).map_err(broken)?;
+        tile.ok_or(LedgerFault::NotFound("tile of the log"))
+    }
+
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault> {
+        let size = self.node.ledger.committed().log_size;
+        let end = begin.checked_add(count).filter(|end| *end <= size);
+        let end = end.ok_or(LedgerFault::NotFound("tile of the log"))?;
+        self.reader().entries(LogIndex(begin), LogIndex(end)).map_err(broken)
+    }
+
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
         let found = self
             .reader()
@@ -187,9 +261,21 @@ impl LedgerAccess for NodeLedger {
         let compiled =
             view.compiled(contract).map_err(broken)?.ok_or(LedgerFault::NotFound("contract"))?;
         let asset = view.asset(contract, asset_type, key).ok_or(LedgerFault::NotFound("asset"))?;
-        let shown = AssetView::read(&compiled, caller, asset_type, key, &asset, &view);
+        let shown = AssetView::read(&compiled, &Asker::of(caller), asset_type, key, &asset, &view);
         view.check().map_err(broken)?;
         shown
+    }
+
+    fn prove_asset(
+        &self,
+        caller: &Caller,
+        contract: &Name,
+        asset_type: &Name,
+        key: &str,
+        as_of: u64,
+    ) -> Result<ProvedAsset, LedgerFault> {
+        let asset = (contract, asset_type, key);
+        prove_asset(self.reader(), &Asker::of(caller), asset, Height(as_of))
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {

@@ -26,8 +26,9 @@ use crate::renewal;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
 
-/// How long a receipt's proof is waited for: it is in one of the next headers.
-const RECEIPT: Duration = Duration::from_secs(10);
+/// How long the proof of a receipt or of a state is waited for: it is in one of the
+/// next headers.
+pub const RECEIPT: Duration = Duration::from_secs(10);
 
 /// A running node.
 pub struct Node {

@@ -124,6 +124,14 @@ pub fn asset(contract: &Name, asset_type: &Name, key: &str) -> Vec<u8> {
     joined(&[b"asset", contract, asset_type.as_str().as_bytes(), key.as_bytes()])
 }
 
+/// Which asset a key is of; `None` when it is of none: contract, type and key.
+pub fn of_asset(key: &[u8]) -> Option<(Name, Name, &str)> {
+    let rest = std::str::from_utf8(key).ok()?.strip_prefix("asset/")?;
+    let (contract, rest) = rest.split_once('/')?;
+    let (asset_type, asset) = rest.split_once('/')?;
+    Some((Name::new(contract).ok()?, Name::new(asset_type).ok()?, asset))
+}
+
 /// What the keys of all assets of a type begin with.
 pub fn assets(contract: &Name, asset_type: &Name) -> Vec<u8> {
     asset(contract, asset_type, "")
@@ -133,4 +141,30 @@ pub fn assets(contract: &Name, asset_type: &Name) -> Vec<u8> {
 pub fn sequence(contract: &Name, stream: &Name, signer: &IdentityId) -> Vec<u8> {
     let contract = contract.as_str().as_bytes();
     joined(&[b"sequence", contract, stream.as_str().as_bytes(), signer.0.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_asset_or_none() {
+        let name = |text| Name::new(text).unwrap();
+        let (registry, device) = (name("device-registry"), name("device"));
+        for id in ["D1", "a/b//c", "三号泵", "asset/x/y/z"] {
+            let key = asset(&registry, &device, id);
+            assert_eq!(of_asset(&key), Some((registry.clone(), device.clone(), id)));
+        }
+        for key in [
+            &b"asset/device-registry/device"[..],
+            b"asset/Device/device/D1",
+            b"asset//device/D1",
+            b"asset/device-registry/device/\xff",
+            b"assets/device-registry/device/D1",
+            b"member/maker",
+            b"",
+        ] {
+            assert_eq!(of_asset(key), None, "{}", key.escape_ascii());
+        }
+    }
 }

@@ -189,6 +189,28 @@ impl<'a> LogReader<'a> {
         Ok(merkle::root(&nodes))
     }
 
+    /// Nodes `begin..begin + width` of level `8 × level`, all of them complete, or
+    /// nothing. They are in one tile.
+    pub(crate) fn tile(
+        &self,
+        level: u8,
+        begin: u64,
+        width: u64,
+    ) -> Result<Option<Vec<Digest>>, MachineError> {
+        let complete = self.size.checked_shr(u32::from(TILE_LEVELS) * u32::from(level));
+        let end = begin.checked_add(width).filter(|end| *end <= complete.unwrap_or(0));
+        let Some(end) = end else { return Ok(None) };
+        if level == 0 {
+            let mut leaves = self.leaves(begin / TILE)?;
+            leaves.truncate(usize::try_from(width).unwrap_or(usize::MAX));
+            return Ok(Some(leaves));
+        }
+        (begin..end)
+            .map(|at| self.node(TILE_LEVELS * level, at))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// The leaf hashes of a tile, all those that are in the log.
     fn leaves(&self, tile: u64) -> Result<Vec<Digest>, MachineError> {
         let (begin, end) = (tile * TILE, ((tile + 1) * TILE).min(self.size));

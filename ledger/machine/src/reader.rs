@@ -269,6 +269,22 @@ impl Reader {
         LogReader::new(self.store(), end.get()).entries(begin, end)
     }
 
+    /// Hashes `begin..begin + width` of level 8 × `level` of the log: a tile of
+    /// c2sp.org/tlog-tiles, where `begin` is a multiple of 256 and `width` at most
+    /// 256. `None` when the log does not have them all.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn tile(
+        &self,
+        level: u8,
+        begin: u64,
+        width: u64,
+    ) -> Result<Option<Vec<Digest>>, MachineError> {
+        let known = self.commitment(self.height()?)?.map_or(0, |commitment| commitment.log_size);
+        LogReader::new(self.store(), known).tile(level, begin, width)
+    }
+
     /// The inclusion path of log entry `log_index` in the log of `log_size`
     /// entries; `None` when the log never had that size or the entry is not in
     /// it.

@@ -161,6 +161,28 @@ fn a_certificate_is_proved_good_absent_and_revoked() {
     }
 }
 
+/// Of a proof that something is there, and of one that it is not: whichever byte is
+/// another, it does not decode or does not hold.
+#[test]
+fn one_byte_changed_anywhere_is_refused() {
+    let mut node = Node::new();
+    install(&mut node, &["pump", "fan"]);
+    node.settle();
+    for (asset, there) in [("pump", true), ("pomp", false)] {
+        let key = key::asset(&name("meters"), &name("meter"), asset);
+        let proof = node.reader().latest_state_proof(&key).unwrap().unwrap();
+        assert_eq!(proof.value.is_some(), there);
+        let bytes = codec::encode(&proof);
+        StateProof::decode(&bytes).unwrap().verify(&genesis()).unwrap();
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1 << (place % 8);
+            let holds = StateProof::decode(&changed).is_ok_and(|it| it.verify(&genesis()).is_ok());
+            assert!(!holds, "{asset}: byte {place} of {}", bytes.len());
+        }
+    }
+}
+
 #[test]
 fn every_key_of_the_state_is_proved() {
     let mut node = Node::new();

@@ -10,6 +10,7 @@ use crate::block::Header;
 use crate::codec::{self, DecodeError, MAX_PROOF};
 use crate::genesis::Genesis;
 use crate::identifier::Digest;
+use crate::number::Height;
 use crate::receipt::{ReceiptError, check_header};
 
 /// The hash function of the state tree, as the tree library wants it.
@@ -36,6 +37,14 @@ pub struct StateProof {
 }
 
 impl StateProof {
+    /// What a state proof's PEM block is called.
+    pub const PEM_LABEL: &'static str = "HUFU STATE PROOF";
+
+    /// The height as of which it proves.
+    pub fn as_of(&self) -> Height {
+        self.header.executed.height
+    }
+
     /// Verifies the proof against the genesis file.
     ///
     /// # Errors
@@ -71,4 +80,29 @@ pub fn check_path(
         None => proof.verify_nonexistence(root, key_hash(key)),
     };
     verdict.map_err(|error| ReceiptError::StatePath(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_too_large_is_not_decoded() {
+        let error = StateProof::decode(&vec![0; MAX_PROOF + 1]).unwrap_err();
+        assert!(matches!(error, DecodeError::TooLarge { what: "state proof", .. }), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_proof(
+            bytes in prop::collection::vec(any::<u8>(), 0..300), key: Vec<u8>, value: Vec<u8>,
+        ) {
+            prop_assert!(StateProof::decode(&bytes).is_err());
+            let root = Digest([7; 32]);
+            for value in [None, Some(&value[..])] {
+                prop_assert!(check_path(&root, &key, value, &bytes).is_err());
+            }
+        }
+    }
 }

@@ -9,8 +9,8 @@ use hufu_contract::{Asset, Belonging, Contract, Principal, World};
 use hufu_door::Caller;
 use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{
-    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Receipt, Transaction,
-    Value,
+    Digest, FinalityProof, Handover, Header, IdentityId, LogEntry, Name, Receipt, StateProof,
+    Transaction, Value,
 };
 use serde::Serialize;
 
@@ -63,6 +63,40 @@ pub struct Recorded {
     pub belongs: Belonging,
 }
 
+/// Who asks for an asset, as its contract's policy is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Whom the policy decides about.
+    pub principal: Principal,
+    /// Whether it acts as a regulator.
+    pub regulator: bool,
+}
+
+impl Asker {
+    /// A caller.
+    pub fn of(caller: &Caller) -> Self {
+        let principal = Principal {
+            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
+            member: caller.member.clone(),
+            kind: match caller.kind {
+                IdentityKind::Device => IdentityKind::Device,
+                _ => IdentityKind::Member,
+            },
+            subject: caller.subject.clone(),
+        };
+        Self { principal, regulator: caller.is_regulator() }
+    }
+}
+
+/// What an asset was as of a height, or that there was none, with the proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedAsset {
+    /// The proof. [`StateProof::as_of`] says of which height it is.
+    pub proof: StateProof,
+    /// The asset, where there was one.
+    pub view: Option<AssetView>,
+}
+
 /// An asset as the caller may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AssetView {
@@ -77,7 +111,7 @@ pub struct AssetView {
 
 impl AssetView {
     /// An asset of a type of `contract` in a state of the world, where the
-    /// contract's policy lets the caller read it. Of a regulator, who does not act
+    /// contract's policy lets the asker read it. Of a regulator, who does not act
     /// as one sees what is the member's own: the policy knows members, not what
     /// a client may do for them.
     ///
@@ -85,28 +119,20 @@ impl AssetView {
     /// [`LedgerFault::NotPermitted`], and those of [`AssetView::new`].
     pub fn read(
         contract: &Contract,
-        caller: &Caller,
+        asker: &Asker,
         asset_type: &Name,
         key: &str,
         asset: &Asset,
         world: &impl World,
     ) -> Result<Self, LedgerFault> {
-        let principal = Principal {
-            identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
-            member: caller.member.clone(),
-            kind: match caller.kind {
-                IdentityKind::Device => IdentityKind::Device,
-                _ => IdentityKind::Member,
-            },
-            subject: caller.subject.clone(),
-        };
+        let Asker { principal, regulator } = asker;
         let belongs = contract.belonging(asset_type, asset, world);
         let supervisors = world
-            .member(contract.name(), &caller.member)
+            .member(contract.name(), &principal.member)
             .is_some_and(|member| member.kinds.contains("regulator"));
-        let own = belongs.owner.as_ref() == Some(&caller.member);
-        if !contract.visible(&principal, asset_type, key, asset, world)
-            || (supervisors && !caller.is_regulator() && !own)
+        let own = belongs.owner.as_ref() == Some(&principal.member);
+        if !contract.visible(principal, asset_type, key, asset, world)
+            || (supervisors && !regulator && !own)
         {
             return Err(LedgerFault::NotPermitted(contract.name().clone()));
         }
@@ -155,8 +181,8 @@ pub enum LedgerFault {
     /// The policy does not permit the caller to see it.
     #[error("the policy of contract `{0}` does not permit it")]
     NotPermitted(Name),
-    /// The transaction was taken in but is not final yet.
-    #[error("the transaction is not final yet")]
+    /// It was taken in or executed, but no final header commits to it yet.
+    #[error("it is not final yet")]
     Pending,
     /// The node stops, or lost its store, token or quorum.
     #[error("the ledger does not answer: {0}")]
@@ -198,6 +224,18 @@ pub trait LedgerAccess: Send + Sync + 'static {
     /// [`LedgerFault::NotFound`] when `log_index` is not below `log_size`.
     fn log_path(&self, log_index: u64, log_size: u64) -> Result<Vec<Digest>, LedgerFault>;
 
+    /// Hashes `begin..begin + width` of level 8 × `level` of the log: those of one tile.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when the log does not have them all.
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault>;
+
+    /// Entries `begin..begin + count` of the log.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotFound`] when the log does not have them all.
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault>;
+
     /// A transaction.
     ///
     /// # Errors
@@ -231,6 +269,23 @@ pub trait LedgerAccess: Send + Sync + 'static {
         key: &str,
         as_of: u64,
     ) -> Result<AssetView, LedgerFault>;
+
+    /// What an asset was, or that there was none, with the proof: as of the first
+    /// height at or after `as_of` that a final header commits to, and where the
+    /// contract's policy lets the caller read it as of that height.
+    ///
+    /// # Errors
+    /// As [`Self::read_asset`], but that there is no such asset is none;
+    /// [`LedgerFault::NotFound`] when the contract has no such type;
+    /// [`LedgerFault::Pending`] while no final header commits to the height.
+    fn prove_asset(
+        &self,
+        caller: &Caller,
+        contract: &Name,
+        asset_type: &Name,
+        key: &str,
+        as_of: u64,
+    ) -> Result<ProvedAsset, LedgerFault>;
 
     /// Records a regulator's look, signed by this node's member, and waits until
     /// it is final; gives the transaction's identifier. The gateway answers only

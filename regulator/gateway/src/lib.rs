@@ -34,13 +34,16 @@ pub mod routes;
 pub mod run;
 pub mod shown;
 pub mod sight;
+pub mod tiles;
 
 pub use answer::{
     Numbers, digest as answer_digest, look_subject, look_subject_of_query, look_subject_unanswered,
 };
 pub use hufu_report as report;
 pub use hufu_report::{Checked, ReportError, verify_report};
-pub use ledger::{AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, Recorded};
+pub use ledger::{
+    Asker, AssetView, BlockSummary, LedgerAccess, LedgerFault, LedgerStatus, ProvedAsset, Recorded,
+};
 pub use metrics::Metrics;
 pub use problem::{ApiProblem, CODES};
 pub use routes::{ROUTES, busy, router};
@@ -87,6 +90,7 @@ pub struct Gateway {
     metrics: Metrics,
     limits: GatewayLimits,
     workers: Workers,
+    checkpoint: tiles::Signed,
 }
 
 impl Gateway {
@@ -103,7 +107,8 @@ impl Gateway {
         limits: GatewayLimits,
         workers: Workers,
     ) -> Self {
-        Self { ledger, reader, genesis, member, signer, metrics, limits, workers }
+        let checkpoint = tiles::Signed::default();
+        Self { ledger, reader, genesis, member, signer, metrics, limits, workers, checkpoint }
     }
 }
 

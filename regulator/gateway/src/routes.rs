@@ -1,7 +1,7 @@
 //! Routes, and what is read from and written to HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -12,18 +12,21 @@ use axum::routing::{MethodRouter, get, post};
 use hufu_contract::spelling;
 use hufu_door::body::{Path, Query, json, name, whole_number};
 use hufu_door::{Caller, Code, Form, Jurisdictions, Part, Peer, Problem, Route, Rule};
-use hufu_proof::codec;
+use hufu_proof::note::Checkpoint;
+use hufu_proof::tile::{NotATile, Tile};
 use hufu_proof::transaction::Look;
-use hufu_proof::{Digest, Height, Receipt};
+use hufu_proof::{Digest, Height, Name, Receipt, StateProof};
+use hufu_proof::{codec, cose};
 use hufu_query::{Hold, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{self, AskQuery, AskReport, Unanswered};
-use crate::ledger::LedgerFault;
+use crate::ledger::{AssetView, LedgerFault};
 use crate::metrics::RequestLabels;
 use crate::problem::ApiProblem;
 use crate::sight::{Seen, Viewer};
+use crate::tiles;
 use crate::{Gateway, OPENAPI};
 
 /// Every route for reading, as OpenAPI writes its path. What is sent has its own
@@ -36,6 +39,10 @@ pub const ROUTES: &[Route] = &[
     Route::new("GET", "/v1/receipts/{id}", Rule::Caller),
     Route::new("GET", "/v1/contracts", Rule::Caller),
     Route::new("GET", "/v1/contracts/{name}/{asset}/{key}", Rule::Caller),
+    Route::new("GET", "/v1/contracts/{name}/{asset}/{key}/proof", Rule::Caller),
+    Route::new("GET", "/v1/log/checkpoint", Rule::Anyone),
+    Route::new("GET", "/v1/log/tile/entries/{*tile}", Rule::Caller),
+    Route::new("GET", "/v1/log/tile/{level}/{*tile}", Rule::Anyone),
     Route::new("POST", "/v1/query", Rule::Regulator),
     Route::new("POST", "/v1/reports", Rule::Regulator),
 ];
@@ -59,6 +66,10 @@ fn handler(route: &Route) -> MethodRouter<Arc<Gateway>> {
         ("GET", "/v1/receipts/{id}") => get(receipt),
         ("GET", "/v1/contracts") => get(contracts),
         ("GET", "/v1/contracts/{name}/{asset}/{key}") => get(asset),
+        ("GET", "/v1/contracts/{name}/{asset}/{key}/proof") => get(asset_proof),
+        ("GET", "/v1/log/checkpoint") => get(checkpoint),
+        ("GET", "/v1/log/tile/entries/{*tile}") => get(log_entries),
+        ("GET", "/v1/log/tile/{level}/{*tile}") => get(log_tile),
         ("POST", "/v1/query") => post(query),
         ("POST", "/v1/reports") => post(report),
         // Every test of this router meets every row.
@@ -188,8 +199,7 @@ async fn transaction(State(gateway): Shared, Path(id): Path<String>, request: Re
 
 async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Request) -> Answered {
     let (id, caller) = (digest(&id)?, caller(request.extensions())?);
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let binary = accept.is_some_and(|accept| accept.contains("application/octet-stream"));
+    let (binary, cose) = (wants_binary(&request), accepts(&request, COSE));
     let viewer = Viewer::of(&caller);
     let (bytes, seen, height) = blocking(&gateway, move |gateway| {
         let recorded = gateway.ledger.transaction(&id)?;
@@ -203,23 +213,63 @@ async fn receipt(State(gateway): Shared, Path(id): Path<String>, request: Reques
                           the device that sent it, and for regulators";
             return Err(ApiProblem::new(Code::NotPermitted, detail));
         }
-        let receipt = codec::encode(&gateway.ledger.receipt(&id)?);
-        Ok((receipt, seen, recorded.entry.height))
+        let receipt = gateway.ledger.receipt(&id)?;
+        let bytes = match cose {
+            true => cose_receipt(gateway, &receipt)?,
+            false => codec::encode(&receipt),
+        };
+        Ok((bytes, seen, recorded.entry.height))
     })
     .await?;
     let at = (format!("receipt {id}"), height);
     let look = looked(&gateway, &caller, seen, at, || Ok(Digest::of(&bytes))).await?;
+    let file = match cose {
+        true => ([(header::CONTENT_TYPE, HeaderValue::from_static(COSE))], bytes).into_response(),
+        false => proof_file(Receipt::PEM_LABEL, bytes, binary)?,
+    };
+    Ok(with_look(file, look))
+}
+
+/// A receipt for verifiers that are not ours, signed by this member.
+fn cose_receipt(gateway: &Gateway, receipt: &Receipt) -> Result<Vec<u8>, ApiProblem> {
+    let (genesis, member, signer) = (&gateway.genesis, &gateway.member, &*gateway.signer);
+    cose::receipt(receipt, genesis, member, signer).map_err(|error| {
+        tracing::error!(%error, "a receipt could not be signed");
+        token_silent()
+    })
+}
+
+fn token_silent() -> ApiProblem {
+    ApiProblem::new(Code::Unavailable, "the signing token does not answer")
+        .retry_after(Duration::from_secs(5))
+}
+
+/// Media type of COSE messages (RFC 9052 §11.3.1).
+const COSE: &str = "application/cose";
+
+/// Whether the bytes themselves are asked for, and not PEM.
+fn wants_binary(request: &Request) -> bool {
+    accepts(request, "application/octet-stream")
+}
+
+fn accepts(request: &Request, kind: &str) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(kind))
+}
+
+/// What verifies offline, as a file.
+fn proof_file(label: &str, bytes: Vec<u8>, binary: bool) -> Answered {
     if binary {
         let kind = HeaderValue::from_static("application/octet-stream");
-        return Ok(with_look(([(header::CONTENT_TYPE, kind)], bytes).into_response(), look));
+        return Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response());
     }
-    let text = pem_rfc7468::encode_string(Receipt::PEM_LABEL, pem_rfc7468::LineEnding::LF, &bytes)
-        .map_err(|error| {
-            tracing::error!(%error, "a receipt does not encode");
-            ApiProblem::new(Code::Internal, "the receipt cannot be written")
-        })?;
+    let text = pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, &bytes);
+    let text = text.map_err(|error| {
+        tracing::error!(%error, label, "a file does not encode");
+        ApiProblem::new(Code::Internal, "the file cannot be written")
+    })?;
     let kind = HeaderValue::from_static("application/x-pem-file");
-    Ok(with_look(([(header::CONTENT_TYPE, kind)], text).into_response(), look))
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 async fn contracts(State(gateway): Shared) -> Answered {
@@ -234,18 +284,42 @@ struct AsOfQuery {
     as_of: Option<u64>,
 }
 
-async fn asset(
-    State(gateway): Shared,
-    Path((contract, asset_type, key)): Path<(String, String, String)>,
-    Query(query): Query<AsOfQuery>,
-    request: Request,
-) -> Answered {
-    let caller = caller(request.extensions())?;
+/// Which asset is asked for: contract, type and key.
+type AssetPath = Path<(String, String, String)>;
+
+fn asset_named(
+    (contract, asset_type, key): (String, String, String),
+) -> Result<(Name, Name, String), ApiProblem> {
     let (contract, asset_type) = (name("name", &contract)?, name("asset", &asset_type)?);
     // As whoever made the asset spelt it, whatever keyboard this one is from.
     let key = spelling::normal(&key).into_owned();
     spelling::check(&key, hufu_proof::Value::MAX_ID)
         .map_err(|reason| malformed(format!("key: {reason}")))?;
+    Ok((contract, asset_type, key))
+}
+
+/// How an asset stands to a caller whom the contract's policy lets read it.
+fn asset_seen(caller: &Caller, view: &AssetView) -> Result<Seen, ApiProblem> {
+    let seen = match caller.is_regulator() {
+        true => Viewer::of(caller).belonging(&view.belongs),
+        // The contract's policy has decided.
+        false => Seen::Own,
+    };
+    if seen == Seen::Withheld {
+        let detail = format!("this asset is in no jurisdiction of member `{}`", caller.member);
+        return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
+    }
+    Ok(seen)
+}
+
+async fn asset(
+    State(gateway): Shared,
+    Path(path): AssetPath,
+    Query(query): Query<AsOfQuery>,
+    request: Request,
+) -> Answered {
+    let caller = caller(request.extensions())?;
+    let (contract, asset_type, key) = asset_named(path)?;
     let at = format!("asset {contract}/{asset_type} {key}");
     let asks = Arc::clone(&caller);
     let (shown, seen, as_of) = blocking(&gateway, move |gateway| {
@@ -255,15 +329,7 @@ async fn asset(
             None => gateway.ledger.status()?.height,
         };
         let view = gateway.ledger.read_asset(&caller, &contract, &asset_type, &key, as_of)?;
-        let seen = match caller.is_regulator() {
-            true => Viewer::of(&caller).belonging(&view.belongs),
-            // The contract's policy has decided.
-            false => Seen::Own,
-        };
-        if seen == Seen::Withheld {
-            let detail = format!("this asset is in no jurisdiction of member `{}`", caller.member);
-            return Err(ApiProblem::new(Code::OutsideJurisdiction, detail));
-        }
+        let seen = asset_seen(&caller, &view)?;
         let shown = json!({
             "contract": contract,
             "asset": asset_type,
@@ -278,6 +344,87 @@ async fn asset(
     let at = (at, Height(as_of));
     let look = looked(&gateway, &caller, seen, at, || answer::digest(&shown)).await?;
     Ok(with_look(json_response(StatusCode::OK, &shown)?, look))
+}
+
+/// An asset's state, or that there is none, with the proof. That there is none is
+/// nobody's: it is told to whoever may ask.
+async fn asset_proof(
+    State(gateway): Shared,
+    Path(path): AssetPath,
+    Query(query): Query<AsOfQuery>,
+    request: Request,
+) -> Answered {
+    let caller = caller(request.extensions())?;
+    let binary = wants_binary(&request);
+    let (contract, asset_type, key) = asset_named(path)?;
+    let at = format!("proof of asset {contract}/{asset_type} {key}");
+    let asks = Arc::clone(&caller);
+    let (bytes, seen, as_of) = blocking(&gateway, move |gateway| {
+        let as_of = match query.as_of {
+            Some(height) => height,
+            None => gateway.ledger.status()?.anchored_height,
+        };
+        let proved = gateway.ledger.prove_asset(&asks, &contract, &asset_type, &key, as_of)?;
+        let seen = match &proved.view {
+            Some(view) => asset_seen(&asks, view)?,
+            None => Seen::Own,
+        };
+        Ok((codec::encode(&proved.proof), seen, proved.proof.as_of()))
+    })
+    .await?;
+    let look = looked(&gateway, &caller, seen, (at, as_of), || Ok(Digest::of(&bytes))).await?;
+    Ok(with_look(proof_file(StateProof::PEM_LABEL, bytes, binary)?, look))
+}
+
+/// The log that the newest final header commits to, signed by this member.
+async fn checkpoint(State(gateway): Shared) -> Answered {
+    let note = blocking(&gateway, |gateway| {
+        let height = gateway.ledger.status()?.anchored_height;
+        let (header, _) = gateway.ledger.anchor(height)?;
+        let checkpoint = Checkpoint::of(&gateway.genesis, &header.executed);
+        let (member, signer) = (&gateway.member, &*gateway.signer);
+        gateway.checkpoint.note(Instant::now(), checkpoint, member, signer).map_err(|error| {
+            tracing::error!(%error, "a checkpoint could not be signed");
+            token_silent()
+        })
+    })
+    .await?;
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers.map(|(name, value)| (name, HeaderValue::from_static(value))), note).into_response())
+}
+
+fn tile_named(path: &str) -> Result<(Tile, u64), ApiProblem> {
+    let tile: Tile = path.parse().map_err(|error: NotATile| malformed(error.to_string()))?;
+    let begin = tile.begin().ok_or(LedgerFault::NotFound("tile of the log"))?;
+    Ok((tile, begin))
+}
+
+/// Bytes that never change, kept by whom for as long as it likes.
+fn for_ever(bytes: Vec<u8>, keeps: &'static str) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, keeps)];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), bytes).into_response()
+}
+
+async fn log_tile(State(gateway): Shared, Path((level, tile)): Path<(String, String)>) -> Answered {
+    let level = u8::try_from(whole_number("level", &level)?).ok().filter(|level| *level < 64);
+    let level = level.ok_or_else(|| malformed("level: write 0 to 63"))?;
+    let (tile, begin) = tile_named(&tile)?;
+    let hashes =
+        blocking(&gateway, move |gateway| Ok(gateway.ledger.tile(level, begin, tile.width)?))
+            .await?;
+    Ok(for_ever(tiles::of_hashes(&hashes), "public, max-age=31536000, immutable"))
+}
+
+async fn log_entries(State(gateway): Shared, Path(tile): Path<String>) -> Answered {
+    let (tile, begin) = tile_named(&tile)?;
+    let entries =
+        blocking(&gateway, move |gateway| Ok(gateway.ledger.entries(begin, tile.width)?)).await?;
+    let entries: Vec<Vec<u8>> = entries.iter().map(codec::encode).collect();
+    let bundle = tiles::of_entries(&entries)
+        .ok_or_else(|| ApiProblem::new(Code::Internal, "the entries cannot be written"))?;
+    Ok(for_ever(bundle, "private, max-age=31536000, immutable"))
 }
 
 async fn query(State(gateway): Shared, request: Request) -> Answered {

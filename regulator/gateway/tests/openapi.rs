@@ -130,6 +130,7 @@ async fn every_documented_answer_is_given_and_no_other() {
         let uri = path.replace("{height}", "1").replace("{id}", &id.to_string());
         let uri = uri.replace("{name}/{asset}/{key}", "device-registry/device/D1");
         let uri = uri.replace("{contract}/{stream}", "operation-supervision/reading");
+        let uri = uri.replace("{level}", "0").replace("{*tile}", "000.p/1");
         let lower = if *method == "GET" { "get" } else { "post" };
         talk.ask("", (lower, path), &uri, JSON, "{}").await;
         talk.ask(REFUSED, (lower, path), &uri, JSON, "{}").await;
@@ -227,6 +228,7 @@ async fn every_documented_answer_is_given_and_no_other() {
     let uri = format!("/v1/receipts/{id}");
     let accept = [("accept", "application/octet-stream")];
     talk.ask("regulator", receipt, &uri, &accept, "").await;
+    talk.ask("regulator", receipt, &uri, &[("accept", "application/cose")], "").await;
     talk.ask("regulator", receipt, &format!("/v1/receipts/{}", good.id()), &[], "").await;
     // Of the last block, which no header commits to yet.
     let last = node.sign(seed("maker"), Payload::Approve(missing));
@@ -252,10 +254,41 @@ async fn every_documented_answer_is_given_and_no_other() {
         talk.ask_as(member, asset, &format!("/v1/contracts/{uri}")).await;
     }
 
+    let checkpoint = ("get", "/v1/log/checkpoint");
+    mode(STOPPED);
+    talk.ask("", checkpoint, "/v1/log/checkpoint", &[], "").await;
+    mode(WORKS);
+    for path in ["/v1/log/tile/{level}/{*tile}", "/v1/log/tile/entries/{*tile}"] {
+        for tile in ["000.p/1", "000", "0"] {
+            let uri = path.replace("{level}", "0").replace("{*tile}", tile);
+            talk.ask("maker", ("get", path), &uri, &[], "").await;
+        }
+    }
+
+    let proof = ("get", "/v1/contracts/{name}/{asset}/{key}/proof");
+    let of = |uri: &str| format!("/v1/contracts/device-registry/{uri}");
+    talk.ask("maker", proof, &of("device/D1/proof"), &accept, "").await;
+    for uri in [
+        "device/D1/proof",
+        "device/D9/proof?as_of=6",
+        "device/D1/proof?as_of=999999",
+        "device/D1/proof?as_of=x",
+        "Device/D1/proof",
+        "nothing/D1/proof",
+    ] {
+        talk.ask_as("maker", proof, &of(uri)).await;
+    }
+    talk.ask_as("stranger", proof, &of("device/D1/proof")).await;
+    // Executed, and no header commits to it yet.
+    let newest = of(&format!("device/D1/proof?as_of={}", node.height()));
+    talk.ask_as("maker", proof, &newest).await;
+
     // A regulator's looks, and that they cannot be recorded.
+    talk.ask_as("regulator", proof, &of("device/D1/proof")).await;
     talk.ask_as("regulator", asset, "/v1/contracts/device-registry/device/D1").await;
     mode(BUSY);
     talk.ask_as("regulator", asset, "/v1/contracts/device-registry/device/D1").await;
+    talk.ask_as("regulator", proof, &of("device/D1/proof")).await;
     talk.ask("regulator", receipt, &format!("/v1/receipts/{}", good.id()), &[], "").await;
     let uri = format!("/v1/transactions/{}", good.id());
     talk.ask("regulator", ("get", "/v1/transactions/{id}"), &uri, &[], "").await;

@@ -5,7 +5,7 @@ mod support;
 use hufu_door::{Caller, Role};
 use hufu_gateway::GatewayLimits;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, Payload};
+use hufu_proof::{Digest, Payload, StateProof};
 use serde_json::{Value, json};
 use support::*;
 
@@ -63,6 +63,11 @@ async fn a_regulator_of_one_place_sees_exactly_what_is_there() {
         assert_eq!(get(&router, &who, &there(own)).await.status, 200);
         let refused = get(&router, &who, &there(other)).await;
         assert_eq!((refused.status, refused.code().as_str()), (403, "outside-jurisdiction"));
+        for (number, status) in [(own, 200), (other, 403)] {
+            let proof = get(&router, &who, &format!("{}/proof", there(number))).await;
+            assert_eq!(proof.status, status, "{place} {number}");
+            assert_eq!(proof.header("hufu-look").is_empty(), status == 403);
+        }
         let watch = "/v1/contracts/operation-supervision/watch/W1";
         let expected = if place == "north" { 200 } else { 403 };
         assert_eq!(get(&router, &who, watch).await.status, expected);
@@ -101,6 +106,7 @@ async fn a_look_by_identifier_is_recorded_and_ones_own_data_are_no_look() {
         format!("/v1/transactions/{batch}"),
         format!("/v1/receipts/{batch}"),
         "/v1/contracts/device-registry/device/D1".to_owned(),
+        "/v1/contracts/device-registry/device/D1/proof".to_owned(),
     ];
     for uri in &uris {
         let own = get(&router, "operator", uri).await;
@@ -115,11 +121,15 @@ async fn a_look_by_identifier_is_recorded_and_ones_own_data_are_no_look() {
         let recorded = get(&router, "regulator", &format!("/v1/transactions/{look}")).await.json();
         assert!(recorded["transaction"]["body"]["payload"].to_string().contains("look"));
     }
-    assert_eq!(metrics.looks.get(), 3);
+    assert_eq!(metrics.looks.get(), 4);
+    // That there is nothing is nobody's.
+    let nothing = get(&router, "regulator", "/v1/contracts/device-registry/device/D9/proof").await;
+    assert_eq!((nothing.status, nothing.header("hufu-look")), (200, ""));
     let expected = [
         format!("transaction {batch} by CN=regulator client of regulator"),
         format!("receipt {batch} by CN=regulator client of regulator"),
         "asset device-registry/device D1 by CN=regulator client of regulator".to_owned(),
+        "proof of asset device-registry/device D1 by CN=regulator client of regulator".to_owned(),
     ];
     assert_eq!(looks(&router).await, expected);
     // What cannot be recorded is not shown.
@@ -208,4 +218,48 @@ async fn who_does_not_act_as_a_regulator_sees_nothing_as_one() {
         assert_eq!(get(&router, who, &uri).await.status, 200, "{who}");
     }
     assert_eq!(get_as(&router, &device(1), &format!("/v1/receipts/{deployed}")).await.status, 403);
+}
+
+/// Where a policy does not let somebody read an asset, it does not get it proved
+/// either; what is proved is what the policy of the proved height permits.
+#[tokio::test]
+async fn what_is_proved_is_what_may_be_read() {
+    let node = Node::new();
+    play(&node);
+    let (router, _) = gateway(&node, "operator", GatewayLimits::default());
+    let accept = [("accept", "application/octet-stream")];
+    let (registry, supervision) = ("device-registry/device", "operation-supervision/watch");
+    let mut withheld = 0;
+    for who in ["operator", "maker", "stranger"] {
+        for (asset, there) in [
+            (format!("{registry}/D1"), true),
+            (format!("{registry}/D9"), false),
+            (format!("{supervision}/W1"), true),
+            (format!("{supervision}/W9"), false),
+        ] {
+            let uri = format!("/v1/contracts/{asset}");
+            let read = get(&router, who, &uri).await.status;
+            let proved = send(&router, who, "GET", &format!("{uri}/proof"), &accept, "").await;
+            let expected = if there { read } else { 200 };
+            assert_eq!(proved.status, expected, "{who} {asset}");
+            withheld += usize::from(read == 403);
+            if expected == 200 {
+                let proof = StateProof::decode(&proved.body).unwrap();
+                proof.verify(&node.genesis).unwrap();
+                assert_eq!(proof.key, format!("asset/{asset}").into_bytes());
+                assert_eq!(proof.value.is_some(), there, "{who} {asset}");
+            }
+        }
+    }
+    assert!(withheld > 0, "a policy withheld something");
+
+    // Before it was registered, there was none; PEM unless the bytes are asked for.
+    let uri = format!("/v1/contracts/{registry}/D1/proof?as_of=2");
+    let before = send(&router, "maker", "GET", &uri, &accept, "").await;
+    let before = StateProof::decode(&before.body).unwrap();
+    before.verify(&node.genesis).unwrap();
+    assert_eq!((before.value.is_none(), before.as_of().get()), (true, 2));
+    let pem = get(&router, "maker", &uri).await;
+    assert_eq!(pem.header("content-type"), "application/x-pem-file");
+    assert!(pem.body.starts_with(b"-----BEGIN HUFU STATE PROOF-----\n"));
 }

@@ -531,6 +531,88 @@ fn files_verify_offline_and_changed_ones_do_not() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a device was, what it is, and that there is no such device, each as a file
+/// that anybody verifies; who may not read an asset does not get it proved.
+#[test]
+fn an_asset_and_its_absence_are_proved_as_of_a_height() -> anyhow::Result<()> {
+    let world = world()?;
+    let consortium = &world.consortium;
+    let (operator, regulator) = (consortium.operator(), consortium.regulator());
+    let out = consortium.path("state.pem");
+    let device = world.fleet.simulated[2].id.as_str();
+    let prove = |member: &Member, [contract, asset_type, asset]: [&str; 3], as_of: Option<u64>| {
+        let as_of = as_of.map(|height| height.to_string());
+        let mut all = vec!["--json", "prove", "state", "--contract", contract];
+        all.extend(["--asset-type", asset_type, "--asset", asset, "--out", text(&out)?]);
+        all.extend(as_of.iter().flat_map(|height| ["--as-of", height.as_str()]));
+        process::run(&mut member.hufu(&all))
+    };
+    let proved = |asset: &str, as_of: Option<u64>| -> anyhow::Result<Value> {
+        let asset = ["device-registry", "device", asset];
+        Ok(prove(operator, asset, as_of)?.success()?.json()?["proved"].clone())
+    };
+    let height = |proved: &Value| proved["as_of"].as_u64().context("as_of");
+
+    let before = proved(device, None)?;
+    ensure!(before["present"]["state"] == "active", "{before}");
+    let mut update = vec!["ledger", "invoke", "--contract", "device-registry", "--action"];
+    update.extend(["update", "--asset", device, "--param", "firmware=proved-1"]);
+    let updated = operator.json(&update)?["height"].as_u64().context("height")?;
+    ensure!(height(&before)? < updated);
+
+    // As it is, and as it was: the same file as then, but for who finalized it.
+    let now = proved(device, Some(updated))?;
+    ensure!(height(&now)? >= updated, "{now}");
+    ensure!(now["present"]["fields"]["firmware"]["symbol"] == "proved-1", "{now}");
+    let then = proved(device, Some(height(&before)?))?;
+    ensure!(then == before, "{then} was {before}");
+    let said = proof::holds(consortium, &out)?;
+    let line = format!(
+        "as of height {}, device {device} of contract device-registry is active",
+        height(&then)?
+    );
+    ensure!(said.starts_with("valid: state proof\n") && said.contains(&line), "{said}");
+    ensure!(said.contains("owner: member operator") && !said.contains("proved-1"), "{said}");
+    for place in [0.03, 0.2, 0.4, 0.6, 0.8, 0.97, 1.0] {
+        proof::notices_a_change(consortium, &out, place)?;
+    }
+
+    // That there is none, of which a changed byte is noticed as well.
+    let none = proved("NO-SUCH-DEVICE", None)?;
+    ensure!(none["present"].is_null() && none["asset"] == "NO-SUCH-DEVICE", "{none}");
+    let said = proof::holds(consortium, &out)?;
+    ensure!(said.contains("contract device-registry has no device NO-SUCH-DEVICE"), "{said}");
+    for place in [0.1, 0.3, 0.5, 0.7, 0.9] {
+        proof::notices_a_change(consortium, &out, place)?;
+    }
+
+    // What is not, cannot be asked, or is not shown is not proved, and no file is left.
+    fs::remove_file(&out)?;
+    let watches = "SELECT watch_id FROM operation_supervision.watch";
+    let watch = regulator.json(&["query", watches])?["rows"][0][0].clone();
+    let watch = ["operation-supervision", "watch", watch.as_str().context("a watch")?];
+    let authority = consortium.authority();
+    for (member, asset, as_of, says) in [
+        (operator, ["no-such-contract", "device", device], None, "no such contract"),
+        (operator, ["device-registry", "devise", device], None, "no such type of asset"),
+        (operator, ["device-registry", "device", device], Some(u64::MAX), "not executed yet"),
+        (operator, ["device-registry", "device", ""], None, "asset: "),
+        (authority, watch, None, "the policy of contract `operation-supervision` does not permit"),
+    ] {
+        let refused = prove(member, asset, as_of)?;
+        ensure!(!refused.status.success() && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    ensure!(!out.exists());
+
+    // A regulator's is a look.
+    prove(regulator, watch, None)?.success()?;
+    let looks = "SELECT subject FROM ledger.looks WHERE subject LIKE 'proof of asset %'";
+    let looks = regulator.json(&["query", looks])?["rows"].clone();
+    let subject = format!("proof of asset operation-supervision/watch {}", watch[2]);
+    ensure!(looks[0][0].as_str().is_some_and(|look| look.starts_with(&subject)), "{looks}");
+    Ok(())
+}
+
 #[test]
 fn files_of_one_consortium_do_not_verify_for_another() -> anyhow::Result<()> {
     let world = world()?;

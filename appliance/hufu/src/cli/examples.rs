@@ -364,6 +364,20 @@ pub const LEDGER_BLOCK: &str = "\
 Examples:
   hufu --config node.toml ledger block 1200";
 
+/// `hufu prove state`.
+pub const PROVE_STATE: &str = "\
+Examples:
+  hufu --config node.toml prove state --contract device-registry --asset-type device --asset PUMP-1 --out pump.pem
+  # As of an older height.
+  hufu --config node.toml prove state --contract device-registry --asset-type device --asset PUMP-1 --as-of 1200 --out pump.pem
+  hufu verify --genesis genesis.json pump.pem";
+
+/// `hufu prove log-keys`.
+pub const PROVE_LOG_KEYS: &str = "\
+Examples:
+  hufu prove log-keys --genesis genesis.json
+  curl --cacert root.pem https://gateway.example:8444/v1/log/checkpoint";
+
 /// `hufu verify`.
 pub const VERIFY: &str = "\
 Examples:

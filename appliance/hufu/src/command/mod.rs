@@ -13,6 +13,7 @@ pub mod node;
 pub mod org;
 pub mod part;
 pub mod policy;
+pub mod prove;
 pub mod report;
 pub mod reset;
 pub mod restore;

@@ -17,8 +17,8 @@ use http_body_util::BodyExt as _;
 use hufu_contract::{Contract, Sources};
 use hufu_door::{Caller, Code, Jurisdictions, Peer, Problem, Role};
 use hufu_gateway::{
-    AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault, LedgerStatus,
-    Metrics, Recorded, router,
+    Asker, AssetView, BlockSummary, Gateway, GatewayLimits, LedgerAccess, LedgerFault,
+    LedgerStatus, Metrics, ProvedAsset, Recorded, router,
 };
 use hufu_intake::{Intake, IntakeFault, StreamState};
 use hufu_machine::Machine;
@@ -235,6 +235,10 @@ impl Node {
         self.ledger().block(Height(height)).unwrap().unwrap()
     }
 
+    pub fn receipt_of(&self, id: &Digest) -> Receipt {
+        self.ledger().receipt(id).unwrap().unwrap()
+    }
+
     pub fn height(&self) -> u64 {
         self.machine.lock().unwrap().header().height.get()
     }
@@ -324,6 +328,16 @@ impl LedgerAccess for Node {
         found(self.ledger().log_path(LogIndex(log_index), log_size).unwrap(), "log entry")
     }
 
+    fn tile(&self, level: u8, begin: u64, width: u64) -> Result<Vec<Digest>, LedgerFault> {
+        found(self.ledger().tile(level, begin, width).unwrap(), "tile of the log")
+    }
+
+    fn entries(&self, begin: u64, count: u64) -> Result<Vec<LogEntry>, LedgerFault> {
+        let size = self.machine.lock().unwrap().applied().log_size;
+        let end = found(begin.checked_add(count).filter(|end| *end <= size), "tile of the log")?;
+        Ok(self.ledger().entries(LogIndex(begin), LogIndex(end)).unwrap())
+    }
+
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
         let reader = self.ledger();
         let recorded = found(reader.transaction(id).unwrap(), "transaction")?;
@@ -370,7 +384,33 @@ impl LedgerAccess for Node {
         })?;
         let compiled = found(view.compiled(contract).unwrap(), "contract")?;
         let asset = found(view.asset(contract, asset_type, key), "asset")?;
-        AssetView::read(&compiled, caller, asset_type, key, &asset, &view)
+        AssetView::read(&compiled, &Asker::of(caller), asset_type, key, &asset, &view)
+    }
+
+    fn prove_asset(
+        &self,
+        caller: &Caller,
+        contract: &Name,
+        asset_type: &Name,
+        key: &str,
+        as_of: u64,
+    ) -> Result<ProvedAsset, LedgerFault> {
+        let (reader, executed) = (self.ledger(), self.height());
+        if as_of > executed {
+            return Err(LedgerFault::Future { asked: as_of, executed });
+        }
+        let state_key = hufu_machine::key::asset(contract, asset_type, key);
+        let proof = reader.state_proof(&state_key, Height(as_of)).unwrap();
+        let proof = proof.ok_or(LedgerFault::Pending)?;
+        let of_type = reader.state_at(proof.as_of()).unwrap().compiled(contract).unwrap();
+        let of_type = found(of_type, "contract")?;
+        found(of_type.asset_type(asset_type.as_str()), "type of asset")?;
+        let view = self.read_asset(caller, contract, asset_type, key, proof.as_of().get());
+        match view {
+            Ok(view) => Ok(ProvedAsset { proof, view: Some(view) }),
+            Err(LedgerFault::NotFound("asset")) => Ok(ProvedAsset { proof, view: None }),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn record_look(&self, look: Look) -> BoxFuture<'_, Result<Digest, LedgerFault>> {

@@ -107,6 +107,8 @@ fn path(pattern: &str) -> String {
         .replace("{label}", "idevid")
         .replace("{*request}", "AAAA")
         .replace("{*path}", "v1/none")
+        .replace("{level}", "0")
+        .replace("{*tile}", "000.p/1")
 }
 
 fn ask(http: &Http, url: &str, route: &Route) -> anyhow::Result<Answer> {

@@ -1,0 +1,47 @@
+//! `hufu prove`: what others can verify with the genesis file alone.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use hufu_proof::Name;
+
+use super::examples;
+
+/// `hufu prove`.
+#[derive(Debug, Subcommand)]
+pub enum Prove {
+    /// Write an asset's state as of a height, or that there was no such asset, with
+    /// the proof, for `hufu verify`. Who may read the asset may have it proved.
+    #[command(after_help = examples::PROVE_STATE)]
+    State(ProveState),
+    /// Print the keys with which other programs verify the founders' checkpoints of the
+    /// log (c2sp.org/signed-note), from the genesis file. The log is at
+    /// /v1/log of every member's gateway.
+    #[command(after_help = examples::PROVE_LOG_KEYS)]
+    LogKeys {
+        /// The genesis file.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
+}
+
+/// `hufu prove state`.
+#[derive(Debug, Args)]
+pub struct ProveState {
+    /// The contract.
+    #[arg(long)]
+    pub contract: Name,
+    /// The type of the asset.
+    #[arg(long, value_name = "TYPE")]
+    pub asset_type: Name,
+    /// The asset's key.
+    #[arg(long)]
+    pub asset: String,
+    /// As of which height: the first at or after it that a final header commits to.
+    /// Default: the newest that can be proved.
+    #[arg(long, value_name = "HEIGHT")]
+    pub as_of: Option<u64>,
+    /// Where to write it (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
