@@ -33,7 +33,7 @@ fn store(consortium: &Consortium) -> anyhow::Result<(String, Option<Cluster>)> {
 #[test]
 fn a_member_keeps_its_record_on_foundationdb() -> anyhow::Result<()> {
     let directory = tempfile::Builder::new().prefix("hufu-test-").tempdir()?.keep();
-    let settings = Settings { directory, hufu: binaries::hufu()?, remove: true, tpm_devices: 0 };
+    let settings = Settings { directory, hufu: binaries::hufu()?, remove: true, tpm_devices: 1 };
     let mut consortium = Consortium::prepare(settings)?;
     let (store, cluster) = store(&consortium)?;
     let config = consortium.member(MEMBER)?.config();
