@@ -18,7 +18,8 @@ use hufu_proof::{
     Block, Commitment, Declaration, Digest, Genesis, Height, Name, Outcome, Payload, Transaction,
     Value,
 };
-use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
+use hufu_store::watched::{Asked, Watch, Watched};
+use hufu_store::{EmbeddedStore, StoreError};
 use proptest::prelude::*;
 use support::*;
 
@@ -106,15 +107,14 @@ fn the_same_blocks_give_the_same_bytes() {
     assert_eq!(replayed(&blocks, true, 2), once);
 }
 
-/// Fails at one of its writes, before or after the engine did it.
+/// Lets one of a store's writes fail, before or after the engine did it.
 struct Failing {
-    store: EmbeddedStore,
     left: AtomicUsize,
     after: bool,
 }
 
-impl Failing {
-    fn step(&self, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+impl Watch for Failing {
+    fn write(&self, _flips: bool, write: Asked<'_>) -> Result<(), StoreError> {
         let failed = || Err(StoreError::Io("injected".into()));
         if self.left.fetch_sub(1, Ordering::Relaxed) != 1 {
             write()
@@ -123,44 +123,6 @@ impl Failing {
         } else {
             failed()
         }
-    }
-}
-
-impl Store for Failing {
-    fn fence(&self) -> u64 {
-        self.store.fence()
-    }
-    fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.store.applied()
-    }
-    fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.step(|| self.store.stage(height, writes))
-    }
-    fn flip(&self, applied: Applied) -> Result<(), StoreError> {
-        self.step(|| self.store.flip(applied))
-    }
-    fn attach(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.step(|| self.store.attach(height, writes))
-    }
-    fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(space, key, height)
-    }
-    fn read_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        height: u64,
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.store.read_many(space, keys, height)
-    }
-    fn scan(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        height: u64,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.store.scan(space, range, height, limit)
     }
 }
 
@@ -173,7 +135,8 @@ fn a_machine_that_died_at_any_step_goes_on_to_the_same_state() {
         for after in [false, true] {
             let directory = tempfile::tempdir().unwrap();
             let store = EmbeddedStore::open(directory.path()).unwrap();
-            let failing = Failing { store, left: AtomicUsize::new(step), after };
+            let watch = Failing { left: AtomicUsize::new(step), after };
+            let failing = Watched { store, watch };
             let mut results = Vec::new();
             if let Ok(mut machine) = Machine::open(Arc::new(failing), genesis()) {
                 for block in &blocks {

@@ -12,66 +12,21 @@ use hufu_machine::Machine;
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{Block, Height, Transaction, Value};
 use hufu_store::foundationdb::Options;
-use hufu_store::{
-    Applied, EmbeddedStore, FoundationStore, KeyRange, Row, Space, Store, StoreError, Write,
-};
+use hufu_store::watched::{Watch, Watched};
+use hufu_store::{EmbeddedStore, FoundationStore, Space};
 use support::*;
 
-/// Counts how often it is asked.
-struct Counting {
-    store: EmbeddedStore,
-    asked: Arc<Mutex<BTreeMap<Space, usize>>>,
-}
+/// Counts how often a store that is said to be far away is asked.
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<BTreeMap<Space, usize>>>);
 
-impl Counting {
-    fn count(&self, space: Space) {
-        *self.asked.lock().unwrap().entry(space).or_default() += 1;
+impl Watch for Counting {
+    fn reads(&self, space: Space) {
+        *self.0.lock().unwrap().entry(space).or_default() += 1;
     }
-}
 
-impl Store for Counting {
-    fn fence(&self) -> u64 {
-        self.store.fence()
-    }
-    fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.store.applied()
-    }
-    fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.stage(height, writes)
-    }
-    fn flip(&self, applied: Applied) -> Result<(), StoreError> {
-        self.store.flip(applied)
-    }
-    fn attach(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.attach(height, writes)
-    }
     fn is_remote(&self) -> bool {
         true
-    }
-    fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.count(space);
-        self.store.read(space, key, height)
-    }
-    fn read_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        height: u64,
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        if !keys.is_empty() {
-            self.count(space);
-        }
-        self.store.read_many(space, keys, height)
-    }
-    fn scan(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        height: u64,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.count(space);
-        self.store.scan(space, range, height, limit)
     }
 }
 
@@ -100,13 +55,13 @@ fn asked_for(devices: usize) -> BTreeMap<Space, usize> {
     let block = node.block(transactions);
     let directory = node.close();
     let store = EmbeddedStore::open(directory.path()).unwrap();
-    let asked = Arc::<Mutex<BTreeMap<Space, usize>>>::default();
-    let store = Counting { store, asked: Arc::clone(&asked) };
+    let asked = Counting::default();
+    let store = Watched { store, watch: asked.clone() };
     let mut machine = Machine::open(Arc::new(store), genesis()).unwrap();
-    asked.lock().unwrap().clear();
+    asked.0.lock().unwrap().clear();
     let executed = execute(&mut machine, &block).unwrap();
     assert!(executed.entries.iter().all(|entry| entry.outcome.is_accepted()));
-    asked.lock().unwrap().clone()
+    asked.0.lock().unwrap().clone()
 }
 
 #[test]

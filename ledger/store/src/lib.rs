@@ -53,6 +53,8 @@ pub mod limits;
 mod record;
 mod rows;
 mod space;
+#[cfg(feature = "testing")]
+pub mod watched;
 
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;

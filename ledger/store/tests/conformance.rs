@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use hufu_store::conformance::{self, Bench};
-use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
+use hufu_store::watched::{Watch, Watched};
+use hufu_store::{EmbeddedStore, StoreError};
 use tempfile::TempDir;
 
 /// Makes stores in directories under one that is removed at the end.
@@ -11,10 +12,15 @@ struct Embedded {
     root: TempDir,
 }
 
-/// A store that knows its directory, to be reopened.
-struct Held {
-    store: EmbeddedStore,
-    path: PathBuf,
+/// The directory of a store, to open it again.
+struct Place(PathBuf);
+
+impl Watch for Place {}
+
+type Held = Watched<EmbeddedStore, Place>;
+
+fn open(path: PathBuf) -> Held {
+    Held { store: EmbeddedStore::open(&path).unwrap(), watch: Place(path) }
 }
 
 impl Bench for Embedded {
@@ -22,55 +28,17 @@ impl Bench for Embedded {
 
     fn empty(&self) -> Held {
         let path = tempfile::tempdir_in(&self.root).unwrap().keep();
-        Held { store: EmbeddedStore::open(&path).unwrap(), path }
+        open(path)
     }
 
     fn reopen(&self, held: Held) -> Held {
-        let Held { store, path } = held;
+        let Held { store, watch: Place(path) } = held;
         drop(store);
-        Held { store: EmbeddedStore::open(&path).unwrap(), path }
+        open(path)
     }
 
     fn take_over(&self, held: &Held) -> Held {
-        Held { store: held.store.take_over().unwrap(), path: held.path.clone() }
-    }
-}
-
-impl Store for Held {
-    fn fence(&self) -> u64 {
-        self.store.fence()
-    }
-    fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.store.applied()
-    }
-    fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.stage(height, writes)
-    }
-    fn flip(&self, applied: Applied) -> Result<(), StoreError> {
-        self.store.flip(applied)
-    }
-    fn attach(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.attach(height, writes)
-    }
-    fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(space, key, height)
-    }
-    fn read_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        height: u64,
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.store.read_many(space, keys, height)
-    }
-    fn scan(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        height: u64,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.store.scan(space, range, height, limit)
+        Held { store: held.store.take_over().unwrap(), watch: Place(held.watch.0.clone()) }
     }
 }
 

@@ -10,74 +10,36 @@ use bed::Bed;
 use hufu_store::conformance::{self, Bench};
 use hufu_store::foundationdb::Options;
 use hufu_store::limits::{MAX_KEY, MAX_VALUE};
-use hufu_store::{Applied, FoundationStore, KeyRange, Row, Space, Store, StoreError, Write};
+use hufu_store::watched::{Watch, Watched};
+use hufu_store::{Applied, FoundationStore, KeyRange, Space, Store, StoreError, Write};
 use proptest::prelude::*;
 
-/// A store that knows where it is, to be reopened.
-pub struct Held {
-    store: FoundationStore,
-    options: Options,
-}
+/// Where a store is, to open it again.
+pub struct Place(Options);
 
-impl Held {
-    fn open(options: Options) -> Self {
-        Self { store: FoundationStore::open(&options).unwrap(), options }
-    }
+impl Watch for Place {}
+
+type Held = Watched<FoundationStore, Place>;
+
+fn open(options: Options) -> Held {
+    Held { store: FoundationStore::open(&options).unwrap(), watch: Place(options) }
 }
 
 impl Bench for Bed {
     type Engine = Held;
 
     fn empty(&self) -> Held {
-        Held::open(self.options())
+        open(self.options())
     }
 
     fn reopen(&self, held: Held) -> Held {
-        let Held { store, options } = held;
+        let Held { store, watch: Place(options) } = held;
         drop(store);
-        Held::open(options)
+        open(options)
     }
 
     fn take_over(&self, held: &Held) -> Held {
-        Held::open(held.options.clone())
-    }
-}
-
-impl Store for Held {
-    fn fence(&self) -> u64 {
-        self.store.fence()
-    }
-    fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.store.applied()
-    }
-    fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.stage(height, writes)
-    }
-    fn flip(&self, applied: Applied) -> Result<(), StoreError> {
-        self.store.flip(applied)
-    }
-    fn attach(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.store.attach(height, writes)
-    }
-    fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(space, key, height)
-    }
-    fn read_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        height: u64,
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.store.read_many(space, keys, height)
-    }
-    fn scan(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        height: u64,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.store.scan(space, range, height, limit)
+        open(held.watch.0.clone())
     }
 }
 

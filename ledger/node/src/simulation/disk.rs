@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hufu_consensus::testing::Random;
-use hufu_store::{Applied, EmbeddedStore, KeyRange, Row, Space, Store, StoreError, Write};
+use hufu_store::watched::{Asked, Watch, Watched};
+use hufu_store::{EmbeddedStore, Store, StoreError};
 
 /// The disk brings whole pages down, in any order.
 const PAGE: u64 = 4096;
@@ -41,7 +42,7 @@ impl Disk {
         let journal = newest_journal(&self.directory);
         let synced = end_of_journal(&journal, 0);
         *self.state() = State { points: None, dead: false, synced: (journal, synced) };
-        Arc::new(MortalStore { disk: self.clone(), store })
+        Arc::new(Watched { store, watch: Mortal(self.clone()) })
     }
 
     /// Makes the store fail for good after so many points: before a write, when
@@ -94,22 +95,16 @@ impl Disk {
     }
 }
 
-struct MortalStore {
-    disk: Arc<Disk>,
-    store: EmbeddedStore,
-}
+/// The store of a node that dies when its disk says so.
+struct Mortal(Arc<Disk>);
 
-impl MortalStore {
-    fn write(
-        &self,
-        syncs: bool,
-        write: impl FnOnce(&EmbeddedStore) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut state = self.disk.state();
+impl Watch for Mortal {
+    fn write(&self, flips: bool, write: Asked<'_>) -> Result<(), StoreError> {
+        let mut state = self.0.state();
         state.pass()?;
-        write(&self.store)?;
+        write()?;
         state.pass()?;
-        if syncs {
+        if flips {
             let (journal, synced) = &mut state.synced;
             *synced = end_of_journal(journal, *synced);
         }
@@ -122,50 +117,6 @@ impl State {
         self.dead |= self.points == Some(0);
         self.points = self.points.map(|points| points.saturating_sub(1));
         if self.dead { Err(StoreError::Poisoned) } else { Ok(()) }
-    }
-}
-
-impl Store for MortalStore {
-    fn fence(&self) -> u64 {
-        self.store.fence()
-    }
-
-    fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.store.applied()
-    }
-
-    fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.write(false, |store| store.stage(height, writes))
-    }
-
-    fn flip(&self, applied: Applied) -> Result<(), StoreError> {
-        self.write(true, |store| store.flip(applied))
-    }
-
-    fn attach(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.write(false, |store| store.attach(height, writes))
-    }
-
-    fn read(&self, space: Space, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(space, key, height)
-    }
-
-    fn read_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        height: u64,
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.store.read_many(space, keys, height)
-    }
-    fn scan(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        height: u64,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.store.scan(space, range, height, limit)
     }
 }
 
