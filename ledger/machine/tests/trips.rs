@@ -75,6 +75,11 @@ fn a_block_asks_as_often_for_many_transactions_as_for_few() {
     assert!(many[&Space::Usage] <= 4, "{many:?}");
 }
 
+/// A machine on a cluster.
+fn far_machine(options: &Options) -> Machine {
+    Machine::open(Arc::new(FoundationStore::open(options).unwrap()), genesis()).unwrap()
+}
+
 fn cluster_options(cluster: &Cluster) -> Options {
     let library = std::env::current_exe().unwrap().with_file_name(LIBRARY);
     Options { library, ..Options::new(cluster.file(), "machine") }
@@ -97,13 +102,11 @@ fn on_foundationdb_the_same_blocks_give_the_same_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(directory.path()).unwrap();
     let options = cluster_options(&cluster);
-    let open =
-        || Machine::open(Arc::new(FoundationStore::open(&options).unwrap()), genesis()).unwrap();
-    let mut machine = open();
+    let mut machine = far_machine(&options);
     for (number, block) in blocks.iter().enumerate() {
         execute(&mut machine, block).unwrap();
         if number % 4 == 3 {
-            machine = open();
+            machine = far_machine(&options);
         }
     }
     assert_eq!(machine.applied(), node.machine.applied());
@@ -131,9 +134,7 @@ fn on_foundationdb_a_block_takes_few_rounds() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(directory.path()).unwrap();
     let options = cluster_options(&cluster);
-    let open =
-        || Machine::open(Arc::new(FoundationStore::open(&options).unwrap()), genesis()).unwrap();
-    let mut machine = open();
+    let mut machine = far_machine(&options);
     for height in 1..=node.height().get() {
         let block = reader.block(Height(height)).unwrap().unwrap();
         execute(&mut machine, &block).unwrap();
@@ -141,7 +142,7 @@ fn on_foundationdb_a_block_takes_few_rounds() {
     let transactions = readings(&mut node, &DEVICES);
     let block = node.block(transactions);
     // With nothing in memory.
-    let mut machine = open();
+    let mut machine = far_machine(&options);
     let before = cluster.counts();
     execute(&mut machine, &block).unwrap();
     let after = cluster.counts();

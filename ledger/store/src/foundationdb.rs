@@ -248,14 +248,12 @@ impl FoundationStore {
         let (epoch, applied, staged) =
             (get(Memory::Epoch), get(Memory::Applied), get(Memory::Staged));
         self.check_fence(epoch)?;
-        let damaged = |what: &str| StoreError::damaged(format!("its record of {what}"));
-        let applied = applied
-            .value()?
-            .map(|row| decode_applied(&row).ok_or_else(|| damaged("the applied height")));
-        let staged = staged
-            .value()?
-            .map(|row| decode_staged(&row).ok_or_else(|| damaged("the staged height")));
-        Ok(Found { applied: applied.transpose()?, staged: staged.transpose()? })
+        let applied = applied_in(applied.value()?)?;
+        let staged = staged.value()?.map(|row| {
+            decode_staged(&row)
+                .ok_or_else(|| StoreError::damaged("its record of the staged height"))
+        });
+        Ok(Found { applied, staged: staged.transpose()? })
     }
 
     fn check_fence(&self, epoch: Future<Value>) -> Result<(), Stop> {
@@ -394,12 +392,7 @@ impl FoundationStore {
     /// is not known.
     fn settle(&self) -> Result<Option<Applied>, StoreError> {
         let key = self.keys.memory(Memory::Applied);
-        let row = self.session.read_now(|transaction| transaction.get(&key, true).value())?;
-        let applied = row.map(|row| {
-            decode_applied(&row)
-                .ok_or_else(|| StoreError::damaged("its record of the applied height"))
-        });
-        applied.transpose()
+        applied_in(self.session.read_now(|transaction| transaction.get(&key, true).value())?)
     }
 }
 
@@ -586,13 +579,18 @@ fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<Appl
     }
     // Also where an earlier attempt may have taken one: then it is skipped.
     let epoch = decode_epoch(epoch.value()?)?.unwrap_or(0).saturating_add(1);
-    let applied = applied.value()?.map(|row| {
-        decode_applied(&row).ok_or_else(|| StoreError::damaged("its record of the applied height"))
-    });
-    let applied = applied.transpose()?;
+    let applied = applied_in(applied.value()?)?;
     transaction.set(&keys.memory(Memory::Format), FORMAT.as_bytes());
     transaction.set(&keys.memory(Memory::Epoch), &epoch.to_be_bytes());
     Ok((epoch, applied))
+}
+
+/// What the record of the applied height says.
+fn applied_in(row: Option<Vec<u8>>) -> Result<Option<Applied>, StoreError> {
+    let decode = |row: Vec<u8>| {
+        decode_applied(&row).ok_or_else(|| StoreError::damaged("its record of the applied height"))
+    };
+    row.map(decode).transpose()
 }
 
 fn decode_epoch(row: Option<Vec<u8>>) -> Result<Option<u64>, StoreError> {

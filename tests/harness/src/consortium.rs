@@ -95,13 +95,21 @@ impl Consortium {
     /// What did not work.
     pub fn ready(settings: Settings) -> anyhow::Result<Self> {
         let mut consortium = Self::prepare(settings)?;
-        consortium.make_tpms()?;
-        consortium.hold_ceremonies()?;
-        consortium.found()?;
-        consortium.start_all()?;
-        consortium.certify_nodes()?;
-        consortium.deploy_contracts()?;
+        consortium.make_ready()?;
         Ok(consortium)
+    }
+
+    /// All that comes between [`Self::prepare`] and [`Self::ready`].
+    ///
+    /// # Errors
+    /// What did not work.
+    pub fn make_ready(&mut self) -> anyhow::Result<()> {
+        self.make_tpms()?;
+        self.hold_ceremonies()?;
+        self.found()?;
+        self.start_all()?;
+        self.certify_nodes()?;
+        self.deploy_contracts()
     }
 
     /// A path in its directory.

@@ -38,12 +38,7 @@ fn a_member_keeps_its_record_on_foundationdb() -> anyhow::Result<()> {
     let (store, cluster) = store(&consortium)?;
     let config = consortium.member(MEMBER)?.config();
     fs::OpenOptions::new().append(true).open(config)?.write_all(store.as_bytes())?;
-    consortium.make_tpms()?;
-    consortium.hold_ceremonies()?;
-    consortium.found()?;
-    consortium.start_all()?;
-    consortium.certify_nodes()?;
-    consortium.deploy_contracts()?;
+    consortium.make_ready()?;
     let (before, _) = life::agree(&consortium)?;
 
     // It votes and executes as the others do, also after its process died.
