@@ -33,6 +33,8 @@ pub enum Standing {
     Held,
     /// It is revoked for good.
     Revoked,
+    /// Its member was dismissed, and all that acted for it with it.
+    Dismissed,
 }
 
 /// What the ledger says of a certificate.
@@ -225,6 +227,10 @@ impl Authenticator {
             }
             Standing::Revoked => {
                 return refused(Code::CertificateRevoked, "is revoked; ask for a new one");
+            }
+            Standing::Dismissed => {
+                let why = "is of a member that was dismissed from the consortium";
+                return refused(Code::CertificateRefused, why);
             }
         }
         if presented.member.as_ref().is_some_and(|member| *member != record.owner) {

@@ -9,7 +9,7 @@ mod prove;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hufu_proof::{Digest, Name, NetworkName, Serial, UnixMillis};
+use hufu_proof::{Algorithm, Digest, Name, NetworkName, Serial, UnixMillis};
 use hufu_service::confined;
 
 pub use self::appliance::{
@@ -17,7 +17,7 @@ pub use self::appliance::{
 };
 pub use self::device::{Device, Enroll, Send, Token};
 pub use self::member::Member;
-pub use self::prove::{Prove, ProveState};
+pub use self::prove::{Prove, ProveReceipt, ProveState};
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -137,7 +137,8 @@ pub enum Command {
     /// Send transactions; get blocks and receipts.
     #[command(subcommand)]
     Ledger(Ledger),
-    /// Write what others can verify: an asset's state, or that there is none.
+    /// Write what others can verify: a transaction's receipt, an asset's state, or that
+    /// there is none.
     #[command(subcommand)]
     Prove(Prove),
     /// Verify a certificate, receipt, state proof or report offline, given only the
@@ -245,6 +246,39 @@ pub enum Org {
         #[arg(long, value_name = "BYTES")]
         member_bytes: u64,
     },
+    /// Propose to suspend a member; this approves it for this member. Until it is
+    /// readmitted it reads and does nothing else: nothing is recorded that it, its
+    /// devices or its clients sign, its node votes no more from the next epoch on,
+    /// and nothing is certified for it.
+    #[command(after_help = examples::ORG_SUSPEND)]
+    Suspend(OrgStanding),
+    /// Propose to dismiss a member for good; this approves it for this member. What
+    /// it did stays on the ledger; its keys and certificates count for nothing any
+    /// more, and neither they nor its name come back.
+    #[command(after_help = examples::ORG_DISMISS)]
+    Dismiss(OrgStanding),
+    /// Propose to readmit a suspended member; this approves it for this member.
+    #[command(after_help = examples::ORG_READMIT)]
+    Readmit(OrgStanding),
+    /// Show the constitution: the founders', the one in force, and what came or comes
+    /// when.
+    #[command(after_help = examples::ORG_CONSTITUTION)]
+    Constitution,
+    /// Propose another constitution, by the rule of the one in force; this approves it
+    /// for this member. What is left out stays.
+    #[command(after_help = examples::ORG_AMEND)]
+    Amend {
+        /// Approvals that a governance proposal needs.
+        #[arg(long)]
+        approvals: Option<u16>,
+        /// An algorithm that transactions may be signed by; may be repeated. All of
+        /// them: one that is left out is retired. Without any, they stay.
+        #[arg(long = "algorithm", value_name = "NAME")]
+        algorithms: Vec<Algorithm>,
+        /// The first height at which it is in force. Default: once it is decided.
+        #[arg(long, value_name = "HEIGHT")]
+        from: Option<u64>,
+    },
     /// Show what a proposal would do. Compare the fingerprints with the member
     /// before you approve.
     #[command(after_help = examples::ORG_REVIEW)]
@@ -258,6 +292,16 @@ pub enum Org {
         /// The proposal's digest.
         proposal: Digest,
     },
+}
+
+/// Whose standing is to change, and why.
+#[derive(Debug, Args)]
+pub struct OrgStanding {
+    /// The member.
+    pub member: Name,
+    /// Why, for those who approve it and for the record.
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// `hufu cert`.

@@ -20,7 +20,8 @@ use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
 use hufu_proof::transaction::{Payload, Proposal};
 use hufu_proof::{
-    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, codec,
+    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, Standing,
+    codec,
 };
 use hufu_query::Leash;
 use hufu_readmodel::Scope;
@@ -31,6 +32,7 @@ use crate::administrator::Administrator;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::gateway;
+use crate::governance;
 use crate::machine;
 use crate::node::Node;
 use crate::recertification;
@@ -47,6 +49,7 @@ const MAX_REQUEST: usize = 2 * 1024 * 1024;
 pub const ROUTES: &[Route] = &[
     Route::new("GET", "/status", Rule::Administrator),
     Route::new("GET", "/members", Rule::Administrator),
+    Route::new("GET", "/constitution", Rule::Administrator),
     Route::new("POST", "/invoke", Rule::Administrator),
     Route::new("GET", "/receipts/{transaction}", Rule::Administrator),
     Route::new("POST", "/proofs", Rule::Administrator),
@@ -78,6 +81,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
     match (route.method, route.path) {
         ("GET", "/status") => get(status),
         ("GET", "/members") => get(members),
+        ("GET", "/constitution") => get(governance::show),
         ("POST", "/invoke") => post(invoke),
         ("GET", "/receipts/{transaction}") => get(receipt),
         ("POST", "/proofs") => post(prove),
@@ -140,18 +144,23 @@ async fn members(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
     let (state, epoch) = (reader.state()?, reader.epoch());
     let validators = epoch.membership.validators();
     let mut members = Vec::new();
-    for seat in reader.membership()?.seats {
-        let record = state.member_record(&seat.name)?;
-        let record = record.ok_or_else(|| not_found(format!("record of `{}`", seat.name)))?;
+    let (membership, standings) = (reader.membership()?, state.standings()?);
+    let seated = membership.seats.into_iter().map(|seat| seat.name);
+    let others = standings.of.iter().filter(|(_, one)| one.standing != Standing::Good);
+    for name in seated.chain(others.map(|(name, _)| name.clone())) {
+        let record = state.member_record(&name)?;
+        let record = record.ok_or_else(|| not_found(format!("record of `{name}`")))?;
         members.push(json!({
-            "name": seat.name,
+            "name": name,
+            "standing": standings.of(&name),
             "title": record.title,
             "kinds": record.kinds,
             "jurisdictions": record.jurisdictions,
             "names": record.names,
-            "validator": validators.iter().position(|one| one.vote_key == seat.vote_key),
-            "vote_key": seat.vote_key,
-            "identity": seat.statement_key.identity(),
+            "validator": validators.iter().position(|one| one.vote_key == record.vote_key),
+            "vote_key": record.vote_key,
+            "statement_key": record.statement_key,
+            "identity": record.statement_key.identity(),
         }));
     }
     Ok(Json(Value::Array(members)))
@@ -188,11 +197,21 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
 }
 
+/// In which form a receipt is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReceiptForm {
+    /// As COSE, signed with the statement key; as it is, in PEM, otherwise.
+    #[serde(default)]
+    cose: bool,
+}
+
 async fn receipt(
     State(node): State<Arc<Node>>,
     Extension(peer): Extension<Peer>,
     Path(transaction): Path<Digest>,
-) -> Answer<String> {
+    Query(form): Query<ReceiptForm>,
+) -> Answer<Vec<u8>> {
     let asks = Administrator::of(&node, &peer)?;
     let reader = node.ledger.reader();
     let none = || not_found(format!("transaction {transaction}"));
@@ -204,7 +223,10 @@ async fn receipt(
     let receipt = node.receipt(transaction).await?.ok_or_else(none)?;
     let answer = Digest::of(&codec::encode(&receipt));
     asks.saw(&node, seen, &format!("receipt {transaction}"), height, answer).await?;
-    Ok(bundle::receipt(&receipt)?)
+    match form.cose {
+        true => Ok(node.submitter.cose(receipt, node.config.member.name.clone()).await?),
+        false => Ok(bundle::receipt(&receipt)?.into_bytes()),
+    }
 }
 
 /// Which asset is to be proved.
@@ -332,6 +354,8 @@ enum Propose {
     Member(Box<JoinRequest>),
     Change(Change),
     Budget(Budget),
+    Standing { member: Name, to: Standing, reason: String },
+    Constitution(governance::Amend),
 }
 
 /// What is to become other of a member; what is left out stays.
@@ -358,7 +382,7 @@ fn changed(node: &Node, change: Change) -> Answer<Member> {
         statement_key: record.statement_key,
         node_key: record.node_key,
     };
-    member.check(&node.genesis.constitution).context("the change")?;
+    member.check(&governance::constitution(node)?).context("the change")?;
     Ok(member)
 }
 
@@ -385,12 +409,16 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
         Propose::Member(join) => {
             join.verify()?;
             let member = join.request.member();
-            let problem = member.check(&node.genesis.constitution);
+            let problem = member.check(&governance::constitution(&node)?);
             problem.context("the join request")?;
             Proposal::Member { member }
         }
         Propose::Change(change) => Proposal::Member { member: changed(&node, change)? },
         Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
+        Propose::Standing { member, to, reason } => {
+            governance::changed_standing(&node, member, to, reason)?
+        }
+        Propose::Constitution(amend) => governance::amended(&node, amend)?,
     };
     let shown = review::of(&node, &proposal)?;
     let digest = proposal.digest();
@@ -399,7 +427,10 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
     if let Value::Object(members) = &mut answer {
         members.insert("proposal".to_owned(), json!(digest));
         members.insert("proposed".to_owned(), shown);
-        members.insert("approvals_needed".to_owned(), json!(node.genesis.constitution.approvals));
+        members.insert(
+            "approvals_needed".to_owned(),
+            json!(governance::constitution(&node)?.approvals),
+        );
     }
     Ok(Json(answer))
 }
@@ -416,7 +447,7 @@ async fn proposal(
         "proposal": digest,
         "proposed": review::of(&node, &proposal)?,
         "record": record,
-        "approvals_needed": node.genesis.constitution.approvals,
+        "approvals_needed": governance::constitution(&node)?.approvals,
     })))
 }
 

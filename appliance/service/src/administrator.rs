@@ -38,13 +38,14 @@ impl Administrator {
     /// When the ledger does not say what the member is.
     pub fn of(node: &Node, peer: &Peer) -> anyhow::Result<Self> {
         let member = &node.config.member.name;
-        let record = node.ledger.reader().state()?.member_record(member)?;
+        let state = node.ledger.reader().state()?;
+        let (record, standings) = (state.member_record(member)?, state.standings()?);
         let record = record.with_context(|| format!("the ledger has no member `{member}`"))?;
         let viewer = Viewer {
             member: member.clone(),
             identity: None,
             for_member: true,
-            supervises: jurisdictions(&record),
+            supervises: jurisdictions(&record, standings.of(member)),
         };
         let who = match peer {
             Peer::Known(caller) => caller.subject.clone(),

@@ -101,6 +101,10 @@ impl LedgerIssuance {
         if state.member_record(owner).map_err(read)?.is_none() {
             return refuse(Outcome::NotFound, format!("there is no member `{owner}`"));
         }
+        let standing = reader.standings(state.height()).map_err(read)?.of(owner);
+        if let Some(outcome) = standing.refusal() {
+            return refuse(outcome, format!("member `{owner}` is {}", standing.as_str()));
+        }
         for host in hosts.iter().filter(|host| !host.is_loopback()) {
             let reason = match state.owner_of(host).map_err(read)? {
                 Some(found) if found == *owner => continue,
@@ -333,6 +337,8 @@ fn sentence(outcome: Outcome) -> &'static str {
              approve`"
         }
         Outcome::ForeignDevice => "the device identifier is another member's",
+        Outcome::MemberSuspended => "its member is suspended",
+        Outcome::MemberDismissed => "its member was dismissed",
         _ => "its rules do not allow it",
     }
 }

@@ -15,6 +15,7 @@ pub mod declarations;
 pub mod disk;
 pub mod doors;
 pub mod gateway;
+mod governance;
 pub mod health;
 pub mod hierarchy;
 pub mod intake;

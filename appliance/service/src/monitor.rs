@@ -12,6 +12,7 @@ use hufu_door::{Form, Metrics, Route, Rule, route};
 
 use crate::clock;
 use crate::disk;
+use crate::governance;
 use crate::health::State;
 use crate::node::Node;
 use crate::renewal;
@@ -83,6 +84,7 @@ pub fn look(node: &Node) {
             hufu_configuration::time::utc(restored_ms)
         ));
     }
+    reasons.extend(governance::said_of_own(node));
     let clock = clock::said(&ordering.clocks());
     reasons.extend(clock.reasons);
     let mut warnings = clock.warnings;

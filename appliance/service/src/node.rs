@@ -72,6 +72,7 @@ impl Node {
         let counters = self.custody.counters();
         json!({
             "member": self.config.member.name,
+            "standings": self.standings(),
             "software": env!("CARGO_PKG_VERSION"),
             "state": condition.state,
             "since_ms": condition.since_ms,
@@ -106,6 +107,25 @@ impl Node {
                 .map(|one| json!({ "name": one.name, "not_after": one.not_after.to_string() }))
                 .collect::<Vec<Value>>(),
         })
+    }
+
+    /// The members that are not in good standing, and since when.
+    fn standings(&self) -> Value {
+        let standings = self.ledger.reader().state().and_then(|state| state.standings());
+        match standings {
+            Ok(standings) => {
+                let others = standings
+                    .of
+                    .into_iter()
+                    .filter(|(_, one)| one.standing != hufu_proof::Standing::Good);
+                let said = |(name, one): (Name, hufu_machine::record::StandingRecord)| {
+                    let said = format!("{} since height {}", one.standing.as_str(), one.since);
+                    (name.to_string(), json!(said))
+                };
+                Value::Object(others.map(said).collect())
+            }
+            Err(error) => json!({ "error": error.to_string() }),
+        }
     }
 
     /// Bytes that were recorded of each member today, and how many may be.

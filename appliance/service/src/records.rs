@@ -34,7 +34,9 @@ impl Records for LedgerRecords {
             let member = state.member_record(&record.owner)?;
             let by_key = state.approved(&record.owner, &record.identity, now_ms())?;
             let approved = Role::ALL.into_iter().filter(|role| by_key.has(role.name())).collect();
+            let stands = self.0.reader().standings(state.height())?.of(&record.owner);
             let standing = match record.status {
+                _ if stands == hufu_proof::Standing::Dismissed => Standing::Dismissed,
                 CertificateStatus::Good => Standing::Good,
                 CertificateStatus::Held { .. } => Standing::Held,
                 CertificateStatus::Revoked { .. } => Standing::Revoked,
@@ -47,7 +49,7 @@ impl Records for LedgerRecords {
                 owner: record.owner,
                 subject: record.subject,
                 identity: record.identity,
-                member: member.map(membership),
+                member: member.map(|member| membership(member, stands)),
                 approved: Approved::These(approved),
             }))
         };
@@ -64,16 +66,22 @@ impl Records for LedgerRecords {
     }
 }
 
-/// What the ledger's record makes a member.
-fn membership(record: MemberRecord) -> Membership {
-    let jurisdictions = jurisdictions(&record);
+/// What the ledger's record makes a member. While it is suspended, a regulator is
+/// none.
+fn membership(mut record: MemberRecord, standing: hufu_proof::Standing) -> Membership {
+    if standing != hufu_proof::Standing::Good {
+        record.kinds.remove("regulator");
+    }
+    let jurisdictions = jurisdictions(&record, standing);
     Membership { kinds: record.kinds, jurisdictions }
 }
 
 /// What the ledger's record lets a member see as a supervisor: `none`, these, or
-/// `whole`, in so many words, and nothing to who is no regulator.
-pub fn jurisdictions(record: &MemberRecord) -> Jurisdictions {
+/// `whole`, in so many words, and nothing to who is no regulator or is not in
+/// good standing.
+pub fn jurisdictions(record: &MemberRecord, standing: hufu_proof::Standing) -> Jurisdictions {
     match &record.jurisdictions {
+        _ if standing != hufu_proof::Standing::Good => Jurisdictions::None,
         _ if !record.kinds.contains("regulator") => Jurisdictions::None,
         hufu_proof::Jurisdictions::None => Jurisdictions::None,
         hufu_proof::Jurisdictions::Only(names) => Jurisdictions::of(names.clone()),
@@ -114,8 +122,13 @@ mod tests {
             ("maker", Recorded::Whole, Jurisdictions::None),
         ] {
             let record = record(kind, recorded);
-            assert_eq!(jurisdictions(&record), expected, "{kind}");
-            assert_eq!(membership(record).jurisdictions, expected, "{kind}");
+            let good = hufu_proof::Standing::Good;
+            assert_eq!(jurisdictions(&record, good), expected, "{kind}");
+            assert_eq!(membership(record.clone(), good).jurisdictions, expected, "{kind}");
+            let suspended = membership(record, hufu_proof::Standing::Suspended);
+            assert_eq!(suspended.jurisdictions, Jurisdictions::None);
+            assert_eq!(suspended.kinds.contains("maker"), kind == "maker");
+            assert!(!suspended.kinds.contains("regulator"));
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use hufu_configuration::join;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Member, PublicKey};
+use hufu_proof::{Member, PublicKey, Standing};
 use serde_json::{Value, json};
 
+use crate::governance;
 use crate::node::Node;
 
 /// What the proposal would do to what the ledger has now.
@@ -28,6 +29,20 @@ pub fn of(node: &Node, proposal: &Proposal) -> anyhow::Result<Value> {
             let reader = node.ledger.reader();
             let now = reader.budget(reader.height()?)?;
             json!({ "budget": budget, "replaces": now })
+        }
+        Proposal::Standing { member, to, reason } => {
+            let reader = node.ledger.reader();
+            let (now, membership) = (reader.state()?.standings()?.of(member), reader.membership()?);
+            let others = membership.seats.iter().filter(|seat| seat.name != *member).count();
+            let validators = others + usize::from(*to == Standing::Good);
+            json!({
+                "member": member, "becomes": to, "is_now": now, "reason": reason,
+                "validators_then": validators,
+            })
+        }
+        Proposal::Constitution { constitution, from } => {
+            let now = governance::constitution(node)?;
+            json!({ "constitution": constitution, "from_height": from, "replaces": now })
         }
     })
 }

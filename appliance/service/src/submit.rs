@@ -7,7 +7,7 @@ use std::time::Duration;
 use hufu_configuration::time::now_ms;
 use hufu_node::{Error, Ledger};
 use hufu_proof::transaction::{MAX_LIFETIME, Payload};
-use hufu_proof::{Body, Digest, LogEntry, Outcome, Signature, Signer};
+use hufu_proof::{Body, Digest, LogEntry, Name, Outcome, Receipt, Signature, Signer, cose};
 use serde_json::{Value, json};
 
 /// How long a caller waits for finality.
@@ -46,6 +46,20 @@ impl Submitter {
             .await
             .map_err(|_| Error::Stopped)?
             .map_err(|fault| Error::Token(fault.to_string()))
+    }
+
+    /// A receipt as COSE, signed with the statement key of `member`, which is ours.
+    ///
+    /// # Errors
+    /// [`Error::Token`] when the token does not sign.
+    pub async fn cose(&self, receipt: Receipt, member: Name) -> Result<Vec<u8>, Error> {
+        let submitter = self.clone();
+        let signed = tokio::task::spawn_blocking(move || {
+            let genesis = submitter.ledger.reader().genesis();
+            cose::receipt(&receipt, genesis, &member, &*submitter.signer)
+        });
+        let signed = signed.await.map_err(|_| Error::Stopped)?;
+        signed.map_err(|fault| Error::Token(fault.to_string()))
     }
 
     /// Submits a payload and waits until it took effect.

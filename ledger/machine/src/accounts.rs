@@ -33,7 +33,7 @@ use hufu_store::{Space, Store, Write};
 use crate::error::MachineError;
 use crate::event::Event;
 use crate::key;
-use crate::record::IdentityRecord;
+use crate::record::{IdentityRecord, Standings};
 
 /// Identities and accounts that are kept in memory.
 const REMEMBERED: usize = 65_536;
@@ -93,6 +93,7 @@ pub(crate) struct Accounts {
     identities: Latest<IdentityId, Arc<IdentityRecord>>,
     usage: Latest<Account, Usage>,
     budget: Latest<(), Budget>,
+    standings: Latest<(), Arc<Standings>>,
 }
 
 impl Default for Accounts {
@@ -101,6 +102,7 @@ impl Default for Accounts {
             identities: Mutex::new(Generations::new(REMEMBERED)),
             usage: Mutex::new(Generations::new(REMEMBERED)),
             budget: Mutex::new(Generations::new(1)),
+            standings: Mutex::new(Generations::new(1)),
         }
     }
 }
@@ -164,12 +166,27 @@ impl Accounts {
         Ok(budget?.unwrap_or_default())
     }
 
-    /// Hears what the execution of a height has changed, after it is durable.
-    pub(crate) fn executed(
+    /// How members stand.
+    pub(crate) fn standings(
+        &self,
+        store: &dyn Store,
+        height: Height,
+    ) -> Result<Arc<Standings>, MachineError> {
+        let standings = latest(&self.standings, store, &(), height, |height| {
+            let row = store.read(Space::State, key::STANDINGS, height.get())?;
+            let standings = row.map_or(Ok(Standings::default()), |row| decode("standings", &row));
+            Ok(Some(Arc::new(standings?)))
+        });
+        Ok(standings?.unwrap_or_default())
+    }
+
+    /// Hears what the execution of a height has changed, after it is durable:
+    /// accounts, and `changed` values of the state.
+    pub(crate) fn executed<'s>(
         &self,
         height: Height,
         charged: Vec<Charged>,
-        budget: Option<&[u8]>,
+        changed: impl Fn(&[u8]) -> Option<&'s [u8]>,
         events: &[Event],
     ) -> Result<(), MachineError> {
         let mut identities = lock(&self.identities);
@@ -185,9 +202,13 @@ impl Accounts {
             usage.insert(account, Known { value, since: height });
         }
         drop(usage);
-        if let Some(budget) = budget {
+        if let Some(budget) = changed(key::BUDGET) {
             let value = decode("budget", budget)?;
             lock(&self.budget).insert((), Known { value, since: height });
+        }
+        if let Some(standings) = changed(key::STANDINGS) {
+            let value = Arc::new(decode("standings", standings)?);
+            lock(&self.standings).insert((), Known { value, since: height });
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! consortia founded with version 2 of the genesis file take no other. A serial
 //! number is used once. A key that is certified again for the same kind, owner and
 //! subject is *renewed*: the new certificate becomes its current one, the old one
-//! stays as good as it was. A revoked key is never certified again.
+//! stays as good as it was. A revoked key is never certified again. Nothing is
+//! issued for a member that is suspended or dismissed; what was, can be revoked.
 //!
 //! Revoking an identity's current certificate makes the identity *revoked*;
 //! `certificateHold` makes it *suspended*, and `removeFromCRL` lifts a hold.
@@ -64,6 +65,7 @@ impl Execution<'_> {
         if self.value(&key::member(&issuance.owner))?.is_none() {
             return Err(Outcome::NotFound.into());
         }
+        self.require_good_standing(&issuance.owner)?;
         let identity = issuance.key.identity();
         let identity_key = key::identity(&identity);
         let earlier: Option<IdentityRecord> = self.record("identity", &identity_key)?;

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use hufu_proof::declaration::{Declaration, Delegation, KeyApproval};
 use hufu_proof::transaction::{Certification, IdentityKind};
-use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome, UnixMillis};
+use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome, Standing, UnixMillis};
 
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
@@ -62,11 +62,16 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// The identifier is its first owner's until that hands it over.
+    /// The identifier is its first owner's until that hands it over, or is
+    /// dismissed and cannot any more.
     fn claim_device(&mut self, id: Digest, device: &str, owner: &Name) -> Result<(), Stop> {
         let found: Option<Name> = self.record("device", &key::device(device))?;
         match found {
             Some(found) if found == *owner => Ok(()),
+            Some(found) if self.standings.of(&found) == Standing::Dismissed => {
+                self.give_device(id, device, owner);
+                Ok(())
+            }
             Some(_) => Err(Outcome::ForeignDevice.into()),
             None => {
                 self.give_device(id, device, owner);
@@ -180,6 +185,7 @@ impl Execution<'_> {
                 if self.value(&key::member(to))?.is_none() {
                     return Err(Outcome::NotFound.into());
                 }
+                self.require_good_standing(to)?;
                 if owner == *to {
                     return Err(Outcome::Conflict.into());
                 }

@@ -13,7 +13,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hufu_proof::{Genesis, Handover, Header, Height, Membership, codec};
+use hufu_proof::membership::Seat;
+use hufu_proof::{Genesis, Handover, Header, Height, Membership, Name, Standing, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{Space, Store};
 
@@ -124,6 +125,20 @@ impl Reader {
     pub fn membership(&self) -> Result<Membership, MachineError> {
         let changed = membership_at(self.store(), self.height()?)?;
         Ok(changed.unwrap_or_else(|| Membership::founders(self.genesis())))
+    }
+
+    /// The suspended members as of the last executed height: they follow and do not
+    /// vote.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn suspended(&self) -> Result<Vec<Seat>, MachineError> {
+        let state = self.state()?;
+        let seat = |name: &Name| {
+            let record = state.member_record(name)?;
+            Ok(record.ok_or_else(|| MachineError::damaged("record of a member"))?.seat(name))
+        };
+        self.standings(state.height())?.that_are(Standing::Suspended).map(seat).collect()
     }
 
     /// Whether a block of `epoch` with this header is the last of the epoch. The

@@ -9,7 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{
-    Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial, UnixMillis,
+    Constitution, Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial,
+    Standing, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,7 +144,8 @@ pub enum Event {
         proposal: Digest,
         /// What it asks for.
         kind: ProposalKind,
-        /// The contract it is about, or the member; of a budget, `budget`.
+        /// The contract it is about, or the member; of a budget, `budget`, of a
+        /// constitution, `constitution`.
         contract: Name,
         /// Who proposed it.
         proposer: Name,
@@ -235,6 +237,26 @@ pub enum Event {
         /// The authority's member.
         member: Name,
     } = 16,
+    /// A member was suspended, dismissed or readmitted.
+    Standing {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// How it stands now.
+        standing: Standing,
+        /// Why.
+        reason: String,
+    } = 17,
+    /// A new constitution was decided.
+    Constitution {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The first height at which it is in force.
+        from: Height,
+        /// What it says.
+        constitution: Constitution,
+    } = 18,
 }
 
 macro_rules! kind {
@@ -311,5 +333,13 @@ kind! {
         Member(Proposal::MemberV1 { .. } | Proposal::Member { .. }) = 3 "member",
         /// To change how much may be recorded in a day.
         Budget(Proposal::Budget { .. }) = 5 "budget",
+        /// To suspend a member.
+        Suspend(Proposal::Standing { to: Standing::Suspended, .. }) = 6 "suspend",
+        /// To dismiss a member.
+        Dismiss(Proposal::Standing { to: Standing::Dismissed, .. }) = 7 "dismiss",
+        /// To readmit a member.
+        Readmit(Proposal::Standing { to: Standing::Good, .. }) = 8 "readmit",
+        /// To change the constitution.
+        Constitution(Proposal::Constitution { .. }) = 9 "constitution",
     }
 }

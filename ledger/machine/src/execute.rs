@@ -5,7 +5,8 @@
 //!
 //! 1. size and form ([`crate::form`]), and the consortium it names;
 //! 2. the signature, by an algorithm of the constitution;
-//! 3. the signer: registered, active, within its validity at the block's time;
+//! 3. the signer: registered, of a member in good standing, active, within its
+//!    validity at the block's time;
 //! 4. expiry, and that it was not recorded before;
 //! 5. the budgets of the signer and its member ([`crate::accounts`]);
 //! 6. what its payload asks for ([`crate::certificates`], [`crate::proposals`],
@@ -35,7 +36,8 @@ use hufu_contract::{Asset, Context, Contract, Principal};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
 use hufu_proof::transaction::{Batch, IdentityKind, Invocation, Look, MAX_LIFETIME, Proposal};
 use hufu_proof::{
-    Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Transaction, UnixMillis,
+    Constitution, Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Standing,
+    Transaction, UnixMillis,
 };
 use hufu_store::{KeyRange, Space, Store, Write};
 
@@ -47,7 +49,7 @@ use crate::event::{Event, PayloadKind};
 use crate::form;
 use crate::index::{self, Place};
 use crate::key;
-use crate::record::{ContractRecord, IdentityRecord};
+use crate::record::{ContractRecord, IdentityRecord, Standings};
 use crate::state::{State, world_from_state};
 
 /// Most bytes of state and rows that the transactions of one block write
@@ -105,6 +107,7 @@ struct Pending {
     events: Vec<Event>,
     proposal: Option<(Digest, Proposal)>,
     contract: Option<(Digest, Arc<Contract>)>,
+    standings: Option<Standings>,
 }
 
 impl Pending {
@@ -141,6 +144,10 @@ pub(crate) struct Execution<'a> {
     recorded: HashMap<Digest, Place>,
     /// Where this block's transactions are, by identifier.
     places: BTreeMap<Digest, Place>,
+    /// The constitution that is in force at this height.
+    pub(crate) constitution: Constitution,
+    /// How members stand as of this transaction.
+    pub(crate) standings: Standings,
     /// What this block's transactions are charged.
     tally: Tally<'a>,
     /// Bytes of state and rows this block writes so far.
@@ -173,7 +180,8 @@ impl<'a> Execution<'a> {
         // Genesis has no transactions, so there is a height before.
         let before = height.minus(1);
         let tally = Tally::new(ground.accounts, &**ground.store, before, time_ms)?;
-        Ok(Self {
+        let constitution = ground.genesis.constitution.clone();
+        let mut execution = Self {
             ground,
             height,
             time_ms,
@@ -184,11 +192,18 @@ impl<'a> Execution<'a> {
             contracts: HashMap::new(),
             recorded,
             places: BTreeMap::new(),
+            constitution,
+            standings: Standings::default(),
             tally,
             written: 0,
             pending: Pending::default(),
             failure: RefCell::new(None),
-        })
+        };
+        if let Some(constitution) = execution.amendments()?.at(height) {
+            execution.constitution = constitution.clone();
+        }
+        execution.standings = execution.record("standings", key::STANDINGS)?.unwrap_or_default();
+        Ok(execution)
     }
 
     pub(crate) fn finish(self) -> Changes {
@@ -275,6 +290,9 @@ impl<'a> Execution<'a> {
             self.events.extend(pending.events);
             self.proposals.extend(pending.proposal);
             self.contracts.extend(pending.contract);
+            if let Some(standings) = pending.standings {
+                self.standings = standings;
+            }
         }
         Ok(LogEntry { transaction: id, height: self.height, index, outcome })
     }
@@ -298,8 +316,7 @@ impl<'a> Execution<'a> {
         if body.chain != self.ground.chain {
             return Err(Outcome::WrongChain.into());
         }
-        let algorithms = &self.ground.genesis.constitution.algorithms;
-        if !signed || !algorithms.contains(&body.signer.algorithm()) {
+        if !signed || !self.constitution.algorithms.contains(&body.signer.algorithm()) {
             return Err(Outcome::Signature.into());
         }
         let before = self.places.get(&encoded.id).is_some_and(|place| place.taken)
@@ -310,6 +327,9 @@ impl<'a> Execution<'a> {
         let record = self.record("identity", &key::identity(&identity))?;
         let record: IdentityRecord = record.ok_or(Outcome::UnknownSigner)?;
         let signer = found.insert(Signer { identity, record });
+        if let Some(outcome) = self.standings.refusal(&signer.record.owner) {
+            return Err(outcome.into());
+        }
         if !signer.record.is_active_at(self.time_ms) {
             return Err(Outcome::InactiveSigner.into());
         }
@@ -475,6 +495,13 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// Keeps how members stand for the rest of the block, and writes it, if the
+    /// transaction is accepted.
+    pub(crate) fn put_standings(&mut self, standings: Standings) {
+        self.put(key::STANDINGS.to_vec(), &standings);
+        self.pending.standings = Some(standings);
+    }
+
     /// Keeps a contract that becomes active, if the transaction is accepted.
     pub(crate) fn keep_contract(&mut self, digest: Digest, contract: Contract) {
         self.pending.contract = Some((digest, Arc::new(contract)));
@@ -522,6 +549,10 @@ impl State for Execution<'_> {
     fn active(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError> {
         let record: Option<ContractRecord> = self.record("contract", &key::contract(name))?;
         record.map(|record| self.compiled(&record.digest)).transpose()
+    }
+
+    fn standing(&self, member: &Name) -> Result<Standing, MachineError> {
+        Ok(self.standings.of(member))
     }
 
     fn fail(&self, error: MachineError) {

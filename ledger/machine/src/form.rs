@@ -9,7 +9,7 @@ use hufu_proof::declaration::{Declaration, MAX_ISSUING, MAX_ROLES};
 use hufu_proof::member::{Jurisdictions, Member, MemberV1};
 use hufu_proof::text::is_invisible;
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal};
-use hufu_proof::{Name, Outcome, Payload, Value};
+use hufu_proof::{Name, Outcome, Payload, Standing, Value};
 
 /// Most parameters of an action.
 const MAX_PARAMETERS: usize = 256;
@@ -67,6 +67,12 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
             size(names.len(), 0, Member::MAX_NAMES)
         }
         Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
+            Err(Outcome::Malformed)
+        }
+        Payload::Propose(Proposal::Standing { reason, .. }) => text(reason, Standing::MAX_REASON),
+        Payload::Propose(Proposal::Constitution { constitution, .. })
+            if constitution.approvals == 0 || constitution.algorithms.is_empty() =>
+        {
             Err(Outcome::Malformed)
         }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),

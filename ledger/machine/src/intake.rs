@@ -3,8 +3,8 @@
 //! The state that counts is the one that the block's header commits to: every
 //! validator has executed that height before it votes, so all of them judge
 //! alike, however far each has come. As of that height
-//! - the signer of each transaction is registered, and active at the block's
-//!   time;
+//! - the signer of each transaction is registered, of a member in good standing,
+//!   and active at the block's time;
 //! - what the block adds leaves each identity and each member within its budget
 //!   of the day of the block.
 //!
@@ -16,12 +16,12 @@
 use std::sync::Arc;
 
 use hufu_proof::budget::day;
-use hufu_proof::{Block, Budget, Height, IdentityId, Outcome, UnixMillis};
+use hufu_proof::{Block, Budget, Constitution, Height, IdentityId, Outcome, UnixMillis};
 
 use crate::accounts::{Account, Tally};
 use crate::error::MachineError;
 use crate::reader::Reader;
-use crate::record::IdentityRecord;
+use crate::record::{IdentityRecord, Standings};
 
 impl Reader {
     /// What is recorded of a signer as of a height that was executed.
@@ -34,6 +34,24 @@ impl Reader {
         height: Height,
     ) -> Result<Option<Arc<IdentityRecord>>, MachineError> {
         self.shared().accounts.identity(self.store(), identity, height)
+    }
+
+    /// How members stand as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn standings(&self, height: Height) -> Result<Arc<Standings>, MachineError> {
+        self.shared().accounts.standings(self.store(), height)
+    }
+
+    /// The constitution that is in force for the block after a height that was
+    /// executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn constitution(&self, height: Height) -> Result<Constitution, MachineError> {
+        let amendments = self.view(height).amendments()?;
+        Ok(amendments.at(height.next()).unwrap_or(&self.genesis().constitution).clone())
     }
 
     /// What may be recorded in a day, as of a height that was executed.
@@ -81,11 +99,15 @@ impl Reader {
     ) -> Result<Option<(usize, Outcome)>, MachineError> {
         let (height, time_ms) = (block.header.executed.height, block.header.time_ms);
         let mut tally = self.tally(height, time_ms)?;
+        let standings = self.standings(height)?;
         for (index, (transaction, size)) in block.transactions.iter().zip(sizes).enumerate() {
             let identity = transaction.body.signer.identity();
             let Some(record) = self.signer(&identity, height)? else {
                 return Ok(Some((index, Outcome::UnknownSigner)));
             };
+            if let Some(outcome) = standings.refusal(&record.owner) {
+                return Ok(Some((index, outcome)));
+            }
             if !record.is_active_at(time_ms) {
                 return Ok(Some((index, Outcome::InactiveSigner)));
             }

@@ -3,11 +3,13 @@
 //!
 //! | key | record |
 //! |---|---|
-//! | `constitution` | [`hufu_proof::genesis::Constitution`] |
+//! | `constitution` | [`hufu_proof::Constitution`], as the founders agreed on it |
 //! | `authority` | [`hufu_proof::genesis::Authority`] |
 //! | `issuing` | [`crate::record::IssuingRecord`], once an issuing certificate came after the genesis file's |
 //! | `membership` | [`hufu_proof::Membership`], once it is not that of the founders |
 //! | `budget` | [`hufu_proof::Budget`], once it is not the usual one |
+//! | `amendments` | [`crate::record::Amendments`], once the constitution was changed |
+//! | `standings` | [`crate::record::Standings`], once a member was not in good standing |
 //! | `member/NAME` | [`crate::record::MemberRecord`] |
 //! | `vote-key/` + 32 octets | the name of the member whose vote key this is or was; founders' first ones have none |
 //! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
@@ -43,6 +45,12 @@ pub const MEMBERSHIP: &[u8] = hufu_proof::membership::STATE_KEY;
 
 /// Of what may be recorded in a day.
 pub const BUDGET: &[u8] = b"budget";
+
+/// Of the constitutions after the founders'.
+pub const AMENDMENTS: &[u8] = b"amendments";
+
+/// Of how members stand.
+pub const STANDINGS: &[u8] = b"standings";
 
 fn joined(parts: &[&[u8]]) -> Vec<u8> {
     parts.join(&b'/')

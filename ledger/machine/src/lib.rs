@@ -28,8 +28,8 @@
 //! # Where to start reading
 //!
 //! [`Machine`] executes a block; the `execute` module has the order of checks
-//! and what a duplicate is; [`certificates`], [`proposals`] and [`members`] have
-//! what no contract decides; [`key`] and [`record`] are the state; `tree` and `log` are what roots and paths are
+//! and what a duplicate is; [`certificates`], [`proposals`], [`members`] and
+//! [`standing`] have what no contract decides; [`key`] and [`record`] are the state; `tree` and `log` are what roots and paths are
 //! made of.
 
 pub mod accounts;
@@ -58,6 +58,7 @@ pub mod record;
 mod revoked;
 mod rights;
 pub mod signatures;
+pub mod standing;
 mod state;
 mod tree;
 

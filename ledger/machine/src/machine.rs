@@ -163,7 +163,6 @@ impl Machine {
         // From here on memory may be ahead of the store.
         self.poisoned = true;
         let Computed { executed, changes, log, tree, writes } = computed;
-        let budget = changes.state.get(key::BUDGET).map(|budget| &**budget);
         let store = &*self.reader.shared().store;
         store.stage(height.get(), writes)?;
         store.flip(applied(&executed))?;
@@ -174,7 +173,8 @@ impl Machine {
             self.reader.shared().epochs.begin(next);
         }
         let accounts = &self.reader.shared().accounts;
-        accounts.executed(height, changes.charged, budget, &executed.events)?;
+        let changed = |key: &[u8]| changes.state.get(key).map(|value| &**value);
+        accounts.executed(height, changes.charged, changed, &executed.events)?;
         let mut cache = self.cache.borrow_mut();
         for (key, value) in changes.state {
             cache.insert(key, Some(value));

@@ -3,12 +3,15 @@
 //! Members change by proposals ([`hufu_proof::transaction::Proposal::Member`]). A
 //! key is used once: by one member, for votes or for statements, and not again
 //! when it has been replaced. With a new statement key the old one is revoked at
-//! once; votes change hands with the next epoch ([`crate::epoch`]).
+//! once; votes change hands with the next epoch ([`crate::epoch`]). A suspended
+//! member can get new keys as well, and has them when it is readmitted
+//! ([`crate::standing`]).
 
-use hufu_proof::genesis::{MAX_MEMBERS, Member};
-use hufu_proof::membership::Seat;
+use hufu_proof::genesis::Member;
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, Genesis, Membership, Name, Outcome, PublicKey, UnixMillis, codec};
+use hufu_proof::{
+    Digest, Genesis, Membership, Name, Outcome, PublicKey, Standing, UnixMillis, codec,
+};
 
 use crate::error::MachineError;
 use crate::event::Event;
@@ -21,29 +24,33 @@ impl Execution<'_> {
     /// Whether the member can come, or be changed into this, now; the members
     /// before it.
     pub(crate) fn check_member(&self, member: &Member) -> Result<Membership, Stop> {
-        member.check(&self.ground.genesis.constitution).map_err(|_| Outcome::Malformed)?;
+        member.check(&self.constitution).map_err(|_| Outcome::Malformed)?;
         for key in [&member.vote_key, &member.statement_key].into_iter().chain(&member.node_key) {
             key.check().map_err(|_| Outcome::Malformed)?;
         }
         let membership = self.membership()?;
-        let seat = membership.seat(&member.name);
-        if seat.is_none() && membership.seats.len() >= MAX_MEMBERS {
-            return Err(Outcome::Limit.into());
-        }
         let recorded: Option<MemberRecord> = self.record("member", &key::member(&member.name))?;
-        if recorded.is_some_and(|recorded| recorded == member_record(member)) {
-            return Err(Outcome::Conflict.into());
+        match (self.standings.of(&member.name), &recorded) {
+            (Standing::Dismissed, _) => return Err(Outcome::MemberDismissed.into()),
+            (_, None) if membership.is_full() => return Err(Outcome::Limit.into()),
+            (_, Some(recorded)) if *recorded == member_record(member) => {
+                return Err(Outcome::Conflict.into());
+            }
+            _ => {}
         }
-        let votes_now = seat.is_some_and(|seat| seat.vote_key == member.vote_key);
-        let states_now = seat.is_some_and(|seat| seat.statement_key == member.statement_key);
+        let now = |key: fn(&MemberRecord) -> &PublicKey| recorded.as_ref().map(key);
+        let votes_now = now(|now| &now.vote_key) == Some(&member.vote_key);
+        let states_now = now(|now| &now.statement_key) == Some(&member.statement_key);
         if member.vote_key == member.statement_key
             || (!votes_now && self.is_used(&member.vote_key)?)
             || (!states_now && self.is_used(&member.statement_key)?)
         {
             return Err(Outcome::Conflict.into());
         }
-        for other in membership.seats.iter().filter(|other| other.name != member.name) {
-            let other: MemberRecord = self.member_of_seat(&other.name)?;
+        let suspended = self.standings.that_are(Standing::Suspended);
+        let others = membership.seats.iter().map(|seat| &seat.name).chain(suspended);
+        for other in others.filter(|other| **other != member.name) {
+            let other: MemberRecord = self.member_of_seat(other)?;
             if member.name_shared_with(&other.names).is_some() {
                 return Err(Outcome::Conflict.into());
             }
@@ -51,13 +58,14 @@ impl Execution<'_> {
         Ok(membership)
     }
 
-    fn member_of_seat(&self, name: &Name) -> Result<MemberRecord, MachineError> {
+    /// What is recorded of a member that is there.
+    pub(crate) fn member_of_seat(&self, name: &Name) -> Result<MemberRecord, MachineError> {
         let record = self.record("member", &key::member(name))?;
         record.ok_or_else(|| MachineError::damaged("record of a member"))
     }
 
     /// The members as of this transaction.
-    fn membership(&self) -> Result<Membership, Stop> {
+    pub(crate) fn membership(&self) -> Result<Membership, Stop> {
         let changed = self.record("membership", key::MEMBERSHIP)?;
         Ok(changed.unwrap_or_else(|| Membership::founders(self.ground.genesis)))
     }
@@ -79,37 +87,42 @@ impl Execution<'_> {
     ) -> Result<(), Stop> {
         let membership = self.check_member(member)?;
         let name = &member.name;
-        let earlier = membership.seat(name);
+        let former: Option<MemberRecord> = self.record("member", &key::member(name))?;
+        // A suspended member has no seat, and keeps its keys or gets others.
+        let earlier = former.as_ref().map(|former| former.seat(name));
+        let earlier = earlier.as_ref();
         if earlier.is_none_or(|seat| seat.vote_key != member.vote_key) {
             self.put(key::vote_key(&member.vote_key), name);
         }
         if earlier.is_none_or(|seat| seat.statement_key != member.statement_key) {
             if let Some(seat) = earlier {
-                let identity = seat.statement_key.identity();
-                let record = self.record("identity", &key::identity(&identity))?;
-                let mut record: IdentityRecord =
-                    record.ok_or_else(|| MachineError::damaged("identity of a member"))?;
-                record.status = IdentityStatus::Revoked;
-                self.change_identity(id, identity, record);
+                self.retire_statement_key(id, &seat.statement_key)?;
             }
             let identity = member.statement_key.identity();
             self.change_identity(id, identity, identity_record(member));
         }
-        let former: Option<MemberRecord> = self.record("member", &key::member(name))?;
-        let former = former.map(|former| former.names).unwrap_or_default();
-        self.change_names(name, &former, &member.names);
         let record = member_record(member);
+        let seat = record.seat(name);
+        // A new title is no reason for a new epoch.
+        let reseated = earlier != Some(&seat) && self.standings.of(name) == Standing::Good;
+        let names = former.map(|former| former.names).unwrap_or_default();
+        self.change_names(name, &names, &member.names);
         self.put_bytes(key::member(name), form.bytes(&record));
         self.tell(Event::Member { transaction: Some(id), name: name.clone(), record });
-        let seat = Seat {
-            name: name.clone(),
-            vote_key: member.vote_key.clone(),
-            statement_key: member.statement_key.clone(),
-        };
-        // A new title is no reason for a new epoch.
-        if earlier != Some(&seat) {
+        if reseated {
             self.put(key::MEMBERSHIP.to_vec(), &membership.with(seat));
         }
+        Ok(())
+    }
+
+    /// A member's statement key signs nothing any more.
+    pub(crate) fn retire_statement_key(&mut self, id: Digest, one: &PublicKey) -> Result<(), Stop> {
+        let identity = one.identity();
+        let record = self.record("identity", &key::identity(&identity))?;
+        let mut record: IdentityRecord =
+            record.ok_or_else(|| MachineError::damaged("identity of a member"))?;
+        record.status = IdentityStatus::Revoked;
+        self.change_identity(id, identity, record);
         Ok(())
     }
 }

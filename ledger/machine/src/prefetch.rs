@@ -42,7 +42,7 @@ pub(crate) fn prefetch(
         return Ok(recorded);
     }
 
-    let mut keys = Vec::new();
+    let mut keys = vec![key::AMENDMENTS.to_vec(), key::STANDINGS.to_vec()];
     let mut accounts = Vec::new();
     for transaction in &block.transactions {
         let identity = transaction.body.signer.identity();

@@ -10,7 +10,10 @@
 //! was enacted can be proposed again.
 //!
 //! How much may be recorded in a day is changed by a proposal as well, from the
-//! next block on ([`crate::accounts`]).
+//! next block on ([`crate::accounts`]). How members stand and what the
+//! constitution says has rules of its own ([`crate::standing`]). The number of
+//! approvals is that of the constitution in force when the last one is given,
+//! and only those count whose members have a seat then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +44,7 @@ impl Execution<'_> {
         if earlier.is_some_and(|earlier| earlier.enacted.is_none()) {
             return Err(Outcome::Conflict.into());
         }
+        require_say(signer, proposal)?;
         let subject = self.check_proposal(proposal)?;
         let proposer = signer.record.owner.clone();
         let record = ProposalRecord {
@@ -68,6 +72,7 @@ impl Execution<'_> {
             return Err(Outcome::Conflict.into());
         }
         let proposal = self.proposal(digest)?.ok_or(Outcome::NotFound)?;
+        require_say(signer, &proposal)?;
         let subject = match &proposal {
             Proposal::Grant { contract, .. } | Proposal::Withdraw { contract, .. } => {
                 contract.clone()
@@ -75,7 +80,9 @@ impl Execution<'_> {
             Proposal::Deploy { package } => contracts::name(package).ok_or(Outcome::Package)?,
             Proposal::MemberV1 { member } => member.name.clone(),
             Proposal::Member { member } => member.name.clone(),
-            Proposal::Budget { .. } => budget_name()?,
+            Proposal::Budget { .. } => named("budget")?,
+            Proposal::Standing { member, .. } => member.clone(),
+            Proposal::Constitution { .. } => named("constitution")?,
         };
         self.decide(id, *digest, &proposal, subject, record)
     }
@@ -89,8 +96,10 @@ impl Execution<'_> {
         subject: Name,
         mut record: ProposalRecord,
     ) -> Result<(), Stop> {
-        let enacted =
-            record.approvals.len() >= usize::from(self.ground.genesis.constitution.approvals);
+        // Whoever has no seat any more has no say any more.
+        let seated = self.membership()?;
+        let count = record.approvals.iter().filter(|name| seated.seat(name).is_some()).count();
+        let enacted = count >= usize::from(self.constitution.approvals);
         if enacted {
             record.enacted = Some(self.height);
         }
@@ -123,6 +132,12 @@ impl Execution<'_> {
                 self.put(key::BUDGET.to_vec(), budget);
                 Ok(())
             }
+            Proposal::Standing { member, to, reason } => {
+                self.change_standing(id, digest, member, *to, reason)
+            }
+            Proposal::Constitution { constitution, from } => {
+                self.change_constitution(id, digest, constitution, *from)
+            }
         }
     }
 
@@ -137,6 +152,9 @@ impl Execution<'_> {
                 let declared = contract.has_role(role.as_str());
                 if !declared || self.value(&key::member(member))?.is_none() {
                     return Err(Outcome::NotFound.into());
+                }
+                if matches!(proposal, Proposal::Grant { .. }) {
+                    self.require_good_standing(member)?;
                 }
                 Ok(name.clone())
             }
@@ -157,7 +175,15 @@ impl Execution<'_> {
                 if now.unwrap_or_default() == *budget {
                     return Err(Outcome::Conflict.into());
                 }
-                budget_name()
+                named("budget")
+            }
+            Proposal::Standing { member, to, .. } => {
+                self.check_standing(member, *to)?;
+                Ok(member.clone())
+            }
+            Proposal::Constitution { constitution, from } => {
+                self.check_constitution(constitution, *from)?;
+                named("constitution")
             }
         }
     }
@@ -226,8 +252,17 @@ impl Execution<'_> {
     }
 }
 
-/// What a proposal of a budget is about.
-fn budget_name() -> Result<Name, Stop> {
-    // The key of what it changes is a name.
-    Ok(Name::new("budget").map_err(|_| MachineError::damaged("name of the budget"))?)
+/// A member has no say in how it stands.
+fn require_say(signer: &Signer, proposal: &Proposal) -> Result<(), Outcome> {
+    match proposal {
+        Proposal::Standing { member, .. } if *member == signer.record.owner => {
+            Err(Outcome::Forbidden)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a proposal is about that concerns all: the key of what it changes.
+fn named(key: &'static str) -> Result<Name, Stop> {
+    Ok(Name::new(key).map_err(|_| MachineError::damaged("name of what a proposal changes"))?)
 }

@@ -192,7 +192,7 @@ impl Reader {
         Ok(self.view(height))
     }
 
-    fn view(&self, height: Height) -> View {
+    pub(crate) fn view(&self, height: Height) -> View {
         let Shared { store, contracts, .. } = &*self.shared;
         View::new(Arc::clone(store), Arc::clone(contracts), height)
     }

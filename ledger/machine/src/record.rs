@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{
-    Digest, Height, Host, IdentityId, Jurisdictions, Name, NetworkName, PublicKey, Serial,
-    UnixMillis,
+    Constitution, Digest, Height, Host, IdentityId, Jurisdictions, Name, NetworkName, Outcome,
+    PublicKey, Serial, Standing, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +192,98 @@ impl BorshDeserialize for MemberRecord {
         let (title, kinds, vote_key, statement_key, jurisdictions, names, node_key) =
             BorshDeserialize::deserialize_reader(reader)?;
         Ok(Self { title, kinds, vote_key, statement_key, jurisdictions, names, node_key })
+    }
+}
+
+/// The members that are not in good standing, and those that were readmitted.
+/// Under [`crate::key::STANDINGS`].
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Standings {
+    /// By the member's name; at most [`Standings::MOST`].
+    pub of: BTreeMap<Name, StandingRecord>,
+}
+
+/// How a member stands, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct StandingRecord {
+    /// How.
+    pub standing: Standing,
+    /// The height at which that was decided.
+    pub since: Height,
+    /// The proposal that says why.
+    pub proposal: Digest,
+}
+
+impl Standings {
+    /// Most members that it may name: the record stays below a value's limit.
+    pub const MOST: usize = 512;
+
+    /// How a member stands.
+    pub fn of(&self, member: &Name) -> Standing {
+        self.of.get(member).map(|record| record.standing).unwrap_or_default()
+    }
+
+    /// Why nobody is heard for a member, if so.
+    pub fn refusal(&self, member: &Name) -> Option<Outcome> {
+        self.of(member).refusal()
+    }
+
+    /// The members that stand so.
+    pub fn that_are(&self, standing: Standing) -> impl Iterator<Item = &Name> {
+        self.of
+            .iter()
+            .filter_map(move |(name, record)| (record.standing == standing).then_some(name))
+    }
+}
+
+/// The constitutions after the founders', in the order in which they begin. Under
+/// [`crate::key::AMENDMENTS`].
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Amendments {
+    /// At most [`Amendments::MOST`]: of those that are over, the oldest go first.
+    pub all: Vec<Amendment>,
+}
+
+/// A constitution after the founders'.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Amendment {
+    /// The first height at which it is in force.
+    pub from: Height,
+    /// What it says.
+    pub constitution: Constitution,
+    /// The proposal by which it was decided.
+    pub proposal: Digest,
+}
+
+impl Amendments {
+    /// Most that are kept.
+    pub const MOST: usize = 64;
+    /// Most that may be decided and not have begun, so that the one in force is
+    /// always kept.
+    pub const MOST_COMING: usize = 16;
+
+    /// The constitution that is in force at a height, where it is not the
+    /// founders'.
+    pub fn at(&self, height: Height) -> Option<&Constitution> {
+        let begun = self.all.iter().rfind(|one| one.from <= height);
+        begun.map(|one| &one.constitution)
+    }
+
+    /// Those that begin after a height.
+    pub fn after(&self, height: Height) -> impl Iterator<Item = &Constitution> {
+        self.all.iter().filter(move |one| one.from > height).map(|one| &one.constitution)
+    }
+
+    /// Adds one, in place of those that would not begin before it.
+    pub(crate) fn add(&mut self, amendment: Amendment) {
+        self.all.retain(|one| one.from < amendment.from);
+        self.all.push(amendment);
+        let over = self.all.len().saturating_sub(Self::MOST);
+        self.all.drain(..over);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Height, Host, IdentityId, Name, Serial, UnixMillis, codec};
+use hufu_proof::{Height, Host, IdentityId, Name, Serial, Standing, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Space, Store};
 
@@ -15,8 +15,9 @@ use crate::contracts::Contracts;
 use crate::error::MachineError;
 use crate::key;
 use crate::record::{
-    ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus, ContractRecord,
-    DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord, VersionRecord,
+    Amendments, ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus,
+    ContractRecord, DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord,
+    Standings, VersionRecord,
 };
 use crate::revoked;
 use crate::rights::{self, Approved};
@@ -38,6 +39,12 @@ pub(crate) trait State {
     /// The compiled active version of a contract.
     fn active(&self, name: &Name) -> Result<Option<Arc<Contract>>, MachineError>;
 
+    /// How a member stands.
+    fn standing(&self, member: &Name) -> Result<Standing, MachineError> {
+        let standings: Option<Standings> = self.record("standings", key::STANDINGS)?;
+        Ok(standings.map(|standings| standings.of(member)).unwrap_or_default())
+    }
+
     /// Remembers why a look-up on behalf of a contract failed.
     fn fail(&self, error: MachineError);
 
@@ -54,6 +61,11 @@ pub(crate) trait State {
         let Some(member) = self.record::<MemberRecord>("member", &key::member(name))? else {
             return Ok(None);
         };
+        // In contracts, who was dismissed is nobody: it has no role, and nothing
+        // can be given to it any more.
+        if self.standing(name)? == Standing::Dismissed {
+            return Ok(None);
+        }
         let granted = self.record::<BTreeSet<Name>>("roles", &key::role(contract, name))?;
         let mut roles = granted.unwrap_or_default();
         if let Some(contract) = self.active(contract)? {
@@ -164,6 +176,22 @@ impl View {
     /// [`MachineError`] when the store fails.
     pub fn member_record(&self, name: &Name) -> Result<Option<MemberRecord>, MachineError> {
         self.record("member", &key::member(name))
+    }
+
+    /// Who is not in good standing, or was not.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn standings(&self) -> Result<Standings, MachineError> {
+        Ok(self.record("standings", key::STANDINGS)?.unwrap_or_default())
+    }
+
+    /// The constitutions after the founders'.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn amendments(&self) -> Result<Amendments, MachineError> {
+        Ok(self.record("amendments", key::AMENDMENTS)?.unwrap_or_default())
     }
 
     /// What a certificate gives its holder.

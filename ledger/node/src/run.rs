@@ -18,6 +18,7 @@ use hufu_consensus::{
     PeerAddress, Validator, start_tcp,
 };
 use hufu_machine::{Epoch, Machine, MachineError, Reader};
+use hufu_proof::membership::Seat;
 use hufu_proof::{Block, Height, Membership, Name, Signer, Transaction};
 use tokio::sync::watch;
 
@@ -168,7 +169,8 @@ async fn epoch(
     let Ground { config, shared, ledger, genesis, signer, metrics } = ground;
     let mut epochs = shared.epoch.subscribe();
     let (ordering, epoch) = ordering(config.directory.join("guard"), &shared.reader)?;
-    let peers = peers(&config.peers, &epoch.membership);
+    let suspended = shared.reader.suspended()?;
+    let peers = peers(&config.peers, epoch.membership.seats.iter().chain(&suspended));
     ledger.unreachable(
         peers
             .iter()
@@ -240,16 +242,18 @@ pub(crate) fn ordering(
 }
 
 fn validators(membership: &Membership) -> Vec<Validator> {
-    let validator = |seat: &hufu_proof::membership::Seat| Validator {
-        name: seat.name.to_string(),
-        key: seat.vote_key.clone(),
-    };
+    let validator =
+        |seat: &Seat| Validator { name: seat.name.to_string(), key: seat.vote_key.clone() };
     membership.seats.iter().map(validator).collect()
 }
 
-/// The members of an epoch, with the addresses that this node was told.
-fn peers(known: &[(Name, PeerAddress)], membership: &Membership) -> Vec<(Name, Peer)> {
-    let peer = |seat: &hufu_proof::membership::Seat| {
+/// The members of an epoch and those that follow it, with the addresses that this
+/// node was told.
+fn peers<'a>(
+    known: &[(Name, PeerAddress)],
+    seats: impl Iterator<Item = &'a Seat>,
+) -> Vec<(Name, Peer)> {
+    let peer = |seat: &Seat| {
         let address = known.iter().find(|(name, _)| *name == seat.name).map(|(_, at)| at.clone());
         if address.is_none() {
             tracing::warn!(
@@ -259,7 +263,7 @@ fn peers(known: &[(Name, PeerAddress)], membership: &Membership) -> Vec<(Name, P
         }
         (seat.name.clone(), Peer { key: seat.vote_key.clone(), address })
     };
-    membership.seats.iter().map(peer).collect()
+    seats.map(peer).collect()
 }
 
 /// Keeps the certificate of the last block of the epoch before, which every

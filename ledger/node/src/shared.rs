@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hufu_machine::record::Standings;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{Executed, Machine, MachineError, Over, Reader, Replay, Tally};
 use hufu_proof::budget::end_of_day;
@@ -178,9 +179,10 @@ impl Shared {
         let tip = *lock(&self.tip);
         let mut answers: Vec<Option<Result<Admission, Error>>> = Vec::new();
         let mut to_verify: Vec<(usize, Pending)> = Vec::new();
+        let standings = self.reader.standings(tip.commitment.height);
         for (place, transaction) in transactions.into_iter().enumerate() {
             let (id, size) = transaction.id_and_size();
-            answers.push(match self.consider(&transaction, &id, size, &tip) {
+            answers.push(match self.consider(&transaction, &id, size, &tip, &standings) {
                 Ok(Considered::Known(admission)) => Some(Ok(admission)),
                 Ok(Considered::New(signer)) => {
                     let transaction = Arc::new(transaction);
@@ -241,6 +243,7 @@ impl Shared {
         id: &Digest,
         size: usize,
         tip: &Tip,
+        standings: &Result<Arc<Standings>, MachineError>,
     ) -> Result<Considered, Error> {
         let height = tip.commitment.height;
         let refused = |outcome| Err(Error::Refused(outcome));
@@ -271,6 +274,10 @@ impl Shared {
         let Some(record) = self.reader.signer(&identity, height)? else {
             return refused(Outcome::UnknownSigner);
         };
+        let standings = standings.as_ref().map_err(|_| Error::Stopped)?;
+        if let Some(outcome) = standings.refusal(&record.owner) {
+            return refused(outcome);
+        }
         if !record.is_active_at(tip.time_ms) {
             return refused(Outcome::InactiveSigner);
         }
@@ -357,13 +364,16 @@ impl Shared {
             ancestors.iter().flat_map(|ancestor| ancestor.ids.iter()).collect();
         let oldest = lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id));
         let mut tally = self.reader.tally(height, time_ms)?;
+        let standings = self.reader.standings(height)?;
         let mut chosen = Vec::with_capacity(oldest.len());
         for pending in oldest {
             let Signer { identity, .. } = &pending.signer;
             // Registered since: for a later block.
             let Some(record) = self.reader.signer(identity, height)? else { continue };
             let size = pending.size as u64;
-            let refused = if !record.is_active_at(time_ms) {
+            let refused = if let Some(outcome) = standings.refusal(&record.owner) {
+                Some(Error::Refused(outcome))
+            } else if !record.is_active_at(time_ms) {
                 Some(Error::Refused(Outcome::InactiveSigner))
             } else {
                 tally.over(identity, &record, size, size)?.map(|whose| {

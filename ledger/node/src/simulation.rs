@@ -32,6 +32,7 @@
 mod cluster;
 mod disk;
 mod epochs;
+mod standing;
 mod traffic;
 
 use std::time::Duration;

@@ -86,6 +86,16 @@ pub struct Constitution {
     pub algorithms: BTreeSet<Algorithm>,
 }
 
+impl Constitution {
+    /// How far ahead a new one may come into force, in blocks.
+    pub const MAX_AHEAD: u64 = 100_000_000;
+
+    /// Whether so many members can decide anything under it.
+    pub fn lets_decide(&self, members: usize) -> bool {
+        (1..=members).contains(&usize::from(self.approvals))
+    }
+}
+
 /// Why a genesis file is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -190,8 +200,7 @@ impl Genesis {
         if self.member(&self.authority.member).is_none() {
             return invalid("authority", "must be one of the members".into());
         }
-        let approvals = usize::from(self.constitution.approvals);
-        if approvals == 0 || approvals > self.members.len() {
+        if !self.constitution.lets_decide(self.members.len()) {
             return invalid("approvals", format!("must be 1 to {}", self.members.len()));
         }
         Ok(())

@@ -81,6 +81,11 @@ impl Membership {
         self.seats.iter().find(|seat| seat.name == *name)
     }
 
+    /// Whether there is no seat for one more.
+    pub fn is_full(&self) -> bool {
+        self.seats.len() >= MAX_MEMBERS
+    }
+
     /// The validators in the order that votes and certificates count them: by
     /// vote key.
     pub fn validators(&self) -> Vec<&Seat> {
@@ -96,6 +101,14 @@ impl Membership {
             self.seats.iter().filter(|one| one.name != seat.name).cloned().collect();
         let place = seats.partition_point(|one| one.name < seat.name);
         seats.insert(place, seat);
+        Self { version: self.version.saturating_add(1), seats }
+    }
+
+    /// The members after the one called `name` has gone; of a later version, too,
+    /// when it had no seat.
+    #[must_use]
+    pub fn without(&self, name: &Name) -> Self {
+        let seats = self.seats.iter().filter(|one| one.name != *name).cloned().collect();
         Self { version: self.version.saturating_add(1), seats }
     }
 }

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budget;
 use crate::codec;
 use crate::declaration::Declaration;
+use crate::genesis::Constitution;
 use crate::identifier::{Digest, Name, Serial};
 use crate::key::{PublicKey, Signature, Signer, SignerFault};
 use crate::member::{Member, MemberV1};
 use crate::names::Host;
 use crate::number::{Height, Sequence, UnixMillis};
+use crate::standing::Standing;
 use crate::value::Value;
 
 /// What goes in front of the bytes a sender signs.
@@ -263,6 +265,25 @@ pub enum Proposal {
         /// From the next block on.
         budget: Budget,
     } = 5,
+    /// Suspend a member, dismiss it for good, or readmit a suspended one
+    /// ([`Standing`]). The member itself has no say in it.
+    Standing {
+        /// The member.
+        member: Name,
+        /// How it stands from then on.
+        to: Standing,
+        /// Why, for people; at most [`Standing::MAX_REASON`] bytes.
+        reason: String,
+    } = 6,
+    /// Change the constitution, by the rule of the one that is in force.
+    Constitution {
+        /// The new one.
+        constitution: Constitution,
+        /// The first height at which it is in force; the height after it was
+        /// decided, should that be later. It replaces what was decided before and
+        /// would begin then or later.
+        from: Height,
+    } = 7,
 }
 
 impl Proposal {
@@ -437,6 +458,18 @@ outcomes! {
     OverBudget = 28, "over-budget",
         "its signer, or the member that answers for it, has used up what may be recorded of it \
          today";
+    /// The member that it is of, or that it is for, is suspended.
+    MemberSuspended = 29, "member-suspended",
+        "the member whose it is, or whom it is for, is suspended; the other members readmit it \
+         with `hufu org readmit`";
+    /// The member that it is of, or that it is for, was dismissed.
+    MemberDismissed = 30, "member-dismissed",
+        "the member whose it is, or whom it is for, was dismissed for good";
+    /// The consortium could not go on after it.
+    Undecidable = 31, "undecidable",
+        "the consortium could not go on after it: it needs its authority, members enough for the \
+         approvals that its constitution asks for now or later, and an algorithm for each \
+         member's key";
 }
 
 impl Outcome {

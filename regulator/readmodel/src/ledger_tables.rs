@@ -203,6 +203,20 @@ const TABLES: &[Declared] = &[
             ("transaction", Text),
         ],
     ),
+    // Members that are suspended or dismissed, or were: all others are `good`.
+    (
+        "standings",
+        TableKind::Asset,
+        Some("member"),
+        &[("standing", Text), ("reason", Text), ("since", Time), ("transaction", Text)],
+    ),
+    // The constitutions after the founders', as they were decided.
+    (
+        "constitutions",
+        TableKind::Stream,
+        None,
+        &[("from_height", Int), ("approvals", Int), ("algorithms", List), ("transaction", Text)],
+    ),
 ];
 
 /// The specs of the ledger's own tables; the first column of a versioned one

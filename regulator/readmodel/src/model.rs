@@ -25,7 +25,7 @@ use crate::tables::{declare, load_tables};
 use crate::target::Targets;
 
 /// Version of the file's layout. A file of another version is built anew.
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 
 /// The writing side of the read model; there is one for each file.
 #[derive(Debug)]

@@ -160,6 +160,20 @@ impl Writer<'_> {
                 until_ms: None,
                 transaction: text(transaction),
             }),
+            Event::Standing { transaction, member, standing, reason } => self.put_ledger(
+                "standings",
+                member.as_str(),
+                vec![text(standing.as_str()), text(reason), now, text(transaction)],
+            ),
+            Event::Constitution { transaction, from, constitution } => self.append_ledger(
+                "constitutions",
+                vec![
+                    time(from.get()),
+                    Cell::Integer(i64::from(constitution.approvals)),
+                    texts(constitution.algorithms.iter().map(|one| one.name())),
+                    text(transaction),
+                ],
+            ),
             Event::Role { contract, role, member, held, .. } => self.put_ledger(
                 "roles",
                 &format!("{contract}/{role}/{member}"),

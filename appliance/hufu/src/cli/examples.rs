@@ -170,6 +170,36 @@ pub const ORG_REVIEW: &str = "\
 Examples:
   hufu --config node.toml org review 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
 
+/// `hufu org suspend`.
+pub const ORG_SUSPEND: &str = "\
+Examples:
+  hufu --config node.toml org suspend maker --reason 'its gateway floods the ledger'
+  hufu --json --config node.toml org suspend maker --reason 'under inquiry' | jq -r .proposal";
+
+/// `hufu org dismiss`.
+pub const ORG_DISMISS: &str = "\
+Examples:
+  hufu --config node.toml org dismiss maker --reason 'it has left the industry'
+  # What other programs should refuse as well, the authority revokes:
+  hufu --config authority.toml cert list --member maker";
+
+/// `hufu org readmit`.
+pub const ORG_READMIT: &str = "\
+Examples:
+  hufu --config node.toml org readmit maker --reason 'the inquiry is closed'";
+
+/// `hufu org constitution`.
+pub const ORG_CONSTITUTION: &str = "\
+Examples:
+  hufu --config node.toml org constitution
+  hufu --json --config node.toml org constitution | jq .in_force.approvals";
+
+/// `hufu org amend`.
+pub const ORG_AMEND: &str = "\
+Examples:
+  hufu --config node.toml org amend --approvals 4 --from 250000
+  hufu --config node.toml org amend --algorithm ed25519 --algorithm ecdsa-p256";
+
 /// `hufu org budget`.
 pub const ORG_BUDGET: &str = "\
 Examples:
@@ -371,6 +401,14 @@ Examples:
   # As of an older height.
   hufu --config node.toml prove state --contract device-registry --asset-type device --asset PUMP-1 --as-of 1200 --out pump.pem
   hufu verify --genesis genesis.json pump.pem";
+
+/// `hufu prove receipt`.
+pub const PROVE_RECEIPT: &str = "\
+Examples:
+  hufu --config node.toml prove receipt 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --out receipt.pem
+  hufu verify --genesis genesis.json receipt.pem
+  # For a verifier of COSE receipts, which needs the entry as well:
+  hufu --config node.toml prove receipt 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --cose --entry entry.bin --out receipt.cose";
 
 /// `hufu prove log-keys`.
 pub const PROVE_LOG_KEYS: &str = "\

@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::join::{self, JoinRequest};
-use hufu_proof::{Budget, Genesis, Jurisdictions, Name};
+use hufu_proof::{Budget, Genesis, Jurisdictions, Name, Standing};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::access::Access;
-use crate::cli::Org;
+use crate::cli::{Org, OrgStanding};
 use crate::command::node::{members, submitted};
 use crate::output;
 
@@ -65,6 +65,23 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
             let budget = json!({ "budget": Budget { identity_bytes, member_bytes } });
             submitted(json, &access.connect()?.post("/proposals", &budget).await?)
         }
+        Org::Suspend(of) => standing(access, json, of, Standing::Suspended).await,
+        Org::Dismiss(of) => standing(access, json, of, Standing::Dismissed).await,
+        Org::Readmit(of) => standing(access, json, of, Standing::Good).await,
+        Org::Constitution => {
+            let shown: serde_json::Value = access.connect()?.get("/constitution").await?;
+            output::print(json, &shown, members)
+        }
+        Org::Amend { approvals, algorithms, from } => {
+            anyhow::ensure!(
+                approvals.is_some() || !algorithms.is_empty(),
+                "say what is to change: --approvals or --algorithm"
+            );
+            let algorithms = (!algorithms.is_empty()).then_some(algorithms);
+            let amend = json!({ "approvals": approvals, "algorithms": algorithms, "from": from });
+            let amend = json!({ "constitution": amend });
+            submitted(json, &access.connect()?.post("/proposals", &amend).await?)
+        }
         Org::Review { proposal } => {
             let path = format!("/proposals/{proposal}");
             let shown: serde_json::Value = access.connect()?.get(&path).await?;
@@ -87,15 +104,26 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
                     .into_iter()
                     .flatten()
                     .map(|row| {
-                        ["name", "kinds", "validator", "identity"]
+                        ["name", "kinds", "standing", "validator", "identity"]
                             .map(|key| text(row, key))
                             .to_vec()
                     })
                     .collect();
-                output::table(&["NAME", "KINDS", "VALIDATOR", "IDENTITY"], &rows)
+                output::table(&["NAME", "KINDS", "STANDING", "VALIDATOR", "IDENTITY"], &rows)
             })
         }
     }
+}
+
+/// Proposes that a member stands otherwise.
+async fn standing(
+    access: &Access,
+    json: bool,
+    OrgStanding { member, reason }: OrgStanding,
+    to: Standing,
+) -> anyhow::Result<()> {
+    let standing = json!({ "standing": { "member": member, "to": to, "reason": reason } });
+    submitted(json, &access.connect()?.post("/proposals", &standing).await?)
 }
 
 /// What the options say of what a regulator may see; `None` where it stays.

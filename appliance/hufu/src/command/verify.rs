@@ -176,7 +176,11 @@ fn finalized(genesis: &Genesis, finality: &FinalityProof, checked: &mut Vec<Stri
     }
 }
 
-fn check_receipt(
+/// Checks a receipt; what it says, added to `checked`.
+///
+/// # Errors
+/// What does not hold.
+pub fn check_receipt(
     genesis: &Genesis,
     receipt: &Receipt,
     checked: &mut Vec<String>,

@@ -230,8 +230,12 @@ impl Cluster {
     /// Changes a member, with the approvals of three others. Answers to what was
     /// sent before may come meanwhile.
     pub async fn change(&mut self, changed: Member, approving: [u8; 3]) {
+        self.decide(Proposal::Member { member: changed }, approving).await;
+    }
+
+    /// Proposes as the first; the others approve, one after the other.
+    pub async fn decide(&mut self, proposal: Proposal, approving: [u8; 3]) {
         let [proposer, approvers @ ..] = approving;
-        let proposal = Proposal::Member { member: changed };
         let digest = proposal.digest();
         self.govern(proposer, Payload::Propose(proposal)).await;
         for approver in approvers {
@@ -240,7 +244,7 @@ impl Cluster {
     }
 
     /// Sends a member's transaction to its own node until it is answered.
-    async fn govern(&mut self, number: u8, payload: Payload) {
+    pub async fn govern(&mut self, number: u8, payload: Payload) {
         let chain = self.genesis.digest();
         let id = self.remains.traffic.govern(chain, number, payload);
         let deadline = self.context.current() + PATIENCE;

@@ -24,7 +24,7 @@ fn changed(number: u8, votes: u8, states: &str) -> Member {
     }
 }
 
-fn run(seed: u64, scenario: impl AsyncFnOnce(&mut Cluster, &mut Random)) {
+pub fn run(seed: u64, scenario: impl AsyncFnOnce(&mut Cluster, &mut Random)) {
     let _seed = Seed(seed);
     let directory = tempfile::tempdir().unwrap();
     deterministic::Runner::seeded(seed).start(|context| async move {
@@ -37,7 +37,7 @@ fn run(seed: u64, scenario: impl AsyncFnOnce(&mut Cluster, &mut Random)) {
 }
 
 /// The nodes that vote make a quorum only with `number`: the chain goes on.
-async fn votes(cluster: &mut Cluster, number: u8, without: u8) {
+pub async fn votes(cluster: &mut Cluster, number: u8, without: u8) {
     cluster.grow(1).await;
     cluster.kill(without).await;
     cluster.grow(4).await;

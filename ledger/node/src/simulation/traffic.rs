@@ -65,6 +65,11 @@ pub fn by_stranger(chain: Digest) -> Transaction {
     sign(chain, "stranger", 0, Payload::Approve(Digest::default()))
 }
 
+/// What a member signs.
+pub fn by_member(chain: Digest, number: u8, nonce: u64, payload: Payload) -> Transaction {
+    sign(chain, &member(number), nonce, payload)
+}
+
 /// A transaction of a member.
 fn sign(chain: Digest, member: &str, nonce: u64, payload: Payload) -> Transaction {
     let body =
