@@ -114,6 +114,8 @@ pub struct Cluster {
     pub network: Simulation,
     pub remains: Remains,
     pub genesis: Genesis,
+    /// A node to which nothing is sent: nobody hears what it passes on.
+    pub unheard: Option<u8>,
     nodes: Vec<Option<Running>>,
 }
 
@@ -123,7 +125,8 @@ impl Cluster {
         let keys = (0..SEEDS).map(vote_key);
         let network = Simulation::new(context.child("net"), seed, keys, Link::default());
         let nodes = (0..MOST).map(|_| None).collect();
-        let mut cluster = Self { context, network, remains, genesis: genesis(), nodes };
+        let mut cluster =
+            Self { context, network, remains, genesis: genesis(), unheard: None, nodes };
         for number in 0..COUNT {
             cluster.start_one(number).await;
         }
@@ -223,7 +226,7 @@ impl Cluster {
 
     /// Sends new transactions to nodes that run.
     pub fn submit(&mut self, random: &mut Random, count: u64) {
-        let running = running(&self.nodes);
+        let running = heard(&self.nodes, self.unheard);
         self.remains.traffic.submit(self.genesis.digest(), &running, random, count);
     }
 
@@ -312,7 +315,7 @@ impl Cluster {
     pub async fn settle(&mut self, random: &mut Random) -> Digest {
         let answered = |cluster: &Self| cluster.remains.traffic.is_answered();
         self.wait("an answer", answered).await;
-        self.remains.traffic.send_again(&running(&self.nodes), random);
+        self.remains.traffic.send_again(&heard(&self.nodes, self.unheard), random);
         self.wait("an answer to what was sent again", answered).await;
         // So that a header commits to everything.
         let goal = self.grow(4).await;
@@ -336,6 +339,10 @@ impl Cluster {
         }
         readers[0].header(goal).unwrap().unwrap().digest()
     }
+}
+
+fn heard(nodes: &[Option<Running>], but: Option<u8>) -> Vec<(u8, &Ledger)> {
+    running(nodes).into_iter().filter(|(number, _)| Some(*number) != but).collect()
 }
 
 fn running(nodes: &[Option<Running>]) -> Vec<(u8, &Ledger)> {

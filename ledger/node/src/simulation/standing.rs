@@ -49,6 +49,7 @@ fn a_member_is_dismissed_while_it_leads() {
             let digest = proposal.digest();
             cluster.govern(0, Payload::Propose(proposal)).await;
             cluster.govern(1, Payload::Approve(digest)).await;
+            cluster.unheard = Some(3);
             cluster.submit(random, 15);
             cluster.sleep(random.below(400)).await;
             cluster.govern(2, Payload::Approve(digest)).await;
