@@ -7,7 +7,7 @@
 //! | headers | `e` + number of an epoch but 0 | the first height of the epoch |
 //! | headers | `c` + height | the [`Commitment`] after executing the height |
 //! | blocks | height (large) | the block |
-//! | events | height (large) | the events of the height |
+//! | events | height (large) | of the height's events what is not in its block and the log |
 //! | finality | height | the certificate of finality, where one was given |
 
 use borsh::BorshDeserialize;
@@ -16,10 +16,6 @@ use hufu_proof::{Block, Commitment, FinalityCertificate, Header, Height, Transac
 use hufu_store::{KeyRange, Space, Store, StoreError, Write, large};
 
 use crate::error::MachineError;
-use crate::event::Event;
-
-/// Most bytes that are accepted of a height's events.
-const MAX_EVENTS: usize = large::MAX_LARGE;
 
 /// Most bytes of an encoded header or commitment.
 const MAX_HEADER: usize = 1_024;
@@ -37,7 +33,7 @@ pub(crate) fn writes(
     header: &Header,
     block: &[u8],
     commitment: &Commitment,
-    events: &[Event],
+    told: &[u8],
 ) -> Result<Vec<Write>, StoreError> {
     let height = header.height;
     let key = height.to_be_bytes();
@@ -46,7 +42,7 @@ pub(crate) fn writes(
         Write::put(Space::Headers, commitment_key(height), codec::encode(commitment)),
     ];
     writes.extend(large::writes(Space::Blocks, &key, block)?);
-    writes.extend(large::writes(Space::Events, &key, &codec::encode(events))?);
+    writes.extend(large::writes(Space::Events, &key, told)?);
     Ok(writes)
 }
 
@@ -130,12 +126,9 @@ pub(crate) fn transaction(
     decode("transaction", &bytes, length)
 }
 
-pub(crate) fn events(
-    store: &dyn Store,
-    height: Height,
-) -> Result<Option<Vec<Event>>, MachineError> {
-    let bytes = large::read(store, Space::Events, &height.to_be_bytes(), u64::MAX)?;
-    bytes.map(|bytes| decode("events", &bytes, MAX_EVENTS)).transpose()
+/// What is stored of a height's events.
+pub(crate) fn told(store: &dyn Store, height: Height) -> Result<Option<Vec<u8>>, MachineError> {
+    Ok(large::read(store, Space::Events, &height.to_be_bytes(), u64::MAX)?)
 }
 
 pub(crate) fn finality(

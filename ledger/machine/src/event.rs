@@ -9,8 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{
-    Constitution, Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence, Serial,
-    Standing, UnixMillis,
+    Block, Constitution, Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence,
+    Serial, Standing, Transaction, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -257,6 +257,73 @@ pub enum Event {
         /// What it says.
         constitution: Constitution,
     } = 18,
+}
+
+impl Event {
+    /// The event of a block's execution.
+    pub(crate) fn block(block: &Block) -> Self {
+        let header = &block.header;
+        Self::Block {
+            height: header.height,
+            digest: header.digest(),
+            time_ms: header.time_ms,
+            // A block has far fewer than 2^32.
+            transactions: block.transactions.len() as u32,
+        }
+    }
+
+    /// The event of a transaction that was logged.
+    pub(crate) fn transaction(
+        transaction: &Transaction,
+        id: Digest,
+        index: u32,
+        log_index: LogIndex,
+        outcome: Outcome,
+        member: Option<Name>,
+    ) -> Self {
+        let body = &transaction.body;
+        let (contract, action) = match &body.payload {
+            Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
+            Payload::Append(batch) => (Some(&batch.contract), Some(&batch.stream)),
+            _ => (None, None),
+        };
+        Self::Transaction {
+            id,
+            index,
+            log_index,
+            outcome,
+            signer: body.signer.identity(),
+            member,
+            kind: PayloadKind::of(&body.payload),
+            contract: contract.cloned(),
+            action: action.cloned(),
+        }
+    }
+
+    /// The transaction that did it.
+    pub(crate) fn transaction_mut(&mut self) -> Option<&mut Digest> {
+        match self {
+            Self::Block { .. } | Self::Transaction { .. } => None,
+            Self::Member { transaction, .. } | Self::Identity { transaction, .. } => {
+                transaction.as_mut()
+            }
+            Self::Certificate { transaction, .. }
+            | Self::Asset { transaction, .. }
+            | Self::Emitted { transaction, .. }
+            | Self::Rows { transaction, .. }
+            | Self::Proposal { transaction, .. }
+            | Self::Contract { transaction, .. }
+            | Self::Role { transaction, .. }
+            | Self::Look { transaction, .. }
+            | Self::Rights { transaction, .. }
+            | Self::Approval { transaction, .. }
+            | Self::Delegation { transaction, .. }
+            | Self::Device { transaction, .. }
+            | Self::Issuing { transaction, .. }
+            | Self::Standing { transaction, .. }
+            | Self::Constitution { transaction, .. } => Some(transaction),
+        }
+    }
 }
 
 macro_rules! kind {

@@ -27,7 +27,7 @@
 //! counter of a sender: identifiers are remembered instead.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use borsh::BorshSerialize;
@@ -45,11 +45,12 @@ use crate::accounts::{Accounts, Charged, Tally};
 use crate::contracts::Contracts;
 use crate::encoded::Encoded;
 use crate::error::MachineError;
-use crate::event::{Event, PayloadKind};
+use crate::event::Event;
 use crate::form;
 use crate::index::{self, Place};
 use crate::key;
 use crate::record::{ContractRecord, IdentityRecord, Standings};
+use crate::seen::Seen;
 use crate::state::{State, world_from_state};
 
 /// Most bytes of state and rows that the transactions of one block write
@@ -127,6 +128,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) genesis: &'a hufu_proof::Genesis,
     pub(crate) chain: Digest,
     pub(crate) accounts: &'a Accounts,
+    pub(crate) seen: &'a Seen,
 }
 
 /// The execution of one block.
@@ -163,6 +165,8 @@ pub(crate) struct Changes {
     /// Plain rows.
     pub(crate) rows: Vec<Write>,
     pub(crate) charged: Vec<Charged>,
+    /// Identifiers that were recorded for the first time.
+    pub(crate) recorded: HashSet<Digest>,
     pub(crate) events: Vec<Event>,
     /// Contracts that were deployed.
     pub(crate) contracts: HashMap<Digest, Arc<Contract>>,
@@ -213,7 +217,8 @@ impl<'a> Execution<'a> {
         rows.extend(places.iter().map(|(id, place)| index::write(id, place)));
         let charged = tally.finish();
         rows.extend(charged.iter().map(Charged::write));
-        Changes { state, rows, charged, events, contracts }
+        let recorded = places.into_keys().collect();
+        Changes { state, rows, charged, recorded, events, contracts }
     }
 
     /// Executes transaction number `index`, whose entry in the log will be
@@ -226,7 +231,6 @@ impl<'a> Execution<'a> {
         encoded: &Encoded,
         signed: bool,
     ) -> Result<LogEntry, MachineError> {
-        let body = &transaction.body;
         let mut signer = None;
         let mut recorded = None;
         let attempt = self.attempt(index, transaction, encoded, signed, &mut signer, &mut recorded);
@@ -241,6 +245,9 @@ impl<'a> Execution<'a> {
         let id = encoded.id;
         let place = Place {
             log_index,
+            height: self.height,
+            index,
+            outcome,
             offset: encoded.offset,
             length: encoded.length,
             taken: recorded.is_some(),
@@ -261,26 +268,8 @@ impl<'a> Execution<'a> {
             let bytes = u64::from(encoded.length);
             self.tally.charge(&signer.identity, &signer.record, bytes)?;
         }
-        let (contract, action) = match &body.payload {
-            Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
-            Payload::Append(batch) => (Some(&batch.contract), Some(&batch.stream)),
-            _ => (None, None),
-        };
-        let (signer, member) = match signer {
-            Some(Signer { identity, record }) => (identity, Some(record.owner)),
-            None => (body.signer.identity(), None),
-        };
-        self.events.push(Event::Transaction {
-            id,
-            index,
-            log_index,
-            outcome,
-            signer,
-            member,
-            kind: PayloadKind::of(&body.payload),
-            contract: contract.cloned(),
-            action: action.cloned(),
-        });
+        let member = signer.map(|signer| signer.record.owner);
+        self.events.push(Event::transaction(transaction, id, index, log_index, outcome, member));
         let pending = std::mem::take(&mut self.pending);
         if outcome.is_accepted() {
             self.state.extend(pending.state);

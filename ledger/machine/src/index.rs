@@ -3,22 +3,36 @@
 use std::collections::HashMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use hufu_proof::{Digest, LogIndex, codec};
+use hufu_proof::{Digest, Height, LogEntry, LogIndex, Outcome, codec};
 use hufu_store::{Space, Store, Write};
 
 use crate::error::MachineError;
 
-/// Where a transaction is.
+/// Where a transaction is, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Place {
     /// Its entry in the log.
     pub(crate) log_index: LogIndex,
+    /// Its block.
+    pub(crate) height: Height,
+    /// Its place in the block.
+    pub(crate) index: u32,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
     /// Where it begins in its encoded block.
     pub(crate) offset: u32,
     /// Its encoded length in bytes.
     pub(crate) length: u32,
     /// Whether its signature was good, so that its identifier is taken.
     pub(crate) taken: bool,
+}
+
+impl Place {
+    /// The log's entry of the transaction `id`, which is here.
+    pub(crate) fn entry(&self, id: Digest) -> LogEntry {
+        let Self { height, index, outcome, .. } = *self;
+        LogEntry { transaction: id, height, index, outcome }
+    }
 }
 
 pub(crate) fn write(id: &Digest, place: &Place) -> Write {
@@ -34,14 +48,17 @@ pub(crate) fn read(
 }
 
 /// Where those of `ids` are that are anywhere, read at once.
-pub(crate) fn read_many<'a>(
+pub(crate) fn read_many(
     store: &dyn Store,
-    ids: impl Iterator<Item = &'a Digest> + Clone,
+    ids: &[&Digest],
     height: u64,
 ) -> Result<HashMap<Digest, Place>, MachineError> {
-    let keys: Vec<&[u8]> = ids.clone().map(|id| id.as_bytes().as_slice()).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let keys: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
     let rows = store.read_many(Space::Transactions, &keys, height)?;
-    let found = ids.zip(rows).filter_map(|(id, row)| Some((*id, row?)));
+    let found = ids.iter().zip(rows).filter_map(|(id, row)| Some((**id, row?)));
     found.map(|(id, row)| Ok((id, decode(&row)?))).collect()
 }
 

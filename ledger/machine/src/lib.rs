@@ -57,9 +57,11 @@ mod reader;
 pub mod record;
 mod revoked;
 mod rights;
+mod seen;
 pub mod signatures;
 pub mod standing;
 mod state;
+mod told;
 mod tree;
 
 pub use accounts::{Account, Over, Tally};

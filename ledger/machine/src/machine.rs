@@ -16,7 +16,7 @@ use crate::members::{Form, identity_record, member_record};
 use crate::prefetch::prefetch;
 use crate::reader::{Reader, Shared};
 use crate::tree::{self, NodeCache, node_cache};
-use crate::{chain, key, revoked};
+use crate::{chain, key, revoked, told};
 
 /// What executing a block resulted in, after it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,7 @@ impl Machine {
         let accounts = &self.reader.shared().accounts;
         let changed = |key: &[u8]| changes.state.get(key).map(|value| &**value);
         accounts.executed(height, changes.charged, changed, &executed.events)?;
+        self.reader.shared().seen.executed(height, changes.recorded);
         let mut cache = self.cache.borrow_mut();
         for (key, value) in changes.state {
             cache.insert(key, Some(value));
@@ -199,9 +200,9 @@ impl Machine {
         signed: &[bool],
     ) -> Result<Computed, MachineError> {
         let header = &block.header;
-        let Shared { store, contracts, genesis, chain, accounts, .. } = self.reader.shared();
+        let Shared { store, contracts, genesis, chain, accounts, seen, .. } = self.reader.shared();
         let ground =
-            Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts };
+            Ground { store, cache: &self.cache, contracts, genesis, chain: *chain, accounts, seen };
         let recorded = prefetch(&ground, block, &encoded.transactions)?;
         let mut execution = Execution::new(ground, header.height, header.time_ms, recorded)?;
         let mut log = self.log.clone();
@@ -210,11 +211,12 @@ impl Machine {
         let mut entries = Vec::with_capacity(block.transactions.len());
         let transactions = block.transactions.iter().zip(&encoded.transactions).zip(signed);
         for (index, ((transaction, encoded), signed)) in transactions.enumerate() {
+            let log_index = LogIndex(first_log_index.get() + index as u64);
             // A block has far fewer than 2^32 transactions: it was encoded.
-            let entry = execution.run(index as u32, log.next(), transaction, encoded, *signed)?;
-            log.append(&entry, &mut writes)?;
+            let entry = execution.run(index as u32, log_index, transaction, encoded, *signed)?;
             entries.push(entry);
         }
+        log.append(header.height, &entries, &mut writes)?;
         let mut changes = execution.finish();
         let state: Vec<(&[u8], &[u8])> =
             changes.state.iter().map(|(key, value)| (key.as_slice(), &**value)).collect();
@@ -230,17 +232,13 @@ impl Machine {
             log_root: log.root()?,
         };
         let digest = header.digest();
-        let mut events = vec![Event::Block {
-            height: header.height,
-            digest,
-            time_ms: header.time_ms,
-            transactions: entries.len() as u32,
-        }];
+        let mut events = vec![Event::block(block)];
         events.append(&mut changes.events);
         writes.append(&mut changes.rows);
         writes.extend(state_writes(&state));
         writes.extend(tree.writes());
-        writes.extend(chain::writes(header, &encoded.bytes, &commitment, &events)?);
+        let told = told::encode(block, &events);
+        writes.extend(chain::writes(header, &encoded.bytes, &commitment, &told)?);
         let executed = Executed { digest, commitment, entries, first_log_index, events };
         Ok(Computed { executed, changes, log, tree, writes })
     }
@@ -351,7 +349,8 @@ impl Start {
         let encoded =
             encoded::encode(&self.block).ok_or_else(|| MachineError::damaged("genesis block"))?;
         let mut writes: Vec<Write> = state_writes(&pairs).chain(tree.writes()).collect();
-        writes.extend(chain::writes(header, &encoded.bytes, &header.executed, &self.events)?);
+        let told = told::encode(&self.block, &self.events);
+        writes.extend(chain::writes(header, &encoded.bytes, &header.executed, &told)?);
         store.stage(0, writes)?;
         store.flip(Applied {
             height: 0,

@@ -36,7 +36,8 @@ pub(crate) fn prefetch(
 ) -> Result<HashMap<Digest, Place>, MachineError> {
     let store = &**ground.store;
     let ids = encoded.iter().map(|encoded| &encoded.id);
-    let recorded = index::read_many(store, ids, block.header.height.get())?;
+    let unknown = ground.seen.unknown(ids);
+    let recorded = index::read_many(store, &unknown, block.header.height.get())?;
     if !store.is_remote() {
         // Who asks for the rest is answered as quickly.
         return Ok(recorded);

@@ -8,7 +8,7 @@ use hufu_proof::ancestry::MAX_DESCENDANTS;
 use hufu_proof::state::StateProof;
 use hufu_proof::{
     Block, Commitment, Digest, FinalityCertificate, FinalityProof, Genesis, Header, Height,
-    LogEntry, LogIndex, Receipt, Transaction,
+    LogEntry, LogIndex, Outcome, Receipt, Transaction,
 };
 use hufu_store::{Space, Store};
 
@@ -20,8 +20,9 @@ use crate::error::MachineError;
 use crate::event::Event;
 use crate::index;
 use crate::log::LogReader;
+use crate::seen::Seen;
 use crate::state::View;
-use crate::tree;
+use crate::{told, tree};
 
 /// How far back the newest certificate of finality is looked for when a machine
 /// is opened.
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) chain: Digest,
     pub(crate) epochs: Epochs,
     pub(crate) accounts: Accounts,
+    pub(crate) seen: Seen,
     /// The newest height with a certificate of finality.
     certified: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl Reader {
             chain,
             epochs,
             accounts: Accounts::default(),
+            seen: Seen::new(applied),
             certified: AtomicU64::new(certified.map_or(NONE, Height::get)),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -238,8 +241,16 @@ impl Reader {
     /// # Errors
     /// [`MachineError`] when the store fails.
     pub fn entry(&self, id: &Digest) -> Result<Option<(LogIndex, LogEntry)>, MachineError> {
-        let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
-        Ok(Some((place.log_index, self.entry_at(place.log_index)?)))
+        let seen = &self.shared.seen;
+        if seen.is_absent(id) {
+            return Ok(None);
+        }
+        let height = self.height()?;
+        let Some(place) = index::read(self.store(), id, u64::MAX)? else {
+            seen.absent(*id, height);
+            return Ok(None);
+        };
+        Ok(Some((place.log_index, place.entry(*id))))
     }
 
     /// A transaction and where it is. Of a transaction that was recorded more
@@ -249,24 +260,40 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn transaction(&self, id: &Digest) -> Result<Option<Found>, MachineError> {
         let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
-        let entry = self.entry_at(place.log_index)?;
         let transaction =
-            chain::transaction(self.store(), entry.height, place.offset, place.length)?;
-        Ok(Some(Found { transaction, entry, log_index: place.log_index }))
+            chain::transaction(self.store(), place.height, place.offset, place.length)?;
+        Ok(Some(Found { transaction, entry: place.entry(*id), log_index: place.log_index }))
     }
 
-    fn entry_at(&self, log_index: LogIndex) -> Result<LogEntry, MachineError> {
-        LogReader::new(self.store(), u64::MAX)
-            .entry(log_index)?
-            .ok_or_else(|| MachineError::damaged("transaction log"))
-    }
-
-    /// Entries `begin..end` of the log, which must be executed.
+    /// Entries `begin..end` of the log, which must be executed. Reads the blocks
+    /// that they are of.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails or does not have them.
     pub fn entries(&self, begin: LogIndex, end: LogIndex) -> Result<Vec<LogEntry>, MachineError> {
-        LogReader::new(self.store(), end.get()).entries(begin, end)
+        let damaged = || MachineError::damaged("transaction log");
+        let mut entries = Vec::new();
+        let mut block: Option<Block> = None;
+        for (first, run) in LogReader::new(self.store(), end.get()).runs(begin.get(), end.get())? {
+            if block.as_ref().is_none_or(|block| block.header.height != run.height) {
+                block = self.block(run.height)?;
+            }
+            let block = block.as_ref().ok_or_else(damaged)?;
+            let transactions = block.transactions.get(run.index as usize..).ok_or_else(damaged)?;
+            let places = (first..end.get()).zip(run.index..).zip(transactions).zip(run.entries);
+            for (((at, index), transaction), (outcome, leaf)) in places {
+                if at < begin.get() {
+                    continue;
+                }
+                let transaction = transaction.id();
+                let entry = LogEntry { transaction, height: run.height, index, outcome };
+                if entry.leaf() != leaf {
+                    return Err(damaged());
+                }
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 
     /// Hashes `begin..begin + width` of level 8 × `level` of the log: a tile of
@@ -440,8 +467,15 @@ impl Reader {
     /// [`MachineError`] when the store fails.
     pub fn replay(&self, height: Height) -> Result<Option<Replay>, MachineError> {
         let Some(block) = self.block(height)? else { return Ok(None) };
-        let events = chain::events(self.store(), height)?
-            .ok_or_else(|| MachineError::damaged(format!("events of height {height}")))?;
+        let damaged = || MachineError::damaged(format!("events of height {height}"));
+        let told = chain::told(self.store(), height)?.ok_or_else(damaged)?;
+        let size = |at| Ok::<_, MachineError>(self.commitment(at)?.ok_or_else(damaged)?.log_size);
+        let end = size(height)?;
+        let begin = height.previous().map_or(Ok(0), size)?;
+        let runs = LogReader::new(self.store(), end).runs(begin, end)?;
+        let outcomes = runs.into_iter().flat_map(|(_, run)| run.entries);
+        let outcomes: Vec<Outcome> = outcomes.map(|(outcome, _)| outcome).collect();
+        let events = told::decode(&told, &block, LogIndex(begin), &outcomes)?;
         Ok(Some(Replay { block: Arc::new(block), events }))
     }
 }

@@ -86,7 +86,11 @@ pub enum StoreError {
         source: Option<Box<dyn Error + Send + Sync>>,
     },
     /// The store was written by another version.
-    #[error("the store has format {found}; this version reads and writes format {expected}")]
+    #[error(
+        "the store has format {found}; this version reads and writes format {expected}: with the \
+         node stopped, move the store aside, and it is filled anew from the ledger's blocks when \
+         the node starts"
+    )]
     Format {
         /// The format found.
         found: String,

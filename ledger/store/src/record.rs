@@ -3,7 +3,7 @@
 use crate::Applied;
 
 /// What is written where an engine keeps the format of its rows.
-pub(crate) const FORMAT: &str = "hufu-store 1";
+pub(crate) const FORMAT: &str = "hufu-store 2";
 
 /// Which height is staged, with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
