@@ -15,6 +15,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
+use crate::retention::Retention;
 use crate::store::Store;
 
 /// Largest configuration file, in bytes.
@@ -36,6 +37,8 @@ pub struct Config {
     /// Where the ledger's record is kept.
     #[serde(default)]
     pub store: Store,
+    /// How much of the past is kept: everything, where it is left out.
+    pub retention: Option<Retention>,
     /// Traffic among validators.
     pub network: Network,
     /// What the node serves.
@@ -307,6 +310,7 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         self.token.validate()?;
+        self.retention.iter().try_for_each(Retention::check)?;
         anyhow::ensure!(
             !self.member.kinds.is_empty(),
             "member.kinds: name at least one of authority, regulator, maker, operator"
@@ -529,6 +533,7 @@ peers = { maker = "127.0.0.1:7000" }
                 "[time]\nservers = [\"a\"]\nauthorities = \"x\"\n[network]",
                 "time.authorities: no certificate",
             ),
+            ("[network]", "[retention]\nheights = 999\n[network]", "retention.heights"),
             ("[network]", "[store]\nengine = \"x\"\n[network]", "`embedded` or `foundationdb`"),
             ("[network]", "[store]\nengine = \"foundationdb\"\n[network]", "store.cluster_file"),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),

@@ -14,6 +14,7 @@ pub mod files;
 pub mod join;
 pub mod keyring;
 pub mod pin;
+pub mod retention;
 pub mod store;
 pub mod time;
 

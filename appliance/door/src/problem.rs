@@ -68,6 +68,7 @@ codes! {
     OverBudget = "over-budget", 429, "What may be recorded in a day is used up";
     Busy = "busy", 503, "Too many requests wait";
     // The ledger and what is read from it.
+    NotKept = "not-kept", 410, "This member does not keep it any more";
     NotAnchored = "not-anchored", 409, "No final header commits to this height yet";
     QueryRefused = "query-refused", 422, "The query is not accepted";
     QueryTooLarge = "query-too-large", 422, "The query needs more than it may";

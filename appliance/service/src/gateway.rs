@@ -152,6 +152,9 @@ fn broken(error: MachineError) -> LedgerFault {
         MachineError::NotExecuted { height, executed } => {
             LedgerFault::Future { asked: height.get(), executed: executed.get() }
         }
+        MachineError::Pruned { height, kept_from } => {
+            LedgerFault::Past { asked: height.get(), kept_from: kept_from.get() }
+        }
         other => LedgerFault::Unavailable(other.to_string()),
     }
 }

@@ -16,6 +16,7 @@ pub mod disk;
 pub mod doors;
 pub mod gateway;
 mod governance;
+pub mod growth;
 pub mod health;
 pub mod hierarchy;
 pub mod intake;

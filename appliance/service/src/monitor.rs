@@ -110,6 +110,9 @@ pub fn look(node: &Node) {
     if let Some(error) = node.supervision.fault() {
         reasons.push(format!("read model: {error}"));
     }
+    if let Some(error) = node.growth.fault() {
+        reasons.push(format!("retention: {error}"));
+    }
     let services = &node.config.services;
     if (services.gateway.is_some() || services.est.is_some())
         && node.certificate.current().is_none()

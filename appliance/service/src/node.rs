@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::authority::Authority;
 use crate::clock;
 use crate::confined;
+use crate::growth::Growth;
 use crate::health::Health;
 use crate::renewal;
 use crate::submit::Submitter;
@@ -56,6 +57,8 @@ pub struct Node {
     pub certified: tokio::sync::watch::Sender<bool>,
     /// The read model and what is asked of it.
     pub supervision: Supervision,
+    /// Lets go of what is older than it keeps.
+    pub growth: Growth,
     /// The certification authority, at the member that runs it.
     pub authority: OnceLock<Authority>,
 }
@@ -84,6 +87,7 @@ impl Node {
             },
             "ledger": {
                 "height": applied.height,
+                "kept_from": self.ledger.reader().kept_from(),
                 "final_height": ledger.ordering.final_height,
                 "state_root": applied.state_root,
                 "log_size": applied.log_size,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use hufu_door::problem::sentence;
 use hufu_door::{Code, Problem};
 use hufu_gateway::ApiProblem;
+use hufu_machine::MachineError;
 
 use crate::supervision::Behind;
 
@@ -48,7 +49,12 @@ fn problem(error: anyhow::Error) -> Problem {
         if let Some(cause) = cause.downcast_ref::<hufu_readmodel::Problem>() {
             return ApiProblem::of_query(cause, said).0;
         }
-        if cause.is::<Behind>() || cause.is::<hufu_machine::MachineError>() {
+        if let Some(MachineError::Pruned { height, kept_from }) = cause.downcast_ref() {
+            return Problem::new(Code::NotKept, said)
+                .with("height", height.get())
+                .with("kept_from", kept_from.get());
+        }
+        if cause.is::<Behind>() || cause.is::<MachineError>() {
             return later(Code::Unavailable, 5);
         }
         if let Some(cause) = cause.downcast_ref::<hufu_keys::Error>() {
@@ -87,7 +93,7 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use hufu_proof::Outcome;
+    use hufu_proof::{Height, Outcome};
 
     use super::*;
 
@@ -105,6 +111,8 @@ mod tests {
         let disk = Err::<(), _>(disk).context("the chain").unwrap_err();
         assert_eq!(of(disk).status().as_u16(), 500);
         assert_eq!(of(hufu_node::Error::Stopped).status().as_u16(), 503);
+        let past = MachineError::Pruned { height: Height(1), kept_from: Height(2) };
+        assert_eq!((of(past).code(), Code::NotKept.status()), (Code::NotKept, 410));
         // Behind a context too.
         let context = Err::<(), _>(hufu_node::Error::Pending).context("the proposal").unwrap_err();
         assert_eq!(of(context).status().as_u16(), 503);

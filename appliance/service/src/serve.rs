@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::growth::Growth;
 use crate::health::{Health, State};
 use crate::node::Node;
 use crate::records::LedgerRecords;
@@ -126,7 +127,9 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         ledger,
         custody,
         supervision,
+        growth: Growth::default(),
     });
+    node.growth.start(&node)?;
     if node.config.tls_chain().exists() {
         let chain = std::fs::read_to_string(node.config.tls_chain())?;
         node.install_certificate(&chain)
@@ -191,6 +194,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     if let Some(authority) = node.authority.get() {
         authority.stop().await;
     }
+    node.growth.stop();
     node.supervision.stop();
     tokio::task::spawn_blocking(move || running.stop()).await?;
     let _ = std::fs::remove_file(node.config.admin_socket());

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_door::{Code, Problem};
 use hufu_gateway::Numbers;
-use hufu_machine::Reader as LedgerReader;
+use hufu_machine::{MachineError, Reader as LedgerReader};
 use hufu_node::Ledger;
 use hufu_proof::{Digest, Height, Name};
 use hufu_query::{AsOf, Bounds, Leash, Session, Workers};
@@ -223,7 +223,13 @@ fn follow(mut model: ReadModel, ledger: &Ledger, shared: &Shared) {
                 }
                 Err(error) => {
                     tracing::error!(height, error = format!("{error:#}"), "the read model stopped");
-                    let fault = format!("{error:#}; delete it to have it rebuilt");
+                    let fault = match error.downcast_ref() {
+                        // It was deleted, or is older than what is kept.
+                        Some(hufu_node::Error::Machine(MachineError::Pruned { .. })) => {
+                            format!("{error:#}; restore it from a backup of this node")
+                        }
+                        _ => format!("{error:#}; delete it to have it rebuilt"),
+                    };
                     *lock(&shared.fault) = Some(fault);
                     return;
                 }

@@ -33,6 +33,11 @@ pub trait Ordering: Clone + Send + Sync + 'static {
         &self,
         height: LedgerHeight,
     ) -> impl Future<Output = Option<FinalityCertificate>> + Send;
+
+    /// Lets blocks and certificates before `height` leave this node's archives, as
+    /// far as they are applied: a file at a time, so that some stay for now. Who
+    /// lags further behind gets them from others, or not at all.
+    fn prune(&self, height: LedgerHeight);
 }
 
 /// [`Ordering`] by simplex.
@@ -61,6 +66,10 @@ impl<A: Application> Ordering for Simplex<A> {
 
     async fn certificate(&self, height: LedgerHeight) -> Option<FinalityCertificate> {
         scheme::export(&self.marshal.get_finalization(Height::new(height.get())).await?)
+    }
+
+    fn prune(&self, height: LedgerHeight) {
+        self.marshal.prune(Height::new(height.get()));
     }
 }
 

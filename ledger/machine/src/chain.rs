@@ -6,13 +6,15 @@
 //! | headers | `h` + height | the header |
 //! | headers | `e` + number of an epoch but 0 | the first height of the epoch |
 //! | headers | `c` + height | the [`Commitment`] after executing the height |
+//! | headers | `o` + number of an epoch but 0 | how the epoch before ended, once the state then has left |
+//! | headers | `p` | what has left ([`crate::prune`]) |
 //! | blocks | height (large) | the block |
 //! | events | height (large) | of the height's events what is not in its block and the log |
 //! | finality | height | the certificate of finality, where one was given |
 
 use borsh::BorshDeserialize;
 use hufu_proof::codec::{self, MAX_BLOCK, MAX_PROOF};
-use hufu_proof::{Block, Commitment, FinalityCertificate, Header, Height, Transaction};
+use hufu_proof::{Block, Commitment, FinalityCertificate, Handover, Header, Height, Transaction};
 use hufu_store::{KeyRange, Space, Store, StoreError, Write, large};
 
 use crate::error::MachineError;
@@ -63,6 +65,21 @@ pub(crate) fn epochs(store: &dyn Store) -> Result<Vec<Height>, MachineError> {
         Ok(Height::from_be_bytes(row))
     };
     rows.into_iter().map(first).collect()
+}
+
+fn handover_key(epoch: u64) -> Vec<u8> {
+    [&b"o"[..], &epoch.to_be_bytes()].concat()
+}
+
+/// The row that says how the epoch before `epoch` ended.
+pub(crate) fn handover_write(epoch: u64, handover: &Handover) -> Write {
+    Write::put(Space::Headers, handover_key(epoch), codec::encode(handover))
+}
+
+/// How the epoch before `epoch` ended, where that is recorded.
+pub(crate) fn handover(store: &dyn Store, epoch: u64) -> Result<Option<Handover>, MachineError> {
+    let row = store.read_latest(Space::Headers, &handover_key(epoch))?;
+    row.map(|row| decode("end of an epoch", &row, MAX_PROOF)).transpose()
 }
 
 /// The row of a certificate of finality.

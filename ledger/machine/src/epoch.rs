@@ -58,10 +58,15 @@ impl Epochs {
             if first > applied.next() {
                 break;
             }
-            let last = before(store, first)?;
-            let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
-            let membership = membership_at(store, last.executed.height)?;
-            let membership = membership.ok_or_else(|| MachineError::damaged("epochs"))?;
+            let membership = match chain::handover(store, number)? {
+                Some(handover) => handover.membership,
+                None => {
+                    let last = before(store, first)?;
+                    let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
+                    let membership = membership_at(store, last.executed.height)?;
+                    membership.ok_or_else(|| MachineError::damaged("epochs"))?
+                }
+            };
             begun.push(Arc::new(Epoch { number, first, membership }));
         }
         let version = membership_at(store, applied)?.map_or(0, |newest| newest.version);
@@ -196,6 +201,9 @@ impl Reader {
 
     /// How the epoch before `next` ended.
     fn handover(&self, next: &Epoch) -> Result<Option<Handover>, MachineError> {
+        if let Some(kept) = chain::handover(self.store(), next.number)? {
+            return Ok(Some(kept));
+        }
         let header = before(self.store(), next.first)?;
         let header = header.ok_or_else(|| MachineError::damaged("header"))?;
         let Some(certificate) = self.finality(header.height)? else { return Ok(None) };

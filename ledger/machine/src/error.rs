@@ -52,6 +52,17 @@ pub enum MachineError {
         /// The last executed one.
         executed: Height,
     },
+    /// What was asked for has left this member's store. The member's choice.
+    #[error(
+        "height {height} is not kept here any more; this member keeps what is from height \
+         {kept_from} on: ask its archive, or a member that keeps more"
+    )]
+    Pruned {
+        /// The height.
+        height: Height,
+        /// The earliest height that is kept.
+        kept_from: Height,
+    },
     /// A finalized block breaks a rule that validators check before they vote:
     /// more than a third of them are faulty, or this software differs.
     #[error("block {height} breaks a rule that validators check: {rule}")]

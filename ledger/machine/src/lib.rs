@@ -21,6 +21,8 @@
 //!   ([`accounts`]).
 //! - Which epoch a block is in follows from the headers and the state they
 //!   commit to ([`epoch`]).
+//! - What a member no longer keeps ([`Pruner`]) changes nothing of what it
+//!   computes, and is not answered otherwise than before, but refused.
 //! - What is wrong with a transaction is an [`hufu_proof::Outcome`]; what is
 //!   wrong with the machine is a [`MachineError`], and stops it. A header that
 //!   commits to another result than this machine's stops it too.
@@ -53,6 +55,7 @@ mod machine;
 pub mod members;
 mod prefetch;
 pub mod proposals;
+mod prune;
 mod reader;
 pub mod record;
 mod revoked;
@@ -60,6 +63,7 @@ mod rights;
 mod seen;
 pub mod signatures;
 pub mod standing;
+mod stale;
 mod state;
 mod told;
 mod tree;
@@ -70,6 +74,7 @@ pub use error::MachineError;
 pub use event::Event;
 pub use execute::MAX_WRITTEN;
 pub use machine::{Executed, Machine, check_child};
+pub use prune::{ALWAYS_KEPT, Pruner};
 pub use reader::{Found, Reader, Replay};
 pub use rights::Approved;
 pub use state::View;

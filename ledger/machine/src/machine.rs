@@ -423,4 +423,11 @@ impl Store for Nothing {
     ) -> Result<Vec<hufu_store::Row>, hufu_store::StoreError> {
         Ok(Vec::new())
     }
+    fn prune(
+        &self,
+        _: Space,
+        _: hufu_store::Old<'_>,
+    ) -> Result<hufu_store::Pruned, hufu_store::StoreError> {
+        Ok(hufu_store::Pruned::default())
+    }
 }

@@ -22,7 +22,7 @@ use crate::index;
 use crate::log::LogReader;
 use crate::seen::Seen;
 use crate::state::View;
-use crate::{told, tree};
+use crate::{prune, told, tree};
 
 /// How far back the newest certificate of finality is looked for when a machine
 /// is opened.
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     /// The newest height with a certificate of finality.
     certified: AtomicU64,
+    /// The earliest height that is kept.
+    pub(crate) kept_from: Arc<AtomicU64>,
 }
 
 /// A transaction and where it is.
@@ -79,6 +81,7 @@ impl Reader {
         let certified = chain::last_certified(&*store, applied, CERTIFIED_WITHIN)?;
         let chain = genesis.digest();
         let epochs = Epochs::load(&*store, &genesis, applied)?;
+        let kept_from = prune::kept_from(&*store)?;
         let shared = Shared {
             store,
             contracts: Arc::default(),
@@ -88,6 +91,7 @@ impl Reader {
             accounts: Accounts::default(),
             seen: Seen::new(applied),
             certified: AtomicU64::new(certified.map_or(NONE, Height::get)),
+            kept_from: Arc::new(AtomicU64::new(kept_from.get())),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -138,9 +142,23 @@ impl Reader {
     /// The block of `height`.
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::Pruned`] when it is not kept any more; what the store meets.
     pub fn block(&self, height: Height) -> Result<Option<Block>, MachineError> {
-        chain::block(self.store(), height)
+        self.kept(height, chain::block(self.store(), height))
+    }
+
+    /// What was found of `height`; that it is not kept, where it is not there for
+    /// that reason.
+    fn kept<T>(
+        &self,
+        height: Height,
+        found: Result<Option<T>, MachineError>,
+    ) -> Result<Option<T>, MachineError> {
+        match found {
+            Ok(Some(found)) => Ok(Some(found)),
+            // A body may be half gone.
+            missing => self.check_kept(height).and(missing),
+        }
     }
 
     /// The certificate of finality of `height`, where one was given.
@@ -185,19 +203,20 @@ impl Reader {
     /// The state as of `height`.
     ///
     /// # Errors
-    /// [`MachineError::NotExecuted`] when the height is not executed yet; what the
-    /// store meets.
+    /// [`MachineError::NotExecuted`] when the height is not executed yet,
+    /// [`MachineError::Pruned`] when it is not kept any more; what the store meets.
     pub fn state_at(&self, height: Height) -> Result<View, MachineError> {
         let executed = self.height()?;
         if height > executed {
             return Err(MachineError::NotExecuted { height, executed });
         }
+        self.check_kept(height)?;
         Ok(self.view(height))
     }
 
     pub(crate) fn view(&self, height: Height) -> View {
-        let Shared { store, contracts, .. } = &*self.shared;
-        View::new(Arc::clone(store), Arc::clone(contracts), height)
+        let Shared { store, contracts, kept_from, .. } = &*self.shared;
+        View::new(Arc::clone(store), Arc::clone(contracts), Arc::clone(kept_from), height)
     }
 
     /// The state as of the last executed height.
@@ -257,12 +276,13 @@ impl Reader {
     /// than once, the first record whose signature was good.
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::Pruned`] when it is not kept any more; what the store meets.
     pub fn transaction(&self, id: &Digest) -> Result<Option<Found>, MachineError> {
         let Some(place) = index::read(self.store(), id, u64::MAX)? else { return Ok(None) };
-        let transaction =
-            chain::transaction(self.store(), place.height, place.offset, place.length)?;
-        Ok(Some(Found { transaction, entry: place.entry(*id), log_index: place.log_index }))
+        let entry = place.entry(*id);
+        let found = chain::transaction(self.store(), place.height, place.offset, place.length);
+        let found = self.kept(place.height, found.map(Some))?;
+        Ok(found.map(|transaction| Found { transaction, entry, log_index: place.log_index }))
     }
 
     /// Entries `begin..end` of the log, which must be executed. Reads the blocks
@@ -413,9 +433,21 @@ impl Reader {
     /// The receipt of a transaction, once a final header covers it.
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::Pruned`] when the transaction is not kept any more; what the
+    /// store meets.
     pub fn receipt(&self, id: &Digest) -> Result<Option<Receipt>, MachineError> {
-        let Some(found) = self.transaction(id)? else { return Ok(None) };
+        match self.transaction(id)? {
+            Some(found) => self.receipt_of(found),
+            None => Ok(None),
+        }
+    }
+
+    /// The receipt of a transaction whose body came from elsewhere, as from an
+    /// archive: who takes it verifies that it is the one that was recorded.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn receipt_of(&self, found: Found) -> Result<Option<Receipt>, MachineError> {
         let Found { transaction, entry, log_index } = found;
         let Some((header, finality)) = self.anchor(entry.height)? else { return Ok(None) };
         let Some(log_path) = self.log_path(log_index, header.executed.log_size)? else {
@@ -457,18 +489,21 @@ impl Reader {
     ) -> Result<StateProof, MachineError> {
         let version = header.executed.height;
         let value = self.store().read(Space::State, key, version.get())?;
-        let path = tree::path(self.store(), version, key, value.as_deref())?;
+        let path = tree::path(self.store(), version, key, value.as_deref());
+        // Looked at afterwards: what is read may leave meanwhile.
+        self.check_kept(version)?;
+        let path = path?;
         Ok(StateProof { key: key.to_vec(), value, path, header, finality })
     }
 
     /// All that a read model is told of an executed height.
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::Pruned`] when it is not kept any more; what the store meets.
     pub fn replay(&self, height: Height) -> Result<Option<Replay>, MachineError> {
         let Some(block) = self.block(height)? else { return Ok(None) };
         let damaged = || MachineError::damaged(format!("events of height {height}"));
-        let told = chain::told(self.store(), height)?.ok_or_else(damaged)?;
+        let told = self.kept(height, chain::told(self.store(), height))?.ok_or_else(damaged)?;
         let size = |at| Ok::<_, MachineError>(self.commitment(at)?.ok_or_else(damaged)?.log_size);
         let end = size(height)?;
         let begin = height.previous().map_or(Ok(0), size)?;

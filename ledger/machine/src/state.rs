@@ -4,12 +4,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
 use hufu_proof::{Height, Host, IdentityId, Name, Serial, Standing, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
-use hufu_store::{KeyRange, Space, Store};
+use hufu_store::{KeyRange, Row, Space, Store};
 
 use crate::contracts::Contracts;
 use crate::error::MachineError;
@@ -19,8 +20,8 @@ use crate::record::{
     ContractRecord, DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord,
     Standings, VersionRecord,
 };
-use crate::revoked;
 use crate::rights::{self, Approved};
+use crate::{prune, revoked};
 
 /// State as of some point, by key.
 pub(crate) trait State {
@@ -132,13 +133,19 @@ pub(crate) fn decode<T: BorshDeserialize>(
 pub struct View {
     store: Arc<dyn Store>,
     contracts: Arc<Contracts>,
+    kept_from: Arc<AtomicU64>,
     height: Height,
     failure: RefCell<Option<MachineError>>,
 }
 
 impl View {
-    pub(crate) fn new(store: Arc<dyn Store>, contracts: Arc<Contracts>, height: Height) -> Self {
-        Self { store, contracts, height, failure: RefCell::new(None) }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        contracts: Arc<Contracts>,
+        kept_from: Arc<AtomicU64>,
+        height: Height,
+    ) -> Self {
+        Self { store, contracts, kept_from, height, failure: RefCell::new(None) }
     }
 
     /// As of which height.
@@ -149,9 +156,25 @@ impl View {
     /// The bytes under a state key ([`crate::key`]).
     ///
     /// # Errors
-    /// [`MachineError`] when the store fails.
+    /// [`MachineError::Pruned`] when the height is not kept any more; what the
+    /// store meets.
     pub fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MachineError> {
-        Ok(self.store.read(Space::State, key, self.height.get())?)
+        let value = self.store.read(Space::State, key, self.height.get())?;
+        self.check_kept()?;
+        Ok(value)
+    }
+
+    /// At most `limit` rows of a range.
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, MachineError> {
+        let rows = self.store.scan(Space::State, range, self.height.get(), limit)?;
+        self.check_kept()?;
+        Ok(rows)
+    }
+
+    /// That what was read is what was there: looked at after reading, because a
+    /// height may leave while somebody has a view of it.
+    fn check_kept(&self) -> Result<(), MachineError> {
+        prune::check(self.height, Height(self.kept_from.load(Ordering::Acquire)))
     }
 
     /// What is recorded of an identity.
@@ -240,7 +263,7 @@ impl View {
     ) -> Result<Vec<(IdentityId, ApprovalRecord)>, MachineError> {
         let prefix = key::approvals(member);
         let range = KeyRange::prefix(&prefix);
-        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
+        let rows = self.scan(&range, usize::MAX)?;
         rows.iter()
             .map(|(key, value)| {
                 let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
@@ -311,7 +334,7 @@ impl View {
     pub fn contracts(&self) -> Result<Vec<(Name, ContractRecord)>, MachineError> {
         let prefix = b"contract/";
         let range = KeyRange::prefix(prefix);
-        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
+        let rows = self.scan(&range, usize::MAX)?;
         rows.iter()
             .map(|(key, value)| Ok((name_of(&key[prefix.len()..])?, decode("contract", value)?)))
             .collect()
@@ -356,7 +379,7 @@ impl View {
     pub fn proposals(&self) -> Result<Vec<(hufu_proof::Digest, ProposalRecord)>, MachineError> {
         let prefix = b"proposal/";
         let range = KeyRange::prefix(prefix);
-        let rows = self.store.scan(Space::State, &range, self.height.get(), usize::MAX)?;
+        let rows = self.scan(&range, usize::MAX)?;
         rows.iter()
             .map(|(key, value)| {
                 let digest = <[u8; 32]>::try_from(&key[prefix.len()..])
@@ -401,7 +424,7 @@ impl View {
         if let Some(after) = after {
             range = range.after(&key::asset(contract, asset_type, after));
         }
-        let rows = self.store.scan(Space::State, &range, self.height.get(), limit)?;
+        let rows = self.scan(&range, limit)?;
         rows.iter()
             .map(|(key, value)| {
                 let text = std::str::from_utf8(&key[prefix.len()..])

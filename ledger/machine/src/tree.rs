@@ -24,7 +24,7 @@ use crate::error::MachineError;
 const CACHED_NODES: usize = 65_536;
 
 /// Most bytes of an encoded node: sixteen children of about fifty bytes.
-const MAX_NODE: usize = 2_048;
+pub(crate) const MAX_NODE: usize = 2_048;
 
 /// Nibbles of a key's hash.
 const MAX_NIBBLES: usize = 64;

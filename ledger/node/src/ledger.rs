@@ -31,6 +31,8 @@ pub struct Ledger {
 struct Present {
     /// Asks the ordering layer, once there was one.
     ordering: Option<Arc<dyn Fn() -> Status + Send + Sync>>,
+    /// Makes it let go of what is before a height.
+    forget: Option<Arc<dyn Fn(Height) + Send + Sync>>,
     /// Members whose address this node was not told.
     unreachable: Vec<String>,
 }
@@ -70,8 +72,23 @@ impl Ledger {
     }
 
     /// Turns to the ordering layer of an epoch that begins.
-    pub(crate) fn follow(&self, ordering: Arc<dyn Fn() -> Status + Send + Sync>) {
-        self.present().ordering = Some(ordering);
+    pub(crate) fn follow(
+        &self,
+        ordering: Arc<dyn Fn() -> Status + Send + Sync>,
+        forget: Arc<dyn Fn(Height) + Send + Sync>,
+    ) {
+        let mut present = self.present();
+        present.ordering = Some(ordering);
+        present.forget = Some(forget);
+    }
+
+    /// Lets blocks and certificates before `height` leave the archives that other
+    /// validators are served from. The ledger itself: [`hufu_machine::Pruner`].
+    pub fn forget(&self, height: Height) {
+        let forget = self.present().forget.clone();
+        if let Some(forget) = forget {
+            forget(height);
+        }
     }
 
     /// Notes whose address is missing.
@@ -80,7 +97,7 @@ impl Ledger {
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
-        // Every critical section is a single assignment or copy.
+        // Every critical section assigns or copies.
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

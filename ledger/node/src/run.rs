@@ -326,8 +326,9 @@ pub(crate) fn connect<E>(
             pass_in(&receiving, come, &mut early);
         }
     });
-    let ordering = node.ordering.clone();
-    ledger.follow(Arc::new(move || ordering.status()));
+    let (ordering, archives) = (node.ordering.clone(), node.ordering.clone());
+    let forget = Arc::new(move |height| archives.prune(height));
+    ledger.follow(Arc::new(move || ordering.status()), forget);
 }
 
 /// Admits what other validators passed on; `early` keeps, with the heights at

@@ -6,7 +6,7 @@
 //! what it expected, as tests do.
 
 use crate::limits::{MAX_COMMITMENT, MAX_KEY, MAX_TRANSACTION, MAX_VALUE};
-use crate::{Applied, KeyRange, Space, Store, StoreError, Write, large};
+use crate::{Applied, KeyRange, Old, Space, Store, StoreError, Write, large};
 
 /// How the suite gets stores of one engine.
 pub trait Bench {
@@ -44,6 +44,8 @@ pub fn check<B: Bench>(bench: &B) {
     a_height_larger_than_a_transaction_is_staged(bench);
     large_values_are_split(bench);
     rows_are_attached_to_applied_heights_only(bench);
+    what_is_old_leaves_and_nothing_else(bench);
+    old_versions_leave_key_by_key(bench);
 }
 
 /// What `flip` is given for `height` in this suite.
@@ -402,4 +404,85 @@ fn rows_are_attached_to_applied_heights_only<B: Bench>(bench: &B) {
     let found = store.read_latest(Space::Finality, b"1").expect("reads");
     assert_eq!(found, Some(b"certificate".to_vec()));
     assert_eq!(store.applied().expect("reads"), Some(applied(1)));
+}
+
+fn what_is_old_leaves_and_nothing_else<B: Bench>(bench: &B) {
+    let store = bench.empty();
+    let block = |at: u8| Write::put(Space::Blocks, [at], vec![at; 9]);
+    for height in 0..4 {
+        write_height(&store, height, vec![block(height as u8), put(b"key", b"value")]);
+    }
+    let staged = vec![block(4), put(b"key", b"next")];
+    store.stage(4, staged.clone()).expect("stages");
+    let range = KeyRange { start: vec![], end: Some(vec![2]) };
+    store.prune(Space::Blocks, Old::Range(&range)).expect("prunes");
+    store.prune(Space::Blocks, Old::Rows(&[vec![3], vec![9]])).expect("prunes");
+    let left = |store: &B::Engine| {
+        let rows = store.scan(Space::Blocks, &KeyRange::all(), 9, 9).expect("scans");
+        rows.into_iter().map(|(key, _)| key[0]).collect::<Vec<u8>>()
+    };
+    assert_eq!(left(&store), [2]);
+    // What is not applied stays, and is flipped as if nothing had happened.
+    store.stage(4, staged).expect("stages the same again");
+    store.flip(applied(4)).expect("flips");
+    store.compact(Space::Blocks).expect("compacts");
+    let store = bench.reopen(store);
+    assert_eq!(left(&store), [2, 4]);
+    assert_eq!(state(&store, b"key", 4), Some(b"next".to_vec()));
+    let none = KeyRange { start: vec![3], end: Some(vec![3]) };
+    store.prune(Space::Blocks, Old::Range(&none)).expect("takes an empty range");
+    assert_eq!(left(&store), [2, 4]);
+    let rows = store.prune(Space::State, Old::Range(&KeyRange::all()));
+    assert!(matches!(rows, Err(StoreError::Unsupported { .. })));
+    let versions = |height| Old::Versions { from: b"", height, limit: 9 };
+    let plain = store.prune(Space::Blocks, versions(4));
+    assert!(matches!(plain, Err(StoreError::Unsupported { .. })));
+    let early = store.prune(Space::State, versions(5));
+    assert!(matches!(early, Err(StoreError::NotNext { .. })));
+    let newer = bench.take_over(&store);
+    assert!(matches!(
+        store.prune(Space::Blocks, Old::Range(&KeyRange::all())),
+        Err(StoreError::Fenced { .. })
+    ));
+    assert_eq!(left(&newer), [2, 4]);
+}
+
+fn old_versions_leave_key_by_key<B: Bench>(bench: &B) {
+    let store = bench.empty();
+    // Keys that contain one another and zero bytes, more versions than a page.
+    let keys: [&[u8]; 5] = [b"a", b"a\0", b"ab", b"gone", b"z"];
+    for height in 0..40 {
+        let mut rows: Vec<Write> = Vec::new();
+        for (number, key) in keys.iter().enumerate() {
+            if height % (number as u64 + 1) == 0 && !(*key == b"gone" && height > 20) {
+                rows.push(put(key, &[height as u8]));
+            }
+        }
+        if height == 21 {
+            rows.push(Write::remove(Space::State, *b"gone"));
+        }
+        write_height(&store, height, rows);
+    }
+    let all = |store: &B::Engine, height| {
+        let rows = store.scan(Space::State, &KeyRange::all(), height, 99).expect("scans");
+        let single = keys.map(|key| state(store, key, height));
+        (rows, single)
+    };
+    let before: Vec<_> = (30..40).map(|height| all(&store, height)).collect();
+    let (mut from, mut rows, mut rounds) = (Some(Vec::new()), 0, 0);
+    while let Some(key) = from {
+        let old = Old::Versions { from: &key, height: 30, limit: 3 };
+        let pruned = store.prune(Space::State, old).expect("prunes");
+        (from, rows, rounds) = (pruned.next, rows + pruned.rows, rounds + 1);
+    }
+    assert!(rounds > 1, "one round took everything");
+    // 31 of `a` but one, 16 of `a\0` but one, 11 of `ab` but one, 6 of `gone` and
+    // its removal, 7 of `z` but one.
+    assert_eq!(rows, 30 + 15 + 10 + 7 + 6);
+    let store = bench.reopen(store);
+    let after: Vec<_> = (30..40).map(|height| all(&store, height)).collect();
+    assert_eq!(after, before);
+    assert_eq!(state(&store, b"a", 29), None, "what was seen only before is gone");
+    let again = Old::Versions { from: b"", height: 30, limit: 999 };
+    assert_eq!(store.prune(Space::State, again).expect("prunes").rows, 0);
 }

@@ -7,6 +7,7 @@
 //! handle: what is on disk is then uncertain, and only opening again tells.
 
 mod journal;
+mod prune;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +21,7 @@ use crate::layout;
 use crate::limits::{MAX_COMMITMENT, MAX_TRANSACTION, ROW_OVERHEAD};
 use crate::record::{FORMAT, Staged, decode_applied, decode_staged, encode_applied, encode_staged};
 use crate::rows::{check_sizes, digest, encode_row, plain, versioned};
-use crate::{Applied, KeyRange, Row, Space, Store, StoreError, Write};
+use crate::{Applied, KeyRange, Old, Pruned, Row, Space, Store, StoreError, Write};
 
 pub use journal::Recovery;
 
@@ -389,6 +390,18 @@ impl Store for EmbeddedStore {
         } else {
             self.scan_plain(space, range, applied, limit)
         }
+    }
+
+    fn prune(&self, space: Space, old: Old<'_>) -> Result<Pruned, StoreError> {
+        self.remove_old(space, old)
+    }
+
+    fn compact(&self, space: Space) -> Result<(), StoreError> {
+        self.rewrite(space)
+    }
+
+    fn disk_space(&self, space: Space) -> Option<u64> {
+        Some(self.shared.keyspace(space).disk_space())
     }
 }
 

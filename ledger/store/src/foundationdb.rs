@@ -43,6 +43,7 @@
 mod ffi;
 mod keys;
 mod parts;
+mod prune;
 mod scan;
 mod session;
 
@@ -54,7 +55,7 @@ use std::time::Duration;
 use crate::limits::MAX_COMMITMENT;
 use crate::record::{FORMAT, Staged, decode_applied, decode_staged, encode_applied, encode_staged};
 use crate::rows::{check_sizes, digest, plain, versioned};
-use crate::{Applied, KeyRange, Row, Space, Store, StoreError, Write, layout};
+use crate::{Applied, KeyRange, Old, Pruned, Row, Space, Store, StoreError, Write, layout};
 use ffi::{Client, Code, Future, Rows, TlsOption, Transaction, Unusable, Value, Wanted};
 use keys::{Keys, Memory, Stop};
 use parts::{Part, listed, split};
@@ -546,6 +547,10 @@ impl Store for FoundationStore {
         } else {
             self.scan_plain(space, range, applied, limit)
         }
+    }
+
+    fn prune(&self, space: Space, old: Old<'_>) -> Result<Pruned, StoreError> {
+        self.remove_old(space, old)
     }
 }
 

@@ -38,9 +38,10 @@
 //!
 //! # What it is not
 //!
-//! It knows nothing of blocks, state keys or proofs; it does not prune; it does
-//! not encrypt; and it is no security boundary: whoever can write its files can
-//! change what it says, which the state root in finalized headers reveals.
+//! It knows nothing of blocks, state keys or proofs; it forgets only what it is
+//! told to ([`Store::prune`]); it does not encrypt; and it is no security
+//! boundary: whoever can write its files can change what it says, which the
+//! state root in finalized headers reveals.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -50,6 +51,7 @@ pub mod foundationdb;
 pub mod large;
 mod layout;
 pub mod limits;
+mod prune;
 mod record;
 mod rows;
 mod space;
@@ -59,6 +61,7 @@ pub mod watched;
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use foundationdb::FoundationStore;
+pub use prune::{Old, Pruned};
 pub use space::Space;
 
 /// What the store has applied: the last flipped height.
@@ -221,4 +224,31 @@ pub trait Store: Send + Sync {
         height: u64,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError>;
+
+    /// Removes what is old from a space, for good. It is not undone by a crash
+    /// and may be lost by one: call it again. Rows of heights that are not
+    /// applied stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] for what the space has none of,
+    /// [`StoreError::NotNext`] for versions of a height that is not applied, or
+    /// what the engine meets.
+    fn prune(&self, space: Space, old: Old<'_>) -> Result<Pruned, StoreError>;
+
+    /// Gives back the room that what left a space still takes, where the engine
+    /// does not by itself; takes as long as writing anew what is left of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written.
+    fn compact(&self, space: Space) -> Result<(), StoreError> {
+        let _ = space;
+        Ok(())
+    }
+
+    /// Bytes that a space takes of the machine's disk; `None` where that is
+    /// another machine's.
+    fn disk_space(&self, space: Space) -> Option<u64> {
+        let _ = space;
+        None
+    }
 }

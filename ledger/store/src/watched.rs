@@ -1,7 +1,7 @@
 //! A store around another, for tests that count what is asked of one or make it
 //! fail.
 
-use crate::{Applied, KeyRange, Row, Space, Store, StoreError, Write};
+use crate::{Applied, KeyRange, Old, Pruned, Row, Space, Store, StoreError, Write};
 
 /// A write that was asked for and is not done yet.
 pub type Asked<'a> = Box<dyn FnOnce() -> Result<(), StoreError> + 'a>;
@@ -89,5 +89,23 @@ impl<S: Store, W: Watch> Store for Watched<S, W> {
     ) -> Result<Vec<Row>, StoreError> {
         self.watch.reads(space);
         self.store.scan(space, range, height, limit)
+    }
+
+    fn prune(&self, space: Space, old: Old<'_>) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        let write = || {
+            pruned = self.store.prune(space, old)?;
+            Ok(())
+        };
+        self.watch.write(false, Box::new(write))?;
+        Ok(pruned)
+    }
+
+    fn compact(&self, space: Space) -> Result<(), StoreError> {
+        self.store.compact(space)
+    }
+
+    fn disk_space(&self, space: Space) -> Option<u64> {
+        self.store.disk_space(space)
     }
 }

@@ -178,6 +178,17 @@ pub enum LedgerFault {
         /// The last one that there is.
         executed: u64,
     },
+    /// The height is not kept any more.
+    #[error(
+        "height {asked} is not kept here any more; this member keeps what is from height \
+         {kept_from} on: ask its archive, or a member that keeps more"
+    )]
+    Past {
+        /// The height asked for.
+        asked: u64,
+        /// The earliest one that is kept.
+        kept_from: u64,
+    },
     /// The policy does not permit the caller to see it.
     #[error("the policy of contract `{0}` does not permit it")]
     NotPermitted(Name),

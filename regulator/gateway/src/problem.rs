@@ -82,6 +82,9 @@ impl From<LedgerFault> for ApiProblem {
             LedgerFault::Future { executed, .. } => {
                 Self::new(Code::NotFound, detail).with("applied_height", executed)
             }
+            LedgerFault::Past { asked, kept_from } => {
+                Self::new(Code::NotKept, detail).with("height", asked).with("kept_from", kept_from)
+            }
             LedgerFault::NotPermitted(_) => Self::new(Code::NotPermitted, detail),
             LedgerFault::Pending => {
                 Self::new(Code::NotAnchored, detail).retry_after(Duration::from_secs(1))
