@@ -533,7 +533,7 @@ peers = { maker = "127.0.0.1:7000" }
                 "[time]\nservers = [\"a\"]\nauthorities = \"x\"\n[network]",
                 "time.authorities: no certificate",
             ),
-            ("[network]", "[retention]\nheights = 999\n[network]", "retention.heights"),
+            ("[network]", "[retention]\nheights = 255\n[network]", "retention.heights"),
             ("[network]", "[store]\nengine = \"x\"\n[network]", "`embedded` or `foundationdb`"),
             ("[network]", "[store]\nengine = \"foundationdb\"\n[network]", "store.cluster_file"),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),

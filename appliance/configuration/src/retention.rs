@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// The fewest heights that may be kept: what validators that restart or were cut
 /// off for a while still ask for.
-pub const FEWEST: u64 = 1_000;
+pub const FEWEST: u64 = 256;
 
 /// How much of the past a node keeps. Without it, everything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

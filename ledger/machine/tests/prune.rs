@@ -6,9 +6,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hufu_machine::{ALWAYS_KEPT, MachineError, Pruner, key};
+use hufu_machine::{ALWAYS_KEPT, Machine, MachineError, Pruner, key};
 use hufu_proof::genesis::MemberV1;
-use hufu_proof::transaction::{Look, Proposal};
+use hufu_proof::transaction::{Issuance, Look, Proposal};
 use hufu_proof::{Block, Digest, Height, Outcome, Payload, Transaction, codec};
 use hufu_store::{EmbeddedStore, KeyRange, Space, Store};
 use support::*;
@@ -190,7 +190,7 @@ fn epochs_are_proved_after_their_states_have_left() {
         vote_key: vote_public("maker 2"),
         statement_key: support::key("maker 2").public(),
     };
-    node.enact(Proposal::MemberV1 { member: changed.into() });
+    node.enact(Proposal::MemberV1 { member: changed });
     // The last block of epoch 0.
     node.run(vec![]);
     node.certify(node.height());
@@ -206,4 +206,52 @@ fn epochs_are_proved_after_their_states_have_left() {
     assert_eq!(node.reader().receipt(&last).unwrap(), Some(before.clone()));
     before.verify(&genesis()).unwrap();
     assert_eq!(node.reader().epochs().len(), 2);
+}
+
+/// Tables of the engine, in bytes.
+fn tables(store: &dyn Store) -> u64 {
+    Space::ALL.into_iter().filter_map(|space| store.disk_space(space)).sum()
+}
+
+/// What is recorded is the same all the time; what a node takes of its disk is,
+/// once it keeps a part of the past, and is not for one that keeps everything.
+#[test]
+fn disk_use_is_flat_under_constant_load() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let stores: [Arc<dyn Store>; 2] = directories
+        .each_ref()
+        .map(|at| -> Arc<dyn Store> { Arc::new(EmbeddedStore::open(at.path()).unwrap()) });
+    let [mut whole, mut short] =
+        stores.each_ref().map(|store| Machine::open(Arc::clone(store), genesis()).unwrap());
+    let mut pruner = short.reader().pruner();
+    let chain = genesis().digest();
+    let mut taken: Vec<[u64; 2]> = Vec::new();
+    println!("height  keeps everything  keeps the last {ALWAYS_KEPT}  (MiB of tables)");
+    for number in 1..=1_600_u64 {
+        // Eight certificates of 8 kB.
+        let issued = (8 * number..8 * number + 8).map(|serial| {
+            let tbs = serial.to_be_bytes().repeat(1_000);
+            Issuance { tbs, ..issuance(&format!("pump {}", serial % 8), serial) }
+        });
+        let authority = support::key("authority");
+        let expires = Height(number + 1_000);
+        let one = sign(chain, number, expires, &authority, Payload::Issue(issued.collect()));
+        let block = next_block(&whole, vec![one]);
+        let executed = execute(&mut whole, &block).unwrap();
+        assert_eq!(executed.entries[0].outcome, Outcome::Accepted);
+        execute(&mut short, &block).unwrap();
+        pruner.keep_from(Height(number).minus(ALWAYS_KEPT)).unwrap();
+        all(&mut pruner);
+        if number % 200 == 0 {
+            let now = stores.each_ref().map(|store| tables(&**store));
+            println!("{number:>6}  {:>16}  {:>19}", now[0] >> 20, now[1] >> 20);
+            taken.push(now);
+        }
+    }
+    assert_eq!(whole.applied(), short.applied());
+    let [first, .., last] = taken[3..] else { panic!("too short") };
+    assert!(last[0] > first[0] * 3 / 2, "the other does not grow: {taken:?}");
+    let most = taken[3..].iter().map(|now| now[1]).max().unwrap_or_default();
+    // What is kept is 16 MiB; as much again and what is not worth it yet.
+    assert!(most < 96 << 20, "{taken:?}");
 }

@@ -32,6 +32,7 @@
 mod cluster;
 mod disk;
 mod epochs;
+mod growth;
 mod standing;
 mod traffic;
 

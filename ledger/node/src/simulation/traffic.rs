@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_zebra::SigningKey;
 use hufu_consensus::testing::Random;
-use hufu_machine::Reader;
+use hufu_machine::{MachineError, Reader};
 use hufu_proof::transaction::{Certification, IdentityKind, Issuance};
 use hufu_proof::{
     Algorithm, Body, Digest, Height, LogEntry, LogIndex, Name, Outcome, Payload, PublicKey, Serial,
@@ -228,9 +228,14 @@ impl Traffic {
         }
     }
 
-    /// Verifies the node's receipts, of every eighth transaction.
+    /// Verifies the node's receipts, of every eighth transaction that it keeps.
     pub fn check_receipts(&self, node: u8, reader: &Reader) {
-        for id in self.answered.keys().skip(usize::from(node)).step_by(8) {
+        for (id, entry) in self.answered.iter().skip(usize::from(node)).step_by(8) {
+            if entry.height < reader.kept_from() {
+                let refused = reader.receipt(id);
+                assert!(matches!(refused, Err(MachineError::Pruned { .. })), "{refused:?}");
+                continue;
+            }
             let receipt = reader.receipt(id).unwrap().expect("a header covers it");
             receipt.verify(reader.genesis()).unwrap();
         }
