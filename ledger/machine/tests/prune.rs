@@ -85,7 +85,7 @@ fn what_is_old_leaves_and_nothing_that_is_promised_changes() {
     assert_eq!(pruner.keep_from(kept).unwrap(), kept);
     let view = reader.state_at(kept).unwrap();
     all(&mut pruner);
-    assert!(pruner.done().0 > 1_000, "{:?}", pruner.done());
+    assert!(pruner.done().0 > 500, "{:?}", pruner.done());
 
     assert_eq!(proofs(kept.get()), before, "proofs of what is kept are the same bytes");
     view.contracts().unwrap();
@@ -160,6 +160,7 @@ fn an_interrupted_pruner_ends_where_another_does() {
         if interrupted {
             loop {
                 let more = pruner.step().unwrap();
+                drop(pruner);
                 node = node.restart();
                 pruner = node.reader().pruner();
                 if !more {
