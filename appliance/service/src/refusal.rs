@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(of(disk).status().as_u16(), 500);
         assert_eq!(of(hufu_node::Error::Stopped).status().as_u16(), 503);
         let past = MachineError::Pruned { height: Height(1), kept_from: Height(2) };
-        assert_eq!((of(past).code(), Code::NotKept.status()), (Code::NotKept, 410));
+        assert_eq!((of(past).code(), Code::NotKept.status().as_u16()), (Code::NotKept, 410));
         // Behind a context too.
         let context = Err::<(), _>(hufu_node::Error::Pending).context("the proposal").unwrap_err();
         assert_eq!(of(context).status().as_u16(), 503);
