@@ -118,6 +118,7 @@ fn what_is_old_leaves_and_nothing_that_is_promised_changes() {
 
     // Goes on as if nothing had happened, also after it was closed.
     let old = sent[0].clone();
+    drop((pruner, view, reader));
     let mut node = node.restart();
     assert_eq!(node.reader().kept_from(), kept);
     assert_eq!(node.run(vec![old]), [Outcome::Duplicate]);
