@@ -5,6 +5,7 @@ mod device;
 mod examples;
 mod member;
 mod prove;
+mod store;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use self::appliance::{
 pub use self::device::{Device, Enroll, Send, Token};
 pub use self::member::Member;
 pub use self::prove::{Prove, ProveReceipt, ProveState};
+pub use self::store::Store;
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -137,6 +139,9 @@ pub enum Command {
     /// Send transactions; get blocks and receipts.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Move the record between a directory and a FoundationDB cluster.
+    #[command(subcommand)]
+    Store(Store),
     /// Write what others can verify: a transaction's receipt, an asset's state, or that
     /// there is none.
     #[command(subcommand)]

@@ -63,6 +63,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Command::Serve { with_parent } => {
             hufu_service::run(&file, with_parent, pin_fd, hufu_host::socket_path(&root))
         }
+        Command::Store(store) => command::store::run(store, &file, json),
         Command::Prove(Prove::LogKeys { genesis }) => command::prove::log_keys(&genesis, json),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
@@ -116,6 +117,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     | Command::Appliance(_)
                     | Command::Serve { .. }
                     | Command::Confined { .. }
+                    | Command::Store(_)
                     | Command::Verify(_)
                     | Command::Prove(Prove::LogKeys { .. })
                     | Command::Completions { .. }

@@ -41,7 +41,7 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store))
 }
 
-fn options(named: &FoundationDb, member: &str) -> Options {
+pub(crate) fn options(named: &FoundationDb, member: &str) -> Options {
     let FoundationDb { cluster_file, prefix, library, deadline, tls } = named.clone();
     let tls = tls.map(|StoreTls { certificate, key, authorities, verify }| Tls {
         certificate,

@@ -34,7 +34,8 @@
 //!
 //! [`EmbeddedStore`] is a directory of this machine; [`FoundationStore`] is a
 //! FoundationDB cluster, whose client library is opened only by who opens such
-//! a store. One suite tests both (feature `testing`).
+//! a store. One suite tests both (feature `testing`). [`copy`] moves a record from one
+//! to the other.
 //!
 //! # What it is not
 //!
@@ -44,6 +45,7 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod copy;
 pub mod embedded;
 mod error;
 pub mod foundationdb;

@@ -394,6 +394,14 @@ pub const LEDGER_BLOCK: &str = "\
 Examples:
   hufu --config node.toml ledger block 1200";
 
+/// `hufu store copy`.
+pub const STORE_COPY: &str = "\
+Examples, with the node stopped:
+  # From the data directory to the cluster that [store] in the other file names:
+  hufu --config /etc/hufu/hufu.toml store copy --to /etc/hufu/foundationdb.toml
+  # And back:
+  hufu --config /etc/hufu/foundationdb.toml store copy --to /etc/hufu/hufu.toml";
+
 /// `hufu prove state`.
 pub const PROVE_STATE: &str = "\
 Examples:

@@ -27,7 +27,7 @@ impl FoundationStore {
     /// `after` says where to go on after a key of the cluster; `page` gets a
     /// page and returns how many rows it would still take, at least. How many
     /// those are at the beginning is `wanted`.
-    fn pages(
+    pub(super) fn pages(
         &self,
         mut begin: Vec<u8>,
         end: &[u8],
