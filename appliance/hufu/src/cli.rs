@@ -104,6 +104,11 @@ pub enum Command {
         /// Stop when the process that started it ends.
         #[arg(long, hide = true)]
         with_parent: bool,
+        /// Be a front-end: serve what the member's validator has recorded on the
+        /// FoundationDB cluster that `[store]` names. It holds no vote key, takes no
+        /// transactions and needs no validator to be up; there may be any number.
+        #[arg(long)]
+        read_only: bool,
     },
     /// What a node has done in a process of its own.
     #[command(hide = true, after_help = examples::CONFINED)]

@@ -12,7 +12,8 @@ use hufu_machine::Machine;
 use hufu_proof::Commitment;
 pub use hufu_store::copy::Work;
 use hufu_store::copy::{Copied, Portable, copy};
-use hufu_store::{EmbeddedStore, FoundationStore, Store};
+use hufu_store::foundationdb::Options;
+use hufu_store::{Applied, EmbeddedStore, FoundationStore, Store, StoreError};
 
 use crate::store;
 
@@ -111,7 +112,8 @@ pub fn move_record(
             EmbeddedStore::open_target(to.data("state")).map(Opened::Near)
         }
         Named::FoundationDb(named) => {
-            FoundationStore::open_target(&store::options(named, member.as_str())).map(Opened::Far)
+            let options = store::options(named, member.as_str());
+            far_target(&options, source.portable().applied()?).map(Opened::Far)
         }
     };
     let target = target.with_context(|| format!("the store to copy into, {target_place}"))?;
@@ -128,6 +130,21 @@ pub fn move_record(
     let machine = Machine::open(target.store(), genesis)
         .with_context(|| format!("the copy in {target_place}"))?;
     Ok(Moved { from: source_place, to: target_place, commitment: machine.applied(), copied })
+}
+
+/// The store on a cluster to copy into. One that has a record is only read: to take
+/// it over would stop a node that runs on it, on any machine.
+fn far_target(options: &Options, source: Option<Applied>) -> Result<FoundationStore, StoreError> {
+    match FoundationStore::open_reader(options) {
+        Ok(there) => match there.applied()? {
+            Some(applied) if Some(&applied) == source.as_ref() => return Ok(there),
+            Some(applied) => return Err(StoreError::Occupied { height: Some(applied.height) }),
+            None => {}
+        },
+        Err(StoreError::NothingToRead) => {}
+        Err(error) => return Err(error),
+    }
+    FoundationStore::open_target(options)
 }
 
 /// Nobody serves at a socket.

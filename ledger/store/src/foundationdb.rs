@@ -428,6 +428,10 @@ impl Store for FoundationStore {
         Ok(self.visible.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    fn refresh(&self) -> Result<bool, StoreError> {
+        self.look_again()
+    }
+
     fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
         check_sizes(&writes, true)?;
         let digest = digest(&writes);

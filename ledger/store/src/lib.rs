@@ -150,6 +150,17 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] when the store cannot be read.
     fn applied(&self) -> Result<Option<Applied>, StoreError>;
 
+    /// Asks what another process has applied, where this holder only reads, and
+    /// shows what is there up to it from now on. Whether that is more than before.
+    /// Who writes a store knows without asking.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer; [`StoreError::WentBack`] when it
+    /// is at an earlier height than it was.
+    fn refresh(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Writes every row of `height`, which is one more than the applied height
     /// (0 in an empty store). One call holds everything of the height, each key
     /// with at most one value (of two, an engine keeps either). Calling

@@ -123,6 +123,8 @@ Examples:
 pub const SERVE: &str = "\
 Examples:
   hufu --config node.toml serve
+  # On another machine, over the same FoundationDB cluster:
+  hufu --config front-end.toml serve --read-only
   # Under systemd the PIN is a credential: LoadCredential=hufu-pin:/etc/hufu/pin
   # What the log says is chosen as the tracing library writes it:
   HUFU_LOG=info,hufu_consensus=debug hufu --config node.toml serve";

@@ -2,7 +2,7 @@
 //! processes: it takes no epoch and writes nothing.
 //!
 //! What it shows is as of the applied height that it last asked for
-//! ([`FoundationStore::refresh`]), so that everything that is read between two
+//! ([`crate::Store::refresh`]), so that everything that is read between two
 //! questions is of one record.
 
 use std::sync::PoisonError;
@@ -24,14 +24,21 @@ impl FoundationStore {
         Self::open_for(options, Purpose::Read)
     }
 
-    /// Asks the cluster for the applied height, and shows what is there up to it
-    /// from now on. Whether that is more than before.
+    /// The epoch of whoever may write the store, as the cluster has it now.
     ///
     /// # Errors
-    /// [`StoreError`] when the cluster does not answer, or was put back to an earlier
-    /// height: then what was read before is no more, and the reader is to be opened
-    /// again.
-    pub fn refresh(&self) -> Result<bool, StoreError> {
+    /// [`StoreError`] when the cluster does not answer.
+    pub fn epoch_now(&self) -> Result<u64, StoreError> {
+        Ok(look(&self.session, &self.keys)?.0)
+    }
+}
+
+impl FoundationStore {
+    /// [`crate::Store::refresh`].
+    pub(super) fn look_again(&self) -> Result<bool, StoreError> {
+        if self.purpose != Purpose::Read {
+            return Ok(false);
+        }
         let (_, applied) = look(&self.session, &self.keys)?;
         let before = self.visible();
         let now = applied.as_ref().map(|applied| applied.height);
@@ -44,14 +51,6 @@ impl FoundationStore {
             *self.visible.write().unwrap_or_else(PoisonError::into_inner) = applied;
         }
         Ok(now > before)
-    }
-
-    /// The epoch of whoever may write the store, as the cluster has it now.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the cluster does not answer.
-    pub fn epoch_now(&self) -> Result<u64, StoreError> {
-        Ok(look(&self.session, &self.keys)?.0)
     }
 }
 
