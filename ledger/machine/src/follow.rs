@@ -64,6 +64,7 @@ impl Follower {
             let shared = self.reader.shared();
             shared.epochs.catch_up(&*self.store, height)?;
             shared.accounts.forget();
+            shared.seen.forget(height);
             (self.header, self.commitment) = (header, commitment);
         }
         self.reader.look_for_certificates(height)?;

@@ -257,12 +257,18 @@ fn a_follower_shows_what_a_machine_in_another_process_executes() {
         execute(&mut machine, block).unwrap();
         // What was asked before is not in its way.
         let parent = follower.header().clone();
+        let ids: Vec<_> = block.transactions.iter().map(Transaction::id).collect();
+        assert!(ids.iter().all(|id| other.entry(id).unwrap().is_none()));
         assert_eq!(used(&other, &parent), used(&own, &parent));
         assert_eq!(other.height().unwrap(), parent.height);
         assert!(follower.refresh().unwrap());
         assert_eq!((follower.applied(), follower.header()), (machine.applied(), &block.header));
         assert_eq!(used(&other, &block.header), used(&own, &block.header));
         assert_eq!(other.epochs(), own.epochs());
+        for id in &ids {
+            assert_eq!(other.entry(id).unwrap(), own.entry(id).unwrap());
+            assert!(other.entry(id).unwrap().is_some());
+        }
         let replay = other.replay(block.header.height).unwrap();
         assert_eq!(replay, own.replay(block.header.height).unwrap());
     }
