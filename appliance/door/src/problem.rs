@@ -149,6 +149,7 @@ codes! {
     UpgradeRefused = "upgrade-refused", 422, "The update is not accepted";
     NodeNotReady = "node-not-ready", 503, "The node does not answer yet";
     NoAppliance = "no-appliance", 404, "This node is not on an appliance";
+    FrontEnd = "front-end", 421, "This front-end only reads; the member's validator does it";
     // Our own faults.
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger is not available";
     TokenUnavailable = "token-unavailable", 503, "The token is not available";

@@ -5,6 +5,7 @@ mod device;
 mod examples;
 mod member;
 mod prove;
+mod store;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use self::appliance::{
 pub use self::device::{Device, Enroll, Send, Token};
 pub use self::member::Member;
 pub use self::prove::{Prove, ProveReceipt, ProveState};
+pub use self::store::Store;
 
 /// Identity, record and supervision for an industry, in one appliance.
 ///
@@ -102,6 +104,11 @@ pub enum Command {
         /// Stop when the process that started it ends.
         #[arg(long, hide = true)]
         with_parent: bool,
+        /// Be a front-end: serve what the member's validator has recorded on the
+        /// FoundationDB cluster that `[store]` names. It holds no vote key, takes no
+        /// transactions and needs no validator to be up; there may be any number.
+        #[arg(long)]
+        read_only: bool,
     },
     /// What a node has done in a process of its own.
     #[command(hide = true, after_help = examples::CONFINED)]
@@ -137,6 +144,9 @@ pub enum Command {
     /// Send transactions; get blocks and receipts.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Move the record between a directory and a FoundationDB cluster.
+    #[command(subcommand)]
+    Store(Store),
     /// Write what others can verify: a transaction's receipt, an asset's state, or that
     /// there is none.
     #[command(subcommand)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use hufu_configuration::{Config, Ending, Exit};
+use hufu_service::Serving;
 
 use crate::access::Access;
 use crate::cli::{Appliance, Backup, Cli, Command, Policy, Prove, ReportCommand};
@@ -60,9 +61,11 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
             command::part::run(part, &Config::load(&file)?, pin_fd)
         }
         Command::Backup(Backup { command: Some(about), .. }) => command::backup::about(about, json),
-        Command::Serve { with_parent } => {
-            hufu_service::run(&file, with_parent, pin_fd, hufu_host::socket_path(&root))
+        Command::Serve { with_parent, read_only } => {
+            let part = if read_only { Serving::FrontEnd } else { Serving::Validator };
+            hufu_service::run(&file, part, with_parent, pin_fd, hufu_host::socket_path(&root))
         }
+        Command::Store(store) => command::store::run(store, &file, json),
         Command::Prove(Prove::LogKeys { genesis }) => command::prove::log_keys(&genesis, json),
         Command::Verify(verify) => command::verify::run(&verify, json),
         Command::Completions { shell } => {
@@ -116,6 +119,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     | Command::Appliance(_)
                     | Command::Serve { .. }
                     | Command::Confined { .. }
+                    | Command::Store(_)
                     | Command::Verify(_)
                     | Command::Prove(Prove::LogKeys { .. })
                     | Command::Completions { .. }

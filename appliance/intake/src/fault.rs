@@ -46,6 +46,9 @@ pub enum IntakeFault {
     /// The transaction was taken in but is not final yet.
     #[error("the transaction is not final yet")]
     Pending,
+    /// This node reads, and another one takes in.
+    #[error("{0}")]
+    FrontEnd(String),
     /// The node stops, or lost its store, token or quorum.
     #[error("the ledger does not answer: {0}")]
     Unavailable(String),
@@ -71,6 +74,7 @@ impl From<IntakeFault> for Problem {
             IntakeFault::Pending => {
                 Self::new(Code::NotAnchored, detail).retry_after(Duration::from_secs(1))
             }
+            IntakeFault::FrontEnd(_) => Self::new(Code::FrontEnd, detail),
             IntakeFault::Unavailable(_) => {
                 Self::new(Code::Unavailable, detail).retry_after(Duration::from_secs(5))
             }

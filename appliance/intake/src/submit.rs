@@ -99,10 +99,12 @@ pub(crate) async fn bundle(
         })?;
     let ids: Vec<Digest> = transactions.iter().map(Transaction::id).collect();
     let mut answers = desk.intake.submit(&caller, transactions, desk.patience).await;
-    // Nothing of it is taken today: the whole request is refused, as one
-    // transaction would be.
-    let over = |answer: &Result<_, _>| matches!(answer, Err(IntakeFault::OverBudget { .. }));
-    if answers.iter().all(over)
+    // Nothing of it is taken today, or by this node: the whole request is refused, as
+    // one transaction would be.
+    let none = |answer: &Result<_, _>| {
+        matches!(answer, Err(IntakeFault::OverBudget { .. } | IntakeFault::FrontEnd(_)))
+    };
+    if answers.iter().all(none)
         && let Some(Err(fault)) = answers.pop()
     {
         return Err(fault.into());

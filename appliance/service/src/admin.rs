@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::extract::{Request, State};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
@@ -116,8 +117,24 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
 pub fn router(node: Arc<Node>) -> Router {
     route::router(ROUTES, Some(&node.config.member.name), Form::Json, handler)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(middleware::from_fn_with_state(node.clone(), reads))
         .layer(middleware::from_fn(log))
         .with_state(node)
+}
+
+/// Lets a front-end do what only reads.
+async fn reads(
+    State(node): State<Arc<Node>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let path = request.uri().path();
+    // What comes from the gateway still has the path that was asked there.
+    let asks = ["/query", "/proofs", "/tls"].iter().any(|end| path.ends_with(end));
+    if node.ledger.follows() && request.method() != Method::GET && !asks {
+        return Err(hufu_node::Error::FrontEnd.into());
+    }
+    Ok(next.run(request).await)
 }
 
 /// Logs who administers from afar.

@@ -27,6 +27,7 @@ use crate::hierarchy::{status_base, status_of_root};
 use crate::issuance::LedgerIssuance;
 use crate::issuing;
 use crate::root_list::RootLists;
+use crate::serving::Serving;
 use crate::submit::Submitter;
 
 /// How long a revocation list says that it is good; a new one is made at half
@@ -90,7 +91,7 @@ pub struct Authority {
 const DEFAULT_PROFILE: &str = "idevid";
 
 impl Authority {
-    /// Starts the authority.
+    /// Starts the authority; a front-end uses of it what says how certificates are.
     ///
     /// # Errors
     /// When its keys are not those of the genesis file, its store cannot be
@@ -100,6 +101,7 @@ impl Authority {
         genesis: &Genesis,
         custody: &Custody,
         submitter: Submitter,
+        part: Serving,
     ) -> anyhow::Result<Self> {
         let founded = genesis.authority.clone();
         let issuing = Certificate::from_der(&founded.issuing_certificate)?;
@@ -118,7 +120,7 @@ impl Authority {
         let base = status_base(config);
         let addresses =
             base.as_deref().map(StatusAddresses::under).transpose()?.unwrap_or_default();
-        let root_lists = RootLists::open(config, custody, issuer.root().clone())?;
+        let root_lists = RootLists::open(config, custody, issuer.root().clone(), part)?;
         root_lists.keep_current();
         let members = submitter.ledger().clone();
         let ledger = LedgerIssuance::new(submitter, profiles.clone());

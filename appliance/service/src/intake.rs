@@ -73,6 +73,7 @@ fn fault(error: hufu_node::Error) -> IntakeFault {
         hufu_node::Error::Pending => IntakeFault::Pending,
         // It left the queue, and can be in no block after that.
         hufu_node::Error::Expired => IntakeFault::Refused(Outcome::Expired),
+        hufu_node::Error::FrontEnd => IntakeFault::FrontEnd(error.to_string()),
         other => IntakeFault::Unavailable(other.to_string()),
     }
 }

@@ -77,6 +77,10 @@ pub fn look(node: &Node) {
             node.custody.status().name()
         ));
     }
+    reasons.extend(node.cluster.as_ref().and_then(|cluster| cluster.reason()));
+    if let Some(fault) = node.ledger.followed().and_then(|followed| followed.fault) {
+        reasons.push(format!("the record is not followed: {fault}"));
+    }
     let ordering = node.ledger.status().ordering;
     if let Some(restored_ms) = ordering.restored_ms {
         reasons.push(format!(
@@ -162,7 +166,7 @@ async fn metrics(Shared(watched): Shared<Watched>) -> Response {
             "hufu_ledger_final_height",
             "gauge",
             "Last height known to be final.",
-            ledger.ordering.final_height.get(),
+            node.final_height().get(),
         ),
         ("hufu_ledger_view", "gauge", "Last finalized view.", ledger.ordering.view),
         ("hufu_ledger_transactions_total", "counter", "Transactions in the log.", applied.log_size),

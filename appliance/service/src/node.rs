@@ -14,12 +14,13 @@ use hufu_door::{Chains, Code, Problem};
 use hufu_gateway::Numbers;
 use hufu_keys::{Custody, Key};
 use hufu_node::{Ledger, Participation};
-use hufu_proof::{Digest, Genesis, Name, Receipt, Serial};
+use hufu_proof::{Digest, Genesis, Height, Name, Receipt, Serial};
 use hufu_readmodel::Scope;
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::confined;
 use crate::growth::Growth;
 use crate::health::Health;
@@ -45,6 +46,8 @@ pub struct Node {
     pub submitter: Submitter,
     /// How it is.
     pub health: Arc<Health>,
+    /// How the cluster is that has its record, where one has.
+    pub cluster: Option<Arc<Cluster>>,
     /// Its token.
     pub custody: Custody,
     /// Its TLS key.
@@ -73,8 +76,12 @@ impl Node {
         let members: Vec<String> =
             ledger.ordering.members.iter().map(|member| said_of(member, view)).collect();
         let counters = self.custody.counters();
+        // Of ordering, who only reads has nothing to say.
+        let votes = |said: Value| if self.ledger.follows() { Value::Null } else { said };
+        let store = self.cluster.as_ref().map(|cluster| cluster.shown());
         json!({
             "member": self.config.member.name,
+            "part": if self.ledger.follows() { "front-end" } else { "validator" },
             "standings": self.standings(),
             "software": env!("CARGO_PKG_VERSION"),
             "state": condition.state,
@@ -88,22 +95,23 @@ impl Node {
             "ledger": {
                 "height": applied.height,
                 "kept_from": self.ledger.reader().kept_from(),
-                "final_height": ledger.ordering.final_height,
+                "final_height": self.final_height(),
                 "state_root": applied.state_root,
                 "log_size": applied.log_size,
                 "log_root": applied.log_root,
-                "epoch": ledger.ordering.epoch,
-                "view": view,
-                "waiting": ledger.waiting,
+                "epoch": self.ledger.reader().epoch().number,
+                "view": votes(json!(view)),
+                "waiting": votes(json!(ledger.waiting)),
             },
-            "validators": members,
-            "clock": clock::shown(&ledger.ordering),
+            "validators": votes(json!(members)),
+            "clock": votes(clock::shown(&ledger.ordering)),
             "recorded_today": self.recorded_today(),
-            "without_address": ledger.unreachable,
+            "without_address": votes(json!(ledger.unreachable)),
             "token": {
                 "state": self.custody.status().name(),
                 "signatures": counters.signatures,
             },
+            "store": store.unwrap_or_else(|| json!({ "engine": "embedded" })),
             "read_model": { "height": self.supervision.height() },
             "tls_certificate": self.certificate.current().is_some(),
             "certificates": renewal::standing(self)
@@ -129,6 +137,15 @@ impl Node {
                 Value::Object(others.map(said).collect())
             }
             Err(error) => json!({ "error": error.to_string() }),
+        }
+    }
+
+    /// The last height that is known to be final: of who only reads, the last one
+    /// that it has.
+    pub fn final_height(&self) -> Height {
+        match self.ledger.follows() {
+            true => self.ledger.committed().height,
+            false => self.ledger.status().ordering.final_height,
         }
     }
 
@@ -302,6 +319,20 @@ impl Node {
         let certificate =
             hufu_issuance::Certificate::from_der(leaf).context("the TLS certificate")?;
         Ok(Some(Serial::new(certificate.serial().as_bytes())?))
+    }
+
+    /// Takes the TLS certificate chain that is in the data directory, if one is.
+    ///
+    /// # Errors
+    /// As [`Self::install_certificate`].
+    pub fn take_certificate(&self) -> anyhow::Result<()> {
+        let path = self.config.tls_chain();
+        if path.exists() {
+            let chain = std::fs::read_to_string(&path)?;
+            let installed = self.install_certificate(&chain);
+            installed.with_context(|| format!("in {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Installs the node's TLS certificate chain.

@@ -85,6 +85,7 @@ fn node(error: &hufu_node::Error, said: &str) -> Problem {
             after(Code::OverBudget, spent.retry_after).with("ends_ms", spent.ends_ms.get())
         }
         Error::Busy { retry_after } => after(Code::Busy, *retry_after),
+        Error::FrontEnd => Problem::new(Code::FrontEnd, said),
         Error::Token(_) => after(Code::TokenUnavailable, Duration::from_secs(5)),
         _ => after(Code::Unavailable, Duration::from_secs(5)),
     }

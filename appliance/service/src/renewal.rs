@@ -127,7 +127,9 @@ pub async fn keep(node: Arc<Node>) {
             tracing::warn!("issuing certificates are not followed: {error:#}");
         }
         for one in standing(&node) {
-            if one.is_due(now) {
+            // A front-end's is renewed where its key is certified: it cannot submit what
+            // that takes.
+            if one.is_due(now) && !node.ledger.follows() {
                 let renewed = match one.name {
                     TLS => recertification::renew_own(&node).await,
                     ISSUING => renew_issuing(&node).await,

@@ -20,6 +20,8 @@ use hufu_issuance::{
 use hufu_keys::Custody;
 use hufu_protocols::status::RootList;
 
+use crate::serving::Serving;
+
 /// Its file in the data directory, DER.
 pub const ROOT_LIST: &str = "root.crl";
 
@@ -49,6 +51,7 @@ impl RootLists {
         config: &Config,
         custody: &Custody,
         root: Certificate,
+        part: Serving,
     ) -> anyhow::Result<Arc<Self>> {
         let file = config.data(ROOT_LIST);
         let last = match file.exists() {
@@ -60,7 +63,9 @@ impl RootLists {
             }
             false => None,
         };
-        let signer = keyring::key(custody, label::ROOT).ok().map(TokenSigner::new).transpose()?;
+        // A front-end serves the list that is given to it.
+        let key = (part == Serving::Validator).then(|| keyring::key(custody, label::ROOT).ok());
+        let signer = key.flatten().map(TokenSigner::new).transpose()?;
         let served = RootList::default();
         *served.write().unwrap_or_else(PoisonError::into_inner) = last;
         Ok(Arc::new(Self { root, signer, file, served, making: tokio::sync::Mutex::default() }))

@@ -30,12 +30,14 @@ use crate::growth::Growth;
 use crate::health::{Health, State};
 use crate::node::Node;
 use crate::records::LedgerRecords;
+use crate::serving::Serving;
+use crate::store::Opened;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::{admin, doors, gateway, monitor, recertification, renewal, store};
+use crate::{admin, doors, front_end, gateway, height, monitor, recertification, renewal, store};
 
 /// How often the node looks at itself.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the node until it is told to stop.
 ///
@@ -43,6 +45,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What keeps it from starting or going on.
 pub fn run(
     config: &Path,
+    part: Serving,
     with_parent: bool,
     pin_fd: Option<u32>,
     machine: PathBuf,
@@ -59,7 +62,12 @@ pub fn run(
             .worker_threads(4)
             .enable_all()
             .build()?
-            .block_on(serve(config, pin, machine))
+            .block_on(async {
+                match part {
+                    Serving::Validator => serve(config, pin, machine).await,
+                    Serving::FrontEnd => front_end::serve(config, pin, machine).await,
+                }
+            })
     });
     if let Err(error) = &served {
         // What the service manager then shows of the unit.
@@ -86,9 +94,12 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let statement: Arc<dyn Signer> =
         Arc::new(TokenSigner::new(keyring::key(&custody, label::STATEMENT)?)?);
 
-    let machine = {
+    let (machine, cluster) = {
         let (config, genesis) = (config.clone(), genesis.clone());
-        let open = move || Machine::open(store::open(&config)?, genesis).context("the state");
+        let open = move || {
+            let Opened { store, cluster } = store::open(&config)?;
+            anyhow::Ok((Machine::open(store, genesis).context("the state")?, cluster))
+        };
         tokio::task::spawn_blocking(open).await??
     };
     check_peers(&config, &genesis, &machine)?;
@@ -121,6 +132,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         certified: watch::Sender::new(false),
         authority: OnceLock::new(),
         health: health.clone(),
+        cluster,
         machine: machine_socket,
         config,
         genesis,
@@ -130,11 +142,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         growth: Growth::default(),
     });
     node.growth.start(&node)?;
-    if node.config.tls_chain().exists() {
-        let chain = std::fs::read_to_string(node.config.tls_chain())?;
-        node.install_certificate(&chain)
-            .with_context(|| format!("in {}", node.config.tls_chain().display()))?;
-    }
+    node.take_certificate()?;
 
     let (mut tasks, metrics) = (JoinSet::new(), Metrics::default());
     let services = &node.config.services;
@@ -145,13 +153,19 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         tasks.spawn(door.plain(listener, stopping.clone()));
     }
     if node.config.is_authority() {
-        let authority =
-            Authority::start(&node.config, &node.genesis, &node.custody, node.submitter.clone())
-                .await
-                .context("the certification authority")?;
+        let authority = Authority::start(
+            &node.config,
+            &node.genesis,
+            &node.custody,
+            node.submitter.clone(),
+            Serving::Validator,
+        )
+        .await
+        .context("the certification authority")?;
         if let Some(address) = services.status {
             let listener = listen::bind("services.status", address).await?;
             let router = route::door(vec![authority.status()], Some(&node.config.member.name));
+            let router = height::named(router, &node.ledger);
             let door = Door::new(doors::STATUS.name, router, metrics.clone());
             tasks.spawn(door.plain(listener, stopping.clone()));
         }
@@ -160,7 +174,8 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         }
     }
     let socket = listen::bind_socket(&node.config.admin_socket())?;
-    let door = Door::new(doors::ADMINISTRATION.name, admin::router(node.clone()), metrics.clone());
+    let router = height::named(admin::router(node.clone()), &node.ledger);
+    let door = Door::new(doors::ADMINISTRATION.name, router, metrics.clone());
     tasks.spawn(door.socket(socket, stopping.clone()));
     renewal::follow_issuing(&node)?;
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
@@ -205,7 +220,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
 }
 
 /// The certificates that the doors take, at first those under the genesis file's.
-fn chains(genesis: &Genesis) -> anyhow::Result<Arc<Chains>> {
+pub(crate) fn chains(genesis: &Genesis) -> anyhow::Result<Arc<Chains>> {
     let hufu_proof::genesis::Authority { root_certificate, issuing_certificate, .. } =
         genesis.authority.clone();
     let provider = hufu_client::tls::provider();
@@ -214,7 +229,7 @@ fn chains(genesis: &Genesis) -> anyhow::Result<Arc<Chains>> {
 
 /// The TLS services bind at once, so that a taken port is noticed, and answer
 /// when the node has its certificate.
-async fn spawn_tls_services(
+pub(crate) async fn spawn_tls_services(
     tasks: &mut JoinSet<()>,
     node: &Arc<Node>,
     statement: Arc<dyn Signer>,
@@ -230,14 +245,17 @@ async fn spawn_tls_services(
         let listener = listen::bind("services.gateway", address).await?;
         services.push((listener, doors::GATEWAY.name, router));
     }
-    if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get()) {
+    if let (Some(address), Some(authority)) = (node.config.services.est, node.authority.get())
+        && !node.ledger.follows()
+    {
         let again = recertification::part(node.clone());
         let parts = authority.enrolment()?.into_iter().chain([again]).collect();
         let router = route::door(parts, Some(&node.config.member.name));
         services.push((listen::bind("services.est", address).await?, doors::EST.name, router));
     }
     for (listener, name, router) in services {
-        let door = Door::new(name, authenticator.before(router), metrics.clone());
+        let router = height::named(authenticator.before(router), &node.ledger);
+        let door = Door::new(name, router, metrics.clone());
         let (config, chains, stopping) = (config.clone(), chains.clone(), stopping.clone());
         let mut certified = node.certified.subscribe();
         let mut stop = stopping.clone();

@@ -6,21 +6,54 @@ use anyhow::Context as _;
 use hufu_configuration::Config;
 use hufu_configuration::store::{FoundationDb, Store as Named, StoreTls};
 use hufu_store::foundationdb::{LIBRARY, Options, Tls};
-use hufu_store::{EmbeddedStore, FoundationStore, Store};
+use hufu_store::{EmbeddedStore, FoundationStore, Store, StoreError};
+
+use crate::cluster::Cluster;
+use crate::yielding::Yielding;
+
+/// An open store.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// How its cluster is, where it is on one.
+    pub cluster: Option<Arc<Cluster>>,
+}
 
 /// Opens it, and takes it over from whoever had it. On a cluster that does not
 /// answer, this takes as long as the configuration allows.
 ///
 /// # Errors
 /// What keeps the store from being opened, with what to do.
-pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let named = match &config.store {
+pub fn open(config: &Config) -> anyhow::Result<Opened> {
+    match &config.store {
         Named::Embedded => {
             let store = EmbeddedStore::open(config.data("state"));
-            return Ok(Arc::new(store.context("the store in the data directory")?));
+            let store = Arc::new(store.context("the store in the data directory")?);
+            Ok(Opened { store, cluster: None })
         }
-        Named::FoundationDb(named) => named,
-    };
+        Named::FoundationDb(named) => far(config, named, FoundationStore::open),
+    }
+}
+
+/// Opens it to read what the member's validator writes, on any machine.
+///
+/// # Errors
+/// As [`open`]; a store in a data directory, which one process has.
+pub fn open_reader(config: &Config) -> anyhow::Result<Opened> {
+    match &config.store {
+        Named::Embedded => anyhow::bail!(
+            "serve --read-only: the record is in a data directory, which one process has; a \
+             front-end reads a cluster (`engine = \"foundationdb\"` in `[store]`)"
+        ),
+        Named::FoundationDb(named) => far(config, named, FoundationStore::open_reader),
+    }
+}
+
+fn far(
+    config: &Config,
+    named: &FoundationDb,
+    open: impl FnOnce(&Options) -> Result<FoundationStore, StoreError>,
+) -> anyhow::Result<Opened> {
     let options = options(named, config.member.name.as_str());
     if options.tls.is_none() {
         tracing::warn!(
@@ -28,7 +61,7 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
              and changes it; name TLS files in `[store.tls]`"
         );
     }
-    let store = FoundationStore::open(&options).with_context(|| {
+    let store = open(&options).with_context(|| {
         format!("the store on the FoundationDB cluster of {}", options.cluster_file.display())
     })?;
     tracing::info!(
@@ -38,10 +71,12 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         epoch = store.fence(),
         "the record is on FoundationDB"
     );
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    let cluster = Some(Cluster::watch(&store, options.deadline)?);
+    Ok(Opened { store: Arc::new(Yielding(store)), cluster })
 }
 
-fn options(named: &FoundationDb, member: &str) -> Options {
+pub(crate) fn options(named: &FoundationDb, member: &str) -> Options {
     let FoundationDb { cluster_file, prefix, library, deadline, tls } = named.clone();
     let tls = tls.map(|StoreTls { certificate, key, authorities, verify }| Tls {
         certificate,

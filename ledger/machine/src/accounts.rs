@@ -180,6 +180,14 @@ impl Accounts {
         Ok(standings?.unwrap_or_default())
     }
 
+    /// Forgets what is remembered: another process has executed since.
+    pub(crate) fn forget(&self) {
+        *lock(&self.identities) = Generations::new(REMEMBERED);
+        *lock(&self.usage) = Generations::new(REMEMBERED);
+        *lock(&self.budget) = Generations::new(1);
+        *lock(&self.standings) = Generations::new(1);
+    }
+
     /// Hears what the execution of a height has changed, after it is durable:
     /// accounts, and `changed` values of the state.
     pub(crate) fn executed<'s>(

@@ -53,28 +53,22 @@ impl Epochs {
         let founders = Membership::founders(genesis);
         let mut begun =
             vec![Arc::new(Epoch { number: 0, first: Height::ZERO, membership: founders })];
-        for (number, first) in (1..).zip(chain::epochs(store)?) {
-            // What was staged and not applied is executed again.
-            if first > applied.next() {
-                break;
-            }
-            let membership = match chain::handover(store, number)? {
-                Some(handover) => handover.membership,
-                None => {
-                    let last = before(store, first)?;
-                    let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
-                    let membership = membership_at(store, last.executed.height)?;
-                    membership.ok_or_else(|| MachineError::damaged("epochs"))?
-                }
-            };
-            begun.push(Arc::new(Epoch { number, first, membership }));
-        }
+        begun.extend(later(store, applied, 1)?);
         let version = membership_at(store, applied)?.map_or(0, |newest| newest.version);
         Ok(Self {
             begun: RwLock::new(begun),
             version: AtomicU64::new(version),
             handovers: RwLock::default(),
         })
+    }
+
+    /// Takes in what a store knows of now that another process writes.
+    pub(crate) fn catch_up(&self, store: &dyn Store, applied: Height) -> Result<(), MachineError> {
+        let more = later(store, applied, self.begun().len())?;
+        self.begun.write().unwrap_or_else(PoisonError::into_inner).extend(more);
+        let version = membership_at(store, applied)?.map_or(0, |newest| newest.version);
+        self.version.store(version, Ordering::Release);
+        Ok(())
     }
 
     /// Records that the membership has changed.
@@ -91,6 +85,32 @@ impl Epochs {
     fn begun(&self) -> Vec<Arc<Epoch>> {
         self.begun.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The epochs of a store from the one with the number `known` on, which is not 0.
+fn later(
+    store: &dyn Store,
+    applied: Height,
+    known: usize,
+) -> Result<Vec<Arc<Epoch>>, MachineError> {
+    let mut later = Vec::new();
+    for (number, first) in (1..).zip(chain::epochs(store)?).skip(known - 1) {
+        // What was staged and not applied is executed again.
+        if first > applied.next() {
+            break;
+        }
+        let membership = match chain::handover(store, number)? {
+            Some(handover) => handover.membership,
+            None => {
+                let last = before(store, first)?;
+                let last = last.ok_or_else(|| MachineError::damaged("chain of headers"))?;
+                let membership = membership_at(store, last.executed.height)?;
+                membership.ok_or_else(|| MachineError::damaged("epochs"))?
+            }
+        };
+        later.push(Arc::new(Epoch { number, first, membership }));
+    }
+    Ok(later)
 }
 
 /// The membership as of `height`, once it is not that of the founders.

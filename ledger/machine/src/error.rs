@@ -24,6 +24,12 @@ pub enum MachineError {
         #[source]
         source: Option<DecodeError>,
     },
+    /// Nothing was executed in the store yet, and this process only reads it.
+    #[error("nothing was executed in this store yet; start the member's validator on it first")]
+    Empty,
+    /// A block was given to who only reads. The caller's mistake.
+    #[error("this process follows another one and executes nothing")]
+    Follows,
     /// The store belongs to another consortium.
     #[error(
         "the store was made for a consortium whose genesis block is {found}, and the genesis file \

@@ -65,21 +65,9 @@ impl Machine {
             start.write(&*store)?;
         }
         let applied = store.applied()?.ok_or_else(|| MachineError::damaged("applied height"))?;
-        let height = Height(applied.height);
-        let expect = |height| {
-            chain::header(&*store, height)?.ok_or_else(|| MachineError::damaged("chain of headers"))
-        };
-        let found = expect(Height::ZERO)?.digest();
-        if found != genesis_digest {
-            return Err(MachineError::OtherConsortium { found, expected: genesis_digest });
-        }
-        let header = expect(height)?;
-        let digest = header.digest();
-        let commitment: Commitment = codec::decode("commitment", &applied.commitment, 1_024)
-            .map_err(|error| MachineError::undecodable("commitment", error))?;
-        if digest.0 != applied.block || commitment.height != height {
-            return Err(MachineError::damaged("applied height"));
-        }
+        check_consortium(&*store, genesis_digest)?;
+        let (header, commitment) = tip(&*store, &applied)?;
+        let (height, digest) = (commitment.height, header.digest());
         if tree::root(&*store, height)? != commitment.state_root {
             return Err(MachineError::damaged("state tree"));
         }
@@ -265,6 +253,37 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// The store is of the consortium whose genesis block has this digest.
+pub(crate) fn check_consortium(store: &dyn Store, expected: Digest) -> Result<(), MachineError> {
+    let first = chain::header(store, Height::ZERO)?;
+    let found = first.ok_or_else(|| MachineError::damaged("chain of headers"))?.digest();
+    if found != expected {
+        return Err(MachineError::OtherConsortium { found, expected });
+    }
+    Ok(())
+}
+
+/// The last executed header, and what executing it resulted in.
+pub(crate) fn tip(
+    store: &dyn Store,
+    applied: &Applied,
+) -> Result<(Header, Commitment), MachineError> {
+    let height = Height(applied.height);
+    let header = chain::header(store, height)?;
+    let header = header.ok_or_else(|| MachineError::damaged("chain of headers"))?;
+    let commitment: Commitment = codec::decode("commitment", &applied.commitment, 1_024)
+        .map_err(|error| MachineError::undecodable("commitment", error))?;
+    if header.digest().0 != applied.block || commitment.height != height {
+        return Err(MachineError::damaged("applied height"));
+    }
+    Ok((header, commitment))
+}
+
+/// The digest of the block that the founders begin with.
+pub(crate) fn genesis_block(genesis: &Genesis) -> Result<Digest, MachineError> {
+    Ok(Start::of(genesis)?.block.digest())
 }
 
 /// Checks what a header owes to its parent, whose digest is `digest`; the rule

@@ -28,6 +28,9 @@ use crate::{prune, told, tree};
 /// is opened.
 const CERTIFIED_WITHIN: u64 = 4_096;
 
+/// Headers beyond a height among which the first is looked for that commits to it.
+const NEAR: u64 = 8;
+
 /// A height that no certificate was seen for.
 const NONE: u64 = u64::MAX;
 
@@ -174,6 +177,20 @@ impl Reader {
     pub fn certified(&self) -> Option<Height> {
         let known = self.shared.certified.load(Ordering::Acquire);
         (known != NONE).then_some(Height(known))
+    }
+
+    /// Sees whether there are newer certificates of finality than those known, where
+    /// another process attaches them.
+    pub(crate) fn look_for_certificates(&self, applied: Height) -> Result<(), MachineError> {
+        let known = self.certified();
+        if known.is_some_and(|known| known >= applied) {
+            return Ok(());
+        }
+        let within = known.map_or(CERTIFIED_WITHIN, |known| applied.since(known));
+        if let Some(found) = chain::last_certified(self.store(), applied, within)? {
+            self.shared.certified.store(found.get(), Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Attaches the certificate of finality of an executed height. Its votes
@@ -381,14 +398,20 @@ impl Reader {
         height: Height,
         newest: Height,
     ) -> Result<Option<Height>, MachineError> {
-        // Headers commit to ever later heights, so this is a binary search; the
-        // answer is usually a few heights on.
+        // Headers commit to ever later heights, so this is a binary search.
         let commits = |at: Height| -> Result<bool, MachineError> {
             let header = self.header(at)?.ok_or_else(|| MachineError::damaged("header"))?;
             Ok(header.executed.height >= height)
         };
         let mut low = height.min(newest);
-        let mut step = 1;
+        // Most often it is among the next few: one range has them.
+        let near = chain::headers(self.store(), low, low.plus(NEAR).min(newest).next())?;
+        if let Some(found) = near.iter().find(|header| header.executed.height >= height) {
+            return Ok(Some(found.height));
+        }
+        let Some(last) = near.last().filter(|last| last.height != newest) else { return Ok(None) };
+        low = last.height.next();
+        let mut step = NEAR;
         let mut high = low;
         loop {
             if commits(high)? {

@@ -63,6 +63,13 @@ impl Seen {
         memory.applied = height;
     }
 
+    /// Forgets what was looked for: another process has executed up to `applied`, and
+    /// what it recorded is not told here.
+    pub(crate) fn forget(&self, applied: Height) {
+        let absent = Generations::new(LOOKED_FOR);
+        *self.lock() = Memory { recorded: VecDeque::new(), applied, absent };
+    }
+
     fn lock(&self) -> MutexGuard<'_, Memory> {
         // Every change is a single insertion, but for that of a height, which is
         // known in part to nobody: nothing in it panics.
@@ -92,6 +99,20 @@ mod tests {
 
     fn id(number: u64) -> Digest {
         Digest::of(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn forgets_what_another_process_may_have_recorded() {
+        let seen = Seen::new(Height(9));
+        seen.absent(id(1), Height(9));
+        assert!(seen.is_absent(&id(1)));
+        seen.forget(Height(12));
+        assert!(!seen.is_absent(&id(1)));
+        // Looked for before, and noted after.
+        seen.absent(id(1), Height(9));
+        assert!(!seen.is_absent(&id(1)));
+        seen.absent(id(1), Height(12));
+        assert!(seen.is_absent(&id(1)));
     }
 
     #[test]

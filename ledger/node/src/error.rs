@@ -61,6 +61,12 @@ pub enum Error {
     /// Nothing new is taken in for now: see [`crate::Ledger::take_in`].
     #[error("this node takes nothing in now; `hufu status` says why")]
     Closed,
+    /// This process reads what the member's validator records.
+    #[error(
+        "this is a front-end, which reads the member's record and takes no transactions; send \
+         them to the member's validator"
+    )]
+    FrontEnd,
     /// The member's token does not sign now.
     #[error("the member's token does not sign now: {0}")]
     Token(String),

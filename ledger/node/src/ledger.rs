@@ -24,6 +24,16 @@ pub struct Ledger {
     pub(crate) outbox: Arc<Outbox>,
     present: Arc<Mutex<Present>>,
     closed: Arc<AtomicBool>,
+    pub(crate) followed: Arc<Mutex<Followed>>,
+}
+
+/// How following another process goes.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// When the store last answered.
+    pub answered: std::time::SystemTime,
+    /// What it said since, where it did not answer as it must.
+    pub fault: Option<String>,
 }
 
 /// Of the present epoch.
@@ -68,7 +78,14 @@ pub struct Today {
 
 impl Ledger {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, outbox: Arc::default(), present: Arc::default(), closed: Arc::default() }
+        let answered = std::time::SystemTime::now();
+        Self {
+            shared,
+            outbox: Arc::default(),
+            present: Arc::default(),
+            closed: Arc::default(),
+            followed: Arc::new(Mutex::new(Followed { answered, fault: None })),
+        }
     }
 
     /// Turns to the ordering layer of an epoch that begins.
@@ -128,9 +145,11 @@ impl Ledger {
 
     /// Admits transactions and returns without waiting for their execution.
     pub fn enqueue(&self, transactions: Vec<Transaction>) -> Vec<Result<Admission, Error>> {
-        if self.closed.load(Ordering::Acquire) {
+        let follows = self.shared.follows();
+        if follows || self.closed.load(Ordering::Acquire) {
             let known = |one: Transaction| match self.shared.entry(&one.id())? {
                 Some(entry) => Ok(Admission::Done(Committed { entry })),
+                None if follows => Err(Error::FrontEnd),
                 None => Err(Error::Closed),
             };
             return transactions.into_iter().map(known).collect();
@@ -145,6 +164,17 @@ impl Ledger {
     /// [`Error::Closed`], but for those that the log has already.
     pub fn take_in(&self, open: bool) {
         self.closed.store(!open, Ordering::Release);
+    }
+
+    /// Whether another process executes, and this one reads.
+    pub fn follows(&self) -> bool {
+        self.shared.follows()
+    }
+
+    /// How following goes; `None` where this process executes itself.
+    pub fn followed(&self) -> Option<Followed> {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.follows().then(|| followed.clone())
     }
 
     /// What was executed: state, blocks, receipts, proofs.

@@ -25,6 +25,7 @@
 mod builder;
 mod early;
 mod error;
+mod follow;
 mod ledger;
 pub mod mempool;
 mod restored;
@@ -36,8 +37,9 @@ mod verified;
 
 pub use builder::{Builder, Limits};
 pub use error::{Error, Spent};
+pub use follow::{Following, follow};
 pub use hufu_consensus::{Participation, PeerAddress, Status as OrderingStatus, clock};
-pub use ledger::{Ledger, NodeStatus, Today};
+pub use ledger::{Followed, Ledger, NodeStatus, Today};
 pub use restored::hold_votes;
 pub use run::{Config, Running, start};
 pub use shared::{Admission, Committed, Shared};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hufu_machine::record::Standings;
 use hufu_machine::signatures::verify_batch;
-use hufu_machine::{Executed, Machine, MachineError, Over, Reader, Replay, Tally};
+use hufu_machine::{Executed, Follower, Machine, MachineError, Over, Reader, Replay, Tally};
 use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
@@ -32,7 +32,8 @@ pub struct Committed {
 
 /// Shared by admission, block building and execution.
 pub struct Shared {
-    machine: Mutex<Machine>,
+    /// There is none where another process executes.
+    machine: Option<Mutex<Machine>>,
     /// Reads what was executed.
     pub reader: Reader,
     tip: Mutex<Tip>,
@@ -87,12 +88,22 @@ pub enum Admission {
 impl Shared {
     /// Around a machine.
     pub fn new(machine: Machine) -> Self {
-        let committed = machine.applied();
-        let tip = Tip { commitment: committed, time_ms: machine.header().time_ms };
+        let tip = Tip { commitment: machine.applied(), time_ms: machine.header().time_ms };
         let reader = machine.reader();
+        Self::with(Some(Mutex::new(machine)), reader, tip)
+    }
+
+    /// Beside the process that executes.
+    pub fn following(follower: &Follower) -> Self {
+        let tip = Tip { commitment: follower.applied(), time_ms: follower.header().time_ms };
+        Self::with(None, follower.reader(), tip)
+    }
+
+    fn with(machine: Option<Mutex<Machine>>, reader: Reader, tip: Tip) -> Self {
+        let committed = tip.commitment;
         let epoch = reader.epoch().number;
         Self {
-            machine: Mutex::new(machine),
+            machine,
             tip: Mutex::new(tip),
             chain: reader.chain(),
             reader,
@@ -122,6 +133,22 @@ impl Shared {
         (tip.commitment.height, tip.time_ms)
     }
 
+    /// Whether another process executes, and this one takes nothing in.
+    pub fn follows(&self) -> bool {
+        self.machine.is_none()
+    }
+
+    /// Goes on to what another process has executed.
+    pub fn followed(&self, follower: &Follower) {
+        let (commitment, time_ms) = (follower.applied(), follower.header().time_ms);
+        *lock(&self.tip) = Tip { commitment, time_ms };
+        let epoch = self.reader.epoch().number;
+        self.epoch.send_if_modified(|known| std::mem::replace(known, epoch) != epoch);
+        self.applied.send_if_modified(|known| {
+            std::mem::replace(known, commitment.height) != commitment.height
+        });
+    }
+
     /// Executes a final block durably and answers everybody who waits.
     ///
     /// # Errors
@@ -133,8 +160,9 @@ impl Shared {
         } else {
             self.verdicts(block, &ids(block))
         };
+        let Some(machine) = &self.machine else { return Err(MachineError::Follows) };
         let Executed { commitment, entries, events, .. } =
-            lock(&self.machine).execute(block, &verdicts)?;
+            lock(machine).execute(block, &verdicts)?;
         *lock(&self.tip) = Tip { commitment, time_ms: block.header.time_ms };
         lock(&self.judged).executed(commitment.height);
         {

@@ -6,6 +6,7 @@
 //! before the flip is on the disk with it. A failed write or flush poisons the
 //! handle: what is on disk is then uncertain, and only opening again tells.
 
+mod copy;
 mod journal;
 mod prune;
 
@@ -52,6 +53,13 @@ impl Default for Options {
     }
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Use,
+    CopyInto,
+}
+
 /// A store in a directory of this machine.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
@@ -90,7 +98,10 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &Options) -> Result<Self, StoreError> {
-        let path = path.as_ref();
+        Self::open_for(path.as_ref(), options, Purpose::Use)
+    }
+
+    fn open_for(path: &Path, options: &Options, purpose: Purpose) -> Result<Self, StoreError> {
         std::fs::create_dir_all(path).map_err(|error| io_error(error, path))?;
         let open = || {
             Database::builder(path)
@@ -125,6 +136,9 @@ impl EmbeddedStore {
                 });
             }
             None => {}
+        }
+        if purpose == Purpose::Use && get(copy::RECORD)?.is_some() {
+            return Err(StoreError::CopyUnfinished);
         }
         let damaged = |what: &str| StoreError::damaged(format!("its record of {what}"));
         let applied = get("applied")?

@@ -186,6 +186,55 @@ pub enum StoreError {
         /// What it means, in FoundationDB's words.
         said: String,
     },
+    /// A copy into the store was begun and not finished.
+    #[error(
+        "a copy into the store is not finished; run `hufu store copy` again, it goes on where it \
+         ended"
+    )]
+    CopyUnfinished,
+    /// There is nothing in the store that could be copied.
+    #[error("the store has no record to copy: no node was ever started on it")]
+    NothingToCopy,
+    /// Something else is where a copy should go.
+    #[error(
+        "the store to copy into has {}; give it an empty directory, or another prefix",
+        height.map_or("rows of its own".to_owned(), |height| {
+            format!("a record of its own, up to height {height}")
+        })
+    )]
+    Occupied {
+        /// Its applied height.
+        height: Option<u64>,
+    },
+    /// A copy is not what its source is.
+    #[error(
+        "the copy differs from its source in the space `{space}`; it is not used. Remove it and \
+         copy again"
+    )]
+    Different {
+        /// Where.
+        space: Space,
+    },
+    /// There is no store where one is to be read.
+    #[error(
+        "there is no record under this prefix; start the member's node on it first, or mend \
+         `cluster_file` and `prefix` in `[store]`"
+    )]
+    NothingToRead,
+    /// The store is at an earlier height than it was.
+    #[error(
+        "the store was at height {before} and is at {now:?} now: it was put back to an older copy; \
+         restart"
+    )]
+    WentBack {
+        /// Where it was.
+        before: u64,
+        /// Where it is.
+        now: Option<u64>,
+    },
+    /// The store was opened to read.
+    #[error("the store is open to read only")]
+    ReadOnly,
     /// The disk or the network failed.
     #[error("the store cannot be read or written")]
     Io(#[source] Box<dyn Error + Send + Sync>),

@@ -40,7 +40,9 @@
 //! No security boundary: whoever reaches the cluster with its TLS files reads
 //! and changes everything. Values are not encrypted.
 
+mod copy;
 mod ffi;
+mod follow;
 mod keys;
 mod parts;
 mod prune;
@@ -159,12 +161,22 @@ pub struct FoundationStore {
     session: Session,
     keys: Keys,
     prefix: usize,
+    /// The epoch that it took, or, where it only reads, the one that it found.
     epoch: u64,
+    purpose: Purpose,
     /// Serialises writers of this holder.
     writer: Mutex<Writer>,
     /// The applied height that reads are bounded by.
     visible: RwLock<Option<Applied>>,
     version: String,
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Use,
+    CopyInto,
+    Read,
 }
 
 #[derive(Default)]
@@ -199,6 +211,10 @@ impl FoundationStore {
     /// answer in time; [`StoreError::Format`] when other rows are under the
     /// prefix.
     pub fn open(options: &Options) -> Result<Self, StoreError> {
+        Self::open_for(options, Purpose::Use)
+    }
+
+    fn open_for(options: &Options, purpose: Purpose) -> Result<Self, StoreError> {
         let keys = Keys::new(&options.prefix)?;
         options.check_files()?;
         let client = Client::start(&options.library, options.network())
@@ -208,12 +224,16 @@ impl FoundationStore {
             StoreError::File { path: options.cluster_file.clone(), source }
         })?;
         let session = Session::new(client, &cluster_file, options.deadline)?;
-        let (epoch, visible) = session.write(|transaction| take_over(&keys, transaction))?;
+        let (epoch, visible) = match purpose {
+            Purpose::Read => follow::look(&session, &keys)?,
+            _ => session.write(|transaction| take_over(&keys, transaction, purpose))?,
+        };
         Ok(Self {
             session,
             keys,
             prefix: options.prefix.len(),
             epoch,
+            purpose,
             writer: Mutex::default(),
             visible: RwLock::new(visible),
             version: client.version(),
@@ -227,6 +247,9 @@ impl FoundationStore {
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        if self.purpose == Purpose::Read {
+            return Err(StoreError::ReadOnly);
+        }
         // A thread that panicked while it wrote left the cluster as a crash would.
         let writer = self.writer.lock().unwrap_or_else(|poison: PoisonError<_>| {
             let mut writer = poison.into_inner();
@@ -406,6 +429,10 @@ impl Store for FoundationStore {
         Ok(self.visible.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    fn refresh(&self) -> Result<bool, StoreError> {
+        self.look_again()
+    }
+
     fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
         check_sizes(&writes, true)?;
         let digest = digest(&writes);
@@ -565,22 +592,26 @@ impl FoundationStore {
 }
 
 /// Takes the next epoch; returns it with the applied height.
-fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<Applied>), Stop> {
+fn take_over(
+    keys: &Keys,
+    transaction: &Transaction,
+    purpose: Purpose,
+) -> Result<(u64, Option<Applied>), Stop> {
     let get = |of| transaction.get(&keys.memory(of), false);
     let (format, epoch, applied) = (get(Memory::Format), get(Memory::Epoch), get(Memory::Applied));
+    let copy = get(Memory::Copy);
     let (first, last) = keys.all();
     let something = transaction.range(&first, &last, Wanted::Exactly(1));
     match format.value()? {
-        Some(found) if found == FORMAT.as_bytes() => {}
-        Some(found) => {
-            let found = String::from_utf8_lossy(&found).into_owned();
-            return Err(StoreError::Format { found, expected: FORMAT }.into());
-        }
+        Some(found) => check_format(&found)?,
         None if something.rows()?.0.is_empty() => {}
         None => {
             let found = "of another program".to_owned();
             return Err(StoreError::Format { found, expected: FORMAT }.into());
         }
+    }
+    if purpose == Purpose::Use && copy.value()?.is_some() {
+        return Err(StoreError::CopyUnfinished.into());
     }
     // Also where an earlier attempt may have taken one: then it is skipped.
     let epoch = decode_epoch(epoch.value()?)?.unwrap_or(0).saturating_add(1);
@@ -588,6 +619,14 @@ fn take_over(keys: &Keys, transaction: &Transaction) -> Result<(u64, Option<Appl
     transaction.set(&keys.memory(Memory::Format), FORMAT.as_bytes());
     transaction.set(&keys.memory(Memory::Epoch), &epoch.to_be_bytes());
     Ok((epoch, applied))
+}
+
+fn check_format(found: &[u8]) -> Result<(), StoreError> {
+    if found == FORMAT.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(found).into_owned();
+    Err(StoreError::Format { found, expected: FORMAT })
 }
 
 /// What the record of the applied height says.

@@ -34,7 +34,8 @@
 //!
 //! [`EmbeddedStore`] is a directory of this machine; [`FoundationStore`] is a
 //! FoundationDB cluster, whose client library is opened only by who opens such
-//! a store. One suite tests both (feature `testing`).
+//! a store. One suite tests both (feature `testing`). [`copy`] moves a record from one
+//! to the other.
 //!
 //! # What it is not
 //!
@@ -45,6 +46,7 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod copy;
 pub mod embedded;
 mod error;
 pub mod foundationdb;
@@ -150,6 +152,17 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn applied(&self) -> Result<Option<Applied>, StoreError>;
+
+    /// Asks what another process has applied, where this holder only reads, and
+    /// shows what is there up to it from now on. Whether that is more than before.
+    /// Who writes a store knows without asking.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer; [`StoreError::WentBack`] when it
+    /// is at an earlier height than it was.
+    fn refresh(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Writes every row of `height`, which is one more than the applied height
     /// (0 in an empty store). One call holds everything of the height, each key

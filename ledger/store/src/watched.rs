@@ -47,6 +47,10 @@ impl<S: Store, W: Watch> Store for Watched<S, W> {
         self.store.applied()
     }
 
+    fn refresh(&self) -> Result<bool, StoreError> {
+        self.store.refresh()
+    }
+
     fn stage(&self, height: u64, writes: Vec<Write>) -> Result<(), StoreError> {
         self.watch.write(false, Box::new(|| self.store.stage(height, writes)))
     }

@@ -34,6 +34,7 @@ pub const CODES: &[Code] = &[
     Code::TransactionRefused,
     Code::TooManyRequests,
     Code::OverBudget,
+    Code::FrontEnd,
     Code::Unavailable,
     Code::Busy,
     Code::Internal,

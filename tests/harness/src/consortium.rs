@@ -363,6 +363,25 @@ impl Consortium {
         Appliance::start(name, &self.settings.hufu, directory, settings, &self.watchdog)
     }
 
+    /// Starts a front-end ([`Member::front_end`]) and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start, or is not ready for a minute.
+    pub fn start_front_end(&self, front: &Member, called: &str) -> anyhow::Result<Process> {
+        let mut command = front.hufu(&["serve", "--read-only"]);
+        let mut process = Process::start(called, &mut command, &front.log(), &self.watchdog)?;
+        let url = format!("{}/readyz", front.metrics_url());
+        let http = Http::plain();
+        wait_for(&format!("{called} to be ready"), PATIENCE, || {
+            if process.check().is_err() {
+                return Ok(());
+            }
+            http.get(&url)?.success().map(drop)
+        })?;
+        process.check()?;
+        Ok(process)
+    }
+
     /// `kill -9`.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod binaries;
 pub mod consortium;
 pub mod device;
 pub mod est;
+pub mod far;
 pub mod gateway;
 pub mod http;
 pub mod inspect;

@@ -276,6 +276,30 @@ metrics = "{metrics}"
         Ok(workstation)
     }
 
+    /// A front-end of this member in `directory`, as on another machine: a data
+    /// directory and addresses of its own, and the member's token, which several
+    /// machines reach where it is a network's.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, or the node has no certificate yet.
+    pub fn front_end(&self, addresses: Addresses, directory: PathBuf) -> anyhow::Result<Self> {
+        let front = Self::create(self.role, addresses, directory, &self.hufu)?;
+        for (from, to) in [(self.pin(), front.pin()), (self.softhsm(), front.softhsm())] {
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        let data = |member: &Self| format!("{:?}", member.directory.join("data"));
+        let mut text = fs::read_to_string(self.config()).context("the node's configuration")?;
+        text = text.replace(&data(self), &data(&front));
+        let at = |one: &Addresses| [one.gateway, one.metrics, one.est, one.status];
+        for (own, its) in at(&self.addresses).into_iter().zip(at(&front.addresses)) {
+            text = text.replace(&format!("\"{own}\""), &format!("\"{its}\""));
+        }
+        fs::write(front.config(), text)?;
+        fs::create_dir_all(front.data(""))?;
+        fs::copy(self.data("tls.pem"), front.data("tls.pem")).context("the certificate chain")?;
+        Ok(front)
+    }
+
     /// The same, with a node on the appliance whose gateway is at `url`.
     #[must_use]
     pub fn of_appliance(self, url: &str) -> Self {

@@ -123,6 +123,8 @@ Examples:
 pub const SERVE: &str = "\
 Examples:
   hufu --config node.toml serve
+  # On another machine, over the same FoundationDB cluster:
+  hufu --config front-end.toml serve --read-only
   # Under systemd the PIN is a credential: LoadCredential=hufu-pin:/etc/hufu/pin
   # What the log says is chosen as the tracing library writes it:
   HUFU_LOG=info,hufu_consensus=debug hufu --config node.toml serve";
@@ -393,6 +395,14 @@ Examples:
 pub const LEDGER_BLOCK: &str = "\
 Examples:
   hufu --config node.toml ledger block 1200";
+
+/// `hufu store copy`.
+pub const STORE_COPY: &str = "\
+Examples, with the node stopped:
+  # From the data directory to the cluster that [store] in the other file names:
+  hufu --config /etc/hufu/hufu.toml store copy --to /etc/hufu/foundationdb.toml
+  # And back:
+  hufu --config /etc/hufu/foundationdb.toml store copy --to /etc/hufu/hufu.toml";
 
 /// `hufu prove state`.
 pub const PROVE_STATE: &str = "\

@@ -18,5 +18,6 @@ pub mod report;
 pub mod reset;
 pub mod restore;
 pub mod setup;
+pub mod store;
 pub mod upgrade;
 pub mod verify;

@@ -117,7 +117,7 @@ fn in_line(value: &Value) -> String {
 
 /// A size in bytes for people: in the largest unit of which there is one, to a
 /// tenth, rounded down.
-fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(size, _)| u128::from(bytes) >= *size) {
         Some((size, unit)) => {

@@ -275,8 +275,10 @@ impl Store {
         })
     }
 
-    /// The number of the next revocation list, durable before it is returned (1
-    /// first), and when the one before was made. `now` is when this one is.
+    /// The number of the next revocation list, durable before it is returned, and
+    /// when the one before was made. `now` is when this one is. Numbers go by the
+    /// clock, in microseconds, so that the lists of several nodes that have the key
+    /// are in order, whoever is asked.
     ///
     /// # Errors
     /// The store failed.
@@ -291,9 +293,9 @@ impl Store {
                 })
                 .optional()?;
             let number = connection.query_row(
-                "INSERT INTO counter (name, value) VALUES (?1, 1) \
-                 ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
-                [REVOCATION_LISTS],
+                "INSERT INTO counter (name, value) VALUES (?1, ?2) \
+                 ON CONFLICT (name) DO UPDATE SET value = max(value + 1, ?2) RETURNING value",
+                params![REVOCATION_LISTS, signed(now.seconds().saturating_mul(1_000_000))],
                 |row| row.get(0),
             )?;
             connection.execute(

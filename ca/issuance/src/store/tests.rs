@@ -4,6 +4,9 @@ use super::*;
 
 const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
+/// The number of a list that is made then, where there was none.
+const FIRST_LIST: u64 = 1_800_000_000_000_000;
+
 fn row(number: u8) -> Issued {
     Issued {
         serial: Serial::from_bytes(&[number; 17]).unwrap(),
@@ -29,7 +32,7 @@ fn a_copy_of_an_open_store_goes_on_where_nobody_was() {
     let (path, copy) = (directory.path().join("ca.sqlite"), directory.path().join("copy"));
     let store = Store::open(&path).unwrap();
     store.insert_pending(&[row(1)]).unwrap();
-    assert_eq!(store.next_revocation_list(NOW).unwrap(), (1, None));
+    assert_eq!(store.next_revocation_list(NOW).unwrap(), (FIRST_LIST, None));
     Store::back_up(&path, &copy).unwrap();
     // What comes later is not in it.
     store.insert_pending(&[row(2)]).unwrap();
@@ -40,7 +43,7 @@ fn a_copy_of_an_open_store_goes_on_where_nobody_was() {
     let restored = Store::open(&copy).unwrap();
     assert_eq!(restored.pending(10).unwrap(), [row(1)]);
     let (number, before) = restored.next_revocation_list(NOW).unwrap();
-    assert!(number > 1 << 32);
+    assert!(number > FIRST_LIST + (1 << 32));
     assert_eq!(before, Some(NOW));
     assert!(Store::back_up(&path, &copy).is_err(), "nothing is overwritten");
     assert!(Store::back_up(&directory.path().join("none"), &path).is_err());
@@ -63,7 +66,7 @@ fn rows_go_from_pending_to_issued_and_survive_reopening() {
             signature: vec![1, 2, 3],
         }])
         .unwrap();
-    assert_eq!(store.next_revocation_list(NOW).unwrap(), (1, None));
+    assert_eq!(store.next_revocation_list(NOW).unwrap(), (FIRST_LIST, None));
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.pending(10).unwrap(), [row(2)]);
@@ -73,7 +76,10 @@ fn rows_go_from_pending_to_issued_and_survive_reopening() {
     assert!(done.certificate.is_some());
     assert_eq!(store.by_key(&[7; 32]).unwrap().len(), 2);
     assert_eq!(store.page(0, 10).unwrap().len(), 1);
-    assert_eq!(store.next_revocation_list(NOW).unwrap(), (2, Some(NOW)));
+    assert_eq!(store.next_revocation_list(NOW).unwrap(), (FIRST_LIST + 1, Some(NOW)));
+    let later = UnixTime::from_seconds(NOW.seconds() + 60);
+    let number = FIRST_LIST + 60_000_000;
+    assert_eq!(store.next_revocation_list(later).unwrap(), (number, Some(NOW)));
     assert_eq!(store.by_device("1").unwrap().len(), 1);
     let usage = store.usage(UnixTime::from_seconds(1002)).unwrap();
     assert_eq!((usage[0].total, usage[0].since), (2, 1));

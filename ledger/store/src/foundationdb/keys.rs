@@ -19,6 +19,8 @@ pub(super) enum Memory {
     Applied,
     /// The height that is staged.
     Staged,
+    /// How far a copy into the store is.
+    Copy,
 }
 
 /// The keys of one store.
@@ -48,6 +50,7 @@ impl Keys {
             Memory::Epoch => b"epoch",
             Memory::Applied => b"applied",
             Memory::Staged => b"staged",
+            Memory::Copy => b"copy",
         };
         self.under(0, name)
     }
@@ -116,6 +119,7 @@ mod tests {
         assert_eq!(keys.memory(Memory::Epoch), b"maker/1\0epoch");
         assert_eq!(keys.memory(Memory::Applied), b"maker/1\0applied");
         assert_eq!(keys.memory(Memory::Staged), b"maker/1\0staged");
+        assert_eq!(keys.memory(Memory::Copy), b"maker/1\0copy");
         assert_eq!(keys.list(258), b"maker/1\0rows/\0\0\x01\x02");
         assert_eq!(keys.row(Space::State, b"key"), b"maker/1\x01key");
         assert_eq!(keys.row(Space::Usage, b""), b"maker/1\x0c");

@@ -12,7 +12,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::Parser;
-use hufu_harness::{Consortium, Settings, binaries};
+use hufu_harness::{Settings, binaries};
 
 use display::Display;
 use summary::Summary;
@@ -40,6 +40,11 @@ struct Arguments {
     /// shipped ones, as if measured until a minute ago.
     #[arg(long, value_name = "FILE")]
     readings: Option<PathBuf>,
+    /// Where the members keep their records: each in its data directory, or all on
+    /// the FoundationDB cluster that FDB_CLUSTER_FILE names, or on a test double of
+    /// one, which is gone at the end.
+    #[arg(long, value_enum, default_value_t = Store::Embedded)]
+    store: Store,
     /// The `hufu` program. Default: the one beside this program.
     #[arg(long, value_name = "FILE")]
     hufu: Option<PathBuf>,
@@ -48,9 +53,18 @@ struct Arguments {
     build_seconds: f64,
 }
 
+/// Where records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Store {
+    /// In data directories.
+    Embedded,
+    /// On FoundationDB.
+    Foundationdb,
+}
+
 /// How the work ended.
 enum Event {
-    Done(Box<anyhow::Result<(Consortium, Summary)>>),
+    Done(Box<anyhow::Result<steps::Running>>),
     Interrupted,
 }
 
@@ -83,6 +97,13 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
             .context("cannot make a temporary directory")?
             .keep(),
     };
+    anyhow::ensure!(
+        arguments.store == Store::Embedded
+            || arguments.dir.is_none()
+            || std::env::var_os("FDB_CLUSTER_FILE").is_some(),
+        "--dir: what is on the double of FoundationDB is gone at the end, so there is nothing to go \
+         on with; set FDB_CLUSTER_FILE, or leave --dir out"
+    );
     let hufu = match &arguments.hufu {
         Some(path) => path.clone(),
         None => binaries::beside("hufu")?,
@@ -98,6 +119,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
         devices: usize::from(arguments.devices),
         readings: arguments.readings.clone(),
         build_seconds: arguments.build_seconds,
+        far: arguments.store == Store::Foundationdb,
     };
 
     let (events, event) = mpsc::channel();
@@ -119,7 +141,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Summary> {
             )
         }
         Event::Done(done) => {
-            let (mut consortium, summary) = (*done)?;
+            let steps::Running { mut consortium, summary, far: _far } = (*done)?;
             if !arguments.exit {
                 println!("{}", next::what_to_try(&consortium, &summary)?);
                 while !matches!(event.recv()?, Event::Interrupted) {}

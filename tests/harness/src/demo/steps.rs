@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use hufu_harness::consortium::in_parallel;
+use hufu_harness::far::Far;
 use hufu_harness::job::{Fleet, enrol, life, proof, record, report, revoke};
 use hufu_harness::readings::{self, Reading};
 use hufu_harness::{Consortium, Gateway, Settings};
@@ -20,17 +21,25 @@ pub struct Plan {
     pub readings: Option<PathBuf>,
     /// How long the build took.
     pub build_seconds: f64,
+    /// Whether the members' records are on FoundationDB.
+    pub far: bool,
+}
+
+/// What runs when everything is done.
+pub struct Running {
+    /// The consortium.
+    pub consortium: Consortium,
+    /// What there is to say of it.
+    pub summary: Summary,
+    /// The cluster that has its records, where one has.
+    pub far: Option<Far>,
 }
 
 /// The member whose validator is killed.
 const VICTIM: &str = "maker";
 
 /// Does everything; gives the running consortium.
-pub fn run(
-    settings: Settings,
-    plan: &Plan,
-    display: &Display,
-) -> anyhow::Result<(Consortium, Summary)> {
+pub fn run(settings: Settings, plan: &Plan, display: &Display) -> anyhow::Result<Running> {
     let started = Instant::now();
     let mut consortium = Consortium::prepare(settings)?;
     let (readings, file) = match &plan.readings {
@@ -41,7 +50,15 @@ pub fn run(
             (readings, file)
         }
     };
-    eprintln!("everything is kept in {}\n", consortium.settings.directory.display());
+    eprintln!("everything is kept in {}", consortium.settings.directory.display());
+    let far = plan.far.then(|| Far::any(&consortium)).transpose()?;
+    if let Some(far) = &far {
+        eprintln!("but for the records, which are on {}", far.said());
+        for member in &consortium.members {
+            far.keep(&consortium, member.name())?;
+        }
+    }
+    eprintln!();
 
     let mut ceremony = hold_ceremonies(&consortium, display)?;
     ceremony += begin_to_finalize(&mut consortium, display)?;
@@ -90,7 +107,7 @@ pub fn run(
             metrics: format!("{}/metrics", consortium.authority().metrics_url()),
         },
     };
-    Ok((consortium, summary))
+    Ok(Running { consortium, summary, far })
 }
 
 fn hold_ceremonies(consortium: &Consortium, display: &Display) -> anyhow::Result<f64> {
