@@ -65,7 +65,7 @@ codes! {
     NotFound = "not-found", 404, "There is no such thing";
     // How much of it.
     TooManyRequests = "too-many-requests", 429, "The caller holds as much as one caller may";
-    OverBudget = "over-budget", 429, "What may be recorded in a day is used up";
+    OverBudget = "over-budget", 429, "What may be recorded is used up for now";
     Busy = "busy", 503, "Too many requests wait";
     // The ledger and what is read from it.
     NotKept = "not-kept", 410, "This member does not keep it any more";

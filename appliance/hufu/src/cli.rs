@@ -10,7 +10,7 @@ mod store;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hufu_proof::{Algorithm, Digest, Name, NetworkName, Serial, UnixMillis};
+use hufu_proof::{Algorithm, Digest, Name, NetworkName, Quota, Quotas, Serial, UnixMillis};
 use hufu_service::confined;
 
 pub use self::appliance::{
@@ -256,6 +256,12 @@ pub enum Org {
         #[arg(long, value_name = "BYTES")]
         member_bytes: u64,
     },
+    /// Propose how many transactions may be recorded in a day and a second, and how
+    /// many bytes in a second; this approves it for this member. All of them: one that
+    /// is left out is without a limit. What is over it is refused with 429 and the
+    /// time when it ends; other members go on.
+    #[command(after_help = examples::ORG_QUOTAS)]
+    Quotas(OrgQuotas),
     /// Propose to suspend a member; this approves it for this member. Until it is
     /// readmitted it reads and does nothing else: nothing is recorded that it, its
     /// devices or its clients sign, its node votes no more from the next epoch on,
@@ -302,6 +308,46 @@ pub enum Org {
         /// The proposal's digest.
         proposal: Digest,
     },
+}
+
+/// What is to limit what may be recorded.
+#[derive(Debug, Args)]
+pub struct OrgQuotas {
+    /// Transactions of one device, client or server in a day, UTC.
+    #[arg(long, value_name = "COUNT")]
+    pub identity_a_day: Option<u64>,
+    /// Transactions of one in a second.
+    #[arg(long, value_name = "COUNT")]
+    pub identity_a_second: Option<u64>,
+    /// Bytes of one in a second.
+    #[arg(long, value_name = "BYTES")]
+    pub identity_bytes_a_second: Option<u64>,
+    /// Transactions of all identities of a member together in a day, UTC.
+    #[arg(long, value_name = "COUNT")]
+    pub member_a_day: Option<u64>,
+    /// Transactions of all in a second.
+    #[arg(long, value_name = "COUNT")]
+    pub member_a_second: Option<u64>,
+    /// Bytes of all in a second.
+    #[arg(long, value_name = "BYTES")]
+    pub member_bytes_a_second: Option<u64>,
+}
+
+impl From<OrgQuotas> for Quotas {
+    fn from(said: OrgQuotas) -> Self {
+        Self {
+            identity: Quota {
+                transactions_a_day: said.identity_a_day,
+                transactions_a_second: said.identity_a_second,
+                bytes_a_second: said.identity_bytes_a_second,
+            },
+            member: Quota {
+                transactions_a_day: said.member_a_day,
+                transactions_a_second: said.member_a_second,
+                bytes_a_second: said.member_bytes_a_second,
+            },
+        }
+    }
 }
 
 /// Whose standing is to change, and why.

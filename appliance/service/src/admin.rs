@@ -21,8 +21,8 @@ use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
 use hufu_proof::transaction::{Payload, Proposal};
 use hufu_proof::{
-    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Serial, Standing,
-    codec,
+    Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Quotas, Serial,
+    Standing, codec,
 };
 use hufu_query::Leash;
 use hufu_readmodel::Scope;
@@ -371,6 +371,7 @@ enum Propose {
     Member(Box<JoinRequest>),
     Change(Change),
     Budget(Budget),
+    Quotas(Quotas),
     Standing { member: Name, to: Standing, reason: String },
     Constitution(governance::Amend),
 }
@@ -432,6 +433,7 @@ async fn propose(State(node): State<Arc<Node>>, Json(asked): Json<Propose>) -> A
         }
         Propose::Change(change) => Proposal::Member { member: changed(&node, change)? },
         Propose::Budget(budget) => Proposal::Budget { budget: sound(budget)? },
+        Propose::Quotas(quotas) => Proposal::Quotas { quotas: governance::sound(quotas)? },
         Propose::Standing { member, to, reason } => {
             governance::changed_standing(&node, member, to, reason)?
         }

@@ -9,8 +9,9 @@ use anyhow::{Context as _, ensure};
 use axum::extract::State;
 use hufu_door::body::Json;
 use hufu_machine::MachineError;
+use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Algorithm, Constitution, Height, Name, Standing};
+use hufu_proof::{Algorithm, Constitution, Height, Name, Quota, Quotas, Standing};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -116,6 +117,21 @@ pub fn changed_standing(
     ensure!(now != to, "member `{member}` is {} already", now.as_str());
     ensure!(now != Standing::Dismissed, "member `{member}` was dismissed, which is for good");
     Ok(Proposal::Standing { member, to, reason })
+}
+
+/// The quotas, if a consortium can go on with them.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn sound(quotas: Quotas) -> anyhow::Result<Quotas> {
+    ensure!(
+        quotas.is_sound(),
+        "at least {} transactions a day, 1 a second and {} bytes a second, and not more for an \
+         identity than for a member",
+        Quota::LEAST_A_DAY,
+        MAX_TRANSACTION
+    );
+    Ok(quotas)
 }
 
 /// The constitution: the founders', what is in force, and what came or comes when.

@@ -160,6 +160,7 @@ impl Node {
                     "bytes": members,
                     "most_of_a_member": today.budget.member_bytes,
                     "most_of_an_identity": today.budget.identity_bytes,
+                    "quotas": (!today.quotas.is_unlimited()).then_some(today.quotas),
                 })
             }
             Err(error) => json!({ "error": error.to_string() }),

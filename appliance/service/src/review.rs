@@ -30,6 +30,11 @@ pub fn of(node: &Node, proposal: &Proposal) -> anyhow::Result<Value> {
             let now = reader.budget(reader.height()?)?;
             json!({ "budget": budget, "replaces": now })
         }
+        Proposal::Quotas { quotas } => {
+            let reader = node.ledger.reader();
+            let now = reader.quotas(reader.height()?)?;
+            json!({ "quotas": quotas, "replaces": now })
+        }
         Proposal::Standing { member, to, reason } => {
             let reader = node.ledger.reader();
             let (now, membership) = (reader.state()?.standings()?.of(member), reader.membership()?);

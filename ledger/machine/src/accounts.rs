@@ -7,8 +7,9 @@
 //! # What is charged
 //!
 //! The encoded transaction, whatever becomes of it; but not a duplicate, which
-//! its signer has sent once, and not what is over the budget: whoever puts that
-//! into a block is a validator at fault.
+//! its signer has sent once, and not what is over the budget or a quota: whoever
+//! puts that into a block is a validator at fault. Transactions, and what is of the
+//! present second, are counted only while there are quotas ([`hufu_proof::Quotas`]).
 //!
 //! # Where it is kept
 //!
@@ -24,9 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::cache::Generations;
-use hufu_proof::budget::day;
+use hufu_proof::budget::{day, second};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Budget, Height, IdentityId, Name, UnixMillis, codec};
+use hufu_proof::{Budget, Height, IdentityId, Name, Quota, Quotas, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{Space, Store, Write};
 
@@ -56,23 +57,149 @@ impl Account {
     }
 }
 
-/// What an account has used of its last day.
+/// What an account has used of its last day, and where there are quotas, of its last
+/// second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Usage {
     /// Since 1970, by block time.
     day: u64,
     bytes: u64,
+    /// Counted where there are quotas.
+    counted: Counted,
+}
+
+/// What only quotas ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Counted {
+    /// Of the day.
+    transactions: u64,
+    /// Since 1970, by block time.
+    second: u64,
+    second_transactions: u64,
+    second_bytes: u64,
 }
 
 impl Usage {
-    pub(crate) fn on(self, day: u64) -> u64 {
-        if self.day == day { self.bytes } else { 0 }
+    /// What of it is of this time.
+    pub(crate) fn at(self, time_ms: UnixMillis) -> Self {
+        let (day, second) = (day(time_ms), second(time_ms));
+        let of_day = if self.day == day { self } else { Self::default() };
+        let of_second = Counted { transactions: of_day.counted.transactions, ..self.counted };
+        let counted = if of_second.second == second {
+            of_second
+        } else {
+            let transactions = of_second.transactions;
+            Counted { transactions, second, ..Counted::default() }
+        };
+        Self { day, bytes: of_day.bytes, counted }
+    }
+
+    /// Bytes of the day.
+    pub(crate) fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    fn add(&mut self, bytes: u64, of_day: bool, of_second: bool) {
+        let Counted { transactions, second_transactions, second_bytes, .. } = &mut self.counted;
+        for (sum, more, counts) in [
+            (&mut self.bytes, bytes, of_day),
+            (transactions, 1, of_day),
+            (second_bytes, bytes, of_second),
+            (second_transactions, 1, of_second),
+        ] {
+            *sum = sum.saturating_add(if counts { more } else { 0 });
+        }
+    }
+
+    /// With nothing of the second.
+    fn of_the_day(self) -> Self {
+        let Counted { transactions, second, .. } = self.counted;
+        Self { counted: Counted { transactions, second, ..Counted::default() }, ..self }
+    }
+
+    /// What does not suffice when this much is added.
+    fn over(&self, more: Load, bytes: u64, quota: &Quota) -> Option<Period> {
+        let within = |used: u64, more: u64, most: Option<u64>| {
+            most.is_none_or(|most| used.saturating_add(more) <= most)
+        };
+        let Counted { transactions, second_transactions, second_bytes, .. } = self.counted;
+        if !within(self.bytes, more.bytes, Some(bytes))
+            || !within(transactions, more.transactions, quota.transactions_a_day)
+        {
+            Some(Period::Day)
+        } else if !within(second_transactions, more.transactions, quota.transactions_a_second)
+            || !within(second_bytes, more.bytes, quota.bytes_a_second)
+        {
+            Some(Period::Second)
+        } else {
+            None
+        }
+    }
+
+    /// Without quotas as before there were any, so that nothing more is written.
+    fn encode(&self, quotas: bool) -> Vec<u8> {
+        let Self { day, bytes, counted } = self;
+        match quotas {
+            true => codec::encode(&(day, bytes, counted)),
+            false => codec::encode(&(day, bytes)),
+        }
+    }
+
+    fn decode(row: &[u8]) -> Result<Self, MachineError> {
+        if row.len() > 16 {
+            return decode("usage", row);
+        }
+        let (day, bytes) = decode("usage", row)?;
+        Ok(Self { day, bytes, counted: Counted::default() })
     }
 }
 
-/// Whose budget does not suffice.
+/// What is to be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many transactions.
+    pub transactions: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Load {
+    /// One transaction of this size.
+    pub fn one(bytes: u64) -> Self {
+        Self { transactions: 1, bytes }
+    }
+
+    /// This and that.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            transactions: self.transactions.saturating_add(other.transactions),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+/// What is used up: the rest of a day, or of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum Period {
+    /// A day of UTC, by block time.
+    Day,
+    /// A second.
+    Second,
+}
+
+/// What does not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Whose it is.
+    pub whose: Whose,
+    /// Of what it is used up.
+    pub period: Period,
+}
+
+/// Whose budget or quota does not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
     /// The signer's own.
     Identity,
     /// That of the member that answers for it.
@@ -93,6 +220,7 @@ pub(crate) struct Accounts {
     identities: Latest<IdentityId, Arc<IdentityRecord>>,
     usage: Latest<Account, Usage>,
     budget: Latest<(), Budget>,
+    quotas: Latest<(), Quotas>,
     standings: Latest<(), Arc<Standings>>,
 }
 
@@ -102,6 +230,7 @@ impl Default for Accounts {
             identities: Mutex::new(Generations::new(REMEMBERED)),
             usage: Mutex::new(Generations::new(REMEMBERED)),
             budget: Mutex::new(Generations::new(1)),
+            quotas: Mutex::new(Generations::new(1)),
             standings: Mutex::new(Generations::new(1)),
         }
     }
@@ -128,7 +257,7 @@ impl Accounts {
     ) -> Result<Usage, MachineError> {
         let usage = latest(&self.usage, store, account, height, |height| {
             let row = store.read(Space::Usage, &account.key(), height.get())?;
-            row.map_or(Ok(Usage::default()), |row| decode("usage", &row)).map(Some)
+            row.map_or(Ok(Usage::default()), |row| Usage::decode(&row)).map(Some)
         });
         Ok(usage?.unwrap_or_default())
     }
@@ -152,7 +281,7 @@ impl Accounts {
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let rows = store.read_many(Space::Usage, &keys, since.get())?;
         for (account, row) in accounts.into_iter().zip(rows) {
-            let value = row.map_or(Ok(Usage::default()), |row| decode("usage", &row))?;
+            let value = row.map_or(Ok(Usage::default()), |row| Usage::decode(&row))?;
             remembered.insert(account, Known { value, since });
         }
         Ok(())
@@ -164,6 +293,14 @@ impl Accounts {
             row.map_or(Ok(Budget::default()), |row| decode("budget", &row)).map(Some)
         });
         Ok(budget?.unwrap_or_default())
+    }
+
+    pub(crate) fn quotas(&self, store: &dyn Store, height: Height) -> Result<Quotas, MachineError> {
+        let quotas = latest(&self.quotas, store, &(), height, |height| {
+            let row = store.read(Space::State, key::QUOTAS, height.get())?;
+            row.map_or(Ok(Quotas::default()), |row| decode("quotas", &row)).map(Some)
+        });
+        Ok(quotas?.unwrap_or_default())
     }
 
     /// How members stand.
@@ -214,6 +351,10 @@ impl Accounts {
             let value = decode("budget", budget)?;
             lock(&self.budget).insert((), Known { value, since: height });
         }
+        if let Some(quotas) = changed(key::QUOTAS) {
+            let value = decode("quotas", quotas)?;
+            lock(&self.quotas).insert((), Known { value, since: height });
+        }
         if let Some(standings) = changed(key::STANDINGS) {
             let value = Arc::new(decode("standings", standings)?);
             lock(&self.standings).insert((), Known { value, since: height });
@@ -263,24 +404,27 @@ fn decode<T: BorshDeserialize>(what: &'static str, row: &[u8]) -> Result<T, Mach
 pub(crate) struct Charged {
     account: Account,
     usage: Usage,
+    /// Whether quotas are counted.
+    quotas: bool,
 }
 
 impl Charged {
     pub(crate) fn write(&self) -> Write {
-        Write::put(Space::Usage, self.account.key(), codec::encode(&self.usage))
+        Write::put(Space::Usage, self.account.key(), self.usage.encode(self.quotas))
     }
 }
 
-/// Adds up what is to be charged on one day, on top of what was used as of a
+/// Adds up what is to be charged at one time, on top of what was used as of a
 /// height.
 pub struct Tally<'a> {
     accounts: &'a Accounts,
     store: &'a dyn Store,
     height: Height,
-    day: u64,
+    time_ms: UnixMillis,
     budget: Budget,
-    identities: BTreeMap<IdentityId, u64>,
-    members: BTreeMap<Name, u64>,
+    quotas: Quotas,
+    identities: BTreeMap<IdentityId, Usage>,
+    members: BTreeMap<Name, Usage>,
 }
 
 impl<'a> Tally<'a> {
@@ -294,28 +438,29 @@ impl<'a> Tally<'a> {
             accounts,
             store,
             height,
-            day: day(time_ms),
+            time_ms,
             budget: accounts.budget(store, height)?,
+            quotas: accounts.quotas(store, height)?,
             identities: BTreeMap::new(),
             members: BTreeMap::new(),
         })
     }
 
-    /// Bytes used by the identity and by the member that answers for it.
+    /// What the identity and the member that answers for it have used.
     fn used(
         &mut self,
         identity: &IdentityId,
         member: &Name,
-    ) -> Result<(&mut u64, &mut u64), MachineError> {
+    ) -> Result<(&mut Usage, &mut Usage), MachineError> {
         if !self.identities.contains_key(identity) {
             let account = Account::Identity(*identity);
             let usage = self.accounts.usage(self.store, &account, self.height)?;
-            self.identities.insert(*identity, usage.on(self.day));
+            self.identities.insert(*identity, usage.at(self.time_ms));
         }
         if !self.members.contains_key(member) {
             let account = Account::Member(member.clone());
             let usage = self.accounts.usage(self.store, &account, self.height)?;
-            self.members.insert(member.clone(), usage.on(self.day));
+            self.members.insert(member.clone(), usage.at(self.time_ms));
         }
         let missing = || MachineError::damaged("accounts");
         Ok((
@@ -324,8 +469,27 @@ impl<'a> Tally<'a> {
         ))
     }
 
-    /// Whose budget does not suffice when the identity adds `own` bytes, and all
-    /// whom its member answers for add `all` bytes.
+    /// Whether it matters for a block what those before it hold.
+    pub fn has_rates(&self) -> bool {
+        self.quotas.has_rates()
+    }
+
+    /// What an identity of this kind may use, and all of its member.
+    fn limits(&self, record: &IdentityRecord) -> ((u64, Quota), (u64, Quota)) {
+        let Budget { identity_bytes, member_bytes } = self.budget;
+        let Quotas { identity, member } = self.quotas;
+        match record.kind {
+            IdentityKind::Member => {
+                let all = member_bytes.saturating_add(self.budget.reserve());
+                let all = (all, member.with_reserve());
+                (all, all)
+            }
+            _ => ((identity_bytes, identity), (member_bytes, member)),
+        }
+    }
+
+    /// What does not suffice when the identity adds `own`, and all whom its member
+    /// answers for add `all`.
     ///
     /// # Errors
     /// [`MachineError`] when the store fails.
@@ -333,25 +497,42 @@ impl<'a> Tally<'a> {
         &mut self,
         identity: &IdentityId,
         record: &IdentityRecord,
-        own: u64,
-        all: u64,
+        own: Load,
+        all: Load,
     ) -> Result<Option<Over>, MachineError> {
-        let Budget { identity_bytes, member_bytes } = self.budget;
-        let (own_limit, all_limit) = match record.kind {
-            IdentityKind::Member => {
-                let all = member_bytes.saturating_add(self.budget.reserve());
-                (all, all)
-            }
-            _ => (identity_bytes, member_bytes),
-        };
+        self.excess(identity, record, own, all, |usage| usage)
+    }
+
+    /// [`Self::over`] of what is to wait for a block: of the day what was used
+    /// counts as well, but in a second there may wait as much as a second takes.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn over_waiting(
+        &mut self,
+        identity: &IdentityId,
+        record: &IdentityRecord,
+        own: Load,
+        all: Load,
+    ) -> Result<Option<Over>, MachineError> {
+        self.excess(identity, record, own, all, Usage::of_the_day)
+    }
+
+    fn excess(
+        &mut self,
+        identity: &IdentityId,
+        record: &IdentityRecord,
+        own: Load,
+        all: Load,
+        counts: fn(Usage) -> Usage,
+    ) -> Result<Option<Over>, MachineError> {
+        let (own_limits, all_limits) = self.limits(record);
         let (own_used, all_used) = self.used(identity, &record.owner)?;
-        Ok(if own_used.saturating_add(own) > own_limit {
-            Some(Over::Identity)
-        } else if all_used.saturating_add(all) > all_limit {
-            Some(Over::Member)
-        } else {
-            None
-        })
+        let of = |used: &Usage, more, (bytes, quota): (u64, Quota), whose| {
+            counts(*used).over(more, bytes, &quota).map(|period| Over { whose, period })
+        };
+        let own = of(own_used, own, own_limits, Whose::Identity);
+        Ok(own.or_else(|| of(all_used, all, all_limits, Whose::Member)))
     }
 
     /// Charges `bytes`, whether the budgets suffice or not.
@@ -364,20 +545,37 @@ impl<'a> Tally<'a> {
         record: &IdentityRecord,
         bytes: u64,
     ) -> Result<(), MachineError> {
+        self.charge_at(identity, record, bytes, self.time_ms)
+    }
+
+    /// Charges what stands in a block of another time: what of it is of this one.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn charge_at(
+        &mut self,
+        identity: &IdentityId,
+        record: &IdentityRecord,
+        bytes: u64,
+        time_ms: UnixMillis,
+    ) -> Result<(), MachineError> {
+        let of_day = day(time_ms) == day(self.time_ms);
+        let of_second = second(time_ms) == second(self.time_ms);
         let (own, all) = self.used(identity, &record.owner)?;
-        *own = own.saturating_add(bytes);
-        *all = all.saturating_add(bytes);
+        for usage in [own, all] {
+            usage.add(bytes, of_day, of_second);
+        }
         Ok(())
     }
 
     /// Every account that was asked for, as it is now.
     pub(crate) fn finish(self) -> Vec<Charged> {
-        let day = self.day;
-        let charged = |account, bytes| Charged { account, usage: Usage { day, bytes } };
+        let quotas = !self.quotas.is_unlimited();
+        let charged = |account, usage| Charged { account, usage, quotas };
         let identities =
-            self.identities.into_iter().map(|(id, bytes)| charged(Account::Identity(id), bytes));
+            self.identities.into_iter().map(|(id, usage)| charged(Account::Identity(id), usage));
         let members =
-            self.members.into_iter().map(|(name, bytes)| charged(Account::Member(name), bytes));
+            self.members.into_iter().map(|(name, usage)| charged(Account::Member(name), usage));
         identities.chain(members).collect()
     }
 }

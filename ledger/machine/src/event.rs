@@ -145,7 +145,7 @@ pub enum Event {
         /// What it asks for.
         kind: ProposalKind,
         /// The contract it is about, or the member; of a budget, `budget`, of a
-        /// constitution, `constitution`.
+        /// constitution, `constitution`, of quotas, `quotas`.
         contract: Name,
         /// Who proposed it.
         proposer: Name,
@@ -408,5 +408,7 @@ kind! {
         Readmit(Proposal::Standing { to: Standing::Good, .. }) = 8 "readmit",
         /// To change the constitution.
         Constitution(Proposal::Constitution { .. }) = 9 "constitution",
+        /// To change how much each may have recorded.
+        Quotas(Proposal::Quotas { .. }) = 10 "quotas",
     }
 }

@@ -41,7 +41,7 @@ use hufu_proof::{
 };
 use hufu_store::{KeyRange, Space, Store, Write};
 
-use crate::accounts::{Accounts, Charged, Tally};
+use crate::accounts::{Accounts, Charged, Load, Tally};
 use crate::contracts::Contracts;
 use crate::encoded::Encoded;
 use crate::error::MachineError;
@@ -329,8 +329,8 @@ impl<'a> Execution<'a> {
         if before {
             return Err(Outcome::Duplicate.into());
         }
-        let bytes = u64::from(encoded.length);
-        if self.tally.over(&signer.identity, &signer.record, bytes, bytes)?.is_some() {
+        let load = Load::one(u64::from(encoded.length));
+        if self.tally.over(&signer.identity, &signer.record, load, load)?.is_some() {
             return Err(Outcome::OverBudget.into());
         }
         self.act(encoded.id, index, signer, &body.payload)?;

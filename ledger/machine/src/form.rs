@@ -69,6 +69,9 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         Payload::Propose(Proposal::Budget { budget }) if !budget.is_sound() => {
             Err(Outcome::Malformed)
         }
+        Payload::Propose(Proposal::Quotas { quotas }) if !quotas.is_sound() => {
+            Err(Outcome::Malformed)
+        }
         Payload::Propose(Proposal::Standing { reason, .. }) => text(reason, Standing::MAX_REASON),
         Payload::Propose(Proposal::Constitution { constitution, .. })
             if constitution.approvals == 0 || constitution.algorithms.is_empty() =>

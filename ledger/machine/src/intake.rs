@@ -6,7 +6,7 @@
 //! - the signer of each transaction is registered, of a member in good standing,
 //!   and active at the block's time;
 //! - what the block adds leaves each identity and each member within its budget
-//!   of the day of the block.
+//!   and its quotas of the day and the second of the block.
 //!
 //! A block that breaks this is not voted for ([`Reader::uncharged`]). What
 //! happens between that height and the block (a revocation, what blocks in
@@ -15,10 +15,9 @@
 
 use std::sync::Arc;
 
-use hufu_proof::budget::day;
-use hufu_proof::{Block, Budget, Constitution, Height, IdentityId, Outcome, UnixMillis};
+use hufu_proof::{Block, Budget, Constitution, Height, IdentityId, Outcome, Quotas, UnixMillis};
 
-use crate::accounts::{Account, Tally};
+use crate::accounts::{Account, Load, Tally};
 use crate::error::MachineError;
 use crate::reader::Reader;
 use crate::record::{IdentityRecord, Standings};
@@ -62,6 +61,14 @@ impl Reader {
         self.shared().accounts.budget(self.store(), height)
     }
 
+    /// What else limits what may be recorded, as of a height that was executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn quotas(&self, height: Height) -> Result<Quotas, MachineError> {
+        self.shared().accounts.quotas(self.store(), height)
+    }
+
     /// Bytes that an account has used on the day of a block time, as of a height
     /// that was executed.
     ///
@@ -73,7 +80,7 @@ impl Reader {
         height: Height,
         time_ms: UnixMillis,
     ) -> Result<u64, MachineError> {
-        Ok(self.shared().accounts.usage(self.store(), account, height)?.on(day(time_ms)))
+        Ok(self.shared().accounts.usage(self.store(), account, height)?.at(time_ms).bytes())
     }
 
     /// A tally of the day of a block time, on top of what was used as of a height
@@ -112,7 +119,8 @@ impl Reader {
                 return Ok(Some((index, Outcome::InactiveSigner)));
             }
             let size = *size as u64;
-            if tally.over(&identity, &record, size, size)?.is_some() {
+            let load = Load::one(size);
+            if tally.over(&identity, &record, load, load)?.is_some() {
                 return Ok(Some((index, Outcome::OverBudget)));
             }
             tally.charge(&identity, &record, size)?;

@@ -10,6 +10,7 @@
 //! | `budget` | [`hufu_proof::Budget`], once it is not the usual one |
 //! | `amendments` | [`crate::record::Amendments`], once the constitution was changed |
 //! | `standings` | [`crate::record::Standings`], once a member was not in good standing |
+//! | `quotas` | [`hufu_proof::Quotas`], once there are any |
 //! | `member/NAME` | [`crate::record::MemberRecord`] |
 //! | `vote-key/` + 32 octets | the name of the member whose vote key this is or was; founders' first ones have none |
 //! | `identity/` + 32 octets | [`crate::record::IdentityRecord`] |
@@ -45,6 +46,9 @@ pub const MEMBERSHIP: &[u8] = hufu_proof::membership::STATE_KEY;
 
 /// Of what may be recorded in a day.
 pub const BUDGET: &[u8] = b"budget";
+
+/// Of what may be recorded in a second, and of how many transactions.
+pub const QUOTAS: &[u8] = b"quotas";
 
 /// Of the constitutions after the founders'.
 pub const AMENDMENTS: &[u8] = b"amendments";

@@ -69,7 +69,7 @@ mod state;
 mod told;
 mod tree;
 
-pub use accounts::{Account, Over, Tally};
+pub use accounts::{Account, Load, Over, Period, Tally, Whose};
 pub use epoch::Epoch;
 pub use error::MachineError;
 pub use event::Event;

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hufu_contract::Contract;
 use hufu_contract::compare::incompatibilities;
 use hufu_proof::transaction::Proposal;
-use hufu_proof::{Budget, Digest, Name, Outcome};
+use hufu_proof::{Budget, Digest, Name, Outcome, Quotas};
 
 use crate::contracts;
 use crate::error::MachineError;
@@ -83,6 +83,7 @@ impl Execution<'_> {
             Proposal::Budget { .. } => named("budget")?,
             Proposal::Standing { member, .. } => member.clone(),
             Proposal::Constitution { .. } => named("constitution")?,
+            Proposal::Quotas { .. } => named("quotas")?,
         };
         self.decide(id, *digest, &proposal, subject, record)
     }
@@ -132,6 +133,10 @@ impl Execution<'_> {
                 self.put(key::BUDGET.to_vec(), budget);
                 Ok(())
             }
+            Proposal::Quotas { quotas } => {
+                self.put(key::QUOTAS.to_vec(), quotas);
+                Ok(())
+            }
             Proposal::Standing { member, to, reason } => {
                 self.change_standing(id, digest, member, *to, reason)
             }
@@ -176,6 +181,13 @@ impl Execution<'_> {
                     return Err(Outcome::Conflict.into());
                 }
                 named("budget")
+            }
+            Proposal::Quotas { quotas } => {
+                let now: Option<Quotas> = self.record("quotas", key::QUOTAS)?;
+                if now.unwrap_or_default() == *quotas {
+                    return Err(Outcome::Conflict.into());
+                }
+                named("quotas")
             }
             Proposal::Standing { member, to, .. } => {
                 self.check_standing(member, *to)?;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use hufu_machine::Over;
+use hufu_machine::{Over, Period, Whose};
 use hufu_proof::{Name, UnixMillis};
 
 /// A budget of a day that is used up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Whose.
-    pub whose: Over,
+    /// Whose, and of what.
+    pub over: Over,
     /// The member that answers for the signer.
     pub member: Name,
-    /// When the day ends.
+    /// When the day or the second ends.
     pub ends_ms: UnixMillis,
     /// How long that is by the ledger's time.
     pub retry_after: Duration,
@@ -20,10 +20,15 @@ pub struct Spent {
 
 impl std::fmt::Display for Spent {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { whose, member, retry_after, .. } = self;
+        let Self { over: Over { whose, period }, member, retry_after, .. } = self;
         match whose {
-            Over::Identity => write!(formatter, "this signer of member `{member}`")?,
-            Over::Member => write!(formatter, "member `{member}`")?,
+            Whose::Identity => write!(formatter, "this signer of member `{member}`")?,
+            Whose::Member => write!(formatter, "member `{member}`")?,
+        }
+        if *period == Period::Second {
+            return formatter.write_str(
+                " has as much waiting as may be recorded of it in a second; send less at once",
+            );
         }
         let minutes = retry_after.as_secs().div_ceil(60);
         write!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use borsh::BorshDeserialize as _;
 use hufu_consensus::{Gossip, Recipient, Status};
 use hufu_machine::{Account, Reader, Replay};
-use hufu_proof::{Budget, Commitment, Digest, Height, LogEntry, Name, Transaction, codec};
+use hufu_proof::{Budget, Commitment, Digest, Height, LogEntry, Name, Quotas, Transaction, codec};
 use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
@@ -72,6 +72,8 @@ pub struct NodeStatus {
 pub struct Today {
     /// What may be recorded.
     pub budget: Budget,
+    /// What else limits it.
+    pub quotas: Quotas,
     /// Bytes that were recorded of each member, by name.
     pub members: Vec<(Name, u64)>,
 }
@@ -216,7 +218,7 @@ impl Ledger {
             let used = reader.used(&Account::Member(seat.name.clone()), height, time_ms)?;
             members.push((seat.name, used));
         }
-        Ok(Today { budget: reader.budget(height)?, members })
+        Ok(Today { budget: reader.budget(height)?, quotas: reader.quotas(height)?, members })
     }
 
     /// The applied height, as it grows.

@@ -1,4 +1,9 @@
-//! Admitted transactions that wait for a block, in the order of their arrival.
+//! Admitted transactions that wait for a block, of each member in the order of their
+//! arrival.
+//!
+//! A block has of each member as many bytes, as far as so much waits of it: the next
+//! transaction is always that of the member that has least in the block so far, of
+//! several the one that has waited longest.
 //!
 //! What is in here has a good signature of somebody known. Bounded in number and
 //! bytes, as a whole and for each signer and member, so that who sends most does
@@ -6,13 +11,13 @@
 //! sender tries again.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use hufu_machine::Account;
 use hufu_machine::record::IdentityRecord;
+use hufu_machine::{Account, Load};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, Height, IdentityId, Transaction};
+use hufu_proof::{Digest, Height, IdentityId, Name, Transaction};
 
 /// Most transactions that wait.
 pub const MAX_TRANSACTIONS: usize = 200_000;
@@ -20,6 +25,8 @@ pub const MAX_TRANSACTIONS: usize = 200_000;
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Most bytes that wait of all whom one member answers for.
 pub const MAX_MEMBER_BYTES: usize = MAX_BYTES / 4;
+/// Most transactions that wait of all whom one member answers for.
+pub const MAX_MEMBER_TRANSACTIONS: usize = MAX_TRANSACTIONS / 4;
 /// Most bytes that wait of one signer that is not a member's own key: what a
 /// second of full blocks takes.
 pub const MAX_SIGNER_BYTES: usize = 16 * 1024 * 1024;
@@ -62,8 +69,10 @@ pub struct Mempool {
     places: HashMap<Digest, u64>,
     next: u64,
     bytes: usize,
-    /// Bytes of each account; none that holds nothing.
-    held: HashMap<Account, usize>,
+    /// Of each account; none that holds nothing.
+    held: HashMap<Account, Load>,
+    /// The arrivals of each member; none that has none.
+    queues: BTreeMap<Name, BTreeSet<u64>>,
 }
 
 impl Mempool {
@@ -76,21 +85,30 @@ impl Mempool {
             return Err(Refused::Present);
         }
         let (own, all) = self.held(&pending.signer);
+        let load = Load::one(pending.size as u64);
+        let (own, all) = (own.plus(load), all.plus(load));
         let own_limit = match pending.signer.record.kind {
             IdentityKind::Member => MAX_MEMBER_BYTES,
             _ => MAX_SIGNER_BYTES,
         };
         if self.arrivals.len() >= MAX_TRANSACTIONS
             || self.bytes + pending.size > MAX_BYTES
-            || own + pending.size > own_limit
-            || all + pending.size > MAX_MEMBER_BYTES
+            || own.bytes > own_limit as u64
+            || all.bytes > MAX_MEMBER_BYTES as u64
+            || all.transactions > MAX_MEMBER_TRANSACTIONS as u64
         {
             return Err(Refused::Full);
         }
         self.bytes += pending.size;
         for account in accounts(&pending.signer) {
-            *self.held.entry(account).or_default() += pending.size;
+            let held = self.held.entry(account).or_default();
+            *held = held.plus(load);
         }
+        let owner = &pending.signer.record.owner;
+        match self.queues.get_mut(owner) {
+            Some(queue) => queue.insert(self.next),
+            None => self.queues.entry(owner.clone()).or_default().insert(self.next),
+        };
         self.places.insert(pending.id, self.next);
         self.arrivals.insert(self.next, pending);
         self.next += 1;
@@ -102,24 +120,32 @@ impl Mempool {
         self.arrivals.get(self.places.get(id)?)
     }
 
-    /// Bytes that wait of a signer, and of all whom its member answers for.
-    pub fn held(&self, signer: &Signer) -> (usize, usize) {
+    /// What waits of a signer, and of all whom its member answers for.
+    pub fn held(&self, signer: &Signer) -> (Load, Load) {
         let [own, all] = accounts(signer).map(|account| self.held.get(&account).copied());
-        (own.unwrap_or(0), all.unwrap_or(0))
+        (own.unwrap_or_default(), all.unwrap_or_default())
     }
 
     /// Takes a transaction out.
     pub fn remove(&mut self, id: &Digest) {
-        if let Some(pending) = self.places.remove(id).and_then(|place| self.arrivals.remove(&place))
-        {
-            self.bytes -= pending.size;
-            for account in accounts(&pending.signer) {
-                if let Entry::Occupied(mut held) = self.held.entry(account) {
-                    *held.get_mut() -= pending.size;
-                    if *held.get() == 0 {
-                        held.remove();
-                    }
+        let Some(place) = self.places.remove(id) else { return };
+        let Some(pending) = self.arrivals.remove(&place) else { return };
+        self.bytes -= pending.size;
+        for account in accounts(&pending.signer) {
+            if let Entry::Occupied(mut held) = self.held.entry(account) {
+                let Load { transactions, bytes } = held.get_mut();
+                *transactions -= 1;
+                *bytes -= pending.size as u64;
+                if *transactions == 0 {
+                    held.remove();
                 }
+            }
+        }
+        let owner = &pending.signer.record.owner;
+        if let Some(queue) = self.queues.get_mut(owner) {
+            queue.remove(&place);
+            if queue.is_empty() {
+                self.queues.remove(owner);
             }
         }
     }
@@ -138,29 +164,38 @@ impl Mempool {
         expired
     }
 
-    /// The oldest transactions but those that `skip` names, up to `count` and
-    /// `bytes`.
-    pub fn oldest(
-        &self,
-        count: usize,
-        bytes: usize,
-        skip: impl Fn(&Digest) -> bool,
-    ) -> Vec<Pending> {
+    /// Transactions but those that `skip` names, up to `count` and `bytes`: of each
+    /// member as many bytes, the oldest first.
+    pub fn fair(&self, count: usize, bytes: usize, skip: impl Fn(&Digest) -> bool) -> Vec<Pending> {
+        let mut queues: Vec<_> = self
+            .queues
+            .values()
+            .map(|queue| {
+                let waiting =
+                    queue.iter().filter_map(|place| Some((place, self.arrivals.get(place)?)));
+                waiting.filter(|(_, pending)| !skip(&pending.id)).peekable()
+            })
+            .collect();
+        // By the bytes of a member in the block, and how long its next one has waited.
+        let mut turns: BTreeSet<(usize, u64, usize)> = BTreeSet::new();
+        for (member, queue) in queues.iter_mut().enumerate() {
+            turns.extend(queue.peek().map(|(place, _)| (0, **place, member)));
+        }
         let mut chosen = Vec::new();
         let mut size = 0;
-        for pending in self.arrivals.values() {
-            if chosen.len() == count {
-                break;
-            }
-            if skip(&pending.id) {
-                continue;
-            }
-            // In order: a large one is not passed by smaller ones for ever.
+        while chosen.len() < count
+            && let Some((has, _, member)) = turns.pop_first()
+        {
+            let Some((_, pending)) = queues[member].next() else { continue };
+            // In order: a member's large one is not passed by its smaller ones, and
+            // the oldest of all comes first into some block.
             if size + pending.size > bytes {
-                break;
+                continue;
             }
             size += pending.size;
             chosen.push(pending.clone());
+            let has = has + pending.size;
+            turns.extend(queues[member].peek().map(|(place, _)| (has, **place, member)));
         }
         chosen
     }
@@ -232,14 +267,14 @@ mod tests {
         let nonces = |chosen: Vec<Pending>| {
             chosen.iter().map(|one| one.transaction.body.nonce).collect::<Vec<_>>()
         };
-        assert_eq!(nonces(pool.oldest(3, 1000, |_| false)), [1, 2, 3]);
-        assert_eq!(nonces(pool.oldest(9, 250, |_| false)), [1, 2]);
+        assert_eq!(nonces(pool.fair(3, 1000, |_| false)), [1, 2, 3]);
+        assert_eq!(nonces(pool.fair(9, 250, |_| false)), [1, 2]);
         let second = pending(2, 0).id;
-        assert_eq!(nonces(pool.oldest(2, 1000, |id| *id == second)), [1, 3]);
+        assert_eq!(nonces(pool.fair(2, 1000, |id| *id == second)), [1, 3]);
         pool.remove(&second);
         assert_eq!(pool.bytes(), 400);
         assert_eq!(pool.expire(Height(3)).len(), 2);
-        assert_eq!(nonces(pool.oldest(9, 1000, |_| false)), [4, 5]);
+        assert_eq!(nonces(pool.fair(9, 1000, |_| false)), [4, 5]);
         assert_eq!(pool.insert(pending(9, MAX_BYTES)), Err(Refused::Full));
         assert_eq!((pool.len(), pool.bytes()), (2, 200));
     }
@@ -265,10 +300,59 @@ mod tests {
         let first = pending(first, 0).id;
         pool.remove(&first);
         pool.insert(Pending { signer: device(1), ..pending(99, MAX_SIGNER_BYTES) }).unwrap();
-        assert_eq!(pool.held(&device(1)), (MAX_SIGNER_BYTES, MAX_MEMBER_BYTES));
+        let (own, all) = pool.held(&device(1));
+        assert_eq!((own.bytes, all.bytes), (MAX_SIGNER_BYTES as u64, MAX_MEMBER_BYTES as u64));
         for id in pool.expire(Height::MAX) {
             assert!(pool.get(&id).is_none());
         }
-        assert_eq!((pool.bytes(), pool.held.len()), (0, 0));
+        assert_eq!((pool.bytes(), pool.held.len(), pool.queues.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_block_has_of_each_member_as_much() {
+        let mut pool = Mempool::default();
+        let of = |number, owner: &str| signer(number, IdentityKind::Device, owner);
+        let mut nonce = 0;
+        let mut insert = |pool: &mut Mempool, signer: Signer, size| {
+            nonce += 1;
+            pool.insert(Pending { signer, ..pending(nonce, size) }).unwrap();
+        };
+        // One member has filled the queue before another sends anything.
+        for _ in 0..100 {
+            insert(&mut pool, of(1, "maker"), 100);
+        }
+        for _ in 0..3 {
+            insert(&mut pool, of(2, "operator"), 100);
+        }
+        insert(&mut pool, of(3, "regulator"), 800);
+        let share = |chosen: &[Pending], owner: &str| {
+            let of = chosen.iter().filter(|one| one.signer.record.owner.as_str() == owner);
+            of.map(|one| one.size).sum::<usize>()
+        };
+        let owners = ["maker", "operator", "regulator"];
+        let shares = |pool: &Mempool, count, bytes| {
+            let chosen = pool.fair(count, bytes, |_| false);
+            owners.map(|owner| share(&chosen, owner))
+        };
+        assert_eq!(shares(&pool, 4_096, 1_400), [300, 300, 800]);
+        // What does not fit holds up its own member only, and is not passed for ever.
+        assert_eq!(shares(&pool, 4_096, 700), [400, 300, 0]);
+        assert_eq!(shares(&pool, 4, 10_000), [200, 100, 800]);
+        // What the others leave is whoever's that wants it.
+        assert_eq!(shares(&pool, 4_096, 100_000), [10_000, 300, 800]);
+        assert_eq!(pool.fair(0, 1_000, |_| false).len(), 0);
+        let mut sent = pool.fair(1, 1_000, |_| false);
+        assert_eq!(sent.remove(0).transaction.body.nonce, 1, "the oldest comes first");
+    }
+
+    #[test]
+    fn one_members_small_ones_leave_room_for_the_others() {
+        let mut pool = Mempool::default();
+        for nonce in 0..MAX_MEMBER_TRANSACTIONS as u64 {
+            pool.insert(pending(nonce, 1)).unwrap();
+        }
+        assert_eq!(pool.insert(pending(u64::MAX, 1)), Err(Refused::Full));
+        let other = signer(2, IdentityKind::Device, "operator");
+        pool.insert(Pending { signer: other, ..pending(u64::MAX, 1) }).unwrap();
     }
 }

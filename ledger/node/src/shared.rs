@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hufu_machine::record::Standings;
 use hufu_machine::signatures::verify_batch;
-use hufu_machine::{Executed, Follower, Machine, MachineError, Over, Reader, Replay, Tally};
+use hufu_machine::{
+    Executed, Follower, Load, Machine, MachineError, Over, Period, Reader, Replay, Tally,
+};
 use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
 use hufu_proof::transaction::MAX_LIFETIME;
@@ -67,10 +69,13 @@ enum Considered {
     New(Signer),
 }
 
-fn spent(whose: Over, signer: &Signer, tip: &Tip) -> Spent {
-    let ends_ms = end_of_day(tip.time_ms);
+fn spent(over: Over, signer: &Signer, tip: &Tip) -> Spent {
+    let ends_ms = match over.period {
+        Period::Day => end_of_day(tip.time_ms),
+        Period::Second => tip.time_ms.plus(Duration::from_secs(1)),
+    };
     Spent {
-        whose,
+        over,
         member: signer.record.owner.clone(),
         ends_ms,
         retry_after: ends_ms.since(tip.time_ms),
@@ -329,12 +334,12 @@ impl Shared {
         let taken = {
             let mut mempool = lock(&self.mempool);
             let Signer { identity, record } = &pending.signer;
+            let load = Load::one(pending.size as u64);
             let (own, all) = mempool.held(&pending.signer);
-            let (own, all) = ((own + pending.size) as u64, (all + pending.size) as u64);
-            match tally.over(identity, record, own, all) {
+            match tally.over_waiting(identity, record, own.plus(load), all.plus(load)) {
                 Ok(None) => mempool.insert(pending),
-                Ok(Some(whose)) => {
-                    return (Err(Error::OverBudget(spent(whose, &pending.signer, tip))), false);
+                Ok(Some(over)) => {
+                    return (Err(Error::OverBudget(spent(over, &pending.signer, tip))), false);
                 }
                 Err(error) => return (Err(error.into()), false),
             }
@@ -369,9 +374,10 @@ impl Shared {
         receiver
     }
 
-    /// The oldest waiting transactions that are in none of `ancestors` and may be
-    /// in a block of this time whose header commits to `executed`. What may not
-    /// is refused, because its signer was revoked or has used up its budget
+    /// Waiting transactions that are in none of `ancestors` and may be in a block of
+    /// this time whose header commits to `executed`: of each member as much, the oldest
+    /// first. What is over a quota of the second waits on; what else may not be in it is
+    /// refused, because its signer was revoked or has used up its budget
     /// while it waited.
     ///
     /// # Errors
@@ -390,8 +396,11 @@ impl Shared {
         }
         let taken: HashSet<&Digest> =
             ancestors.iter().flat_map(|ancestor| ancestor.ids.iter()).collect();
-        let oldest = lock(&self.mempool).oldest(count, bytes, |id| taken.contains(id));
+        let oldest = lock(&self.mempool).fair(count, bytes, |id| taken.contains(id));
         let mut tally = self.reader.tally(height, time_ms)?;
+        if tally.has_rates() {
+            self.charge_ancestors(ancestors, height, &mut tally)?;
+        }
         let standings = self.reader.standings(height)?;
         let mut chosen = Vec::with_capacity(oldest.len());
         for pending in oldest {
@@ -399,15 +408,20 @@ impl Shared {
             // Registered since: for a later block.
             let Some(record) = self.reader.signer(identity, height)? else { continue };
             let size = pending.size as u64;
+            let load = Load::one(size);
             let refused = if let Some(outcome) = standings.refusal(&record.owner) {
                 Some(Error::Refused(outcome))
             } else if !record.is_active_at(time_ms) {
                 Some(Error::Refused(Outcome::InactiveSigner))
             } else {
-                tally.over(identity, &record, size, size)?.map(|whose| {
-                    let tip = Tip { commitment: *executed, time_ms };
-                    Error::OverBudget(spent(whose, &pending.signer, &tip))
-                })
+                match tally.over(identity, &record, load, load)? {
+                    // For the next second.
+                    Some(Over { period: Period::Second, .. }) => continue,
+                    over => over.map(|over| {
+                        let tip = Tip { commitment: *executed, time_ms };
+                        Error::OverBudget(spent(over, &pending.signer, &tip))
+                    }),
+                }
             };
             match refused {
                 None => {
@@ -418,6 +432,29 @@ impl Shared {
             }
         }
         Ok(chosen)
+    }
+
+    /// Charges what stands in blocks above `height` that are not executed yet, so that
+    /// what comes after them in the same second is not over a quota.
+    fn charge_ancestors(
+        &self,
+        ancestors: &[Verified],
+        height: Height,
+        tally: &mut Tally<'_>,
+    ) -> Result<(), MachineError> {
+        for block in ancestors.iter().map(|ancestor| &ancestor.block) {
+            if block.header.height <= height {
+                continue;
+            }
+            for transaction in &block.transactions {
+                let identity = transaction.body.signer.identity();
+                if let Some(record) = self.reader.signer(&identity, height)? {
+                    let (_, size) = transaction.id_and_size();
+                    tally.charge_at(&identity, &record, size as u64, block.header.time_ms)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes a transaction out that can be in no block, and says so to who

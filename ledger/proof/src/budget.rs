@@ -65,6 +65,108 @@ impl Budget {
     }
 }
 
+/// How much may be recorded beside what a [`Budget`] says, where the members agreed
+/// on it. A second is one of UTC, by the blocks' agreed time.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Quotas {
+    /// Of one identity.
+    pub identity: Quota,
+    /// Of all identities of a member together. The member's own key may use
+    /// [`Quota::with_reserve`], as for a [`Budget`].
+    pub member: Quota,
+}
+
+/// How much may be recorded; without a number, any.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Transactions in a day.
+    pub transactions_a_day: Option<u64>,
+    /// Transactions in a second.
+    pub transactions_a_second: Option<u64>,
+    /// Bytes in a second.
+    pub bytes_a_second: Option<u64>,
+}
+
+impl Quotas {
+    /// Whether there is none.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether something is limited by the second.
+    pub fn has_rates(&self) -> bool {
+        [self.identity, self.member]
+            .iter()
+            .any(|quota| quota.transactions_a_second.is_some() || quota.bytes_a_second.is_some())
+    }
+
+    /// Whether the consortium can go on with them: each lets through the largest
+    /// transaction, and a member's lets through as much as an identity's.
+    pub fn is_sound(&self) -> bool {
+        let within = |own: Option<u64>, all: Option<u64>| match (own, all) {
+            (Some(own), Some(all)) => own <= all,
+            (None, Some(_)) | (_, None) => true,
+        };
+        let Self { identity: own, member: all } = self;
+        [own, all].into_iter().all(Quota::is_sound)
+            && within(own.transactions_a_day, all.transactions_a_day)
+            && within(own.transactions_a_second, all.transactions_a_second)
+            && within(own.bytes_a_second, all.bytes_a_second)
+    }
+}
+
+impl Quota {
+    /// The least number of transactions in a day: what a member does to revoke,
+    /// approve and propose fits into an eighth.
+    pub const LEAST_A_DAY: u64 = 1_024;
+
+    fn is_sound(&self) -> bool {
+        self.transactions_a_day.is_none_or(|most| most >= Self::LEAST_A_DAY)
+            && self.transactions_a_second.is_none_or(|most| most >= 1)
+            && self.bytes_a_second.is_none_or(|most| most >= MAX_TRANSACTION as u64)
+    }
+
+    /// What a member's own key may use: an eighth more.
+    #[must_use]
+    pub fn with_reserve(self) -> Self {
+        let more = |most: Option<u64>| most.map(|most| most.saturating_add((most / 8).max(1)));
+        Self {
+            transactions_a_day: more(self.transactions_a_day),
+            transactions_a_second: more(self.transactions_a_second),
+            bytes_a_second: more(self.bytes_a_second),
+        }
+    }
+}
+
+/// The second of a block time, counted from 1970.
+pub fn second(time: UnixMillis) -> u64 {
+    time.since(UnixMillis::ZERO).as_secs()
+}
+
 /// The day of a block time, counted from 1970.
 pub fn day(time: UnixMillis) -> u64 {
     time.since(UnixMillis::ZERO).as_secs() / DAY.as_secs()
@@ -88,6 +190,34 @@ mod tests {
         assert_eq!(end_of_day(last), next);
         assert_eq!(end_of_day(next), next.plus(DAY));
         assert_eq!(end_of_day(UnixMillis::MAX), UnixMillis::MAX);
+    }
+
+    #[test]
+    fn quotas_let_through_what_must_pass() {
+        let none = Quotas::default();
+        assert!(none.is_sound() && none.is_unlimited() && !none.has_rates());
+        let day = |most| Quota { transactions_a_day: Some(most), ..Quota::default() };
+        let second = |most| Quota { transactions_a_second: Some(most), ..Quota::default() };
+        let bytes = |most| Quota { bytes_a_second: Some(most), ..Quota::default() };
+        let of = |identity, member| Quotas { identity, member };
+        let large = MAX_TRANSACTION as u64;
+        for (quotas, sound, rates) in [
+            (of(day(1_024), day(1_024)), true, false),
+            (of(day(1_025), day(1_024)), false, false),
+            (of(day(1_023), none.member), false, false),
+            (of(second(1), second(1)), true, true),
+            (of(second(0), none.member), false, true),
+            (of(second(2), second(1)), false, true),
+            (of(none.identity, second(1)), true, true),
+            (of(bytes(large), none.member), true, true),
+            (of(bytes(large - 1), none.member), false, true),
+            (of(bytes(large + 1), bytes(large)), false, true),
+        ] {
+            assert_eq!((quotas.is_sound(), quotas.has_rates()), (sound, rates), "{quotas:?}");
+        }
+        assert_eq!(second(1).with_reserve(), second(2));
+        assert_eq!(day(1_024).with_reserve(), day(1_152));
+        assert_eq!(none.member.with_reserve(), none.member);
     }
 
     #[test]

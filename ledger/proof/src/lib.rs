@@ -46,7 +46,7 @@ pub mod value;
 
 pub use ancestry::{FinalityProof, Handover};
 pub use block::{Block, Commitment, Header};
-pub use budget::Budget;
+pub use budget::{Budget, Quota, Quotas};
 pub use declaration::Declaration;
 pub use finality::FinalityCertificate;
 pub use genesis::{Constitution, Genesis};

@@ -6,7 +6,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Quotas};
 use crate::codec;
 use crate::declaration::Declaration;
 use crate::genesis::Constitution;
@@ -284,6 +284,11 @@ pub enum Proposal {
         /// would begin then or later.
         from: Height,
     } = 7,
+    /// Change how much each may have recorded in a day and in a second.
+    Quotas {
+        /// From the next block on.
+        quotas: Quotas,
+    } = 8,
 }
 
 impl Proposal {
@@ -454,10 +459,10 @@ outcomes! {
     /// The device identifier belongs to another member.
     ForeignDevice = 27, "foreign-device", "the device identifier is another member's";
     /// The signer, or the member that answers for it, has used up what may be
-    /// recorded of it in a day ([`crate::Budget`]).
+    /// recorded of it in a day ([`crate::Budget`]) or a second ([`Quotas`]).
     OverBudget = 28, "over-budget",
         "its signer, or the member that answers for it, has used up what may be recorded of it \
-         today";
+         today, or in this second";
     /// The member that it is of, or that it is for, is suspended.
     MemberSuspended = 29, "member-suspended",
         "the member whose it is, or whom it is for, is suspended; the other members readmit it \

@@ -172,6 +172,13 @@ pub const ORG_REVIEW: &str = "\
 Examples:
   hufu --config node.toml org review 5f0c4b3f6f0e2c1d9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";
 
+/// `hufu org quotas`.
+pub const ORG_QUOTAS: &str = "\
+Examples:
+  hufu --config node.toml org quotas --identity-a-second 50 --member-a-second 2000 --member-bytes-a-second 4194304
+  # Without limits, but for the bytes of a day:
+  hufu --config node.toml org quotas";
+
 /// `hufu org suspend`.
 pub const ORG_SUSPEND: &str = "\
 Examples:

@@ -86,7 +86,9 @@ fn lines<'a>(value: &'a Value, path: &mut Vec<&'a str>, text: &mut String) {
                 let since = number.as_u64().map(UnixMillis).map(utc).unwrap_or_default();
                 *text += &format!("{indent}since: {since}\n");
             }
-            Value::Number(number) if path.first() == Some(&"recorded_today") => {
+            Value::Number(number)
+                if path.first() == Some(&"recorded_today") && !name.starts_with("transactions") =>
+            {
                 let bytes = number.as_u64().map(bytes).unwrap_or_default();
                 *text += &format!("{indent}{called}: {bytes}\n");
             }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use hufu_configuration::config;
 use hufu_configuration::files;
 use hufu_configuration::join::{self, JoinRequest};
-use hufu_proof::{Budget, Genesis, Jurisdictions, Name, Standing};
+use hufu_proof::{Budget, Genesis, Jurisdictions, Name, Quotas, Standing};
 use serde::Serialize;
 use serde_json::json;
 
@@ -64,6 +64,10 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
         Org::Budget { identity_bytes, member_bytes } => {
             let budget = json!({ "budget": Budget { identity_bytes, member_bytes } });
             submitted(json, &access.connect()?.post("/proposals", &budget).await?)
+        }
+        Org::Quotas(said) => {
+            let quotas = json!({ "quotas": Quotas::from(said) });
+            submitted(json, &access.connect()?.post("/proposals", &quotas).await?)
         }
         Org::Suspend(of) => standing(access, json, of, Standing::Suspended).await,
         Org::Dismiss(of) => standing(access, json, of, Standing::Dismissed).await,
