@@ -12,7 +12,7 @@ use hufu_door::body::{Json, Path};
 use hufu_issuance::{CertificationRequest, Role};
 use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::transaction::Payload;
-use hufu_proof::{Declaration, IdentityId, Name, UnixMillis};
+use hufu_proof::{Declaration, Endpoint, IdentityId, Name, UnixMillis};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -102,6 +102,21 @@ pub async fn approvals(State(node): State<Arc<Node>>) -> Answer<Json<Value>> {
         "approvals": keys,
         "delegation": state.delegation(member)?,
     })))
+}
+
+/// Where this member's node is reached.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announce {
+    at: Option<Endpoint>,
+}
+
+/// Says to the others where this member's node is reached, or takes it back.
+pub async fn announce(
+    State(node): State<Arc<Node>>,
+    Json(Announce { at }): Json<Announce>,
+) -> Answer<Json<Value>> {
+    declare(&node, Declaration::Address { at }, json!({})).await
 }
 
 async fn declare(node: &Node, what: Declaration, mut about: Value) -> Answer<Json<Value>> {

@@ -285,13 +285,16 @@ fn peers(configured: BTreeMap<Name, config::PeerAddress>) -> Vec<(Name, PeerAddr
 /// The founders' addresses belong in the configuration. That of a member that
 /// came later may be missing: its coming must not stop this node.
 fn check_peers(config: &Config, genesis: &Genesis, machine: &Machine) -> anyhow::Result<()> {
-    let membership = machine.reader().membership()?;
-    let founders = genesis.members.iter().map(|member| &member.name);
-    let mut here = founders.filter(|name| membership.seat(name).is_some());
-    match here.find(|name| !config.network.peers.contains_key(*name)) {
-        Some(name) => anyhow::bail!("network.peers lacks the address of member `{name}`"),
-        None => Ok(()),
+    let reader = machine.reader();
+    let (membership, state) = (reader.membership()?, reader.state()?);
+    for name in genesis.members.iter().map(|member| &member.name) {
+        let known = config.network.peers.contains_key(name) || state.address(name)?.is_some();
+        anyhow::ensure!(
+            known || membership.seat(name).is_none(),
+            "network.peers lacks the address of member `{name}`"
+        );
     }
+    Ok(())
 }
 
 /// The token must be the one of the last ceremony here, or, where its join

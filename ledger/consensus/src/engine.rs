@@ -326,7 +326,7 @@ impl<E: Environment, A: Application> Ground<E, A> {
         ];
         handles.extend(gossip_handles);
         let ordering = Simplex { marshal: mailbox, board: self.board };
-        Ok(Running { handles, ordering, gossip, gossip_receiver })
+        Ok(Running { handles, ordering, gossip, gossip_receiver, addresses: None })
     }
 
     /// A scheme that verifies the votes of the present epoch.

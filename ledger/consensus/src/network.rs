@@ -96,6 +96,22 @@ pub struct NetworkConfig {
     pub only_known_addresses: bool,
 }
 
+/// Peers and their addresses as the network takes them.
+fn to_dial(peers: &[Peer]) -> Result<Map<PublicKey, Address>, Error> {
+    let peers = peers
+        .iter()
+        .map(|peer| {
+            let address = match &peer.address {
+                Some(address) => address.to_dial()?,
+                None => Address::from(NOWHERE),
+            };
+            Ok((PublicKey::try_from(&peer.key)?, address))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    Map::try_from_iter(peers)
+        .map_err(|_| Error::Config { field: "peers", problem: "two have the same key".to_owned() })
+}
+
 /// Starts a node over TCP.
 ///
 /// # Errors
@@ -116,21 +132,7 @@ where
     supervise(context, move |context| async move {
         let (validators, _) = config.check()?;
         let identity = Identity::new(signer)?;
-        let peers = network
-            .peers
-            .iter()
-            .map(|peer| {
-                let address = match &peer.address {
-                    Some(address) => address.to_dial()?,
-                    None => Address::from(NOWHERE),
-                };
-                Ok((PublicKey::try_from(&peer.key)?, address))
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        let peers = Map::try_from_iter(peers).map_err(|_| Error::Config {
-            field: "peers",
-            problem: "two have the same key".to_owned(),
-        })?;
+        let peers = to_dial(&network.peers)?;
         if let Some(missing) = validators.iter().find(|key| peers.get_value(key).is_none()) {
             return Err(Error::Config {
                 field: "peers",
@@ -169,6 +171,7 @@ where
         settings.block_duration = Duration::from_secs(600);
         let (mut transport, mut oracle) = lookup::Network::new(context.child("network"), settings);
         oracle.track(config.epoch(), peers);
+        let book = oracle.clone();
         let links = Links {
             votes: transport.register(0, Quota::per_second(NZU32!(2048))),
             certificates: transport.register(1, Quota::per_second(NZU32!(2048))),
@@ -182,6 +185,10 @@ where
         let transport = transport.start();
         let mut running = run(&context, config, identity, application, genesis, links).await?;
         running.handles.push(transport);
+        running.addresses = Some(Arc::new(move |peers: &[Peer]| {
+            book.clone().overwrite(to_dial(peers)?);
+            Ok(())
+        }));
         Ok(running)
     })
     .await

@@ -13,6 +13,7 @@ use crate::driver::Marshal;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::gossip::{Gossip, GossipReceiver};
+use crate::network::Peer;
 use crate::scheme;
 use crate::status::{Board, Status};
 
@@ -79,14 +80,26 @@ pub struct Node<A: Application> {
     pub ordering: Simplex<A>,
     /// Sends messages to the other nodes.
     pub gossip: Gossip,
+    addresses: Option<AddressBook>,
     task: Handle<()>,
 }
+
+/// Changes where peers are reached.
+pub(crate) type AddressBook = Arc<dyn Fn(&[Peer]) -> Result<(), Error> + Send + Sync>;
 
 impl<A: Application> Node<A> {
     /// Stops the node at once, as a power failure would: everything that was
     /// acknowledged is on disk, so there is nothing to wait for.
     pub fn stop(self) {
         self.task.abort();
+    }
+
+    /// Changes where peers are reached, while the node runs; there is nothing to change
+    /// where the network is simulated. A connection to a peer that has moved is made
+    /// anew.
+    pub fn addresses(&self) -> impl Fn(&[Peer]) -> Result<(), Error> + Send + Sync + use<A> {
+        let book = self.addresses.clone();
+        move |peers| book.as_ref().map_or(Ok(()), |book| book(peers))
     }
 
     /// Waits until the node has stopped by itself, which it does only when a
@@ -102,6 +115,7 @@ pub(crate) struct Running<A: Application> {
     pub(crate) ordering: Simplex<A>,
     pub(crate) gossip: Gossip,
     pub(crate) gossip_receiver: GossipReceiver,
+    pub(crate) addresses: Option<AddressBook>,
 }
 
 /// Runs what `build` starts under one task, so that it lives and dies as one.
@@ -124,8 +138,8 @@ where
                 return;
             }
         };
-        let Running { handles, ordering, gossip, gossip_receiver } = running;
-        let _ = sender.send(Ok((ordering, gossip, gossip_receiver)));
+        let Running { handles, ordering, gossip, gossip_receiver, addresses } = running;
+        let _ = sender.send(Ok((ordering, gossip, gossip_receiver, addresses)));
         let (result, part, _) = futures::future::select_all(handles).await;
         match result {
             Ok(()) => tracing::warn!(part, "a part of the ordering layer ended; the node stops"),
@@ -134,6 +148,6 @@ where
             }
         }
     });
-    let (ordering, gossip, receiver) = receiver.await.map_err(|_| Error::Stopped)??;
-    Ok((Node { ordering, gossip, task }, receiver))
+    let (ordering, gossip, receiver, addresses) = receiver.await.map_err(|_| Error::Stopped)??;
+    Ok((Node { ordering, gossip, addresses, task }, receiver))
 }

@@ -343,7 +343,7 @@ impl Accounts {
         }
         drop(identities);
         let mut usage = lock(&self.usage);
-        for Charged { account, usage: value } in charged {
+        for Charged { account, usage: value, .. } in charged {
             usage.insert(account, Known { value, since: height });
         }
         drop(usage);
@@ -571,7 +571,13 @@ impl<'a> Tally<'a> {
     /// Every account that was asked for, as it is now.
     pub(crate) fn finish(self) -> Vec<Charged> {
         let quotas = !self.quotas.is_unlimited();
-        let charged = |account, usage| Charged { account, usage, quotas };
+        // What is remembered is what is written: otherwise a node that was started anew
+        // would judge otherwise than one that was not.
+        let kept = |usage: Usage| match quotas {
+            true => usage,
+            false => Usage { counted: Counted::default(), ..usage },
+        };
+        let charged = |account, usage| Charged { account, usage: kept(usage), quotas };
         let identities =
             self.identities.into_iter().map(|(id, usage)| charged(Account::Identity(id), usage));
         let members =

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use hufu_proof::declaration::{Declaration, Delegation, KeyApproval};
 use hufu_proof::transaction::{Certification, IdentityKind};
-use hufu_proof::{Digest, IdentityId, Name, NetworkName, Outcome, Standing, UnixMillis};
+use hufu_proof::{Digest, Endpoint, IdentityId, Name, NetworkName, Outcome, Standing, UnixMillis};
 
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
@@ -192,6 +192,7 @@ impl Execution<'_> {
                 self.give_device(id, device, to);
                 Ok(())
             }
+            Declaration::Address { at } => self.announce(id, member, at.as_ref()),
             Declaration::IssuingCertificate { certificate } => {
                 self.require_authority(signer)?;
                 let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
@@ -207,6 +208,24 @@ impl Execution<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Where the member's node is reached. Not at another member's host, so that
+    /// nobody sends the consortium there.
+    fn announce(&mut self, id: Digest, member: &Name, at: Option<&Endpoint>) -> Result<(), Stop> {
+        let now: Option<Option<Endpoint>> = self.record("address", &key::address(member))?;
+        if now.flatten().as_ref() == at {
+            return Err(Outcome::Conflict.into());
+        }
+        if let Some(at) = at
+            && rights::owner_of(self, &at.host)?.is_some_and(|owner| owner != *member)
+        {
+            return Err(Outcome::ForeignName.into());
+        }
+        let at = at.cloned();
+        self.put(key::address(member), &at);
+        self.tell(Event::Address { transaction: id, member: member.clone(), at });
+        Ok(())
     }
 
     fn require_future(&self, until_ms: Option<UnixMillis>) -> Result<(), Outcome> {

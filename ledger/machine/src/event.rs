@@ -9,8 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_contract::Asset;
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{
-    Block, Constitution, Digest, Height, IdentityId, LogIndex, Name, Outcome, Payload, Sequence,
-    Serial, Standing, Transaction, UnixMillis,
+    Block, Constitution, Digest, Endpoint, Height, IdentityId, LogIndex, Name, Outcome, Payload,
+    Sequence, Serial, Standing, Transaction, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -257,6 +257,15 @@ pub enum Event {
         /// What it says.
         constitution: Constitution,
     } = 18,
+    /// A member said where its node is reached, or took that back.
+    Address {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// Where.
+        at: Option<Endpoint>,
+    } = 19,
 }
 
 impl Event {

@@ -36,7 +36,7 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         }
         Payload::Declare(declaration) => match declaration {
             Declaration::Approve(approval) => size(approval.roles.len(), 1, MAX_ROLES),
-            Declaration::Withdraw { .. } => Ok(()),
+            Declaration::Withdraw { .. } | Declaration::Address { .. } => Ok(()),
             Declaration::Delegate(delegation) => size(delegation.roles.len(), 0, MAX_ROLES),
             Declaration::HandOver { device, .. } => text(device, Issuance::MAX_SUBJECT),
             Declaration::IssuingCertificate { certificate } => {

@@ -18,6 +18,7 @@
 //! | `rights/` + serial number's octets | [`crate::record::CertificateRights`], of a certificate that gives any |
 //! | `approval/MEMBER/` + 32 octets of the key's identity | [`crate::record::ApprovalRecord`] |
 //! | `delegation/MEMBER` | [`crate::record::DelegationRecord`] |
+//! | `address/MEMBER` | where its node is reached, an [`hufu_proof::Endpoint`], or nothing when it took that back |
 //! | `name/` + a name on the network, as text | the name of the member that owns it, or nothing when nobody does any more |
 //! | `device/` + a device's identifier | the name of the member whose it is |
 //! | `contract/NAME` | [`crate::record::ContractRecord`] |
@@ -98,6 +99,11 @@ pub fn approvals(member: &Name) -> Vec<u8> {
 /// Of what the authority may approve in a member's name.
 pub fn delegation(member: &Name) -> Vec<u8> {
     joined(&[b"delegation", member.as_str().as_bytes()])
+}
+
+/// Of where a member's node is reached.
+pub fn address(member: &Name) -> Vec<u8> {
+    joined(&[b"address", member.as_str().as_bytes()])
 }
 
 /// Of a name on the network.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use borsh::BorshDeserialize;
 use hufu_contract::{Asset, Contract, Member};
-use hufu_proof::{Height, Host, IdentityId, Name, Serial, Standing, UnixMillis, codec};
+use hufu_proof::{Endpoint, Height, Host, IdentityId, Name, Serial, Standing, UnixMillis, codec};
 use hufu_store::limits::MAX_VALUE;
 use hufu_store::{KeyRange, Row, Space, Store};
 
@@ -199,6 +199,15 @@ impl View {
     /// [`MachineError`] when the store fails.
     pub fn member_record(&self, name: &Name) -> Result<Option<MemberRecord>, MachineError> {
         self.record("member", &key::member(name))
+    }
+
+    /// Where a member says that its node is reached.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn address(&self, member: &Name) -> Result<Option<Endpoint>, MachineError> {
+        let found: Option<Option<Endpoint>> = self.record("address", &key::address(member))?;
+        Ok(found.flatten())
     }
 
     /// Who is not in good standing, or was not.

@@ -437,3 +437,32 @@ fn read_models_are_told() {
     assert_eq!(count(|event| matches!(event, Event::Device { .. })), 1);
     assert_eq!(count(|event| matches!(event, Event::Issuing { .. })), 1);
 }
+
+#[test]
+fn a_member_says_where_it_is_reached_and_nobody_else_does() {
+    let mut node = Node::founded(genesis_v2());
+    let address = |at: Option<&str>| {
+        let at = at.map(|at| at.parse().unwrap());
+        Payload::Declare(Declaration::Address { at })
+    };
+    let said = |node: &Node| {
+        let said = node.reader().state().unwrap().address(&name("maker")).unwrap();
+        said.map(|at| at.to_string())
+    };
+    assert_eq!(said(&node), None);
+    assert_eq!(node.one(&key("maker"), address(None)), Outcome::Conflict);
+    for at in ["node.maker.example:7000", "192.0.2.7:7000", "[2001:db8::1]:7000", "127.0.0.1:7"] {
+        node.must(&key("maker"), address(Some(at)));
+        assert_eq!(said(&node).as_deref(), Some(at));
+        assert_eq!(node.one(&key("maker"), address(Some(at))), Outcome::Conflict);
+    }
+    let told = node.reader().replay(node.height()).unwrap().unwrap().events;
+    assert!(!told.iter().any(|event| matches!(event, Event::Address { .. })), "it was refused");
+    let foreign = address(Some("node.operator.example:7000"));
+    assert_eq!(node.one(&key("maker"), foreign.clone()), Outcome::ForeignName);
+    node.must(&key("operator"), foreign);
+    node.certify_devices(vec![issuance("pump", 1)]);
+    assert_eq!(node.one(&key("pump"), address(Some("pump.example:1"))), Outcome::Forbidden);
+    node.must(&key("maker"), address(None));
+    assert_eq!(said(&node.restart()), None);
+}

@@ -156,6 +156,24 @@ fn a_block_over_a_quota_is_not_voted_for_and_an_honest_leader_makes_none() {
 }
 
 #[test]
+fn what_was_recorded_before_there_were_quotas_is_not_counted() {
+    let mut node = Node::new();
+    install(&mut node, &["fan"]);
+    let before: Vec<_> = (0..Quota::LEAST_A_DAY).map(|_| any(&mut node, "fan")).collect();
+    node.run(before);
+    let quota = Quota { transactions_a_day: Some(Quota::LEAST_A_DAY), ..Quota::default() };
+    node.enact(Proposal::Quotas { quotas: Quotas { identity: quota, ..Quotas::default() } });
+    // Whether the node was started anew since then or not.
+    let one = any(&mut node, "fan");
+    assert_eq!(node.run(vec![one]), [Outcome::Sequence]);
+    let mut node = node.restart();
+    let rest: Vec<_> = (0..Quota::LEAST_A_DAY).map(|_| any(&mut node, "fan")).collect();
+    let outcomes = node.run(rest);
+    let over = outcomes.iter().filter(|one| **one == Outcome::OverBudget).count();
+    assert_eq!(over, 1);
+}
+
+#[test]
 fn without_quotas_accounts_are_what_they_were() {
     let mut node = Node::new();
     install(&mut node, &["pump"]);

@@ -167,13 +167,14 @@ impl Mempool {
     /// Transactions but those that `skip` names, up to `count` and `bytes`: of each
     /// member as many bytes, the oldest first.
     pub fn fair(&self, count: usize, bytes: usize, skip: impl Fn(&Digest) -> bool) -> Vec<Pending> {
+        let (arrivals, skip) = (&self.arrivals, &skip);
+        let waiting = move |place| Some((place, arrivals.get(place)?));
         let mut queues: Vec<_> = self
             .queues
             .values()
             .map(|queue| {
-                let waiting =
-                    queue.iter().filter_map(|place| Some((place, self.arrivals.get(place)?)));
-                waiting.filter(|(_, pending)| !skip(&pending.id)).peekable()
+                let all = queue.iter().filter_map(waiting);
+                all.filter(move |(_, pending)| !skip(&pending.id)).peekable()
             })
             .collect();
         // By the bytes of a member in the block, and how long its next one has waited.

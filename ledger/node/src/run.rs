@@ -19,7 +19,7 @@ use hufu_consensus::{
 };
 use hufu_machine::{Epoch, Machine, MachineError, Reader};
 use hufu_proof::membership::Seat;
-use hufu_proof::{Block, Height, Membership, Name, Signer, Transaction};
+use hufu_proof::{Block, Endpoint, Height, Membership, Name, Signer, Transaction};
 use tokio::sync::watch;
 
 use crate::builder::{Builder, Limits};
@@ -41,8 +41,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// Where to listen for validators.
     pub listen: SocketAddr,
-    /// The members' addresses, by member. A member without one has to come by
-    /// itself.
+    /// The members' addresses, by member, where they do not say on the ledger
+    /// themselves where they are reached. A member without one has to come by itself.
     pub peers: Vec<(Name, PeerAddress)>,
     /// How blocks are made.
     pub limits: Limits,
@@ -170,17 +170,11 @@ async fn epoch(
     let mut epochs = shared.epoch.subscribe();
     let (ordering, epoch) = ordering(config.directory.join("guard"), &shared.reader)?;
     let suspended = shared.reader.suspended()?;
-    let peers = peers(&config.peers, epoch.membership.seats.iter().chain(&suspended));
-    ledger.unreachable(
-        peers
-            .iter()
-            .filter(|(_, peer)| peer.address.is_none())
-            .map(|(name, _)| name.to_string())
-            .collect(),
-    );
+    let seats: Vec<Seat> = epoch.membership.seats.iter().cloned().chain(suspended).collect();
+    let mut moved = shared.moved.subscribe();
     let network = NetworkConfig {
         listen: config.listen,
-        peers: peers.into_iter().map(|(_, peer)| peer).collect(),
+        peers: peers(ground, &seats)?,
         only_known_addresses: false,
     };
     let number = epoch.number;
@@ -207,13 +201,19 @@ async fn epoch(
     if let Some(announce) = announce.take() {
         let _ = announce.send(Ok(()));
     }
-    let ended = tokio::select! {
-        _ = stopping.wait_for(|stop| *stop) => Ended::Stopped,
-        () = node.stopped() => {
-            tracing::error!("ordering ended by itself");
-            Ended::Stopped
+    let readdress = node.addresses();
+    let stopped = node.stopped();
+    tokio::pin!(stopped);
+    let ended = loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => break Ended::Stopped,
+            () = &mut stopped => {
+                tracing::error!("ordering ended by itself");
+                break Ended::Stopped;
+            }
+            _ = epochs.wait_for(|begun| *begun > number) => break Ended::Over,
+            Ok(()) = moved.changed() => readdress(&peers(ground, &seats)?)?,
         }
-        _ = epochs.wait_for(|begun| *begun > number) => Ended::Over,
     };
     if matches!(ended, Ended::Over) {
         context.sleep(LINGER).await;
@@ -247,23 +247,38 @@ fn validators(membership: &Membership) -> Vec<Validator> {
     membership.seats.iter().map(validator).collect()
 }
 
-/// The members of an epoch and those that follow it, with the addresses that this
-/// node was told.
-fn peers<'a>(
-    known: &[(Name, PeerAddress)],
-    seats: impl Iterator<Item = &'a Seat>,
-) -> Vec<(Name, Peer)> {
-    let peer = |seat: &Seat| {
-        let address = known.iter().find(|(name, _)| *name == seat.name).map(|(_, at)| at.clone());
+/// The members of an epoch and those that follow it, with their addresses: where each
+/// says on the ledger that it is reached, or else where this node was told.
+fn peers(ground: &Ground, seats: &[Seat]) -> Result<Vec<Peer>, Error> {
+    let state = ground.shared.reader.state()?;
+    let mut unreachable = Vec::new();
+    let mut all = Vec::with_capacity(seats.len());
+    for Seat { name, vote_key, .. } in seats {
+        let told = ground.config.peers.iter().find(|(member, _)| member == name);
+        let address = match state.address(name)? {
+            Some(said) => Some(to_dial(&said)),
+            None => told.map(|(_, address)| address.clone()),
+        };
         if address.is_none() {
             tracing::warn!(
-                member = %seat.name,
-                "network.peers lacks the address of a member; it can only come by itself"
+                member = %name,
+                "neither the ledger nor network.peers has the address of a member; it can only \
+                 come by itself"
             );
+            unreachable.push(name.to_string());
         }
-        (seat.name.clone(), Peer { key: seat.vote_key.clone(), address })
-    };
-    seats.map(peer).collect()
+        all.push(Peer { key: vote_key.clone(), address });
+    }
+    ground.ledger.unreachable(unreachable);
+    Ok(all)
+}
+
+fn to_dial(said: &Endpoint) -> PeerAddress {
+    let (host, port) = (said.host.to_string(), said.port.get());
+    match host.parse() {
+        Ok(ip) => PeerAddress::Socket(SocketAddr::new(ip, port)),
+        Err(_) => PeerAddress::Name { host, port },
+    }
 }
 
 /// Keeps the certificate of the last block of the epoch before, which every

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hufu_machine::record::Standings;
 use hufu_machine::signatures::verify_batch;
 use hufu_machine::{
-    Executed, Follower, Load, Machine, MachineError, Over, Period, Reader, Replay, Tally,
+    Event, Executed, Follower, Load, Machine, MachineError, Over, Period, Reader, Replay, Tally,
 };
 use hufu_proof::budget::end_of_day;
 use hufu_proof::codec::MAX_TRANSACTION;
@@ -50,6 +50,8 @@ pub struct Shared {
     pub applied: watch::Sender<Height>,
     /// The epoch of the next height.
     pub epoch: watch::Sender<u64>,
+    /// The height at which a member said last where it is reached.
+    pub moved: watch::Sender<Height>,
 }
 
 /// The last executed height.
@@ -119,6 +121,7 @@ impl Shared {
             arrived: Notify::new(),
             applied: watch::Sender::new(committed.height),
             epoch: watch::Sender::new(epoch),
+            moved: watch::Sender::new(Height::ZERO),
         }
     }
 
@@ -170,12 +173,16 @@ impl Shared {
             lock(machine).execute(block, &verdicts)?;
         *lock(&self.tip) = Tip { commitment, time_ms: block.header.time_ms };
         lock(&self.judged).executed(commitment.height);
+        let moved = events.iter().any(|event| matches!(event, Event::Address { .. }));
         {
             let mut recent = lock(&self.recent);
             recent.truncate(RECENT_HEIGHTS - 1);
             recent.push_front(Arc::new(Replay { block: Arc::clone(block), events }));
         }
         self.executed(commitment.height, &entries);
+        if moved {
+            self.moved.send_replace(commitment.height);
+        }
         let epoch = self.reader.epoch().number;
         self.epoch.send_if_modified(|known| std::mem::replace(known, epoch) != epoch);
         Ok(())

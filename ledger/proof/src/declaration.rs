@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Endpoint;
 use crate::identifier::{IdentityId, Name};
 use crate::number::UnixMillis;
 
@@ -59,6 +60,12 @@ pub enum Declaration {
         #[serde(with = "crate::codec::base64_text")]
         certificate: Vec<u8>,
     } = 4,
+    /// Where the member's node is reached by the other validators: they take it for
+    /// what their configurations say of it.
+    Address {
+        /// There; where the configurations say, without it.
+        at: Option<Endpoint>,
+    } = 5,
 }
 
 /// Largest issuing certificate in bytes.

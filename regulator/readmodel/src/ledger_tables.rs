@@ -210,6 +210,8 @@ const TABLES: &[Declared] = &[
         Some("member"),
         &[("standing", Text), ("reason", Text), ("since", Time), ("transaction", Text)],
     ),
+    // Where members say that their nodes are reached; nothing where they took it back.
+    ("addresses", TableKind::Asset, Some("member"), &[("at", Text), ("transaction", Text)]),
     // The constitutions after the founders', as they were decided.
     (
         "constitutions",

@@ -165,6 +165,11 @@ impl Writer<'_> {
                 member.as_str(),
                 vec![text(standing.as_str()), text(reason), now, text(transaction)],
             ),
+            Event::Address { transaction, member, at } => self.put_ledger(
+                "addresses",
+                member.as_str(),
+                vec![optional(at.as_ref()), text(transaction)],
+            ),
             Event::Constitution { transaction, from, constitution } => self.append_ledger(
                 "constitutions",
                 vec![

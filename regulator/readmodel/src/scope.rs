@@ -86,7 +86,9 @@ enum Rule {
 fn rule(table: &str) -> Option<Rule> {
     Some(match table {
         "blocks" | "contracts" => Rule::Public,
-        "members" | "proposals" | "roles" | "standings" | "constitutions" => Rule::Members,
+        "members" | "proposals" | "roles" | "standings" | "addresses" | "constitutions" => {
+            Rule::Members
+        }
         "approvals" | "delegations" | "declarations" | "looks" => Rule::Member("member"),
         "device_identifiers" => Rule::Member("owner"),
         "transactions" => Rule::Signer("signer", "member"),

@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use common::{World, world};
@@ -41,17 +42,23 @@ fn large(gateway: &Gateway, device: &Device, bytes: usize) -> anyhow::Result<Tra
     device.sign_payload(gateway.chain, gateway.expiry()?, Payload::Append(batch))
 }
 
-/// Has a budget proposed and approved, and waits until every node has it.
-fn agree_on(consortium: &Consortium, budget: Budget) -> anyhow::Result<()> {
-    let (identity, member) = (budget.identity_bytes.to_string(), budget.member_bytes.to_string());
-    let arguments = ["org", "budget", "--identity-bytes", &identity, "--member-bytes", &member];
-    let proposed = consortium.authority().json(&arguments)?;
+/// Has something proposed and approved.
+fn decide(consortium: &Consortium, arguments: &[&str]) -> anyhow::Result<()> {
+    let proposed = consortium.authority().json(arguments)?;
     let proposal = proposed["proposal"].as_str().context("a proposal")?.to_owned();
     for member in [consortium.maker(), consortium.regulator()] {
         wait_for("the approval", Duration::from_secs(30), || {
             member.run(&["org", "approve", &proposal])
         })?;
     }
+    Ok(())
+}
+
+/// Has a budget proposed and approved, and waits until every node has it.
+fn agree_on(consortium: &Consortium, budget: Budget) -> anyhow::Result<()> {
+    let (identity, member) = (budget.identity_bytes.to_string(), budget.member_bytes.to_string());
+    let arguments = ["org", "budget", "--identity-bytes", &identity, "--member-bytes", &member];
+    decide(consortium, &arguments)?;
     for name in MEMBERS {
         wait_for("the budget", Duration::from_secs(30), || {
             let today = &status(consortium, name)?["recorded_today"];
@@ -171,6 +178,93 @@ fn what_nobody_is_charged_for_is_refused_and_a_flood_ends() -> anyhow::Result<()
     let metrics = Http::plain().get(&metrics)?.success()?.text();
     ensure!(metrics.contains("hufu_member_recorded_bytes{member=\"maker\"}"), "{metrics}");
     agree_on(consortium, Budget::default())?;
+    life::agree(consortium)?;
+    Ok(())
+}
+
+/// How long a regulator's own transactions take, each until it is final; the longest.
+fn longest(consortium: &Consortium, round: &str, device: &str) -> anyhow::Result<Duration> {
+    let watch = format!("device={device}");
+    let mut longest = Duration::ZERO;
+    for number in 0..12 {
+        let begun = Instant::now();
+        consortium.regulator().run(&[
+            "ledger",
+            "invoke",
+            "--contract",
+            "operation-supervision",
+            "--action",
+            "watch",
+            "--asset",
+            &format!("{round}-{number}"),
+            "--param",
+            &watch,
+            "--param",
+            "metric=humidity",
+            "--param",
+            "high=85",
+        ])?;
+        longest = longest.max(begun.elapsed());
+    }
+    Ok(longest)
+}
+
+/// What it costs another is printed: how fast this machine is decides nothing here.
+#[test]
+fn a_flood_of_one_member_does_not_delay_another() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let World { consortium, gateway, fleet, .. } = &mut *world;
+    let issuer = fs::read_to_string(consortium.issuing_path())?;
+    let flooder = &fleet.simulated[7];
+    let http = Http::tls(&consortium.root_pem()?, Some(&flooder.identity(&issuer)?))?;
+    let own = Gateway::new(http, &consortium.operator().gateway_url(), &consortium.genesis()?);
+    let quiet = longest(consortium, "QUIET", &flooder.id)?;
+
+    decide(consortium, &["org", "quotas", "--identity-a-second", "20", "--member-a-second", "40"])?;
+    for name in MEMBERS {
+        wait_for("the quotas", Duration::from_secs(30), || {
+            let quotas = &status(consortium, name)?["recorded_today"]["quotas"];
+            ensure!(quotas["identity"]["transactions_a_second"] == 20, "{name}: {quotas}");
+            Ok(())
+        })?;
+    }
+    let began = gateway.height()?;
+    let over = AtomicBool::new(false);
+    let (refused, loud) = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| -> anyhow::Result<usize> {
+            let mut refused = 0;
+            while !over.load(Ordering::Relaxed) || refused == 0 {
+                let batch: anyhow::Result<Vec<_>> =
+                    (0..200).map(|_| large(&own, flooder, 100)).collect();
+                let answer = own.submit_bundle_raw(&codec::encode(&batch?))?;
+                if answer.status == 429 {
+                    ensure!(answer.retry_after == Some(1), "{:?}", answer.retry_after);
+                }
+                refused += answer.text().matches("over-budget").count();
+            }
+            Ok(refused)
+        });
+        let loud = longest(consortium, "LOUD", &flooder.id);
+        over.store(true, Ordering::Relaxed);
+        (flood.join(), loud)
+    });
+    let refused = refused.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+    let loud = loud?;
+    println!(
+        "longest of another: {quiet:?} without a flood, {loud:?} beside it; {refused} refused"
+    );
+    // No more than that is on the ledger, and no leader put there what was refused.
+    let seconds = format!(
+        "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM ledger.transactions WHERE height > {began} \
+         AND member = 'maker' AND kind = 'append' GROUP BY signer, time / 1000)"
+    );
+    let most = consortium.regulator().json(&["query", &seconds])?;
+    let most = most["rows"][0][0].as_u64().with_context(|| most.to_string())?;
+    ensure!((1..=20).contains(&most), "{most} in a second");
+    let over = "SELECT COUNT(*) FROM ledger.transactions WHERE outcome = 'over-budget'";
+    let over = consortium.regulator().json(&["query", over])?;
+    ensure!(over["rows"][0][0] == 0, "{over}");
+    decide(consortium, &["org", "quotas"])?;
     life::agree(consortium)?;
     Ok(())
 }

@@ -269,6 +269,12 @@ Examples:
   hufu --config maker.toml member hand-over --device PUMP-0001 --to operator
   # Beside it, the owner's action `transfer` under the contract `device-registry`.";
 
+/// `hufu member announce`.
+pub const MEMBER_ANNOUNCE: &str = "\
+Examples, on the node at its new place:
+  hufu --config maker.toml member announce node.maker.example:7000
+  hufu --config maker.toml member announce --withdraw";
+
 /// `hufu member list`.
 pub const MEMBER_LIST: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use hufu_proof::{IdentityId, Name, UnixMillis};
+use hufu_proof::{Endpoint, IdentityId, Name, UnixMillis};
 
 use super::examples;
 
@@ -59,6 +59,19 @@ pub enum Member {
         /// The member that it goes to.
         #[arg(long, value_name = "MEMBER")]
         to: Name,
+    },
+    /// Say on the ledger where this member's node is reached by the other validators,
+    /// after it has moved: they take it for what their configurations say. Run it on the
+    /// node at its new place, from where it finds the others.
+    #[command(after_help = examples::MEMBER_ANNOUNCE)]
+    Announce {
+        /// HOST:PORT, as `network.listen` is reached from outside. Not at a host of
+        /// another member's.
+        #[arg(value_name = "HOST:PORT", required_unless_present = "withdraw")]
+        at: Option<Endpoint>,
+        /// Take back what was said: the configurations count again.
+        #[arg(long, conflicts_with = "at")]
+        withdraw: bool,
     },
     /// What this member approved and delegated.
     #[command(after_help = examples::MEMBER_LIST)]

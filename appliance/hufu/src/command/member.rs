@@ -32,6 +32,8 @@ pub async fn run(command: Member, access: &Access, json: bool) -> anyhow::Result
         Member::Delegate { roles, until } => {
             ("/delegation".to_owned(), json!({ "roles": roles, "until_ms": until }))
         }
+        // Without a place only where it is taken back.
+        Member::Announce { at, withdraw: _ } => ("/address".to_owned(), json!({ "at": at })),
         Member::HandOver { device, to } => {
             ("/hand-over".to_owned(), json!({ "device": device, "to": to }))
         }
