@@ -322,6 +322,7 @@ impl Accounts {
         *lock(&self.identities) = Generations::new(REMEMBERED);
         *lock(&self.usage) = Generations::new(REMEMBERED);
         *lock(&self.budget) = Generations::new(1);
+        *lock(&self.quotas) = Generations::new(1);
         *lock(&self.standings) = Generations::new(1);
     }
 

@@ -329,6 +329,7 @@ impl Event {
             | Self::Delegation { transaction, .. }
             | Self::Device { transaction, .. }
             | Self::Issuing { transaction, .. }
+            | Self::Address { transaction, .. }
             | Self::Standing { transaction, .. }
             | Self::Constitution { transaction, .. } => Some(transaction),
         }
