@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::growth::Growth;
 use crate::health::{Health, State};
 use crate::node::Node;
 use crate::serve::{LOOK, chains, spawn_tls_services};
