@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use hufu_configuration::retention::Retention;
 use hufu_machine::{MachineError, Pruner};
+use hufu_node::Ledger;
 use hufu_proof::Height;
-
-use crate::node::Node;
 
 /// How often the thread looks whether something is old.
 const LOOK: Duration = Duration::from_millis(200);
@@ -35,16 +34,21 @@ struct Shared {
 }
 
 impl Growth {
-    /// Starts the thread, where the node does not keep everything.
+    /// Starts the thread, which keeps what `retention` says and what the read model,
+    /// which is at height `read`, has not read.
     ///
     /// # Errors
     /// When the thread does not start.
-    pub fn start(&self, node: &Arc<Node>) -> anyhow::Result<()> {
-        let Some(retention) = node.config.retention.clone() else { return Ok(()) };
-        let (shared, node) = (self.shared.clone(), node.clone());
+    pub fn start(
+        &self,
+        retention: Retention,
+        ledger: Ledger,
+        read: impl Fn() -> u64 + Send + 'static,
+    ) -> std::io::Result<()> {
+        let shared = self.shared.clone();
         let thread = std::thread::Builder::new()
             .name("retention".to_owned())
-            .spawn(move || run(&node, &retention, &shared))?;
+            .spawn(move || run(&ledger, || Height(read()), &retention, &shared))?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }
@@ -65,11 +69,11 @@ impl Growth {
     }
 }
 
-fn run(node: &Node, retention: &Retention, shared: &Shared) {
-    let mut pruner = node.ledger.reader().pruner();
+fn run(ledger: &Ledger, read: impl Fn() -> Height, retention: &Retention, shared: &Shared) {
+    let mut pruner = ledger.reader().pruner();
     while !shared.stop.load(Ordering::Acquire) {
         let begun = Instant::now();
-        let pause = match work(node, retention, &mut pruner) {
+        let pause = match work(ledger, read(), retention, &mut pruner) {
             Ok(more) => {
                 if lock(&shared.fault).take().is_some() {
                     tracing::info!("what is old leaves again");
@@ -89,14 +93,19 @@ fn run(node: &Node, retention: &Retention, shared: &Shared) {
 }
 
 /// Does a part of the work; whether there is more.
-fn work(node: &Node, retention: &Retention, pruner: &mut Pruner) -> Result<bool, MachineError> {
+fn work(
+    ledger: &Ledger,
+    read: Height,
+    retention: &Retention,
+    pruner: &mut Pruner,
+) -> Result<bool, MachineError> {
     // The read model is made of what would leave.
-    let done = node.ledger.committed().height.min(Height(node.supervision.height()));
+    let done = ledger.committed().height.min(read);
     let wanted = done.minus(retention.heights);
-    let reader = node.ledger.reader();
+    let reader = ledger.reader();
     if wanted.since(reader.kept_from()) >= PORTION {
         let kept_from = pruner.keep_from(wanted)?;
-        node.ledger.forget(kept_from);
+        ledger.forget(kept_from);
         tracing::debug!(kept_from = kept_from.get(), "what is before leaves");
     }
     pruner.step()

@@ -141,7 +141,10 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         supervision,
         growth: Growth::default(),
     });
-    node.growth.start(&node)?;
+    if let Some(retention) = node.config.retention.clone() {
+        let (ledger, reading) = (node.ledger.clone(), node.clone());
+        node.growth.start(retention, ledger, move || reading.supervision.height())?;
+    }
     node.take_certificate()?;
 
     let (mut tasks, metrics) = (JoinSet::new(), Metrics::default());

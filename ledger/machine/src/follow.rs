@@ -8,8 +8,8 @@ use hufu_proof::{Commitment, Genesis, Header, Height};
 use hufu_store::Store;
 
 use crate::error::MachineError;
+use crate::kept;
 use crate::machine::{check_consortium, genesis_block, tip};
-use crate::prune;
 use crate::reader::Reader;
 
 /// What another process has executed, as of when it was last asked.
@@ -67,7 +67,7 @@ impl Follower {
             shared.epochs.catch_up(&*self.store, height)?;
             shared.accounts.forget();
             shared.seen.forget(height);
-            shared.kept_from.store(prune::kept_from(&*self.store)?.get(), Ordering::Release);
+            shared.kept_from.store(kept::kept_from(&*self.store)?.get(), Ordering::Release);
             (self.header, self.commitment) = (header, commitment);
         }
         self.reader.look_for_certificates(height)?;

@@ -50,6 +50,7 @@ mod follow;
 mod form;
 mod index;
 mod intake;
+mod kept;
 pub mod key;
 mod log;
 mod machine;

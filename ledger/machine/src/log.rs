@@ -12,6 +12,7 @@
 //! transaction is in its block and nowhere in the log; the nodes between are
 //! computed from leaf hashes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -190,9 +191,9 @@ impl<'a> LogReader<'a> {
                 continue;
             }
             let tile = range.start / TILE;
-            if !tiles.contains_key(&tile) {
+            if let Entry::Vacant(missing) = tiles.entry(tile) {
                 let end = ((tile + 1) * TILE).min(self.size);
-                tiles.insert(tile, self.leaves(tile * TILE, end)?);
+                missing.insert(self.leaves(tile * TILE, end)?);
             }
         }
         let keys: Vec<Vec<u8>> = wanted.iter().map(|(level, at)| node_key(*level, *at)).collect();

@@ -23,11 +23,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use hufu_proof::{Height, codec};
-use hufu_store::{KeyRange, Old, Pruned, Space, Store, StoreError, Write};
+use hufu_proof::Height;
+use hufu_store::{KeyRange, Old, Pruned, Space};
 
 use crate::error::MachineError;
+use crate::kept::{Progress, Sweep, check};
 use crate::reader::Reader;
 use crate::{chain, stale};
 
@@ -44,67 +44,8 @@ const NODES: usize = 4_096;
 /// Versions that are looked at in one part.
 const VERSIONS: usize = 8_192;
 
-/// Where the record of what has left is, among the headers.
-const KEY: &[u8] = b"p";
-
-/// Most bytes of the record: a state key, and some numbers.
-const MAX_RECORD: usize = 16 * 1024;
-
 /// A space is not written anew for less, in bytes.
 const COMPACT_AFTER: u64 = 32 * 1024 * 1024;
-
-/// What has left the store, and what is on its way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Progress {
-    /// Everything as of this height and later is there.
-    kept_from: Height,
-    /// Bodies before this height have left.
-    bodies: Height,
-    /// Nodes that were replaced up to this height have left.
-    tree: Height,
-    /// Versions that are not seen as of this height have left.
-    versions: Height,
-    /// The sweep for versions that is under way.
-    sweep: Option<Sweep>,
-}
-
-/// A look at all versions.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-struct Sweep {
-    /// As of which height they have to be seen to stay.
-    height: Height,
-    /// Whether it is in the second of the two spaces.
-    usage: bool,
-    /// The key to go on from.
-    from: Vec<u8>,
-}
-
-impl Progress {
-    fn load(store: &dyn Store) -> Result<Self, MachineError> {
-        let Some(row) = store.read_latest(Space::Headers, KEY)? else {
-            return Ok(Self::default());
-        };
-        codec::decode("record of what has left", &row, MAX_RECORD)
-            .map_err(|error| MachineError::undecodable("record of what has left", error))
-    }
-
-    fn save(&self, store: &dyn Store, applied: Height) -> Result<(), StoreError> {
-        let write = Write::put(Space::Headers, KEY, codec::encode(self));
-        store.attach(applied.get(), vec![write])
-    }
-
-    /// A sweep reads all of the state, so what is old has to be worth it: as many
-    /// heights as are kept.
-    fn sweep_is_due(&self, applied: Height) -> bool {
-        let old = self.kept_from.since(self.versions);
-        old > 0 && old >= applied.since(self.kept_from)
-    }
-}
-
-/// The earliest height as of which everything is there.
-pub(crate) fn kept_from(store: &dyn Store) -> Result<Height, MachineError> {
-    Ok(Progress::load(store)?.kept_from)
-}
 
 impl Reader {
     /// The earliest height whose block and state can be read here.
@@ -259,12 +200,4 @@ impl Pruner {
         self.given_back += before.saturating_sub(store.disk_space(space).unwrap_or(before));
         Ok(true)
     }
-}
-
-/// That a height is kept.
-pub(crate) fn check(height: Height, kept_from: Height) -> Result<(), MachineError> {
-    if height < kept_from {
-        return Err(MachineError::Pruned { height, kept_from });
-    }
-    Ok(())
 }

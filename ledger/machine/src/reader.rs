@@ -22,7 +22,7 @@ use crate::index;
 use crate::log::LogReader;
 use crate::seen::Seen;
 use crate::state::View;
-use crate::{prune, told, tree};
+use crate::{kept, told, tree};
 
 /// How far back the newest certificate of finality is looked for when a machine
 /// is opened.
@@ -84,7 +84,7 @@ impl Reader {
         let certified = chain::last_certified(&*store, applied, CERTIFIED_WITHIN)?;
         let chain = genesis.digest();
         let epochs = Epochs::load(&*store, &genesis, applied)?;
-        let kept_from = prune::kept_from(&*store)?;
+        let kept_from = kept::kept_from(&*store)?;
         let shared = Shared {
             store,
             contracts: Arc::default(),

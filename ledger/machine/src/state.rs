@@ -21,7 +21,7 @@ use crate::record::{
     Standings, VersionRecord,
 };
 use crate::rights::{self, Approved};
-use crate::{prune, revoked};
+use crate::{kept, revoked};
 
 /// State as of some point, by key.
 pub(crate) trait State {
@@ -174,7 +174,7 @@ impl View {
     /// That what was read is what was there: looked at after reading, because a
     /// height may leave while somebody has a view of it.
     fn check_kept(&self) -> Result<(), MachineError> {
-        prune::check(self.height, Height(self.kept_from.load(Ordering::Acquire)))
+        kept::check(self.height, Height(self.kept_from.load(Ordering::Acquire)))
     }
 
     /// What is recorded of an identity.

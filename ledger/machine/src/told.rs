@@ -37,7 +37,7 @@ enum Change {
     /// Those of the transaction; the asset that signed.
     Rows(String) = 0,
     /// Another event, with an identifier of zeros.
-    Other(Event) = 1,
+    Other(Box<Event>) = 1,
 }
 
 /// The events of `block` as they are stored.
@@ -84,7 +84,7 @@ fn change(event: &Event, index: u32, transaction: &Transaction, id: &Digest) -> 
     if let Some(of) = event.transaction_mut().filter(|of| **of == *id) {
         *of = Digest::default();
     }
-    Change::Other(event)
+    Change::Other(Box::new(event))
 }
 
 /// The event of a batch of rows that was taken in.
@@ -144,7 +144,7 @@ pub(crate) fn decode(
                     if let Some(of) = event.transaction_mut().filter(|of| of.0 == [0; 32]) {
                         *of = id;
                     }
-                    event
+                    *event
                 }
             });
         }

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hufu_fdb_double::{Cluster, LIBRARY};
 use hufu_machine::{Account, Follower, Machine, MachineError, Reader};
@@ -279,9 +279,10 @@ fn a_follower_shows_what_a_machine_in_another_process_executes() {
     let height = node.height();
     own.put_finality(height, &node.certify(height)).unwrap();
     let id = blocks.iter().rev().find_map(|block| block.transactions.last()).unwrap().id();
-    let end = Instant::now() + Duration::from_secs(10);
+    let mut looks = 0;
     while other.certified() != Some(height) {
-        assert!(Instant::now() < end, "{:?}", other.certified());
+        looks += 1;
+        assert!(looks < 1_000, "{:?}", other.certified());
         assert!(!follower.refresh().unwrap());
         std::thread::sleep(Duration::from_millis(50));
     }
