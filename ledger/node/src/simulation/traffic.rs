@@ -207,9 +207,17 @@ impl Traffic {
     /// Whether every transaction was answered and took effect once, and the
     /// node knows it.
     pub fn check_all(&self, reader: &Reader) {
-        let mut first = BTreeMap::new();
-        let size = reader.commitment(reader.height().unwrap()).unwrap().unwrap().log_size;
-        for entry in reader.entries(LogIndex::ZERO, LogIndex(size)).unwrap() {
+        let size = |height| reader.commitment(height).unwrap().unwrap().log_size;
+        // Identifiers of what has left are found one by one.
+        let kept_from = reader.kept_from();
+        let mut first: BTreeMap<Digest, LogEntry> = BTreeMap::new();
+        for (id, entry) in self.answered.iter().filter(|(_, entry)| entry.height < kept_from) {
+            assert_eq!(reader.entry(id).unwrap().map(|(_, entry)| entry), Some(*entry));
+            first.insert(*id, *entry);
+        }
+        let begin = kept_from.previous().map_or(0, size);
+        let end = size(reader.height().unwrap());
+        for entry in reader.entries(LogIndex(begin), LogIndex(end)).unwrap() {
             match entry.outcome {
                 Outcome::Duplicate => assert!(first.contains_key(&entry.transaction)),
                 _ => assert_eq!(first.insert(entry.transaction, entry), None, "took effect twice"),
