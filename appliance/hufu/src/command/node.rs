@@ -67,6 +67,9 @@ fn lines<'a>(value: &'a Value, path: &mut Vec<&'a str>, text: &mut String) {
         let called = shown(&called);
         match value {
             Value::Null => {}
+            Value::Object(members) if members.is_empty() => {
+                *text += &format!("{indent}{called}: none\n");
+            }
             Value::Object(_) => {
                 *text += &format!("{indent}{called}:\n");
                 path.push(name);
@@ -99,7 +102,7 @@ fn lines<'a>(value: &'a Value, path: &mut Vec<&'a str>, text: &mut String) {
 
 /// A value on one line: of an object, the first member with those that follow in
 /// parentheses.
-fn in_line(value: &Value) -> String {
+pub fn in_line(value: &Value) -> String {
     match value {
         Value::String(said) => said.clone(),
         Value::Bool(true) => "yes".to_owned(),
@@ -256,6 +259,7 @@ mod tests {
             "reasons:\n  validators missing: maker; it goes on\n  token `x`: gone\n"
         );
         assert_eq!(of(json!({"warnings": []})), "warnings: none\n");
+        assert_eq!(of(json!({"standings": {}})), "standings: none\n");
         assert_eq!(
             of(json!({"recorded_today": {"bytes": {"maker": 284_498}}})),
             "recorded today:\n  bytes:\n    maker: 277.8 KiB\n"

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::access::Access;
 use crate::cli::{Org, OrgStanding};
-use crate::command::node::{members, submitted};
+use crate::command::node::{in_line, members, submitted};
 use crate::output;
 
 #[derive(Serialize)]
@@ -98,10 +98,8 @@ pub async fn run(command: Org, access: &Access, json: bool) -> anyhow::Result<()
         Org::Members => {
             let members: serde_json::Value = access.connect()?.get("/members").await?;
             output::print(json, &members, |members| {
-                let text = |row: &serde_json::Value, key: &str| match row.get(key) {
-                    Some(serde_json::Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
-                    None => String::new(),
+                let text = |row: &serde_json::Value, key: &str| {
+                    row.get(key).map(in_line).unwrap_or_default()
                 };
                 let rows: Vec<Vec<String>> = members
                     .as_array()
