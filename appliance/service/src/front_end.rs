@@ -20,7 +20,6 @@ use hufu_configuration::locked;
 use hufu_door::certificate::NodeCertificate;
 use hufu_door::{Door, Metrics, listen, route};
 use hufu_machine::Follower;
-use hufu_node::Following;
 use hufu_proof::Signer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -91,7 +90,6 @@ pub async fn serve(
         growth: Growth::default(),
     });
     node.take_certificate()?;
-    renewal::follow_issuing(&node)?;
 
     let (mut tasks, metrics) = (JoinSet::new(), Metrics::default());
     let services = &node.config.services;
@@ -120,8 +118,8 @@ pub async fn serve(
         if node.authority.set(authority).is_err() {
             anyhow::bail!("the authority was started twice");
         }
-        renewal::follow_issuing(&node)?;
     }
+    renewal::follow_issuing(&node)?;
     let socket = listen::bind_socket(&node.config.admin_socket())?;
     let router = height::named(admin::router(node.clone()), &node.ledger);
     let door = Door::new(doors::ADMINISTRATION.name, router, metrics.clone());
@@ -147,8 +145,7 @@ pub async fn serve(
         authority.stop().await;
     }
     node.supervision.stop();
-    let stopped = move |following: Following| following.stop();
-    tokio::task::spawn_blocking(move || stopped(following)).await?;
+    tokio::task::spawn_blocking(move || following.stop()).await?;
     let _ = std::fs::remove_file(node.config.admin_socket());
     node.custody.close();
     tracing::info!("stopped");

@@ -281,10 +281,11 @@ impl Event {
         }
     }
 
-    /// The event of a transaction that was logged.
+    /// The event of a transaction that was logged; `signer` is whose key is in it.
     pub(crate) fn transaction(
         transaction: &Transaction,
         id: Digest,
+        signer: IdentityId,
         index: u32,
         log_index: LogIndex,
         outcome: Outcome,
@@ -301,7 +302,7 @@ impl Event {
             index,
             log_index,
             outcome,
-            signer: body.signer.identity(),
+            signer,
             member,
             kind: PayloadKind::of(&body.payload),
             contract: contract.cloned(),

@@ -268,8 +268,12 @@ impl<'a> Execution<'a> {
             let bytes = u64::from(encoded.length);
             self.tally.charge(&signer.identity, &signer.record, bytes)?;
         }
-        let member = signer.map(|signer| signer.record.owner);
-        self.events.push(Event::transaction(transaction, id, index, log_index, outcome, member));
+        let (signer, member) = match signer {
+            Some(Signer { identity, record }) => (identity, Some(record.owner)),
+            None => (transaction.body.signer.identity(), None),
+        };
+        let logged = Event::transaction(transaction, id, signer, index, log_index, outcome, member);
+        self.events.push(logged);
         let pending = std::mem::take(&mut self.pending);
         if outcome.is_accepted() {
             self.state.extend(pending.state);

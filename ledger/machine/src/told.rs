@@ -5,7 +5,7 @@
 //! says of itself.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use hufu_proof::{Block, Digest, LogIndex, Name, Outcome, Payload, Transaction, codec};
+use hufu_proof::{Block, Digest, IdentityId, LogIndex, Name, Outcome, Payload, Transaction, codec};
 use hufu_store::large;
 
 use crate::error::MachineError;
@@ -43,20 +43,20 @@ enum Change {
 /// The events of `block` as they are stored.
 pub(crate) fn encode(block: &Block, events: &[Event]) -> Vec<u8> {
     let mut told = Told { members: Vec::new(), before: Vec::new(), transactions: Vec::new() };
-    let mut present: Option<(u32, &Transaction, Digest)> = None;
+    let mut present: Option<Logged<'_>> = None;
     for event in events {
         match event {
             Event::Block { .. } => {}
-            Event::Transaction { id, index, member, .. } => {
+            Event::Transaction { id, index, signer, member, .. } => {
                 let transaction = block.transactions.get(*index as usize);
-                present = transaction.map(|transaction| (*index, transaction, *id));
+                let logged =
+                    |transaction| Logged { transaction, id: *id, signer: *signer, index: *index };
+                present = transaction.map(logged);
                 let member = member.as_ref().and_then(|member| number(&mut told.members, member));
                 told.transactions.push(OfTransaction { member, changes: Vec::new() });
             }
-            event => match (told.transactions.last_mut(), present) {
-                (Some(of), Some((index, transaction, id))) => {
-                    of.changes.push(change(event, index, transaction, &id));
-                }
+            event => match (told.transactions.last_mut(), &present) {
+                (Some(of), Some(logged)) => of.changes.push(logged.change(event)),
                 _ => told.before.push(event.clone()),
             },
         }
@@ -74,33 +74,45 @@ fn number(members: &mut Vec<Name>, member: &Name) -> Option<u16> {
     u16::try_from(place).ok()
 }
 
-fn change(event: &Event, index: u32, transaction: &Transaction, id: &Digest) -> Change {
-    if let Event::Rows { device, .. } = event
-        && rows(index, transaction, id, device.clone()).as_ref() == Some(event)
-    {
-        return Change::Rows(device.clone());
-    }
-    let mut event = event.clone();
-    if let Some(of) = event.transaction_mut().filter(|of| **of == *id) {
-        *of = Digest::default();
-    }
-    Change::Other(Box::new(event))
+/// A transaction whose changes follow.
+struct Logged<'a> {
+    transaction: &'a Transaction,
+    id: Digest,
+    /// Whose key is in it.
+    signer: IdentityId,
+    /// Its place in the block.
+    index: u32,
 }
 
-/// The event of a batch of rows that was taken in.
-fn rows(index: u32, transaction: &Transaction, id: &Digest, device: String) -> Option<Event> {
-    let Payload::Append(batch) = &transaction.body.payload else { return None };
-    Some(Event::Rows {
-        transaction: *id,
-        index,
-        contract: batch.contract.clone(),
-        stream: batch.stream.clone(),
-        signer: transaction.body.signer.identity(),
-        device,
-        sequence: batch.sequence,
-        // Bounded by the size of a transaction.
-        rows: batch.rows.len() as u32,
-    })
+impl Logged<'_> {
+    fn change(&self, event: &Event) -> Change {
+        if let Event::Rows { device, .. } = event
+            && self.rows(device.clone()).as_ref() == Some(event)
+        {
+            return Change::Rows(device.clone());
+        }
+        let mut event = event.clone();
+        if let Some(of) = event.transaction_mut().filter(|of| **of == self.id) {
+            *of = Digest::default();
+        }
+        Change::Other(Box::new(event))
+    }
+
+    /// The event of a batch of rows that was taken in.
+    fn rows(&self, device: String) -> Option<Event> {
+        let Payload::Append(batch) = &self.transaction.body.payload else { return None };
+        Some(Event::Rows {
+            transaction: self.id,
+            index: self.index,
+            contract: batch.contract.clone(),
+            stream: batch.stream.clone(),
+            signer: self.signer,
+            device,
+            sequence: batch.sequence,
+            // Bounded by the size of a transaction.
+            rows: batch.rows.len() as u32,
+        })
+    }
 }
 
 /// The events of `block`, whose transactions became `outcomes` from the entry
@@ -130,16 +142,23 @@ pub(crate) fn decode(
             None => None,
             Some(number) => Some(members.get(usize::from(number)).ok_or_else(damaged)?.clone()),
         };
-        let id = transaction.id();
-        // A block has far fewer than 2^32 transactions.
-        let number = index as u32;
+        let (id, signer) = (transaction.id(), transaction.body.signer.identity());
         let log_index = LogIndex(first.get() + index as u64);
-        events.push(Event::transaction(transaction, id, number, log_index, *outcome, member));
+        // A block has far fewer than 2^32 transactions.
+        let index = index as u32;
+        let logged = Logged { transaction, id, signer, index };
+        events.push(Event::transaction(
+            transaction,
+            id,
+            signer,
+            index,
+            log_index,
+            *outcome,
+            member,
+        ));
         for change in changes {
             events.push(match change {
-                Change::Rows(device) => {
-                    rows(number, transaction, &id, device).ok_or_else(damaged)?
-                }
+                Change::Rows(device) => logged.rows(device).ok_or_else(damaged)?,
                 Change::Other(mut event) => {
                     if let Some(of) = event.transaction_mut().filter(|of| of.0 == [0; 32]) {
                         *of = id;
@@ -194,7 +213,9 @@ mod tests {
         let accepted = [Outcome::Accepted];
         let (id, member) = (transaction.id(), Name::new("maker").unwrap());
         let first = LogIndex(7);
-        let of = Event::transaction(transaction, id, 0, first, Outcome::Accepted, Some(member));
+        let signer = transaction.body.signer.identity();
+        let of =
+            Event::transaction(transaction, id, signer, 0, first, Outcome::Accepted, Some(member));
         let events = vec![Event::block(&block), of];
         let row = encode(&block, &events);
         assert_eq!(decode(&row, &block, first, &accepted).unwrap(), events);
