@@ -618,9 +618,24 @@ pub enum Ledger {
         /// The asset's key.
         #[arg(long)]
         asset: String,
-        /// A parameter, `name=value`; may be repeated.
+        /// A parameter, `name=value`, of a list or set in JSON (`name=["a", "b"]`);
+        /// may be repeated.
         #[arg(long = "param", value_name = "NAME=VALUE")]
         params: Vec<String>,
+    },
+    /// Let happen what a contract waits for a date with, if the date has come.
+    /// Validators do by themselves, within seconds.
+    #[command(after_help = examples::LEDGER_FIRE)]
+    Fire {
+        /// The contract.
+        #[arg(long)]
+        contract: Name,
+        /// The trigger.
+        #[arg(long)]
+        trigger: Name,
+        /// The asset's key.
+        #[arg(long)]
+        asset: String,
     },
     /// Get the receipt of a transaction.
     #[command(after_help = examples::LEDGER_RECEIPT)]

@@ -15,11 +15,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hufu_configuration::bundle;
 use hufu_configuration::join::JoinRequest;
-use hufu_contract::{belonging, spelling};
+use hufu_contract::{Type, belonging, spelling};
 use hufu_door::body::{Json, Path, Query, whole_number};
 use hufu_door::{Code, Form, Peer, Problem, Route, Rule, route};
 use hufu_gateway::{Numbers, Seen};
-use hufu_proof::transaction::{Payload, Proposal};
+use hufu_proof::transaction::{Firing, Payload, Proposal};
 use hufu_proof::{
     Budget, Digest, Height, Jurisdictions, Member, Name, NetworkName, Outcome, Quotas, Serial,
     Standing, codec,
@@ -52,6 +52,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("GET", "/members", Rule::Administrator),
     Route::new("GET", "/constitution", Rule::Administrator),
     Route::new("POST", "/invoke", Rule::Administrator),
+    Route::new("POST", "/fire", Rule::Administrator),
     Route::new("GET", "/receipts/{transaction}", Rule::Administrator),
     Route::new("POST", "/proofs", Rule::Administrator),
     Route::new("GET", "/blocks/{height}", Rule::Administrator),
@@ -85,6 +86,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("GET", "/members") => get(members),
         ("GET", "/constitution") => get(governance::show),
         ("POST", "/invoke") => post(invoke),
+        ("POST", "/fire") => post(fire),
         ("GET", "/receipts/{transaction}") => get(receipt),
         ("POST", "/proofs") => post(prove),
         ("GET", "/blocks/{height}") => get(block),
@@ -211,10 +213,28 @@ async fn invoke(State(node): State<Arc<Node>>, Json(asked): Json<Invoke>) -> Ans
         .into_iter()
         // A contract lists the key among the parameters; here it is the asset's.
         .filter(|(name, text)| key != Some(name) || *text != asked.asset)
-        .map(|(name, text)| (name.to_string(), Value::String(text)))
+        .map(|(name, text)| {
+            let declared = contract.action(action).and_then(|one| one.params.get(&name));
+            (name.to_string(), written(declared.map(|one| &one.ty), text))
+        })
         .collect();
     let invocation = contract.invocation(action, Some(&asked.asset), &params)?;
     Ok(Json(outcome(&node.submitter.submit_any(Payload::Invoke(invocation)).await?)))
+}
+
+/// A value as people write it: lists and sets in JSON, everything else as text.
+fn written(ty: Option<&Type>, text: String) -> Value {
+    match ty {
+        Some(Type::List { .. } | Type::Set { .. }) => {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
+        _ => Value::String(text),
+    }
+}
+
+/// Points at a date that has come.
+async fn fire(State(node): State<Arc<Node>>, Json(firing): Json<Firing>) -> Answer<Json<Value>> {
+    Ok(Json(outcome(&node.submitter.submit_any(Payload::Fire(firing)).await?)))
 }
 
 /// In which form a receipt is asked for.

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hufu_contract::Principal;
+use hufu_contract::{Principal, PrincipalKind};
 use hufu_door::{Code, Jurisdictions, Peer, Problem};
 use hufu_gateway::{Asker, AssetView, Seen, Viewer};
 use hufu_proof::transaction::{IdentityKind, Look, Payload};
@@ -68,8 +68,8 @@ impl Administrator {
     pub fn asker(&self) -> Asker {
         let principal = Principal {
             identity: IdentityId(Digest::default()),
-            member: self.viewer.member.clone(),
-            kind: IdentityKind::Member,
+            member: Some(self.viewer.member.clone()),
+            kind: PrincipalKind::Signer(IdentityKind::Member),
             subject: self.who.clone(),
         };
         Asker { principal, regulator: self.viewer.supervises != Jurisdictions::None }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod confined;
 pub mod copying;
+mod dates;
 mod declarations;
 pub mod disk;
 pub mod doors;

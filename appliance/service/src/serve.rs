@@ -34,7 +34,9 @@ use crate::serving::Serving;
 use crate::store::Opened;
 use crate::submit::Submitter;
 use crate::supervision::Supervision;
-use crate::{admin, doors, front_end, gateway, height, monitor, recertification, renewal, store};
+use crate::{
+    admin, dates, doors, front_end, gateway, height, monitor, recertification, renewal, store,
+};
 
 /// How often the node looks at itself.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -184,6 +186,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     spawn_tls_services(&mut tasks, &node, statement, &metrics, &stopping).await?;
 
     let renewal = tokio::spawn(renewal::keep(node.clone()));
+    let dates = tokio::spawn(dates::keep(node.clone()));
 
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(member = %node.config.member.name, "the node serves");
@@ -205,6 +208,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         }
     }
     renewal.abort();
+    dates.abort();
     health.report(State::Stopping, vec!["told to".into()]);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);

@@ -2,11 +2,13 @@
 //! machine.
 //!
 //! The fixture world has the members `authority`, `regulator`, `maker`,
-//! `operator` (of these kinds) and `stranger` (of none), and devices, which are
-//! named after their identifiers and belong to the members that the case says.
+//! `operator` (of these kinds), `stranger` and those that the case adds (of none),
+//! and devices, which are named after their identifiers and belong to the members
+//! that the case says.
 //!
 //! ```toml
 //! title = "a lease accrues by hours"
+//! members = ["bank"]                # members beside those of every case
 //! devices = { D1 = "maker" }       # devices and the members they answer to
 //! grants = [{ member = "operator", role = "lessee" }]
 //!
@@ -23,6 +25,12 @@
 //! do = "operation-supervision/reading"
 //! rows = [{ metric = "temperature", value = "21.5", measured_at = 1000 }]
 //! sequence = 1                      # the next one if left out
+//!
+//! [[step]]
+//! as = "stranger"                   # whoever points at a date that has come
+//! fire = "equipment-leasing/overdue"
+//! on = "L1"
+//! expect = "refused: not-due"
 //!
 //! [[then]]
 //! control = "unpaid-lease"
@@ -43,6 +51,8 @@ use serde_json::Value as Json;
 use crate::problem::Problem;
 use crate::reader::{Document, Node, Section};
 
+/// Most members that a case adds.
+const MAX_MEMBERS: usize = 16;
 /// Most steps of a case.
 const MAX_STEPS: usize = 200;
 
@@ -53,6 +63,8 @@ pub struct Case {
     pub path: String,
     /// What it shows.
     pub title: String,
+    /// Members beside those of every case.
+    pub members: Vec<Name>,
     /// Devices by identifier, with the member that answers for each.
     pub devices: BTreeMap<String, Name>,
     /// Roles granted beforehand.
@@ -102,6 +114,11 @@ pub enum Request {
         on: Option<String>,
         /// Parameters.
         params: BTreeMap<String, Json>,
+    },
+    /// A trigger whose date has come; its name is in place of the action's.
+    Fire {
+        /// The asset.
+        on: String,
     },
     /// A batch of a stream.
     Append {
@@ -179,6 +196,14 @@ pub fn parse(path: &str, text: &str) -> Result<Case, Vec<Problem>> {
 
 fn read(path: &str, root: &Section<'_, '_>) -> Option<Case> {
     let title = root.required("title").and_then(|node| node.text());
+    let members = root.optional("members").and_then(|node| {
+        let members = node.names()?;
+        if members.len() > MAX_MEMBERS {
+            return node.refuse(format!("more than {MAX_MEMBERS} members"));
+        }
+        Some(members)
+    });
+    let members = members.unwrap_or_default();
     let mut devices = BTreeMap::new();
     if let Some(section) = root.optional("devices").and_then(|node| node.table()) {
         for node in section.entries() {
@@ -195,7 +220,8 @@ fn read(path: &str, root: &Section<'_, '_>) -> Option<Case> {
     let steps = each(root, "step", read_step);
     let then = each(root, "then", read_then);
     root.finish(&[]);
-    Some(Case { path: path.to_owned(), title: title?.to_owned(), devices, grants, steps, then })
+    let (path, title) = (path.to_owned(), title?.to_owned());
+    Some(Case { path, title, members, devices, grants, steps, then })
 }
 
 /// Reads every table of an array of tables.
@@ -215,7 +241,11 @@ fn each<T>(
 
 fn read_step(table: &Section<'_, '_>) -> Option<Step> {
     let by = table.required("as").and_then(|node| node.text());
-    let target = table.required("do").and_then(|node| read_target(&node));
+    let fires = table.optional("fire");
+    let target = match &fires {
+        Some(node) => read_target(node),
+        None => table.required("do").and_then(|node| read_target(&node)),
+    };
     let refused = table.required("expect").and_then(|node| match node.text()? {
         "ok" => Some(None),
         other => match other.strip_prefix("refused: ") {
@@ -225,6 +255,10 @@ fn read_step(table: &Section<'_, '_>) -> Option<Step> {
     });
     let after = read_after(table);
     let request = match table.optional("rows") {
+        _ if fires.is_some() => {
+            let on = table.required("on").and_then(|node| node.text().map(str::to_owned));
+            Request::Fire { on: on? }
+        }
         Some(node) => {
             let rows = node.items().unwrap_or_default();
             let rows = rows.iter().filter_map(|row| Some(read_values(&row.table()?))).collect();

@@ -15,6 +15,7 @@ use crate::policy::{self, Policies};
 use crate::problem::Problem;
 use crate::reader::{line_of, word};
 use crate::sources::{CONTRACT, POLICY, README, Sources};
+use crate::trigger::Checker;
 use crate::types::Type;
 
 /// Checks a package and compiles it. `dependencies` are the active contracts by
@@ -86,6 +87,12 @@ fn assemble(
             }
         }
     }
+    let mut checker = Checker { catalogue, text, problems };
+    let (calls, triggers) = (checker.calls(), checker.triggers());
+    let mut report = |at: usize, thing: String, error: ExpressionError| {
+        let line = line_of(text, at + error.at);
+        problems.push(Problem::new(CONTRACT, line, thing, error.message));
+    };
     let mut invariants: BTreeMap<Name, Vec<_>> = BTreeMap::new();
     let none = BTreeMap::new();
     for (name, invariant) in &package.invariants {
@@ -125,6 +132,8 @@ fn assemble(
             policies,
             dependencies,
             effects,
+            calls,
+            triggers,
             invariants,
             controls,
             package,

@@ -10,6 +10,7 @@ use crate::package::Field;
 use crate::problem::Problem;
 use crate::review::{Cell, Permission};
 use crate::sources::CONTRACT;
+use crate::trigger::CheckedCall;
 use crate::types::Type;
 
 /// One difference between two versions.
@@ -48,6 +49,7 @@ pub fn compare(old: &Contract, new: &Contract) -> Vec<Change> {
     changes.keys("asset", before.assets.keys(), after.assets.keys());
     changes.keys("stream", before.streams.keys(), after.streams.keys());
     changes.keys("action", before.actions.keys(), after.actions.keys());
+    changes.keys("trigger", before.triggers.keys(), after.triggers.keys());
     changes.keys("invariant", before.invariants.keys(), after.invariants.keys());
     for (name, asset) in &before.assets {
         let Some(next) = after.assets.get(name) else { continue };
@@ -90,6 +92,18 @@ pub fn compare(old: &Contract, new: &Contract) -> Vec<Change> {
                 let text = |source: &crate::package::Source| source.expression.to_string();
                 changes.text(&format!("{thing}.set.{field}"), text(source), text(next));
             }
+        }
+    }
+    let calls = |contract: &Contract, action: &Name| {
+        let calls = contract.calls.get(action).into_iter().flatten();
+        calls.map(CheckedCall::to_string).collect::<Vec<_>>().join("; then ")
+    };
+    for name in before.actions.keys().filter(|name| after.actions.contains_key(*name)) {
+        changes.text(&format!("action.{name}.then"), calls(old, name), calls(new, name));
+    }
+    for (name, trigger) in &old.triggers {
+        if let Some(next) = new.triggers.get(name) {
+            changes.text(&format!("trigger.{name}"), trigger.to_string(), next.to_string());
         }
     }
     for (name, invariant) in &before.invariants {

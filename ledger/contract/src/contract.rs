@@ -1,6 +1,6 @@
 //! A checked, compiled contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hufu_proof::{Digest, Name};
@@ -10,6 +10,7 @@ use crate::expression::Checked;
 use crate::package::{Action, AssetType, AssetTypes, Package, Stream, Title, Version};
 use crate::policy::Policies;
 use crate::shown::Words;
+use crate::trigger::{CheckedCall, CheckedTrigger};
 use crate::types::Type;
 
 /// A checked, compiled contract: cheap to share behind an [`Arc`]. Made by
@@ -23,6 +24,10 @@ pub struct Contract {
     pub(crate) dependencies: BTreeMap<Name, Arc<Contract>>,
     /// Expressions by action and field.
     pub(crate) effects: BTreeMap<Name, BTreeMap<Name, Checked>>,
+    /// What actions call, by action.
+    pub(crate) calls: BTreeMap<Name, Vec<CheckedCall>>,
+    /// What happens by itself, by name.
+    pub(crate) triggers: BTreeMap<Name, CheckedTrigger>,
     /// Invariants by asset type or stream.
     pub(crate) invariants: BTreeMap<Name, Vec<(Name, Checked)>>,
     pub(crate) controls: Controls,
@@ -114,6 +119,12 @@ impl Contract {
     /// The action called `name`.
     pub fn action(&self, name: &str) -> Option<&Action> {
         self.package.actions.get(name)
+    }
+
+    /// The other contracts whose assets and streams it has triggers on.
+    pub fn subscribes_to(&self) -> BTreeSet<Name> {
+        let others = self.package.triggers.values().map(|trigger| &trigger.contract);
+        others.filter(|other| **other != self.package.name).cloned().collect()
     }
 
     /// The stream called `name`.

@@ -1,4 +1,5 @@
-//! Execution of actions and batches.
+//! Execution of one action, and acceptance of a batch; what follows from them is
+//! [`crate::chain`]'s.
 //!
 //! The order of checks is that of the format: asset and state, parameters,
 //! policy, effects, invariants, limits; the first failure is the outcome. One
@@ -14,21 +15,27 @@ use crate::expression::Scope;
 use crate::package::{Action, AssetType, Start};
 use crate::policy::request::{Circumstances, Question, Subject};
 use crate::types::Type;
-use crate::world::{Asset, Context, Effects, Event, Principal, StreamEffects, World, Write};
+use crate::world::{Asset, Context, Principal, World};
+
+/// What an action did.
+pub(crate) struct Done {
+    pub(crate) asset_type: Name,
+    /// What the asset becomes.
+    pub(crate) asset: Asset,
+    pub(crate) emits: Option<Name>,
+}
 
 impl Contract {
-    /// Executes an action, from the check of its asset and state on. What comes
-    /// before (signature, identity, expiry, whether the contract is active) is
-    /// the machine's.
+    /// Executes one action, from the check of its asset and state on.
     ///
     /// # Errors
-    /// The outcome that goes into the receipt; nothing is to be written.
-    pub fn apply(
+    /// The outcome that goes into the receipt.
+    pub(crate) fn act(
         &self,
         invocation: &Invocation,
         context: &Context,
         world: &dyn World,
-    ) -> Result<Effects, Outcome> {
+    ) -> Result<Done, Outcome> {
         let action = self.package.actions.get(&invocation.action).ok_or(Outcome::NoAction)?;
         let declared = self.package.assets.get(&action.asset).ok_or(Outcome::NoAction)?;
         let key = invocation.asset.as_str();
@@ -62,33 +69,20 @@ impl Contract {
         if codec::encode(&after).len() > Asset::MAX {
             return Err(Outcome::Limit);
         }
-        let event = |name: &Name| Event {
-            name: name.clone(),
-            asset_type: action.asset.clone(),
-            key: key.to_owned(),
-        };
-        Ok(Effects {
-            events: action.emit.iter().map(event).collect(),
-            writes: vec![Write {
-                asset_type: action.asset.clone(),
-                key: key.to_owned(),
-                created: action.start == Start::Nothing,
-                asset: after,
-            }],
-        })
+        Ok(Done { asset_type: action.asset.clone(), asset: after, emits: action.emit.clone() })
     }
 
     /// Checks a batch of a stream: the signing asset, the sequence, the rows,
-    /// the policy, the invariants of rows.
+    /// the policy, the invariants of rows. The key of the asset that signed.
     ///
     /// # Errors
-    /// The outcome that goes into the receipt; nothing is to be written.
-    pub fn append(
+    /// The outcome that goes into the receipt.
+    pub(crate) fn accept(
         &self,
         batch: &Batch,
         context: &Context,
         world: &dyn World,
-    ) -> Result<StreamEffects, Outcome> {
+    ) -> Result<String, Outcome> {
         let contract = &self.package.name;
         let stream = self.package.streams.get(&batch.stream).ok_or(Outcome::NoAction)?;
         if batch.rows.len() > stream.max_rows as usize {
@@ -152,7 +146,7 @@ impl Contract {
                 }
             }
         }
-        Ok(StreamEffects { device: device.to_owned(), sequence: batch.sequence })
+        Ok(device.to_owned())
     }
 
     /// Whether `principal` may read the asset.
@@ -273,6 +267,7 @@ impl Contract {
             circumstances: Circumstances::Action {
                 declared: action,
                 params: &invocation.params,
+                via: context.via.as_deref(),
                 height: context.block_height,
                 time_ms: context.block_time_ms,
             },

@@ -13,7 +13,8 @@
 //! the same everywhere. SQL is not parsed here but by the read model.
 //!
 //! Where to start reading: [`package`] is what a package declares, [`check()`]
-//! ties the checks together, `execute` runs actions, [`expression`] is the
+//! ties the checks together, `execute` runs actions, `chain` what they call and
+//! trigger, [`expression`] is the
 //! language of effects, `policy` is Cedar.
 //!
 //! Rules it keeps:
@@ -24,6 +25,7 @@
 pub mod belonging;
 pub mod cache;
 pub mod case;
+mod chain;
 mod check;
 pub mod compare;
 pub mod contract;
@@ -43,6 +45,7 @@ pub mod shown;
 pub mod sources;
 pub mod spelling;
 pub mod time;
+mod trigger;
 pub mod types;
 pub mod unit;
 pub mod world;
@@ -58,4 +61,7 @@ pub use problem::Problem;
 pub use sources::{CONTRACT, MAX_FILE, MAX_FILES, Sources};
 pub use types::{Clock, Type, TypeName};
 pub use unit::Unit;
-pub use world::{Asset, Context, Effects, Event, Member, Principal, StreamEffects, World, Write};
+pub use world::{
+    Asset, Cause, Context, Effects, Event, Fired, Member, Principal, PrincipalKind, StreamEffects,
+    World, Write,
+};

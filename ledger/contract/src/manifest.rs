@@ -1,6 +1,7 @@
 //! Reads `contract.toml`.
 
 mod action;
+mod call;
 mod types;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use hufu_proof::Name;
 pub(crate) use self::types::read_type;
 
 use self::action::read_action;
+use self::call::read_trigger;
 use self::types::{TYPE_HINTS, read_target};
 use crate::expression::parse;
 use crate::package::{
@@ -27,6 +29,8 @@ const MAX_DECLARATIONS: usize = 128;
 const MAX_FIELDS: usize = 64;
 /// Most states of an asset.
 const MAX_STATES: usize = 32;
+/// Most actions that one action calls.
+const MAX_CALLS: usize = 16;
 /// Most rows in a batch that a stream may allow.
 pub const MAX_ROWS: u32 = 10_000;
 /// Longest title in bytes.
@@ -101,6 +105,7 @@ fn read_package(root: &Section<'_, '_>) -> Option<Package> {
         assets: BTreeMap::new(),
         actions: BTreeMap::new(),
         streams: BTreeMap::new(),
+        triggers: BTreeMap::new(),
         invariants: BTreeMap::new(),
     };
     let named = head.is_some_and(|head| read_head(&head, &mut package).is_some());
@@ -130,6 +135,13 @@ fn read_package(root: &Section<'_, '_>) -> Option<Package> {
         Some(())
     });
     package.actions = actions;
+    let mut triggers = BTreeMap::new();
+    declarations(root, "trigger", |node| {
+        let trigger = read_trigger(&node, &package)?;
+        triggers.insert(trigger.name.clone(), trigger);
+        Some(())
+    });
+    package.triggers = triggers;
     let mut invariants = BTreeMap::new();
     declarations(root, "invariant", |node| {
         let invariant = read_invariant(&node, &package)?;
@@ -138,13 +150,10 @@ fn read_package(root: &Section<'_, '_>) -> Option<Package> {
     });
     package.invariants = invariants;
     root.finish(&[
-        (
-            "trigger",
-            "triggers are not supported yet; remove the table, and open the work by an action",
-        ),
         ("assets", "unknown key; write [asset.NAME]"),
         ("actions", "unknown key; write [action.NAME]"),
         ("role", "unknown key; write [roles]"),
+        ("triggers", "unknown key; write [trigger.NAME]"),
     ]);
     named.then_some(package)
 }

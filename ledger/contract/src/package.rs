@@ -106,6 +106,8 @@ pub struct Package {
     pub actions: BTreeMap<Name, Action>,
     /// Streams of rows.
     pub streams: BTreeMap<Name, Stream>,
+    /// What happens by itself.
+    pub triggers: BTreeMap<Name, Trigger>,
     /// What must hold after every action or for every row.
     pub invariants: BTreeMap<Name, Invariant>,
 }
@@ -199,6 +201,63 @@ pub struct Action {
     pub set: BTreeMap<Name, Source>,
     /// The event it emits.
     pub emit: Option<Name>,
+    /// What it does besides, in this order, in the same transaction: all of it
+    /// happens or nothing.
+    pub then: Vec<Call>,
+}
+
+/// An action that a contract calls by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Byte offset of the table in `contract.toml`.
+    pub at: usize,
+    /// The contract that has the action: this one, or one it requires.
+    pub contract: Name,
+    /// The action.
+    pub action: Name,
+    /// The asset it acts on, or the key of the one it makes.
+    pub target: Source,
+    /// Its parameters.
+    pub with: BTreeMap<Name, Source>,
+    /// Only then; always when `None`.
+    pub when: Option<Source>,
+}
+
+/// What happens by itself: a row, a change of an asset or a date calls an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its name.
+    pub name: Name,
+    /// What people call it.
+    pub title: Option<Title>,
+    /// Byte offset of the table in `contract.toml`.
+    pub at: usize,
+    /// The contract of what it waits for: this one, or one it requires.
+    pub contract: Name,
+    /// The stream or asset type.
+    pub on: Name,
+    /// Of a stream: the asset that is `asset` in its expressions.
+    pub find: Option<Find>,
+    /// Of an asset: the states that it waits for the asset to enter; any change
+    /// when empty.
+    pub to: Vec<Name>,
+    /// Of a date: the states in which it counts; all when empty.
+    pub from: Vec<Name>,
+    /// The date, when it waits for one.
+    pub due: Option<Source>,
+    /// What it calls.
+    pub call: Call,
+}
+
+/// How a trigger on a stream finds the asset that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Find {
+    /// The contract of the asset.
+    pub contract: Name,
+    /// Its type.
+    pub asset: Name,
+    /// Its key.
+    pub key: Source,
 }
 
 /// An expression with its place in the file.

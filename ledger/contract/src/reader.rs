@@ -183,6 +183,11 @@ impl<'d, 'a> Node<'d, 'a> {
         join(self.path, self.key)
     }
 
+    /// Byte offset of its key in the file.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     /// Reports a problem at this value.
     pub(crate) fn problem(&self, message: impl Into<String>) {
         self.document.report(self.at, self.path(), message);

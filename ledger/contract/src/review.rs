@@ -8,6 +8,7 @@ use crate::contract::Contract;
 use crate::expression::Checked;
 use crate::package::Start;
 use crate::policy::matrix::Known;
+use crate::trigger::{CheckedCall, CheckedTrigger, WaitsFor};
 
 /// Whether a role may do something in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,7 +54,51 @@ pub struct Cost {
     pub bytes: usize,
 }
 
+/// What a contract does by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Automatic {
+    /// What causes it: an action of the contract, or a trigger.
+    pub cause: String,
+    /// What it waits for.
+    pub waits_for: String,
+    /// The action that is called, as `CONTRACT/ACTION`.
+    pub calls: String,
+}
+
 impl Contract {
+    /// What actions call and triggers do, by name.
+    pub fn automatic(&self) -> Vec<Automatic> {
+        let calls = |call: &CheckedCall| format!("{}/{}", call.contract, call.action);
+        let mut all = Vec::new();
+        for (action, called) in &self.calls {
+            all.extend(called.iter().map(|call| Automatic {
+                cause: action.to_string(),
+                waits_for: "each time".into(),
+                calls: calls(call),
+            }));
+        }
+        for (name, trigger) in &self.triggers {
+            let on = format!("{}/{}", trigger.contract, trigger.on);
+            let states = |states: &[Name], none: &str| match states {
+                [] => none.to_owned(),
+                states => states.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+            };
+            let waits_for = match &trigger.waits_for {
+                WaitsFor::Row(_) => format!("a row of {on}"),
+                WaitsFor::Change(to) => format!("{on} to be {}", states(to, "changed")),
+                WaitsFor::Date(from, due) => {
+                    format!("{} of {on} in {}", due.source(), states(from, "any state"))
+                }
+            };
+            all.push(Automatic {
+                cause: format!("trigger {name}"),
+                waits_for,
+                calls: calls(&trigger.call),
+            });
+        }
+        all
+    }
+
     /// The permission matrix: role × action × state, by asset type.
     pub fn permissions(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
@@ -117,6 +162,9 @@ impl Contract {
         for (name, action) in &self.package.actions {
             let effects = self.effects.get(name).into_iter().flatten();
             let effects: u64 = effects.map(|(_, expression)| Checked::cost(expression)).sum();
+            // Without what the called actions cost, which stand for themselves.
+            let calls = self.calls.get(name).into_iter().flatten();
+            let effects = effects + calls.map(CheckedCall::cost).sum::<u64>();
             let fields = self.package.assets.get(&action.asset).into_iter();
             let bytes = fields
                 .flat_map(|asset| &asset.fields)
@@ -132,11 +180,19 @@ impl Contract {
         for (name, stream) in &self.package.streams {
             costs.push(Cost {
                 action: format!("append {name}"),
-                expressions: of(name) * u64::from(stream.max_rows),
+                expressions: (of(name) + self.row_triggers(name)) * u64::from(stream.max_rows),
                 policy: policy("append", name),
                 bytes: stream.columns.values().map(crate::types::Type::max_size).sum(),
             });
         }
         costs
+    }
+
+    /// Steps that the contract's own triggers on a stream take for a row.
+    fn row_triggers(&self, stream: &Name) -> u64 {
+        let own = self.triggers.values().filter(|trigger| {
+            trigger.on == *stream && matches!(trigger.waits_for, WaitsFor::Row(_))
+        });
+        own.map(CheckedTrigger::cost).sum()
     }
 }

@@ -6,24 +6,57 @@
 //! [`Outcome`](hufu_proof::Outcome) that goes into the receipt.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Height, IdentityId, Name, Sequence, UnixMillis, Value};
+use hufu_proof::{Digest, Height, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 
-/// Who signed, as the ledger's registry knows them.
+use crate::contract::Contract;
+
+/// Who acts, as the ledger's registry knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The signing key's identity.
+    /// The signing key's identity; zeros for the clock.
     pub identity: IdentityId,
-    /// The member that answers for it.
-    pub member: Name,
-    /// What the identity is.
-    pub kind: IdentityKind,
+    /// The member that answers for it; none for the clock.
+    pub member: Option<Name>,
+    /// What it is.
+    pub kind: PrincipalKind,
     /// The subject of its certificate: for a device, its device identifier; for
     /// a member, the member's name.
     pub subject: String,
+}
+
+impl Principal {
+    /// Nobody: a date has come.
+    pub fn clock() -> Self {
+        let (identity, kind) = (IdentityId(Digest::default()), PrincipalKind::Clock);
+        Self { identity, member: None, kind, subject: kind.as_str().to_owned() }
+    }
+}
+
+/// What a principal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize)]
+pub enum PrincipalKind {
+    /// Somebody who signed.
+    Signer(IdentityKind),
+    /// The agreed time.
+    Clock,
+}
+
+impl PrincipalKind {
+    /// How contracts call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signer(IdentityKind::Member) => "member",
+            Self::Signer(IdentityKind::Device) => "device",
+            Self::Signer(IdentityKind::Client) => "client",
+            Self::Signer(IdentityKind::Server) => "server",
+            Self::Clock => "clock",
+        }
+    }
 }
 
 /// What the world knows of a member, seen from one contract.
@@ -41,8 +74,11 @@ pub struct Member {
 /// The circumstances of one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// Who signed it.
+    /// Who acts.
     pub principal: Principal,
+    /// The action or trigger that calls, as `CONTRACT/NAME`; `None` for what the
+    /// signer asked for.
+    pub via: Option<String>,
     /// The height of its block.
     pub block_height: Height,
     /// The agreed time of its block.
@@ -80,21 +116,32 @@ pub trait World {
     /// The sequence number of the last accepted batch of `identity` in the
     /// stream; 0 before the first.
     fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> Sequence;
+
+    /// The active version of a contract.
+    fn contract(&self, name: &Name) -> Option<Arc<Contract>>;
+
+    /// The contracts that have triggers on assets or streams of `contract`, which
+    /// is another.
+    fn subscribers(&self, contract: &Name) -> BTreeSet<Name>;
 }
 
 /// What an accepted action changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Assets to write whole.
     pub writes: Vec<Write>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// Triggers that fired, in order.
+    pub fired: Vec<Fired>,
 }
 
 /// An asset to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Its type, of the contract that was invoked.
+    /// Its contract.
+    pub contract: Name,
+    /// Its type.
     pub asset_type: Name,
     /// Its key.
     pub key: String,
@@ -107,12 +154,38 @@ pub struct Write {
 /// Something that happened to an asset, for those who subscribe.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Event {
+    /// The contract.
+    pub contract: Name,
     /// The event's name.
     pub name: Name,
     /// The type of the asset it happened to.
     pub asset_type: Name,
     /// The asset's key.
     pub key: String,
+}
+
+/// The asset that caused something.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Cause {
+    /// Its contract.
+    pub contract: Name,
+    /// Its type.
+    pub asset_type: Name,
+    /// Its key.
+    pub key: String,
+}
+
+/// A trigger that fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// Its contract.
+    pub contract: Name,
+    /// The trigger.
+    pub trigger: Name,
+    /// The asset that changed, or signed the row, or whose date came.
+    pub cause: Cause,
+    /// What became of it. What was refused changed nothing; what caused it stays.
+    pub outcome: Outcome,
 }
 
 /// What an accepted batch changes: the machine keeps the batch's rows as they
@@ -123,4 +196,6 @@ pub struct StreamEffects {
     pub device: String,
     /// The sequence number to remember for the signer.
     pub sequence: Sequence,
+    /// What its rows triggered.
+    pub triggered: Effects,
 }

@@ -100,8 +100,8 @@ fn each_mistake_has_its_line_and_remedy() {
         ("[action.accept]", "[action.read]", "an action that every contract has"),
         (
             "[invariant.plausible]",
-            "[trigger.hot]\non = \"reading\"\n[invariant.plausible]",
-            "triggers are not supported yet",
+            "[trigger.hot]\non = \"reading\"\ndo = \"accept\"\n[invariant.plausible]",
+            "trigger.hot.target: is missing",
         ),
         ("[action.accept]", "[action.accept]\nwhen = \"true\"", "written in policy.cedar"),
         ("max_rows = 3", "max_rows = 3\nmax_rows = 4", "duplicate key"),

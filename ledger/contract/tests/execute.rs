@@ -38,11 +38,16 @@ fn effects_name_what_is_made_and_what_happened() {
     let (contract, mut world) = (leasing(), world());
     let effects = contract.apply(&offer(&contract, "plant", 1), &context("maker"), &world).unwrap();
     assert!(effects.writes[0].created && effects.events.is_empty());
-    world.write(&contract, &effects);
+    world.write(&effects);
     let accept = invoke(&contract, "accept", Some("L1"), json!({}));
     let effects = contract.apply(&accept, &context("plant"), &world).unwrap();
     assert!(!effects.writes[0].created);
-    let event = Event { name: name("accepted"), asset_type: name("lease"), key: "L1".to_owned() };
+    let event = Event {
+        contract: name("equipment-leasing"),
+        name: name("accepted"),
+        asset_type: name("lease"),
+        key: "L1".to_owned(),
+    };
     assert_eq!(effects.events, [event]);
 }
 

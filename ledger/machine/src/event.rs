@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use hufu_contract::Asset;
+use hufu_contract::{Asset, Cause};
 use hufu_proof::transaction::Proposal;
 use hufu_proof::{
     Block, Constitution, Digest, Endpoint, Height, IdentityId, LogIndex, Name, Outcome, Payload,
@@ -266,6 +266,19 @@ pub enum Event {
         /// Where.
         at: Option<Endpoint>,
     } = 19,
+    /// A trigger fired. What it did follows from the events before.
+    Fired {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The trigger's contract.
+        contract: Name,
+        /// The trigger.
+        trigger: Name,
+        /// The asset that changed, or signed the row, or whose date came.
+        cause: Cause,
+        /// What became of it.
+        outcome: Outcome,
+    } = 20,
 }
 
 impl Event {
@@ -295,6 +308,7 @@ impl Event {
         let (contract, action) = match &body.payload {
             Payload::Invoke(call) => (Some(&call.contract), Some(&call.action)),
             Payload::Append(batch) => (Some(&batch.contract), Some(&batch.stream)),
+            Payload::Fire(firing) => (Some(&firing.contract), Some(&firing.trigger)),
             _ => (None, None),
         };
         Self::Transaction {
@@ -331,6 +345,7 @@ impl Event {
             | Self::Device { transaction, .. }
             | Self::Issuing { transaction, .. }
             | Self::Address { transaction, .. }
+            | Self::Fired { transaction, .. }
             | Self::Standing { transaction, .. }
             | Self::Constitution { transaction, .. } => Some(transaction),
         }
@@ -395,6 +410,8 @@ kind! {
         Certify(Payload::Certify(_)) = 7 "certify",
         /// To declare something of its own.
         Declare(Payload::Declare(_)) = 8 "declare",
+        /// To let happen what is due.
+        Fire(Payload::Fire(_)) = 9 "fire",
     }
 }
 

@@ -32,9 +32,11 @@ use std::sync::Arc;
 
 use borsh::BorshSerialize;
 use hufu_contract::cache::Generations;
-use hufu_contract::{Asset, Context, Contract, Principal};
+use hufu_contract::{Asset, Context, Contract, Effects, Fired, Principal, PrincipalKind};
 use hufu_proof::codec::{self, MAX_TRANSACTION};
-use hufu_proof::transaction::{Batch, IdentityKind, Invocation, Look, MAX_LIFETIME, Proposal};
+use hufu_proof::transaction::{
+    Batch, Firing, IdentityKind, Invocation, Look, MAX_LIFETIME, Proposal,
+};
 use hufu_proof::{
     Constitution, Digest, Height, IdentityId, LogEntry, LogIndex, Name, Outcome, Payload, Standing,
     Transaction, UnixMillis,
@@ -364,6 +366,7 @@ impl<'a> Execution<'a> {
             Payload::Look(look) => self.look(id, signer, look),
             Payload::Certify(certifications) => self.certify(id, signer, certifications),
             Payload::Declare(declaration) => self.declare(id, signer, declaration),
+            Payload::Fire(firing) => self.fire(id, signer, firing),
         }
     }
 
@@ -372,21 +375,36 @@ impl<'a> Execution<'a> {
         let name = &invocation.contract;
         let contract = self.active(name)?.ok_or(Outcome::NoContract)?;
         let effects = contract.apply(invocation, &context, &*self)?;
-        for write in effects.writes {
-            let hufu_contract::Write { asset_type, key: asset_key, created, asset } = write;
+        self.happened(id, effects)
+    }
+
+    /// A date has come.
+    fn fire(&mut self, id: Digest, signer: &Signer, firing: &Firing) -> Result<(), Stop> {
+        // Whoever points at it is charged, and has no other part in it.
+        let context = self.context(signer)?;
+        let contract = self.active(&firing.contract)?.ok_or(Outcome::NoContract)?;
+        let effects = contract.fire(firing, &context, &*self)?;
+        self.happened(id, effects)
+    }
+
+    /// Writes what contracts did, and tells read models.
+    fn happened(&mut self, id: Digest, effects: Effects) -> Result<(), Stop> {
+        let Effects { writes, events, fired } = effects;
+        for write in writes {
+            let hufu_contract::Write { contract, asset_type, key, created, asset } = write;
             let bytes = codec::encode(&asset);
             if bytes.len() > Asset::MAX {
                 return Err(Outcome::Limit.into());
             }
-            self.pending.state.insert(key::asset(name, &asset_type, &asset_key), bytes.into());
-            let contract = name.clone();
-            let key = asset_key;
+            self.pending.state.insert(key::asset(&contract, &asset_type, &key), bytes.into());
             self.tell(Event::Asset { transaction: id, contract, asset_type, key, created, asset });
         }
-        for event in effects.events {
-            let hufu_contract::Event { name: event, asset_type, key } = event;
-            let contract = name.clone();
-            self.tell(Event::Emitted { transaction: id, contract, name: event, asset_type, key });
+        for event in events {
+            let hufu_contract::Event { contract, name, asset_type, key } = event;
+            self.tell(Event::Emitted { transaction: id, contract, name, asset_type, key });
+        }
+        for Fired { contract, trigger, cause, outcome } in fired {
+            self.tell(Event::Fired { transaction: id, contract, trigger, cause, outcome });
         }
         Ok(())
     }
@@ -414,7 +432,7 @@ impl<'a> Execution<'a> {
             // Bounded by the size of a transaction.
             rows: batch.rows.len() as u32,
         });
-        Ok(())
+        self.happened(id, effects.triggered)
     }
 
     /// Somebody looked at something.
@@ -445,10 +463,11 @@ impl<'a> Execution<'a> {
         Ok(Context {
             principal: Principal {
                 identity: signer.identity,
-                member: signer.record.owner.clone(),
-                kind: signer.record.kind,
+                member: Some(signer.record.owner.clone()),
+                kind: PrincipalKind::Signer(signer.record.kind),
                 subject: signer.record.subject.clone(),
             },
+            via: None,
             block_height: self.height,
             block_time_ms: self.time_ms,
         })

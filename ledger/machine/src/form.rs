@@ -80,6 +80,7 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
         }
         Payload::Propose(_) | Payload::Approve(_) => Ok(()),
         Payload::Look(look) => text(&look.subject, Look::MAX_SUBJECT),
+        Payload::Fire(firing) => text(&firing.asset, Value::MAX_ID),
     }
 }
 

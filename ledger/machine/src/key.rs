@@ -25,6 +25,7 @@
 //! | `version/NAME/VERSION` | [`crate::record::VersionRecord`] |
 //! | `role/CONTRACT/MEMBER` | set of the names of granted roles |
 //! | `proposal/` + 32 octets | [`crate::record::ProposalRecord`] |
+//! | `subscribers/NAME` | set of the names of contracts that have triggers on this one's |
 //! | `asset/CONTRACT/TYPE/KEY` | [`hufu_contract::Asset`] |
 //! | `sequence/CONTRACT/STREAM/` + 32 octets of the signer's identity | `u64` |
 //!
@@ -119,6 +120,11 @@ pub fn device(identifier: &str) -> Vec<u8> {
 /// Of a contract's active version.
 pub fn contract(name: &Name) -> Vec<u8> {
     joined(&[b"contract", name.as_str().as_bytes()])
+}
+
+/// Of the contracts that have triggers on a contract's assets and streams.
+pub fn subscribers(contract: &Name) -> Vec<u8> {
+    joined(&[b"subscribers", contract.as_str().as_bytes()])
 }
 
 /// Of a deployed version of a contract.

@@ -50,6 +50,7 @@ pub(crate) fn prefetch(
         keys.push(key::identity(&identity));
         match &transaction.body.payload {
             Payload::Invoke(call) => keys.push(key::contract(&call.contract)),
+            Payload::Fire(firing) => keys.push(key::contract(&firing.contract)),
             Payload::Append(batch) => {
                 keys.push(key::contract(&batch.contract));
                 keys.push(key::sequence(&batch.contract, &batch.stream, &identity));

@@ -222,6 +222,7 @@ impl Execution<'_> {
         let (name, digest) = (contract.name().clone(), contract.digest());
         let version = contract.version().to_string();
         let since = self.height;
+        self.subscribe(&contract)?;
         let dependencies: BTreeMap<Name, Digest> = contract
             .dependencies()
             .iter()
@@ -233,6 +234,25 @@ impl Execution<'_> {
         self.put(key::contract(&name), &record);
         self.keep_contract(digest, contract);
         self.tell(Event::Contract { transaction: id, contract: name, version, digest });
+        Ok(())
+    }
+
+    /// Notes whose assets and streams a contract has triggers on, in place of its
+    /// version before.
+    fn subscribe(&mut self, contract: &Contract) -> Result<(), Stop> {
+        let (name, wanted) = (contract.name(), contract.subscribes_to());
+        let before = self.active(name)?.map(|before| before.subscribes_to()).unwrap_or_default();
+        for other in before.symmetric_difference(&wanted) {
+            let key = key::subscribers(other);
+            let subscribers: Option<BTreeSet<Name>> = self.record("set of subscribers", &key)?;
+            let mut subscribers = subscribers.unwrap_or_default();
+            if wanted.contains(other) {
+                subscribers.insert(name.clone());
+            } else {
+                subscribers.remove(name);
+            }
+            self.put(key, &subscribers);
+        }
         Ok(())
     }
 

@@ -113,6 +113,23 @@ macro_rules! world_from_state {
                 let key = crate::key::sequence(contract, stream, identity);
                 self.or_fail(self.record("sequence", &key)).unwrap_or_default()
             }
+
+            fn contract(
+                &self,
+                name: &hufu_proof::Name,
+            ) -> Option<std::sync::Arc<hufu_contract::Contract>> {
+                use crate::state::State as _;
+                self.or_fail(self.active(name))
+            }
+
+            fn subscribers(
+                &self,
+                contract: &hufu_proof::Name,
+            ) -> std::collections::BTreeSet<hufu_proof::Name> {
+                use crate::state::State as _;
+                let key = crate::key::subscribers(contract);
+                self.or_fail(self.record("set of subscribers", &key)).unwrap_or_default()
+            }
         }
     };
 }

@@ -13,7 +13,9 @@ use hufu_machine::signatures::verify_batch_on;
 use hufu_machine::{Executed, Machine, MachineError};
 use hufu_proof::declaration::{Delegation, KeyApproval};
 use hufu_proof::genesis::MemberV1 as Member;
-use hufu_proof::transaction::{Certification, IdentityKind, Issuance, Look, Proposal, Revocation};
+use hufu_proof::transaction::{
+    Certification, Firing, IdentityKind, Issuance, Look, Proposal, Revocation,
+};
 use hufu_proof::{
     Block, Commitment, Declaration, Digest, Genesis, Height, Name, Outcome, Payload, Transaction,
     Value,
@@ -391,6 +393,9 @@ fn payload() -> impl Strategy<Value = Payload> {
                 append(contract, stream, sequence, rows)
             }),
         (0u64..4).prop_map(|sequence| append("meters", "reading", sequence, vec![reading(1)])),
+        (a_name(), a_name(), ".{0,6}").prop_map(|(contract, trigger, asset)| {
+            Payload::Fire(Firing { contract: name(contract), trigger: name(trigger), asset })
+        }),
         proposal.prop_map(Payload::Propose),
         any::<[u8; 32]>().prop_map(|bytes| Payload::Approve(Digest(bytes))),
         Just(Payload::Approve(approved.digest())),

@@ -78,6 +78,8 @@ pub enum Payload {
     Certify(Vec<Certification>) = 7,
     /// A member declares something of itself.
     Declare(Declaration) = 8,
+    /// A date that a contract waits for has come: whoever notices says so.
+    Fire(Firing) = 9,
 }
 
 impl Payload {
@@ -198,6 +200,19 @@ pub struct Invocation {
     pub asset: String,
     /// The parameters by name.
     pub params: BTreeMap<Name, Value>,
+}
+
+/// A trigger of a contract is due on an asset. Its signer has no say in what
+/// happens: the contract and the block's time decide.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firing {
+    /// The contract.
+    pub contract: Name,
+    /// The trigger.
+    pub trigger: Name,
+    /// The key of the asset.
+    pub asset: String,
 }
 
 /// Rows of a stream.
@@ -475,6 +490,8 @@ outcomes! {
         "the consortium could not go on after it: it needs its authority, members enough for the \
          approvals that its constitution asks for now or later, and an algorithm for each \
          member's key";
+    /// The trigger's date has not come, or what it waits for is not so.
+    NotDue = 32, "not-due", "the trigger's date has not come, or what it waits for is not so";
 }
 
 impl Outcome {
@@ -561,6 +578,16 @@ mod tests {
         ] {
             assert_eq!(pinned(bytes, id), Payload::Declare(expected));
         }
+    }
+
+    #[test]
+    fn a_firing_has_the_published_form() {
+        let payload = pinned(
+            include_bytes!("../fuzz/corpus/transaction/fire"),
+            "641bab13d1228233384942f79434899115ad8f8ff3e10d86c0b48ede8eaf128c",
+        );
+        let (contract, trigger) = (Name::new("leasing").unwrap(), Name::new("overdue").unwrap());
+        assert_eq!(payload, Payload::Fire(Firing { contract, trigger, asset: "L-1".into() }));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hufu_contract::compare::{Change, ChangeKind};
-use hufu_contract::review::{Cell, Cost, Permission};
+use hufu_contract::review::{Automatic, Cell, Cost, Permission};
 use hufu_contract::{Contract, Problem, Sources, Type, manifest};
 use hufu_proof::{Digest, Name, Severity};
 use serde::{Serialize, Serializer};
@@ -30,6 +30,8 @@ pub struct Report {
     pub control_sets: BTreeMap<Name, Vec<Name>>,
     /// Who may do what.
     pub permissions: Vec<Cell>,
+    /// What it does by itself.
+    pub automatic: Vec<Automatic>,
     /// What each action costs at most.
     pub costs: Vec<Cost>,
     /// How its cases came out.
@@ -98,6 +100,7 @@ impl Report {
             controls: BTreeMap::new(),
             control_sets: BTreeMap::new(),
             permissions: Vec::new(),
+            automatic: Vec::new(),
             costs: Vec::new(),
             cases: Vec::new(),
             changes: None,
@@ -128,6 +131,7 @@ impl Report {
             })
             .collect();
         self.permissions = contract.permissions();
+        self.automatic = contract.automatic();
         self.costs = contract.costs();
     }
 
@@ -162,6 +166,12 @@ impl Report {
             }
         }
         self.write_permissions(text)?;
+        if !self.automatic.is_empty() {
+            writeln!(text, "\nby itself")?;
+        }
+        for Automatic { cause, waits_for, calls } in &self.automatic {
+            writeln!(text, "  {cause} ({waits_for}) calls {calls}")?;
+        }
         if !self.costs.is_empty() {
             writeln!(text, "\nworst-case costs (expression steps, policy nodes, bytes stored)")?;
         }

@@ -1,12 +1,12 @@
 //! Runs one case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hufu_contract::case::{Case, Request, Step, Then};
-use hufu_contract::{Contract, Principal, Problem, Sources, Type};
-use hufu_proof::transaction::{IdentityKind, Proposal};
+use hufu_contract::{Contract, Principal, PrincipalKind, Problem, Sources, Type};
+use hufu_proof::transaction::{Firing, IdentityKind, Proposal};
 use hufu_proof::{Name, Outcome, Payload, Sequence};
 use hufu_readmodel::{ControlQuery, Limits};
 use hufu_report::Cell;
@@ -79,9 +79,10 @@ impl<'a> Runner<'a> {
         sources: &Sources,
         required: &[&Sources],
     ) -> Result<Self, WorldError> {
+        let members = members_of(case);
         for (device, owner) in &case.devices {
-            if !MEMBERS.contains(&owner.as_str()) || MEMBERS.contains(&device.as_str()) {
-                let members = MEMBERS.join(", ");
+            if !members.contains(owner.as_str()) || members.contains(device.as_str()) {
+                let members = listed(&members);
                 let message = format!(
                     "device `{device}` of `{owner}`: owners are {members}, and devices are called \
                      otherwise"
@@ -89,7 +90,7 @@ impl<'a> Runner<'a> {
                 return Err(WorldError::Fixture(message));
             }
         }
-        let mut world = World::new(&case.devices)?;
+        let mut world = World::new(&members, &case.devices)?;
         world.know(Arc::clone(contract));
         for package in required.iter().copied().chain([sources]) {
             let proposal = Proposal::Deploy { package: package.to_bytes() };
@@ -127,7 +128,7 @@ impl<'a> Runner<'a> {
         }
         let message = format!(
             "`{who}` is not in the fixture world; there are {}, and the devices of the case",
-            MEMBERS.join(", ")
+            listed(&members_of(self.case))
         );
         Err(self.problem(line, "as", message))
     }
@@ -186,6 +187,11 @@ impl<'a> Runner<'a> {
                 let invocation = contract.invocation(step.action.as_str(), on.as_deref(), &params);
                 invocation.map(Payload::Invoke).map_err(refuse)
             }
+            Request::Fire { on } => Ok(Payload::Fire(Firing {
+                contract: step.contract.clone(),
+                trigger: step.action.clone(),
+                asset: on.clone(),
+            })),
             Request::Append { rows, sequence } => {
                 let place = (step.contract.clone(), step.action.clone(), step.by.clone());
                 let next = self.sequences.get(&place).copied().unwrap_or_default().next();
@@ -309,6 +315,7 @@ impl<'a> Runner<'a> {
         };
         let broken = |error: WorldError| fault(self.case, line, &error);
         let identity = self.world.identity(by).map_err(broken)?;
+        let (member, kind) = (Some(member), PrincipalKind::Signer(kind));
         let principal = Principal { identity, member, kind, subject: by.to_owned() };
         let state = self.world.machine.reader().state().map_err(|error| broken(error.into()))?;
         let visible = if compiled.stream(asset_type.as_str()).is_some() {
@@ -377,6 +384,15 @@ impl<'a> Runner<'a> {
         }
         Ok(())
     }
+}
+
+/// The members of a case's world.
+fn members_of(case: &Case) -> BTreeSet<&str> {
+    MEMBERS.into_iter().chain(case.members.iter().map(Name::as_str)).collect()
+}
+
+fn listed(names: &BTreeSet<&str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 fn govern(world: &mut World, proposal: Proposal, what: &str) -> Result<(), WorldError> {

@@ -20,8 +20,8 @@ use hufu_readmodel::{ReadModel, ReadModelError};
 use hufu_store::{EmbeddedStore, Store};
 use tempfile::TempDir;
 
-/// The members of the fixture world. Each is of the kind of its name, but
-/// `stranger`, which is of none.
+/// The members of every case's world. Each is of the kind of its name, but
+/// `stranger`, which is of none, like those that a case adds.
 pub const MEMBERS: [&str; 5] = ["authority", "maker", "operator", "regulator", "stranger"];
 
 /// In front of a device's name where its key is derived, so that no device has a
@@ -93,6 +93,7 @@ pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) model: ReadModel,
     packages: BTreeMap<Digest, Arc<Contract>>,
+    members: BTreeSet<String>,
     devices: BTreeMap<String, Name>,
     nonce: u64,
     // Last, so that files are closed before their directory goes.
@@ -100,19 +101,24 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world with these devices and the members that answer for them.
-    pub(crate) fn new(devices: &BTreeMap<String, Name>) -> Result<Self, WorldError> {
+    /// A world with these members, [`MEMBERS`] among them, and these devices with
+    /// the members that answer for them.
+    pub(crate) fn new(
+        members: &BTreeSet<&str>,
+        devices: &BTreeMap<String, Name>,
+    ) -> Result<Self, WorldError> {
         let directory = tempfile::tempdir().map_err(WorldError::Directory)?;
         let store =
             EmbeddedStore::open(directory.path().join("store")).map_err(WorldError::Store)?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let machine = Machine::open(store, genesis()?)?;
+        let machine = Machine::open(store, genesis(members)?)?;
         let chain = machine.genesis().digest();
         let model = ReadModel::open(&directory.path().join("model.sqlite"), &chain)?;
         let mut world = Self {
             machine,
             model,
             packages: BTreeMap::new(),
+            members: members.iter().map(|&member| member.to_owned()).collect(),
             devices: devices.clone(),
             nonce: 0,
             _directory: directory,
@@ -163,7 +169,7 @@ impl World {
 
     /// Whether there is such a member or device.
     pub(crate) fn knows(&self, who: &str) -> bool {
-        MEMBERS.contains(&who) || self.devices.contains_key(who)
+        self.members.contains(who) || self.devices.contains_key(who)
     }
 
     fn key(&self, who: &str) -> Key {
@@ -239,12 +245,14 @@ impl World {
     }
 }
 
-fn genesis() -> Result<Genesis, WorldError> {
+fn genesis(all: &BTreeSet<&str>) -> Result<Genesis, WorldError> {
     let name = |text: &str| Name::new(text).map_err(fixture);
     let mut members = Vec::new();
-    for member in MEMBERS {
+    // Those of every case come first, in their order.
+    let others = all.iter().copied().filter(|member| !MEMBERS.contains(member));
+    for member in MEMBERS.into_iter().chain(others) {
         let mut kinds = BTreeSet::new();
-        if member != "stranger" {
+        if member != "stranger" && MEMBERS.contains(&member) {
             kinds.insert(name(member)?);
         }
         let seed = Digest::of(format!("hufu case vote {member}").as_bytes());

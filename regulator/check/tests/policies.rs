@@ -32,8 +32,18 @@ fn package(name: &str) -> Sources {
     Sources::new(files(name)).unwrap()
 }
 
+/// What a package requires, and what that requires.
 fn required(sources: &Sources) -> Vec<Sources> {
-    required_names(sources).iter().map(|name| package(name.as_str())).collect()
+    let mut wanted = required_names(sources);
+    let mut found = BTreeMap::new();
+    while let Some(name) = wanted.pop() {
+        if !found.contains_key(&name) {
+            let package = package(name.as_str());
+            wanted.extend(required_names(&package));
+            found.insert(name, package);
+        }
+    }
+    found.into_values().collect()
 }
 
 fn check(sources: &Sources) -> Report {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hufu_contract::{Asset, Belonging, Contract, Principal, World};
+use hufu_contract::{Asset, Belonging, Contract, Principal, PrincipalKind, World};
 use hufu_door::Caller;
 use hufu_proof::transaction::{IdentityKind, Look};
 use hufu_proof::{
@@ -77,11 +77,11 @@ impl Asker {
     pub fn of(caller: &Caller) -> Self {
         let principal = Principal {
             identity: caller.identity.unwrap_or(IdentityId(Digest::default())),
-            member: caller.member.clone(),
-            kind: match caller.kind {
+            member: Some(caller.member.clone()),
+            kind: PrincipalKind::Signer(match caller.kind {
                 IdentityKind::Device => IdentityKind::Device,
                 _ => IdentityKind::Member,
-            },
+            }),
             subject: caller.subject.clone(),
         };
         Self { principal, regulator: caller.is_regulator() }
@@ -127,10 +127,11 @@ impl AssetView {
     ) -> Result<Self, LedgerFault> {
         let Asker { principal, regulator } = asker;
         let belongs = contract.belonging(asset_type, asset, world);
-        let supervisors = world
-            .member(contract.name(), &principal.member)
+        let member = principal.member.as_ref();
+        let supervisors = member
+            .and_then(|member| world.member(contract.name(), member))
             .is_some_and(|member| member.kinds.contains("regulator"));
-        let own = belongs.owner.as_ref() == Some(&principal.member);
+        let own = member.is_some() && belongs.owner.as_ref() == member;
         if !contract.visible(principal, asset_type, key, asset, world)
             || (supervisors && !regulator && !own)
         {

@@ -219,6 +219,24 @@ const TABLES: &[Declared] = &[
         None,
         &[("from_height", Int), ("approvals", Int), ("algorithms", List), ("transaction", Text)],
     ),
+    // What contracts did by themselves, also what was refused: the trigger, and the
+    // asset that changed, or signed the row, or whose date came.
+    (
+        "triggered",
+        TableKind::Stream,
+        None,
+        &[
+            ("transaction", Text),
+            ("trigger_contract", Text),
+            ("name", Text),
+            ("contract", Text),
+            ("asset_type", Text),
+            ("key", Text),
+            ("outcome", Text),
+            ("height", Int),
+            ("time", Time),
+        ],
+    ),
 ];
 
 /// The specs of the ledger's own tables; the first column of a versioned one

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hufu_contract::Asset;
+use hufu_contract::{Asset, Cause};
 use hufu_machine::event::Event;
 use hufu_machine::record::{
     ApprovalRecord, CertificateRecord, CertificateStatus, DelegationRecord, IdentityRecord,
@@ -221,6 +221,12 @@ impl Writer<'_> {
                 let what = [text(transaction), text(contract), text(name), text(asset_type)];
                 let row = what.into_iter().chain([text(key), height, now]).collect();
                 self.append_ledger("events", row)
+            }
+            Event::Fired { transaction, contract, trigger, cause, outcome } => {
+                let Cause { contract: of, asset_type, key } = cause;
+                let what = [text(transaction), text(contract), text(trigger), text(of)];
+                let became = [text(asset_type), text(key), text(outcome.code()), height, now];
+                self.append_ledger("triggered", what.into_iter().chain(became).collect())
             }
             Event::Asset { contract, asset_type, key, asset, .. } => {
                 self.asset(contract, asset_type, key, asset)

@@ -95,7 +95,7 @@ fn rule(table: &str) -> Option<Rule> {
         "identities" => Rule::Signer("identity", "owner"),
         "certificates" => Rule::Signer("identity", "owner"),
         "certificate_rights" => Rule::Same("certificates"),
-        "events" => Rule::Asset,
+        "events" | "triggered" => Rule::Asset,
         _ => return None,
     })
 }

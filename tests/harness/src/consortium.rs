@@ -487,14 +487,27 @@ impl Consortium {
         Ok(())
     }
 
-    fn deploy_contract(&self, directory: &Path) -> anyhow::Result<()> {
+    /// Checks and deploys a contract package that is not deployed, beside whose
+    /// directory is what it requires, or in `policies`.
+    ///
+    /// # Errors
+    /// What `hufu policy` said.
+    pub fn deploy_contract(&self, directory: &Path) -> anyhow::Result<()> {
         let directory = text(directory)?;
         let package = Path::new(directory).file_name().and_then(|name| name.to_str());
         let package = package.context("a package directory has a name")?;
         if self.is_active(self.authority(), package)? {
             return Ok(());
         }
-        self.authority().run(&["policy", "check", directory])?;
+        let policies = crate::binaries::workspace().join("policies");
+        let mut check = vec!["policy".to_owned(), "check".to_owned(), directory.to_owned()];
+        if Path::new(directory).parent() != Some(policies.as_path()) {
+            for required in PACKAGES {
+                let beside = policies.join(required);
+                check.extend(["--requires".to_owned(), text(&beside)?.to_owned()]);
+            }
+        }
+        self.authority().run(&check.iter().map(String::as_str).collect::<Vec<_>>())?;
         let answer = self.authority().json(&["policy", "deploy", directory])?;
         let proposal = answer["proposal"]
             .as_str()

@@ -12,9 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use common::{World, world};
-use hufu_harness::Consortium;
 use hufu_harness::process::{Answer, wait_for};
+use hufu_harness::readings::{self, Reading};
 use hufu_harness::tpm_device::TpmDevice;
+use hufu_harness::{Consortium, binaries};
+use hufu_proof::{Payload, Sequence};
 
 /// Rows of the file.
 const ROWS: usize = 8_000;
@@ -226,4 +228,103 @@ fn what_means_something_else_than_it_says_is_not_sent() -> anyhow::Result<()> {
         ensure!(found == [4, 4], "{found:?}");
         Ok(())
     })
+}
+
+/// A contract that listens to readings, and waits for a date.
+#[test]
+fn a_device_raises_an_alarm_by_itself_while_its_owners_mandate_stands() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let World { consortium, gateway, fleet, .. } = &mut *world;
+    consortium.deploy_contract(&binaries::workspace().join("tests/harness/data/alarms"))?;
+    let device = &fleet.simulated[3];
+    let id = device.id.clone();
+    let rows = |sql: &str| -> anyhow::Result<Vec<serde_json::Value>> {
+        let answer = consortium.operator().json(&["query", sql])?;
+        answer["rows"].as_array().cloned().with_context(|| answer.to_string())
+    };
+    let number = |sql: &str| -> anyhow::Result<u64> {
+        rows(sql)?[0][0].as_u64().with_context(|| sql.to_owned())
+    };
+    let send = |watts: &[i64]| -> anyhow::Result<()> {
+        let last = number(&format!(
+            "SELECT max(sequence) FROM operation_supervision.reading WHERE device = '{id}'"
+        ))?;
+        let now = now_ms()?;
+        let reading =
+            |watts: &i64| Reading { metric: "power".to_owned(), value: *watts, measured_at: now };
+        let readings: Vec<Reading> = watts.iter().map(reading).collect();
+        let batch = readings::batch(&readings, Sequence(last + 1))?;
+        let signed =
+            device.sign_payload(gateway.chain, gateway.expiry()?, Payload::Append(batch))?;
+        let submitted = gateway.submit(&signed)?;
+        ensure!(submitted.is_accepted(), "{}", submitted.answer);
+        Ok(())
+    };
+    let mandate = format!("mandate-{id}");
+    let order = [
+        "ledger",
+        "invoke",
+        "--contract",
+        "alarms",
+        "--action",
+        "give",
+        "--asset",
+        &mandate,
+        "--param",
+        &format!("device={id}"),
+        "--param",
+        "most=100",
+        "--param",
+        "milliseconds=30000",
+    ];
+    let by_another = consortium.maker().json(&order);
+    ensure!(by_another.is_err(), "the maker ordered the operator's device about");
+    consortium.operator().run(&order)?;
+
+    send(&[90_000, 150_000, 250_000])?;
+    let alarms = rows("SELECT alarm_id, device FROM alarms.alarm")?;
+    ensure!(alarms.len() == 1 && alarms[0][1] == id.as_str(), "{alarms:?}");
+    // The last is over what an alarm can be: it stands as a reading, and it is told.
+    let told = rows(
+        "SELECT name, key, outcome FROM ledger.triggered WHERE trigger_contract = 'alarms' \
+         ORDER BY outcome",
+    )?;
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    let expected = ["accepted", "parameter"];
+    let expected = expected.map(|outcome| format!("[\"too-much\",\"{id}\",\"{outcome}\"]"));
+    ensure!(told == expected, "{told:?}");
+    // Nobody raises one by hand.
+    let by_hand = [
+        "ledger",
+        "invoke",
+        "--contract",
+        "alarms",
+        "--action",
+        "raise",
+        "--asset",
+        "A1",
+        "--param",
+        &format!("device={id}"),
+        "--param",
+        "value=1",
+    ];
+    ensure!(consortium.operator().json(&by_hand).is_err(), "an alarm was raised by hand");
+
+    // The date comes, and the nodes point at it.
+    let early =
+        ["ledger", "fire", "--contract", "alarms", "--trigger", "over", "--asset", &mandate];
+    let refused = consortium.regulator().hufu(&early).output()?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && said.contains("not-due"), "{said}");
+    wait_for("the mandate to end", Duration::from_secs(90), || {
+        let state = rows("SELECT state FROM alarms.mandate")?;
+        ensure!(state[0][0] == "ended", "{state:?}");
+        Ok(())
+    })?;
+    let pointed = "SELECT count(*) FROM ledger.transactions WHERE kind = 'fire' AND outcome = \
+                   'accepted'";
+    ensure!(number(pointed)? == 1, "a date came more than once");
+    send(&[150_000])?;
+    ensure!(number("SELECT count(*) FROM alarms.alarm")? == 1, "the mandate had ended");
+    Ok(())
 }

@@ -398,6 +398,11 @@ pub const LEDGER_INVOKE: &str = "\
 Examples:
   hufu --config operator.toml ledger invoke --contract operation-supervision --action watch --asset W1 --param device=PUMP-0001 --param metric=temperature --param low=20 --param high=850.5";
 
+/// `hufu ledger fire`.
+pub const LEDGER_FIRE: &str = "\
+Examples:
+  hufu --config maker.toml ledger fire --contract leasing --trigger overdue --asset LEASE-0001";
+
 /// `hufu ledger receipt`.
 pub const LEDGER_RECEIPT: &str = "\
 Examples:

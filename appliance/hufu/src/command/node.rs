@@ -210,6 +210,10 @@ pub async fn ledger(command: Ledger, access: &Access, json: bool) -> anyhow::Res
             });
             submitted(json, &admin.post("/invoke", &body).await?)
         }
+        Ledger::Fire { contract, trigger, asset } => {
+            let body = json!({ "contract": contract, "trigger": trigger, "asset": asset });
+            submitted(json, &admin.post("/fire", &body).await?)
+        }
         Ledger::Receipt { transaction, out } => {
             let receipt = admin
                 .send(Method::GET, &format!("/receipts/{transaction}"), &[], "")

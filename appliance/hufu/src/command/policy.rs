@@ -1,6 +1,6 @@
 //! `hufu policy`: check, deploy and approve contract packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -27,11 +27,15 @@ pub fn check(
     let sources = load(directory)?;
     let mut required = Vec::new();
     if requires.is_empty() {
-        // What a package requires usually stands beside it.
-        for name in hufu_contract::required_names(&sources) {
+        // What a package requires usually stands beside it, and what that requires.
+        let mut wanted = hufu_contract::required_names(&sources);
+        let mut found = BTreeSet::new();
+        while let Some(name) = wanted.pop() {
             let beside = directory.join("..").join(name.as_str());
-            if beside.is_dir() {
-                required.push(load(&beside)?);
+            if beside.is_dir() && found.insert(name) {
+                let package = load(&beside)?;
+                wanted.extend(hufu_contract::required_names(&package));
+                required.push(package);
             }
         }
     }

@@ -1,14 +1,15 @@
 //! Brings the sides of an operation to one kind, values to a declared type, and
 //! constants to their result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Digest, IdentityId, Name, Sequence, UnixMillis, Value};
+use hufu_proof::{Height, IdentityId, Name, Sequence, UnixMillis, Value};
 
 use super::ast::{Binary, Expression};
 use super::evaluate::{Code, Number, Scope, rescale};
 use super::kind::{Kind, Result, Typed, fail, is_time, mixed_clocks, number_type, show};
+use crate::contract::Contract;
 use crate::types::Type;
 use crate::unit::Unit;
 use crate::world::{Asset, Context, Member, Principal, World};
@@ -104,6 +105,9 @@ pub(super) fn coerce(typed: Typed, wanted: &Type, at: &Expression) -> Result<Cod
     let (code, kind) = typed;
     match (&kind, wanted) {
         (Kind::Of(ty), _) if ty.same_meaning(wanted) => Ok(code),
+        // A reference is a key, and whether an asset has it is asked for later.
+        (Kind::Of(Type::Id), Type::Ref { .. }) => Ok(Code::Refer(Box::new(code))),
+        (Kind::Of(Type::Ref { .. }), Type::Id) => Ok(Code::Key(Box::new(code))),
         (Kind::Of(_), _) => {
             unify_kinds((code, kind), (Code::List(vec![]), Kind::Of(wanted.clone())), at)
                 .and_then(|_| fail(at, format!("is not {wanted}")))
@@ -193,20 +197,11 @@ pub(super) fn fold(code: Code, at: &Expression) -> Result<Code> {
         Code::Least(items) | Code::Greatest(items) => items.iter().all(constant),
         _ => false,
     };
-    let Ok(nobody) = Name::new("nobody") else { return Ok(code) };
     if !foldable {
         return Ok(code);
     }
-    let context = Context {
-        principal: Principal {
-            identity: IdentityId(Digest::default()),
-            member: nobody,
-            kind: IdentityKind::Member,
-            subject: String::new(),
-        },
-        block_height: hufu_proof::Height(0),
-        block_time_ms: UnixMillis::ZERO,
-    };
+    let (block_height, block_time_ms) = (Height(0), UnixMillis::ZERO);
+    let context = Context { principal: Principal::clock(), via: None, block_height, block_time_ms };
     let params = BTreeMap::new();
     let scope =
         Scope { asset: None, params: &params, row: &[], context: &context, world: &Nowhere };
@@ -230,5 +225,13 @@ impl World for Nowhere {
 
     fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
         Sequence::ZERO
+    }
+
+    fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
+        None
+    }
+
+    fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
+        BTreeSet::new()
     }
 }

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_proof::transaction::IdentityKind;
-use hufu_proof::{Name, Value};
+use hufu_proof::{Digest, Name, Value};
 
 use super::ast::Binary;
 use crate::types::MAX_TIME;
@@ -56,7 +55,12 @@ pub(crate) enum Code {
     PrincipalSubject,
     BlockHeight,
     BlockTime,
-    Follow { of: Box<Code>, contract: Name, asset: Name, part: Part },
+    Follow {
+        of: Box<Code>,
+        contract: Name,
+        asset: Name,
+        part: Part,
+    },
     Has(Box<Code>),
     Not(Box<Code>),
     Negate(Box<Code>),
@@ -72,7 +76,20 @@ pub(crate) enum Code {
     Size(Box<Code>),
     Least(Vec<Code>),
     Greatest(Vec<Code>),
-    Truncate { of: Box<Code>, from: u8, to: u8, result: Number },
+    Truncate {
+        of: Box<Code>,
+        from: u8,
+        to: u8,
+        result: Number,
+    },
+    Join(Vec<Code>),
+    Digest(Box<Code>),
+    With(Box<Code>, Box<Code>),
+    Without(Box<Code>, Box<Code>),
+    /// The key of what a reference leads to.
+    Key(Box<Code>),
+    /// A reference to the asset with a key.
+    Refer(Box<Code>),
 }
 
 /// A part of an asset.
@@ -107,11 +124,12 @@ impl Code {
             Self::Column(position) => {
                 return scope.row.get(*position).map(Cow::Borrowed).ok_or(Fault::Missing);
             }
-            Self::PrincipalMember => Value::Member(scope.context.principal.member.clone()),
-            Self::PrincipalIdentity => Value::Identity(scope.context.principal.identity),
-            Self::PrincipalKind => {
-                Value::Symbol(kind_name(scope.context.principal.kind).to_owned())
+            Self::PrincipalMember => {
+                let member = scope.context.principal.member.clone();
+                Value::Member(member.ok_or(Fault::Missing)?)
             }
+            Self::PrincipalIdentity => Value::Identity(scope.context.principal.identity),
+            Self::PrincipalKind => Value::Symbol(scope.context.principal.kind.as_str().to_owned()),
             Self::PrincipalSubject => Value::Id(scope.context.principal.subject.clone()),
             Self::BlockHeight => {
                 let height = i64::try_from(scope.context.block_height.get());
@@ -199,6 +217,39 @@ impl Code {
                 let value = i128::from(whole(of.evaluate(scope)?.as_ref())?);
                 number(rescale(value, *from, *to), *result)?
             }
+            Self::Join(parts) => {
+                let parts = parts.iter().map(|part| spelled(part.evaluate(scope)?.as_ref()));
+                let joined = parts.collect::<Result<Vec<_>>>()?.join("-");
+                if joined.len() > Value::MAX_ID {
+                    return Err(Fault::Overflow);
+                }
+                Value::Id(joined)
+            }
+            Self::Digest(of) => {
+                let value = of.evaluate(scope)?;
+                Value::Digest(match value.as_ref() {
+                    Value::Bytes(bytes) => Digest::of(bytes),
+                    value => Digest::of(spelled(value)?.as_bytes()),
+                })
+            }
+            Self::With(set, item) => {
+                let (mut items, item) = (items_of(set, scope)?, item.evaluate(scope)?);
+                items.insert(item.into_owned());
+                Value::Set(items)
+            }
+            Self::Without(set, item) => {
+                let (mut items, item) = (items_of(set, scope)?, item.evaluate(scope)?);
+                items.remove(item.as_ref());
+                Value::Set(items)
+            }
+            Self::Key(of) => match of.evaluate(scope)?.into_owned() {
+                Value::Ref(key) => Value::Id(key),
+                _ => return Err(Fault::Type),
+            },
+            Self::Refer(of) => match of.evaluate(scope)?.into_owned() {
+                Value::Id(key) => Value::Ref(key),
+                _ => return Err(Fault::Type),
+            },
         }))
     }
 
@@ -220,13 +271,23 @@ impl Part {
     }
 }
 
-/// How contracts call a kind of identity.
-pub fn kind_name(kind: IdentityKind) -> &'static str {
-    match kind {
-        IdentityKind::Member => "member",
-        IdentityKind::Device => "device",
-        IdentityKind::Client => "client",
-        IdentityKind::Server => "server",
+/// A name or a whole number as it is written.
+fn spelled(value: &Value) -> Result<String> {
+    Ok(match value {
+        Value::Text(text) | Value::Symbol(text) | Value::Id(text) | Value::Ref(text) => {
+            text.clone()
+        }
+        Value::Member(name) => name.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Time(time) => time.to_string(),
+        _ => return Err(Fault::Type),
+    })
+}
+
+fn items_of<'a>(set: &'a Code, scope: &Scope<'a>) -> Result<BTreeSet<Value>> {
+    match set.evaluate(scope)?.into_owned() {
+        Value::Set(items) => Ok(items),
+        _ => Err(Fault::Type),
     }
 }
 

@@ -13,6 +13,9 @@
 //! | `min(a, b, ...)`, `max(a, b, ...)` | of numbers or times of one kind |
 //! | `abs(x)` | magnitude of a number |
 //! | `truncate(x, n)` | the number with `n` decimals, cut off towards zero |
+//! | `join(a, b, ...)` | the identifier `a-b`, of names, texts, whole numbers and times |
+//! | `digest(x)` | SHA-256 of bytes, or of a text as it is written |
+//! | `with(set, x)`, `without(set, x)` | the set with or without an item |
 //!
 //! What there is not: floats, regular expressions, comprehensions, functions of
 //! one's own, recursion. So every expression ends, and its worst-case cost is

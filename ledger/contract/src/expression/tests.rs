@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{Digest, IdentityId, Name, Sequence, UnixMillis, Value};
@@ -7,11 +8,11 @@ use proptest::prelude::*;
 use super::ast::{At, Binary, Node, Unary};
 use super::parse::parse;
 use super::{Checked, Environment, Expression, ExpressionError, Fault, MAX_DEPTH, Scope};
-use crate::contract::Catalogue;
+use crate::contract::{Catalogue, Contract};
 use crate::manifest;
 use crate::package::Package;
 use crate::types::Type;
-use crate::world::{Asset, Context, Member, Principal, World};
+use crate::world::{Asset, Context, Member, Principal, PrincipalKind, World};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -74,6 +75,14 @@ impl World for OneDevice {
     fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
         Sequence::ZERO
     }
+
+    fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
+        None
+    }
+
+    fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
+        BTreeSet::new()
+    }
 }
 
 fn check(source: &str, wanted: &Type) -> Result<Checked, ExpressionError> {
@@ -110,10 +119,11 @@ fn evaluate(source: &str, wanted: &Type, change: impl Fn(&mut Asset)) -> Result<
     let context = Context {
         principal: Principal {
             identity: IdentityId(Digest::default()),
-            member: name("plant"),
-            kind: IdentityKind::Member,
+            member: Some(name("plant")),
+            kind: PrincipalKind::Signer(IdentityKind::Member),
             subject: "plant".into(),
         },
+        via: None,
         block_height: hufu_proof::Height(9),
         block_time_ms: UnixMillis(5000),
     };
@@ -339,10 +349,11 @@ proptest! {
             let context = Context {
                 principal: Principal {
                     identity: IdentityId(Digest::default()),
-                    member: name("plant"),
-                    kind: IdentityKind::Member,
+                    member: Some(name("plant")),
+                    kind: PrincipalKind::Signer(IdentityKind::Member),
                     subject: String::new(),
                 },
+                via: None,
                 block_height: hufu_proof::Height(0),
                 block_time_ms: UnixMillis::ZERO,
             };

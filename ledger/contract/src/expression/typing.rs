@@ -387,15 +387,71 @@ impl Environment<'_> {
                 };
                 Ok((fold(code, expression)?, kind))
             }
-            ("size" | "has" | "abs", _) => fail(expression, format!("`{name}` takes one argument")),
+            ("join", [first, rest @ ..]) if !rest.is_empty() => {
+                let mut parts = Vec::new();
+                for argument in std::iter::once(first).chain(rest) {
+                    let (code, kind) = self.typed(argument)?;
+                    if !is_spelled(&kind) {
+                        return fail(argument, format!("{} is no part of a name", show(&kind)));
+                    }
+                    parts.push(code);
+                }
+                Ok((Code::Join(parts), Kind::Of(Type::Id)))
+            }
+            ("digest", [of]) => {
+                let (code, kind) = self.typed(of)?;
+                if !is_spelled(&kind) && !matches!(kind, Kind::Of(Type::Bytes { .. })) {
+                    return fail(of, format!("{} has no digest; join(...) has", show(&kind)));
+                }
+                Ok((Code::Digest(Box::new(code)), Kind::Of(Type::Digest)))
+            }
+            ("with" | "without", [set, item]) => {
+                let (code, kind) = self.typed(set)?;
+                let Kind::Of(Type::Set { of, .. }) = &kind else {
+                    return fail(set, format!("is {}, not a set", show(&kind)));
+                };
+                let item = coerce(self.typed(item)?, of, item)?;
+                let (code, item) = (Box::new(code), Box::new(item));
+                let code =
+                    if name == "with" { Code::With(code, item) } else { Code::Without(code, item) };
+                Ok((code, kind))
+            }
+            ("join", _) => fail(expression, "`join` takes two or more arguments"),
+            ("with" | "without", _) => {
+                fail(expression, format!("`{name}` takes a set and an item"))
+            }
+            ("size" | "has" | "abs" | "digest", _) => {
+                fail(expression, format!("`{name}` takes one argument"))
+            }
             ("min" | "max", _) => fail(expression, format!("`{name}` takes two or more arguments")),
             ("truncate", _) => fail(expression, "`truncate` takes a number and its decimals"),
             _ => fail(
                 expression,
-                format!("no function `{name}`; there are size, has, min, max, abs and truncate"),
+                format!(
+                    "no function `{name}`; there are size, has, min, max, abs, truncate, join, \
+                     digest, with and without"
+                ),
             ),
         }
     }
+}
+
+/// Whether there is one way to write it.
+fn is_spelled(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Text
+            | Kind::Number(None)
+            | Kind::Of(
+                Type::Text { .. }
+                    | Type::Symbol
+                    | Type::Id
+                    | Type::Ref { .. }
+                    | Type::Member
+                    | Type::Int { .. }
+                    | Type::Time { .. }
+            )
+    )
 }
 
 /// The part of an asset that a field's name means, and its kind.
@@ -445,6 +501,8 @@ fn cost(code: &Code) -> u64 {
         | Code::Negate(of)
         | Code::Absolute(of)
         | Code::Size(of)
+        | Code::Key(of)
+        | Code::Refer(of)
         | Code::Truncate { of, .. } => cost(of),
         Code::Both(one, other)
         | Code::Either(one, other)
@@ -458,8 +516,16 @@ fn cost(code: &Code) -> u64 {
             cost(item) + cost(items) + searched
         }
         Code::Choice(condition, one, other) => cost(condition) + cost(one).max(cost(other)),
-        Code::List(items) | Code::Set(items) | Code::Least(items) | Code::Greatest(items) => {
-            sum(items)
+        Code::List(items)
+        | Code::Set(items)
+        | Code::Least(items)
+        | Code::Greatest(items)
+        | Code::Join(items) => sum(items),
+        // A block of SHA-256 takes about as long as twenty steps; the longest
+        // text has five hundred.
+        Code::Digest(of) => cost(of) + 500,
+        Code::With(set, item) | Code::Without(set, item) => {
+            cost(set) + cost(item) + u64::from(MAX_ITEMS)
         }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use hufu_proof::Name;
 
+use super::call::read_call;
 use super::types::{TYPE_HINTS, read_type};
-use super::{MAX_FIELDS, optional_title, read_expression};
-use crate::package::{Action, AssetType, Package, Parameter, Source, Start};
+use super::{MAX_CALLS, MAX_FIELDS, optional_title, read_expression};
+use crate::package::{Action, AssetType, Call, Package, Parameter, Source, Start};
 use crate::reader::{Node, Section};
 use crate::types::{Clock, Type};
 
@@ -42,6 +43,7 @@ pub(super) fn read_action(node: &Node<'_, '_>, package: &Package) -> Option<Acti
     let params = read_params(&table, start, asset, package);
     let set = read_set(&table, asset, &params);
     let emit = table.optional("emit").and_then(|node| node.name());
+    let then = read_then(&table, package);
     table.finish(&[(
         "when",
         "conditions of actions are written in policy.cedar: permit (...) when { ... }",
@@ -63,7 +65,24 @@ pub(super) fn read_action(node: &Node<'_, '_>, package: &Package) -> Option<Acti
             }
         }
     }
-    Some(Action { name, title, asset: asset_name, start, from: from?, to, params, set, emit })
+    Some(Action { name, title, asset: asset_name, start, from: from?, to, params, set, emit, then })
+}
+
+/// Reads what an action calls.
+fn read_then(table: &Section<'_, '_>, package: &Package) -> Vec<Call> {
+    let Some(node) = table.optional("then") else { return Vec::new() };
+    let items = node.items().unwrap_or_default();
+    if items.len() > MAX_CALLS {
+        node.problem(format!("{} calls; at most {MAX_CALLS} are accepted", items.len()));
+        return Vec::new();
+    }
+    let read = |item: &Node<'_, '_>| {
+        let table = item.table()?;
+        let call = read_call(&table, package);
+        table.finish(&[]);
+        call
+    };
+    items.iter().filter_map(read).collect()
 }
 
 fn read_from(table: &Section<'_, '_>, start: Start, asset: &AssetType) -> Option<Vec<Name>> {

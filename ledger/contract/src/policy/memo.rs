@@ -8,12 +8,14 @@
 //! changes; asking Cedar takes several times as long as asking the world.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hufu_proof::{Digest, IdentityId, Name, Sequence, codec};
 
 use super::request::{Question, Subject};
 use crate::cache::Generations;
+use crate::contract::Contract;
 use crate::world::{Asset, Member, World};
 
 /// Most decisions remembered in each of two generations, at less than a
@@ -137,6 +139,15 @@ impl World for Witness<'_> {
         // No guard asks for it.
         self.world.stream_sequence(contract, stream, identity)
     }
+
+    fn contract(&self, name: &Name) -> Option<Arc<Contract>> {
+        // Nor for this.
+        self.world.contract(name)
+    }
+
+    fn subscribers(&self, contract: &Name) -> BTreeSet<Name> {
+        self.world.subscribers(contract)
+    }
 }
 
 #[cfg(test)]
@@ -147,10 +158,9 @@ mod tests {
     use hufu_proof::transaction::IdentityKind;
 
     use super::*;
-    use crate::contract::Contract;
     use crate::policy::request::Circumstances;
     use crate::sources::Sources;
-    use crate::world::Principal;
+    use crate::world::{Principal, PrincipalKind};
 
     const CONTRACT: &str = r#"
 [package]
@@ -190,6 +200,12 @@ when { resource.state == "open" };
         fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
             Sequence::ZERO
         }
+        fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
+            None
+        }
+        fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
+            BTreeSet::new()
+        }
     }
 
     fn name(text: &str) -> Name {
@@ -209,8 +225,8 @@ when { resource.state == "open" };
         let world = Roles(RefCell::new(vec!["keeper"]));
         let principal = Principal {
             identity: IdentityId(Digest::of(b"key")),
-            member: name("owner"),
-            kind: IdentityKind::Member,
+            member: Some(name("owner")),
+            kind: PrincipalKind::Signer(IdentityKind::Member),
             subject: "owner".to_owned(),
         };
         let memo = Memo::default();

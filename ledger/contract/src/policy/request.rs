@@ -12,10 +12,9 @@ use hufu_proof::{Height, Name, UnixMillis, Value};
 
 use super::schema::{namespace, type_name};
 use super::{Guard, MAX_LEVEL, Policies};
-use crate::expression::evaluate::kind_name;
 use crate::package::{Action, AssetType, AssetTypes, Package};
 use crate::types::{Type, hex_text};
-use crate::world::{Asset, Member, Principal, World};
+use crate::world::{Asset, Member, Principal, PrincipalKind, World};
 
 /// Most assets that one decision may look up.
 const MAX_LOOKUPS: usize = 64;
@@ -99,6 +98,7 @@ pub(crate) enum Circumstances<'a> {
     Action {
         declared: &'a Action,
         params: &'a BTreeMap<Name, Value>,
+        via: Option<&'a str>,
         height: Height,
         time_ms: UnixMillis,
     },
@@ -193,16 +193,21 @@ impl Builder<'_> {
     fn principal(&mut self) -> Option<EntityUid> {
         let principal = self.question.principal;
         let names = self.names;
-        let known = self.question.world.member(&names.contract, &principal.member)?;
+        // The clock is of no member.
+        let member = principal.member.as_ref().map_or("", Name::as_str);
+        let known = match &principal.member {
+            Some(member) => self.question.world.member(&names.contract, member)?,
+            None => Member::default(),
+        };
         let id = principal.identity.to_string();
         let own = uid(&names.identity, &id);
         let mut attributes = Attributes::new();
         if self.wants("member") {
-            let member = uid(&names.member, principal.member.as_str());
+            let member = uid(&names.member, member);
             attributes.insert("member".into(), RestrictedExpression::new_entity_uid(member));
         }
         if self.wants("kind") {
-            attributes.insert("kind".into(), text(kind_name(principal.kind)));
+            attributes.insert("kind".into(), text(principal.kind.as_str()));
         }
         if self.wants("id") {
             attributes.insert("id".into(), text(&id));
@@ -215,12 +220,16 @@ impl Builder<'_> {
         }
         use hufu_proof::transaction::IdentityKind as Kind;
         let parents = match principal.kind {
-            Kind::Member | Kind::Client => names.role_uids(&known.roles),
-            Kind::Device | Kind::Server => HashSet::new(),
+            PrincipalKind::Signer(Kind::Member | Kind::Client) => names.role_uids(&known.roles),
+            PrincipalKind::Signer(Kind::Device | Kind::Server) | PrincipalKind::Clock => {
+                HashSet::new()
+            }
         };
         self.add(own.clone(), attributes, parents)?;
-        if self.guard.asks_members {
-            self.member(&principal.member, Some(known))?;
+        if self.guard.asks_members
+            && let Some(member) = &principal.member
+        {
+            self.member(member, Some(known))?;
         }
         Some(own)
     }
@@ -284,7 +293,7 @@ impl Builder<'_> {
             RestrictedExpression::new_record(fields).ok()
         };
         let pairs = match &self.question.circumstances {
-            Circumstances::Action { declared, params, height, time_ms } => {
+            Circumstances::Action { declared, params, via, height, time_ms } => {
                 let mut record = Vec::new();
                 for (name, value) in *params {
                     // A repeated key is not among the declared parameters.
@@ -296,7 +305,12 @@ impl Builder<'_> {
                     }
                 }
                 let params = RestrictedExpression::new_record(record).ok()?;
-                vec![("params".to_owned(), params), ("block".to_owned(), block(*height, *time_ms)?)]
+                let mut pairs = vec![
+                    ("params".to_owned(), params),
+                    ("block".to_owned(), block(*height, *time_ms)?),
+                ];
+                pairs.extend(via.map(|via| ("via".to_owned(), text(via))));
+                pairs
             }
             Circumstances::Append { rows, height, time_ms } => vec![
                 ("rows".to_owned(), RestrictedExpression::new_long(i64::try_from(*rows).ok()?)),

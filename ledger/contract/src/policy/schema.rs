@@ -4,7 +4,7 @@
 //!   error.
 //! - `Member`, in its roles: `kinds`, `jurisdictions`.
 //! - `Identity`, the principal of everything: `member`, `kind` (`"member"`,
-//!   `"device"`, ...), `id` (64 hexadecimal digits), `subject`,
+//!   `"device"`, ..., `"clock"` where a date has come), `id` (64 hexadecimal digits), `subject`,
 //!   `jurisdictions`. A member's own keys and clients are in the member's roles;
 //!   **a device is in none**, so that a policy lets devices act only by saying
 //!   so.
@@ -12,7 +12,9 @@
 //!   `state`. References are entities, so `resource.device.owner` works; assets
 //!   of a required contract are in its namespace (`device_registry::Device`).
 //! - One type per stream: `device`, the asset that signs.
-//! - One action per action, with `context.params` and `context.block`; `append`
+//! - One action per action, with `context.params`, `context.block`, and, where a
+//!   contract calls it by itself, `context.via`, the action or trigger that calls
+//!   (`"maintenance/overheat"`); `append`
 //!   for streams, with `context.rows`, the number of rows; `read` for assets and
 //!   streams.
 //!
@@ -63,7 +65,7 @@ pub(crate) fn text(
             &mut schema,
             format_args!(
                 "action \"{name}\" appliesTo {{ principal: [Identity], resource: [{}], context: \
-                 {{ params: {{ {} }}, {BLOCK} }} }};",
+                 {{ params: {{ {} }}, via?: String, {BLOCK} }} }};",
                 type_name(&action.asset),
                 params.join(", "),
             ),

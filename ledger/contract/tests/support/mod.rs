@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hufu_contract::{
-    Asset, Context, Contract, Effects, Member, Principal, Problem, Sources, World, check,
+    Asset, Context, Contract, Effects, Member, Principal, PrincipalKind, Problem, Sources, World,
+    check,
 };
 use hufu_proof::transaction::{IdentityKind, Invocation};
 use hufu_proof::{Digest, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
@@ -178,6 +179,7 @@ pub struct Maps {
     pub assets: BTreeMap<(Name, Name, String), Asset>,
     pub members: BTreeMap<Name, Member>,
     pub sequences: BTreeMap<(Name, IdentityId), Sequence>,
+    pub contracts: BTreeMap<Name, Arc<Contract>>,
 }
 
 impl World for Maps {
@@ -192,13 +194,22 @@ impl World for Maps {
     fn stream_sequence(&self, _: &Name, stream: &Name, identity: &IdentityId) -> Sequence {
         self.sequences.get(&(stream.clone(), *identity)).copied().unwrap_or_default()
     }
+
+    fn contract(&self, name: &Name) -> Option<Arc<Contract>> {
+        self.contracts.get(name).cloned()
+    }
+
+    fn subscribers(&self, contract: &Name) -> BTreeSet<Name> {
+        let others = self.contracts.values().filter(|one| one.subscribes_to().contains(contract));
+        others.map(|one| one.name().clone()).collect()
+    }
 }
 
 impl Maps {
     /// Takes over what an action did.
-    pub fn write(&mut self, contract: &Contract, effects: &Effects) {
+    pub fn write(&mut self, effects: &Effects) {
         for write in &effects.writes {
-            let place = (contract.name().clone(), write.asset_type.clone(), write.key.clone());
+            let place = (write.contract.clone(), write.asset_type.clone(), write.key.clone());
             self.assets.insert(place, write.asset.clone());
         }
     }
@@ -216,10 +227,11 @@ pub fn context(member: &str) -> Context {
     Context {
         principal: Principal {
             identity: identity(member),
-            member: name(member),
-            kind: IdentityKind::Member,
+            member: Some(name(member)),
+            kind: PrincipalKind::Signer(IdentityKind::Member),
             subject: member.to_owned(),
         },
+        via: None,
         block_height: hufu_proof::Height(10),
         block_time_ms: UnixMillis(1_800_000_000_000),
     }
@@ -228,7 +240,7 @@ pub fn context(member: &str) -> Context {
 pub fn device(subject: &str, owner: &str) -> Context {
     let mut context = context(owner);
     context.principal.identity = identity(subject);
-    context.principal.kind = IdentityKind::Device;
+    context.principal.kind = PrincipalKind::Signer(IdentityKind::Device);
     context.principal.subject = subject.to_owned();
     context
 }
@@ -285,7 +297,7 @@ pub fn run(
 ) -> Outcome {
     match contract.apply(invocation, context, world) {
         Ok(effects) => {
-            world.write(contract, &effects);
+            world.write(&effects);
             Outcome::Accepted
         }
         Err(outcome) => outcome,
