@@ -393,12 +393,10 @@ fn batches_whose_triggers_cost_too_much_are_refused_at_check() {
     assert_ne!(manifest, MARKET);
     let dear = manifest.replace(
         "[trigger.sold]",
-        &format!(
-            "[trigger.dear]\non = \"goods/weighing\"\nfind = {{ asset = \"offer\", key = \
-         \"join('offer', row.device)\" }}\nwhen = \"digest(join('a', row.kg)) == \
+        "[trigger.dear]\non = \"goods/weighing\"\nfind = { asset = \"offer\", key = \
+         \"join('offer', row.device)\" }\nwhen = \"digest(join('a', row.kg)) == \
          digest(join('b', row.kg))\"\ndo = \"weigh\"\ntarget = \"asset.offer_id\"\nwith.kg = \
-         \"row.kg\"\n\n[trigger.sold]"
-        ),
+         \"row.kg\"\n\n[trigger.sold]",
     );
     let text = said(compile(&dear, MARKET_POLICY, &[&goods]).unwrap_err());
     assert!(text.contains("are accepted: make its condition shorter"), "{text}");

@@ -2,6 +2,7 @@
 //! cases are wrong does not.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use hufu_check::{Report, check_package, check_upgrade};
@@ -37,10 +38,8 @@ fn required(sources: &Sources) -> Vec<Sources> {
     let mut wanted = required_names(sources);
     let mut found = BTreeMap::new();
     while let Some(name) = wanted.pop() {
-        if !found.contains_key(&name) {
-            let package = package(name.as_str());
-            wanted.extend(required_names(&package));
-            found.insert(name, package);
+        if let Entry::Vacant(place) = found.entry(name.clone()) {
+            wanted.extend(required_names(place.insert(package(name.as_str()))));
         }
     }
     found.into_values().collect()
