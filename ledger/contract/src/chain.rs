@@ -20,7 +20,8 @@ use crate::contract::Contract;
 use crate::expression::Scope;
 use crate::trigger::{Asked, CheckedCall, CheckedTrigger, WaitsFor, row_columns};
 use crate::world::{
-    Asset, Cause, Context, Effects, Event, Fired, Member, Principal, StreamEffects, World, Write,
+    Acted, Asset, Cause, Context, Effects, Event, Fired, Member, Principal, StreamEffects, World,
+    Write,
 };
 
 /// How deep calls go: the transaction's own action is the first.
@@ -154,6 +155,7 @@ struct Place {
     writes: usize,
     events: usize,
     fired: usize,
+    acted: usize,
 }
 
 impl World for Chain<'_> {
@@ -192,7 +194,7 @@ impl<'a> Chain<'a> {
 
     /// What happened; of an asset that was written several times, the last.
     fn finish(self) -> Effects {
-        let Effects { writes, events, fired } = self.effects;
+        let Effects { writes, events, fired, acted } = self.effects;
         let mut last: Vec<Write> = Vec::with_capacity(writes.len());
         for write in writes {
             let same = |one: &&mut Write| {
@@ -206,7 +208,7 @@ impl<'a> Chain<'a> {
                 None => last.push(write),
             }
         }
-        Effects { writes: last, events, fired }
+        Effects { writes: last, events, fired, acted }
     }
 
     /// One action, what it calls, and what its change triggers.
@@ -226,6 +228,11 @@ impl<'a> Chain<'a> {
         let before = self.asset(name, &done.asset_type, key).map(|asset| asset.state);
         let after = done.asset.clone();
         let entered = before.as_ref() != Some(&after.state);
+        self.effects.acted.push(Acted {
+            contract: name.clone(),
+            action: invocation.action.clone(),
+            from: before.clone(),
+        });
         self.effects.writes.push(Write {
             contract: name.clone(),
             asset_type: done.asset_type.clone(),
@@ -415,8 +422,9 @@ impl<'a> Chain<'a> {
     }
 
     fn place(&self) -> Place {
-        let Effects { writes, events, fired } = &self.effects;
-        Place { writes: writes.len(), events: events.len(), fired: fired.len() }
+        let Effects { writes, events, fired, acted } = &self.effects;
+        let (writes, events) = (writes.len(), events.len());
+        Place { writes, events, fired: fired.len(), acted: acted.len() }
     }
 
     /// Takes back what happened since.
@@ -424,5 +432,6 @@ impl<'a> Chain<'a> {
         self.effects.writes.truncate(place.writes);
         self.effects.events.truncate(place.events);
         self.effects.fired.truncate(place.fired);
+        self.effects.acted.truncate(place.acted);
     }
 }

@@ -62,6 +62,6 @@ pub use sources::{CONTRACT, MAX_FILE, MAX_FILES, Sources};
 pub use types::{Clock, Type, TypeName};
 pub use unit::Unit;
 pub use world::{
-    Asset, Cause, Context, Effects, Event, Fired, Member, Principal, PrincipalKind, StreamEffects,
-    World, Write,
+    Acted, Asset, Cause, Context, Effects, Event, Fired, Member, Principal, PrincipalKind,
+    StreamEffects, World, Write,
 };

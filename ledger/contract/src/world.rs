@@ -134,6 +134,20 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// Triggers that fired, in order.
     pub fired: Vec<Fired>,
+    /// Actions that were done, in order. They are not recorded: writes say what
+    /// they came to.
+    pub acted: Vec<Acted>,
+}
+
+/// An action that was done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Acted {
+    /// Its contract.
+    pub contract: Name,
+    /// The action.
+    pub action: Name,
+    /// The state it started from; `None` when it made the asset.
+    pub from: Option<Name>,
 }
 
 /// An asset to write.

@@ -389,7 +389,7 @@ impl<'a> Execution<'a> {
 
     /// Writes what contracts did, and tells read models.
     fn happened(&mut self, id: Digest, effects: Effects) -> Result<(), Stop> {
-        let Effects { writes, events, fired } = effects;
+        let Effects { writes, events, fired, acted: _ } = effects;
         for write in writes {
             let hufu_contract::Write { contract, asset_type, key, created, asset } = write;
             let bytes = codec::encode(&asset);

@@ -13,6 +13,7 @@
 //! Where to start reading: [`check_package`]; [`Report`] is its answer; `world`
 //! is the consortium of the cases, `run` runs one.
 
+mod coverage;
 mod report;
 mod run;
 mod world;
@@ -27,6 +28,8 @@ use hufu_proof::Name;
 use hufu_readmodel::infer::{declared, fits};
 use hufu_readmodel::{TableSpec, check_control, contract_tables};
 use hufu_report::Form;
+
+use crate::coverage::Coverage;
 
 pub use report::{CaseResult, ColumnSummary, Report, TableSummary};
 pub use world::{DEVICE_PREFIX, MEMBERS};
@@ -45,14 +48,20 @@ pub fn check_package(sources: &Sources, required: &[Sources]) -> Report {
     report.describe(&contract);
     report.problems = missing_titles(contract.package());
     report.problems.extend(control_problems(&contract));
+    let mut coverage = Coverage::default();
     for (path, text) in sources.files().filter(|(path, _)| path.starts_with("cases/")) {
         match case::parse(path, text) {
             Ok(case) if report.problems.is_empty() => {
-                report.cases.push(run::run(&case, &contract, sources, &order));
+                let result = run::run(&case, &contract, sources, &order, &mut coverage);
+                report.cases.push(result);
             }
             // The check has reported it already, or the package cannot be run.
             Ok(_) | Err(_) => {}
         }
+    }
+    // Of cases that did not come out as they say, less was run.
+    if report.passed() {
+        report.untouched = coverage.untouched(&contract);
     }
     report
 }

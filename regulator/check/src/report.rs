@@ -36,6 +36,8 @@ pub struct Report {
     pub costs: Vec<Cost>,
     /// How its cases came out.
     pub cases: Vec<CaseResult>,
+    /// What no case touches, when all came out as they say.
+    pub untouched: Vec<String>,
     /// What it changes against the version it was compared with.
     pub changes: Option<Vec<Change>>,
 }
@@ -103,6 +105,7 @@ impl Report {
             automatic: Vec::new(),
             costs: Vec::new(),
             cases: Vec::new(),
+            untouched: Vec::new(),
             changes: None,
         }
     }
@@ -216,6 +219,12 @@ impl Report {
             for failure in &case.failures {
                 writeln!(text, "        {failure}")?;
             }
+        }
+        if !self.untouched.is_empty() {
+            writeln!(text, "\nno case touches")?;
+        }
+        for what in &self.untouched {
+            writeln!(text, "  {what}")?;
         }
         writeln!(text, "\ndigest {}", self.digest)?;
         match (self.problems.len(), self.cases.iter().filter(|case| !case.passed()).count()) {

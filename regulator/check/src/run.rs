@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hufu_contract::case::{Case, Request, Step, Then};
-use hufu_contract::{Contract, Principal, PrincipalKind, Problem, Sources, Type};
+use hufu_contract::{Context, Contract, Effects, Principal, PrincipalKind, Problem, Sources, Type};
 use hufu_proof::transaction::{Firing, IdentityKind, Proposal};
 use hufu_proof::{Name, Outcome, Payload, Sequence};
 use hufu_readmodel::{ControlQuery, Limits};
 use hufu_report::Cell;
 use serde_json::Value as Json;
 
+use crate::coverage::Coverage;
 use crate::report::CaseResult;
 use crate::world::{MEMBERS, World, WorldError};
 
@@ -22,8 +23,9 @@ pub(crate) fn run(
     contract: &Arc<Contract>,
     sources: &Sources,
     required: &[&Sources],
+    coverage: &mut Coverage,
 ) -> CaseResult {
-    let mut runner = match Runner::start(case, contract, sources, required) {
+    let mut runner = match Runner::start(case, contract, sources, required, coverage) {
         Ok(runner) => runner,
         Err(error) => return result(case, vec![fault(case, 0, &error)]),
     };
@@ -70,6 +72,7 @@ struct Runner<'a> {
     /// Batches accepted so far, by contract, stream and device.
     sequences: BTreeMap<(Name, Name, String), Sequence>,
     failures: Vec<Problem>,
+    coverage: &'a mut Coverage,
 }
 
 impl<'a> Runner<'a> {
@@ -78,6 +81,7 @@ impl<'a> Runner<'a> {
         contract: &'a Arc<Contract>,
         sources: &Sources,
         required: &[&Sources],
+        coverage: &'a mut Coverage,
     ) -> Result<Self, WorldError> {
         let members = members_of(case);
         for (device, owner) in &case.devices {
@@ -104,7 +108,8 @@ impl<'a> Runner<'a> {
             };
             govern(&mut world, proposal, "a grant")?;
         }
-        Ok(Self { case, contract, world, sequences: BTreeMap::new(), failures: Vec::new() })
+        let (sequences, failures) = (BTreeMap::new(), Vec::new());
+        Ok(Self { case, contract, world, sequences, failures, coverage })
     }
 
     fn problem(&self, line: u32, thing: impl Into<String>, message: impl Into<String>) -> Problem {
@@ -144,9 +149,15 @@ impl<'a> Runner<'a> {
         let payload = match self.payload(contract, step) {
             Ok(payload) => payload,
             // What cannot be written down is what the ledger calls so.
-            Err((code, _)) if code == expected => return Ok(()),
+            Err((code, _)) if code == expected => {
+                if step.contract == *self.contract.name() {
+                    self.coverage.refused(&step.action, Outcome::Parameter);
+                }
+                return Ok(());
+            }
             Err((_, message)) => return Err(self.problem(step.line, thing, message)),
         };
+        let effects = self.foreseen(step, contract, &payload);
         let outcome = self
             .world
             .submit(&step.by, payload, step.after)
@@ -155,12 +166,60 @@ impl<'a> Runner<'a> {
             let message = format!("expected {}, was {outcome}", phrase(&expected));
             return Err(self.problem(step.line, thing, message));
         }
+        let own = self.contract.name();
+        if outcome.is_accepted() {
+            let effects = effects.map_err(|error| fault(self.case, step.line, &error))?;
+            self.coverage.did(own, &effects);
+        } else if step.contract == *own {
+            self.coverage.refused(&step.action, outcome);
+        }
         if let (Request::Append { .. }, Outcome::Accepted) = (&step.request, outcome) {
             let place = (step.contract.clone(), step.action.clone(), step.by.clone());
             let last = self.sequences.entry(place).or_default();
             *last = last.next();
         }
         Ok(())
+    }
+
+    /// What a transaction would do in the next block; nothing where it would be
+    /// refused.
+    fn foreseen(
+        &self,
+        step: &Step,
+        contract: &Contract,
+        payload: &Payload,
+    ) -> Result<Effects, WorldError> {
+        let state = self.world.machine.reader().state()?;
+        let context = Context {
+            principal: self.principal(&step.by)?,
+            via: None,
+            block_height: state.height().next(),
+            block_time_ms: self.world.next_time(step.after),
+        };
+        let effects = match payload {
+            Payload::Invoke(call) => contract.apply(call, &context, &state),
+            Payload::Append(batch) => {
+                contract.append(batch, &context, &state).map(|effects| effects.triggered)
+            }
+            Payload::Fire(firing) => contract.fire(firing, &context, &state),
+            _ => Ok(Effects::default()),
+        };
+        state.check()?;
+        Ok(effects.unwrap_or_default())
+    }
+
+    /// A member or device of the case.
+    fn principal(&self, who: &str) -> Result<Principal, WorldError> {
+        let member = match self.case.devices.get(who) {
+            Some(owner) => owner.clone(),
+            None => Name::new(who).map_err(|error| WorldError::Fixture(error.to_string()))?,
+        };
+        let kind = match self.case.devices.contains_key(who) {
+            true => IdentityKind::Device,
+            false => IdentityKind::Member,
+        };
+        let (identity, kind) = (self.world.identity(who)?, PrincipalKind::Signer(kind));
+        Ok(Principal { identity, member: Some(member), kind, subject: who.to_owned() })
     }
 
     /// The transaction of a step; or the code it would be refused with, and why
@@ -276,6 +335,7 @@ impl<'a> Runner<'a> {
             );
             return Err(self.problem(line, id.as_str(), message));
         }
+        self.coverage.controlled(id, found.found.len());
         for found in &found.found {
             for (name, cell) in names.iter().zip(&found.row) {
                 let Some(column) = control.columns.get(name.as_str()) else { continue };
@@ -294,7 +354,7 @@ impl<'a> Runner<'a> {
     }
 
     fn sees(
-        &self,
+        &mut self,
         line: u32,
         by: &str,
         contract: &Name,
@@ -304,19 +364,8 @@ impl<'a> Runner<'a> {
     ) -> Result<(), Problem> {
         self.known(line, by)?;
         let compiled = self.contract(line, contract)?;
-        let member = match self.case.devices.get(by) {
-            Some(owner) => Ok(owner.clone()),
-            None => Name::new(by).map_err(|error| self.problem(line, "as", error.to_string())),
-        }?;
-        let kind = if self.case.devices.contains_key(by) {
-            IdentityKind::Device
-        } else {
-            IdentityKind::Member
-        };
         let broken = |error: WorldError| fault(self.case, line, &error);
-        let identity = self.world.identity(by).map_err(broken)?;
-        let (member, kind) = (Some(member), PrincipalKind::Signer(kind));
-        let principal = Principal { identity, member, kind, subject: by.to_owned() };
+        let principal = self.principal(by).map_err(broken)?;
         let state = self.world.machine.reader().state().map_err(|error| broken(error.into()))?;
         let visible = if compiled.stream(asset_type.as_str()).is_some() {
             compiled.stream_visible(&principal, asset_type, key, &state)
@@ -331,6 +380,9 @@ impl<'a> Runner<'a> {
             compiled.visible(&principal, asset_type, key, &asset, &state)
         };
         state.check().map_err(|error| broken(error.into()))?;
+        if contract == self.contract.name() {
+            self.coverage.asked_to_see(asset_type, expected);
+        }
         if visible != expected {
             let words = |visible| if visible { "sees" } else { "does not see" };
             let thing = format!("{by}, {contract}/{asset_type} {key}");

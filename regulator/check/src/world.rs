@@ -207,6 +207,12 @@ impl World {
         outcomes.first().copied().ok_or_else(|| fixture("a transaction without an outcome"))
     }
 
+    /// The time of the next block, `after` after the last; two blocks are never of
+    /// one moment.
+    pub(crate) fn next_time(&self, after: Duration) -> UnixMillis {
+        self.machine.header().time_ms.plus(after.max(Duration::from_millis(1)))
+    }
+
     /// Lets `after` pass in an empty block.
     pub(crate) fn pass(&mut self, after: Duration) -> Result<(), WorldError> {
         self.block(Vec::new(), after).map(drop)
@@ -223,8 +229,7 @@ impl World {
             chain: parent.chain,
             height: parent.height.next(),
             parent: self.machine.digest(),
-            // Two blocks are never of one moment.
-            time_ms: parent.time_ms.plus(after.max(Duration::from_millis(1))),
+            time_ms: self.next_time(after),
             transactions_root: Block::transactions_root(&transactions),
             executed: self.machine.applied(),
         };

@@ -70,9 +70,41 @@ fn every_package_passes() {
         assert!(report.passed(), "{}", report.to_text());
         assert!(!report.cases.is_empty() && !report.tables.is_empty());
         assert!(report.to_text().contains("all is well"));
+        let untouchable = |what: &&String| !UNTOUCHABLE.contains(&what.as_str());
+        let left: Vec<&String> = report.untouched.iter().filter(untouchable).collect();
+        assert!(left.is_empty(), "{:?}: no case touches {left:#?}", report.name);
         count += 1;
     }
     assert!(count >= 2);
+}
+
+/// What no case can bring about: faults of the ledger itself, and certificates, which
+/// are no contract's.
+const UNTOUCHABLE: &[&str] = &[
+    // The register's one invariant is of block times.
+    "no invariant is ever in the way",
+    "control unapproved-certificate never finds anything",
+    "control inactive-reading never finds anything",
+];
+
+#[test]
+fn what_no_case_touches_is_said() {
+    let mut files = files("operation-supervision");
+    files.retain(|path, _| !path.starts_with("cases/") || path == "cases/over-limit.toml");
+    let report = check(&Sources::new(files).unwrap());
+    assert!(report.passed(), "{}", report.to_text());
+    for what in [
+        "action share from open is never done",
+        "action share is never refused",
+        "no invariant is ever in the way",
+        "control silent-device never finds anything",
+        "control unwatched-device is never without findings",
+        "nobody is asked not to see watch",
+    ] {
+        assert!(report.untouched.iter().any(|one| one == what), "{what}: {}", report.to_text());
+    }
+    assert!(report.to_text().contains("no case touches\n  action adjust from open"));
+    assert!(!report.untouched.iter().any(|one| one.starts_with("control over-limit never")));
 }
 
 #[test]
