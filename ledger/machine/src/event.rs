@@ -266,6 +266,19 @@ pub enum Event {
         /// Where.
         at: Option<Endpoint>,
     } = 19,
+    /// A member declared a partition of its archive.
+    Archive {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// The partition's first height.
+        first: Height,
+        /// Its last height.
+        last: Height,
+        /// The digest of its manifest.
+        manifest: Digest,
+    } = 20,
 }
 
 impl Event {
@@ -332,7 +345,8 @@ impl Event {
             | Self::Issuing { transaction, .. }
             | Self::Address { transaction, .. }
             | Self::Standing { transaction, .. }
-            | Self::Constitution { transaction, .. } => Some(transaction),
+            | Self::Constitution { transaction, .. }
+            | Self::Archive { transaction, .. } => Some(transaction),
         }
     }
 }
