@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod administrator;
+pub mod archive;
 pub mod authority;
 pub mod clock;
 pub mod cluster;
