@@ -30,7 +30,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::administrator::Administrator;
-use crate::archive;
+use crate::archived;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::gateway;
@@ -112,10 +112,10 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/delegation") => post(declarations::delegate),
         ("POST", "/hand-over") => post(declarations::hand_over),
         ("POST", "/address") => post(declarations::announce),
-        ("GET", "/archives") => get(archive::list),
-        ("POST", "/archives") => post(archive::make),
-        ("GET", "/archives/{first}/{file}") => get(archive::file),
-        ("GET", "/declared-archives/{member}") => get(archive::declared),
+        ("GET", "/archives") => get(archived::list),
+        ("POST", "/archives") => post(archived::make),
+        ("GET", "/archives/{first}/{file}") => get(archived::file),
+        ("GET", "/declared-archives/{member}") => get(archived::declared),
         ("POST", "/tls/renew") => post(renew),
         ("POST", "/issuing/renew") => post(renew_issuing),
         ("*", "/machine/{*path}") => any(machine::forward),

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod administrator;
 pub mod archive;
+mod archived;
 pub mod authority;
 pub mod clock;
 pub mod cluster;

@@ -197,9 +197,9 @@ fn said(genesis: &Genesis, partition: &Partition, verified: &Verified) -> Vec<St
             manifest.member
         ),
         format!(
-            "{} transactions, entries {} to {} of the log, whose root is in the final header of \
+            "{} transactions up to place {} of the log, whose root is in the final header of \
              block {}",
-            verified.transactions, manifest.log_begin, manifest.log_end, verified.anchor.height
+            verified.transactions, manifest.log_end, verified.anchor.height
         ),
     ];
     checked.extend(verified.tables.iter().map(|(name, rows)| match name.split_once('.') {
