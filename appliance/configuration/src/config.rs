@@ -14,6 +14,7 @@ use hufu_proof::{Genesis, Host, Jurisdictions, Name, NetworkName};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::archive::Archive;
 use crate::files;
 use crate::retention::Retention;
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub struct Config {
     pub store: Store,
     /// How much of the past is kept: everything, where it is left out.
     pub retention: Option<Retention>,
+    /// Where what is old goes before it leaves: nowhere, where it is left out.
+    pub archive: Option<Archive>,
     /// Traffic among validators.
     pub network: Network,
     /// What the node serves.
@@ -311,6 +314,7 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         self.token.validate()?;
         self.retention.iter().try_for_each(Retention::check)?;
+        self.archive.iter().try_for_each(Archive::check)?;
         anyhow::ensure!(
             !self.member.kinds.is_empty(),
             "member.kinds: name at least one of authority, regulator, maker, operator"
@@ -534,6 +538,12 @@ peers = { maker = "127.0.0.1:7000" }
                 "time.authorities: no certificate",
             ),
             ("[network]", "[retention]\nheights = 255\n[network]", "retention.heights"),
+            ("[network]", "[archive]\ndirectory = \"old\"\n[network]", "archive.directory"),
+            (
+                "[network]",
+                "[archive]\ndirectory = \"/old\"\nheights = 255\n[network]",
+                "archive.heights",
+            ),
             ("[network]", "[store]\nengine = \"x\"\n[network]", "`embedded` or `foundationdb`"),
             ("[network]", "[store]\nengine = \"foundationdb\"\n[network]", "store.cluster_file"),
             ("[network]", "[services]\nest = \"127.0.0.1:1\"\n[network]", "services.est"),

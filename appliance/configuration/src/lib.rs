@@ -5,6 +5,7 @@
 //! What is not: anything that speaks to somebody else or runs. Begin at
 //! [`config`].
 
+pub mod archive;
 pub mod bundle;
 pub mod certificates;
 pub mod config;

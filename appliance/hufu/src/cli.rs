@@ -1,6 +1,7 @@
 //! The command line: nouns, then verbs.
 
 mod appliance;
+mod archive;
 mod device;
 mod examples;
 mod member;
@@ -16,6 +17,7 @@ use hufu_service::confined;
 pub use self::appliance::{
     Appliance, Backup, BackupCommand, Configuration, Install, Part, Reset, Setup, Upgrade,
 };
+pub use self::archive::Archive;
 pub use self::device::{Device, Enroll, Send, Token};
 pub use self::member::Member;
 pub use self::prove::{Prove, ProveReceipt, ProveState};
@@ -147,6 +149,9 @@ pub enum Command {
     /// Move the record between a directory and a FoundationDB cluster.
     #[command(subcommand)]
     Store(Store),
+    /// Write what is old as Parquet partitions, verify them, and get receipts from them.
+    #[command(subcommand)]
+    Archive(Archive),
     /// Write what others can verify: a transaction's receipt, an asset's state, or that
     /// there is none.
     #[command(subcommand)]

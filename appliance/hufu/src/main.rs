@@ -111,6 +111,9 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
                     Command::Prove(Prove::Receipt(receipt)) => {
                         command::prove::receipt(receipt, &access, json).await
                     }
+                    Command::Archive(archive) => {
+                        command::archive::run(archive, &access, json).await
+                    }
                     Command::Ledger(ledger) => command::node::ledger(ledger, &access, json).await,
                     Command::Bench(bench) => {
                         command::bench::run(bench, &access.config, pin_fd, json).await

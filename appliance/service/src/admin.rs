@@ -30,6 +30,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::administrator::Administrator;
+use crate::archived;
 use crate::authority::{IssueRequest, RootListRequest, TokenRequest};
 use crate::declarations;
 use crate::gateway;
@@ -75,6 +76,10 @@ pub const ROUTES: &[Route] = &[
     Route::new("POST", "/delegation", Rule::Administrator),
     Route::new("POST", "/hand-over", Rule::Administrator),
     Route::new("POST", "/address", Rule::Administrator),
+    Route::new("GET", "/archives", Rule::Administrator),
+    Route::new("POST", "/archives", Rule::Administrator),
+    Route::new("GET", "/archives/{first}/{file}", Rule::Administrator),
+    Route::new("GET", "/declared-archives/{member}", Rule::Administrator),
     Route::new("POST", "/tls/renew", Rule::Administrator),
     Route::new("POST", "/issuing/renew", Rule::Administrator),
     Route::new("*", "/machine/{*path}", Rule::Administrator),
@@ -109,6 +114,10 @@ fn handler(route: &Route) -> MethodRouter<Arc<Node>> {
         ("POST", "/delegation") => post(declarations::delegate),
         ("POST", "/hand-over") => post(declarations::hand_over),
         ("POST", "/address") => post(declarations::announce),
+        ("GET", "/archives") => get(archived::list),
+        ("POST", "/archives") => post(archived::make),
+        ("GET", "/archives/{first}/{file}") => get(archived::file),
+        ("GET", "/declared-archives/{member}") => get(archived::declared),
         ("POST", "/tls/renew") => post(renew),
         ("POST", "/issuing/renew") => post(renew_issuing),
         ("*", "/machine/{*path}") => any(machine::forward),
@@ -255,7 +264,7 @@ async fn receipt(
     let asks = Administrator::of(&node, &peer)?;
     let reader = node.ledger.reader();
     let none = || not_found(format!("transaction {transaction}"));
-    let found = reader.transaction(&transaction)?.ok_or_else(none)?;
+    let found = node.transaction(&transaction)?.ok_or_else(none)?;
     let height = found.entry.height;
     let found = gateway::recorded(reader, found.transaction, found.entry, found.log_index)?;
     let seen = asks.viewer().transaction(&found);
@@ -310,7 +319,7 @@ async fn block(
     let asks = Administrator::of(&node, &peer)?;
     let reader = node.ledger.reader();
     let block =
-        reader.block(Height(height))?.ok_or_else(|| not_found(format!("block {height} here")))?;
+        node.block(Height(height))?.ok_or_else(|| not_found(format!("block {height} here")))?;
     let digest = block.digest();
     let (mut transactions, mut any) = (Vec::new(), Seen::Own);
     for transaction in block.transactions {

@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::archive::Archive;
 use crate::authority::Authority;
 use crate::growth::Growth;
 use crate::health::{Health, State};
@@ -71,6 +72,7 @@ pub async fn serve(
     let ledger = following.ledger.clone();
     supervision.follow(&ledger)?;
 
+    let archive = Archive::of(&config);
     let node = Arc::new(Node {
         submitter: Submitter::new(ledger.clone(), statement.clone(), genesis.digest()),
         tls_key: keyring::key(&custody, label::TLS)?,
@@ -88,6 +90,7 @@ pub async fn serve(
         supervision,
         // The validator's to let go of.
         growth: Growth::default(),
+        archive,
     });
     node.take_certificate()?;
 

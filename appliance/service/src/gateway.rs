@@ -181,7 +181,7 @@ impl LedgerAccess for NodeLedger {
 
     fn block(&self, height: u64) -> Result<BlockSummary, LedgerFault> {
         let block = self
-            .reader()
+            .node
             .block(Height(height))
             .map_err(broken)?
             .ok_or(LedgerFault::NotFound("block"))?;
@@ -231,7 +231,7 @@ impl LedgerAccess for NodeLedger {
 
     fn transaction(&self, id: &Digest) -> Result<Recorded, LedgerFault> {
         let found = self
-            .reader()
+            .node
             .transaction(id)
             .map_err(broken)?
             .ok_or(LedgerFault::NotFound("transaction"))?;
@@ -239,10 +239,9 @@ impl LedgerAccess for NodeLedger {
     }
 
     fn receipt(&self, id: &Digest) -> Result<Receipt, LedgerFault> {
-        if self.reader().entry(id).map_err(broken)?.is_none() {
-            return Err(LedgerFault::NotFound("transaction"));
-        }
-        self.reader().receipt(id).map_err(broken)?.ok_or(LedgerFault::Pending)
+        let found = self.node.transaction(id).map_err(broken)?;
+        let found = found.ok_or(LedgerFault::NotFound("transaction"))?;
+        self.reader().receipt_of(found).map_err(broken)?.ok_or(LedgerFault::Pending)
     }
 
     fn contract(&self, package: &Digest) -> Result<Arc<Contract>, LedgerFault> {

@@ -8,6 +8,8 @@
 
 pub mod admin;
 pub mod administrator;
+pub mod archive;
+mod archived;
 pub mod authority;
 pub mod clock;
 pub mod cluster;

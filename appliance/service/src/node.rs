@@ -18,6 +18,7 @@ use hufu_proof::{Digest, Genesis, Height, Name, Receipt, Serial};
 use hufu_readmodel::Scope;
 use serde_json::{Value, json};
 
+use crate::archive::Archive;
 use crate::authority::Authority;
 use crate::clock;
 use crate::cluster::Cluster;
@@ -62,6 +63,8 @@ pub struct Node {
     pub supervision: Supervision,
     /// Lets go of what is older than it keeps.
     pub growth: Growth,
+    /// Where that goes first, and is read.
+    pub archive: Option<Arc<Archive>>,
     /// The certification authority, at the member that runs it.
     pub authority: OnceLock<Authority>,
 }
@@ -78,6 +81,8 @@ impl Node {
         let counters = self.custody.counters();
         // Of ordering, who only reads has nothing to say.
         let votes = |said: Value| if self.ledger.follows() { Value::Null } else { said };
+        let archive = self.archive.as_ref();
+        let archive = archive.map(|archive| archive.status(self.ledger.reader()));
         let store = self.cluster.as_ref().map(|cluster| cluster.shown());
         json!({
             "member": self.config.member.name,
@@ -112,6 +117,7 @@ impl Node {
                 "signatures": counters.signatures,
             },
             "store": store.unwrap_or_else(|| json!({ "engine": "embedded" })),
+            "archive": archive,
             "read_model": { "height": self.supervision.height() },
             "tls_certificate": self.certificate.current().is_some(),
             "certificates": renewal::standing(self)
@@ -196,7 +202,9 @@ impl Node {
         let mut applied = self.ledger.applied();
         let proved = async {
             loop {
-                if let Some(receipt) = reader.receipt(&transaction)? {
+                if let Some(found) = self.transaction(&transaction)?
+                    && let Some(receipt) = reader.receipt_of(found)?
+                {
                     return Ok(Some(receipt));
                 }
                 applied.changed().await.context("the node stops")?;

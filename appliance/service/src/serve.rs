@@ -25,8 +25,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::archive::Archive;
 use crate::authority::Authority;
-use crate::growth::Growth;
+use crate::growth::{ArchivedFirst, Growth};
 use crate::health::{Health, State};
 use crate::node::Node;
 use crate::records::LedgerRecords;
@@ -126,6 +127,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     let ledger = running.ledger.clone();
     supervision.follow(&ledger)?;
 
+    let archive = Archive::of(&config);
     let node = Arc::new(Node {
         submitter: Submitter::new(ledger.clone(), statement.clone(), genesis.digest()),
         tls_key: keyring::key(&custody, label::TLS)?,
@@ -142,10 +144,16 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
         custody,
         supervision,
         growth: Growth::default(),
+        archive,
     });
     if let Some(retention) = node.config.retention.clone() {
+        let first = node.archive.clone().map(|archive| ArchivedFirst {
+            archive,
+            submitter: node.submitter.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        });
         let (ledger, reading) = (node.ledger.clone(), node.clone());
-        node.growth.start(retention, ledger, move || reading.supervision.height())?;
+        node.growth.start(retention, first, ledger, move || reading.supervision.height())?;
     }
     node.take_certificate()?;
 
@@ -216,6 +224,7 @@ async fn serve(config: Config, pin: hufu_keys::Pin, machine_socket: PathBuf) -> 
     if let Some(authority) = node.authority.get() {
         authority.stop().await;
     }
+    node.archive.iter().for_each(|archive| archive.stop());
     node.growth.stop();
     node.supervision.stop();
     tokio::task::spawn_blocking(move || running.stop()).await?;

@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub struct Yielding<P>(pub P);
 
 /// Does what waits.
-fn waiting<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
     let workers = |handle: Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
     if Handle::try_current().is_ok_and(workers) {
         tokio::task::block_in_place(work)

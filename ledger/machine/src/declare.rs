@@ -16,12 +16,16 @@ use std::collections::BTreeSet;
 
 use hufu_proof::declaration::{Declaration, Delegation, KeyApproval};
 use hufu_proof::transaction::{Certification, IdentityKind};
-use hufu_proof::{Digest, Endpoint, IdentityId, Name, NetworkName, Outcome, Standing, UnixMillis};
+use hufu_proof::{
+    Digest, Endpoint, Height, IdentityId, Name, NetworkName, Outcome, Standing, UnixMillis,
+};
 
 use crate::event::Event;
 use crate::execute::{Execution, Signer, Stop};
 use crate::key;
-use crate::record::{ApprovalRecord, CertificateRights, DelegationRecord, IssuingRecord};
+use crate::record::{
+    ApprovalRecord, ArchiveRecord, CertificateRights, DelegationRecord, IssuingRecord,
+};
 use crate::rights;
 use crate::state::State as _;
 
@@ -193,6 +197,9 @@ impl Execution<'_> {
                 Ok(())
             }
             Declaration::Address { at } => self.announce(id, member, at.as_ref()),
+            Declaration::Archive { first, last, manifest } => {
+                self.archived(id, member, (*first, *last), *manifest)
+            }
             Declaration::IssuingCertificate { certificate } => {
                 self.require_authority(signer)?;
                 let record: Option<IssuingRecord> = self.record("issuing", key::ISSUING)?;
@@ -225,6 +232,29 @@ impl Execution<'_> {
         let at = at.cloned();
         self.put(key::address(member), &at);
         self.tell(Event::Address { transaction: id, member: member.clone(), at });
+        Ok(())
+    }
+
+    /// What is in a partition, only who has it can say; that its heights are over is all
+    /// that is known here.
+    fn archived(
+        &mut self,
+        id: Digest,
+        member: &Name,
+        (first, last): (Height, Height),
+        manifest: Digest,
+    ) -> Result<(), Stop> {
+        if last >= self.height {
+            return Err(Outcome::Parameter.into());
+        }
+        let key = key::archive(member, first);
+        let now: Option<ArchiveRecord> = self.record("archive", &key)?;
+        if now.is_some_and(|now| now.last == last && now.manifest == manifest) {
+            return Err(Outcome::Conflict.into());
+        }
+        self.put(key, &ArchiveRecord { last, manifest, transaction: id });
+        let member = member.clone();
+        self.tell(Event::Archive { transaction: id, member, first, last, manifest });
         Ok(())
     }
 

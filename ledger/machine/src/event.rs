@@ -279,6 +279,19 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     } = 20,
+    /// A member declared a partition of its archive.
+    Archive {
+        /// The transaction that did it.
+        transaction: Digest,
+        /// The member.
+        member: Name,
+        /// The partition's first height.
+        first: Height,
+        /// Its last height.
+        last: Height,
+        /// The digest of its manifest.
+        manifest: Digest,
+    } = 21,
 }
 
 impl Event {
@@ -347,7 +360,8 @@ impl Event {
             | Self::Address { transaction, .. }
             | Self::Fired { transaction, .. }
             | Self::Standing { transaction, .. }
-            | Self::Constitution { transaction, .. } => Some(transaction),
+            | Self::Constitution { transaction, .. }
+            | Self::Archive { transaction, .. } => Some(transaction),
         }
     }
 }

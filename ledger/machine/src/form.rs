@@ -42,6 +42,10 @@ pub(crate) fn check(payload: &Payload) -> Result<(), Outcome> {
             Declaration::IssuingCertificate { certificate } => {
                 size(certificate.len(), 1, MAX_ISSUING)
             }
+            Declaration::Archive { first, last, .. } if first.get() == 0 || last < first => {
+                Err(Outcome::Malformed)
+            }
+            Declaration::Archive { .. } => Ok(()),
         },
         Payload::Revoke(revocation) => match revocation.reason {
             // RFC 5280 §5.3.1: 7 is not used.

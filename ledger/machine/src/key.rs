@@ -19,6 +19,7 @@
 //! | `approval/MEMBER/` + 32 octets of the key's identity | [`crate::record::ApprovalRecord`] |
 //! | `delegation/MEMBER` | [`crate::record::DelegationRecord`] |
 //! | `address/MEMBER` | where its node is reached, an [`hufu_proof::Endpoint`], or nothing when it took that back |
+//! | `archive/MEMBER/` + first height, eight octets | [`crate::record::ArchiveRecord`], of a partition of its archive |
 //! | `name/` + a name on the network, as text | the name of the member that owns it, or nothing when nobody does any more |
 //! | `device/` + a device's identifier | the name of the member whose it is |
 //! | `contract/NAME` | [`crate::record::ContractRecord`] |
@@ -32,7 +33,7 @@
 //! Names of members and contracts have no `/`, so no two keys run into one another. A key that was
 //! written once stays; what ends (a role, a certificate) is a new value.
 
-use hufu_proof::{Digest, IdentityId, Name, NetworkName, PublicKey, Serial};
+use hufu_proof::{Digest, Height, IdentityId, Name, NetworkName, PublicKey, Serial};
 
 /// Of the constitution.
 pub const CONSTITUTION: &[u8] = b"constitution";
@@ -105,6 +106,16 @@ pub fn delegation(member: &Name) -> Vec<u8> {
 /// Of where a member's node is reached.
 pub fn address(member: &Name) -> Vec<u8> {
     joined(&[b"address", member.as_str().as_bytes()])
+}
+
+/// Of the partition of a member's archive that begins at a height.
+pub fn archive(member: &Name, first: Height) -> Vec<u8> {
+    joined(&[b"archive", member.as_str().as_bytes(), &first.to_be_bytes()])
+}
+
+/// What the keys of all partitions of a member begin with.
+pub fn archives(member: &Name) -> Vec<u8> {
+    joined(&[b"archive", member.as_str().as_bytes(), b""])
 }
 
 /// Of a name on the network.

@@ -210,6 +210,18 @@ impl<'a> LogReader<'a> {
         Ok(Below { tiles, nodes })
     }
 
+    /// The hashes of the complete subtrees that the log consists of, the largest first.
+    pub(crate) fn subtrees(&self) -> Result<Vec<Digest>, MachineError> {
+        let levels = (u64::BITS - self.size.leading_zeros()) as u8;
+        let wanted: Vec<(u8, u64)> = (0..levels)
+            .rev()
+            .filter(|level| self.size >> level & 1 == 1)
+            .map(|level| (level, (self.size >> level) - 1))
+            .collect();
+        let below = self.below(&wanted)?;
+        wanted.into_iter().map(|(level, index)| below.node(level, index)).collect()
+    }
+
     /// The inclusion path of entry `index`, which is in the log.
     pub(crate) fn path(&self, index: LogIndex) -> Result<Vec<Digest>, MachineError> {
         let mut wanted = Vec::new();

@@ -349,6 +349,16 @@ impl Reader {
         LogReader::new(self.store(), known).tile(level, begin, width)
     }
 
+    /// The hashes of the complete subtrees that the log of `log_size` entries consists of,
+    /// the largest first: with the entries after them, all that is needed to make paths of
+    /// those. `log_size` entries must be executed.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails or does not have them.
+    pub fn log_subtrees(&self, log_size: u64) -> Result<Vec<Digest>, MachineError> {
+        LogReader::new(self.store(), log_size).subtrees()
+    }
+
     /// The inclusion path of log entry `log_index` in the log of `log_size`
     /// entries; `None` when the log never had that size or the entry is not in
     /// it.

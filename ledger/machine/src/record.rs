@@ -358,6 +358,20 @@ impl IssuingRecord {
     pub const MOST: usize = 8;
 }
 
+/// A partition of a member's archive, as the member declared it. Under
+/// [`crate::key::archive`].
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ArchiveRecord {
+    /// Its last height.
+    pub last: Height,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// The declaration.
+    pub transaction: Digest,
+}
+
 /// The active version of a contract. Under [`crate::key::contract`].
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct ContractRecord {

@@ -16,9 +16,9 @@ use crate::contracts::Contracts;
 use crate::error::MachineError;
 use crate::key;
 use crate::record::{
-    Amendments, ApprovalRecord, CertificateRecord, CertificateRights, CertificateStatus,
-    ContractRecord, DelegationRecord, IdentityRecord, IssuingRecord, MemberRecord, ProposalRecord,
-    Standings, VersionRecord,
+    Amendments, ApprovalRecord, ArchiveRecord, CertificateRecord, CertificateRights,
+    CertificateStatus, ContractRecord, DelegationRecord, IdentityRecord, IssuingRecord,
+    MemberRecord, ProposalRecord, Standings, VersionRecord,
 };
 use crate::rights::{self, Approved};
 use crate::{kept, revoked};
@@ -225,6 +225,36 @@ impl View {
     pub fn address(&self, member: &Name) -> Result<Option<Endpoint>, MachineError> {
         let found: Option<Option<Endpoint>> = self.record("address", &key::address(member))?;
         Ok(found.flatten())
+    }
+
+    /// The partition of a member's archive that begins at a height, as the member
+    /// declared it.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn archive(
+        &self,
+        member: &Name,
+        first: Height,
+    ) -> Result<Option<ArchiveRecord>, MachineError> {
+        self.record("archive", &key::archive(member, first))
+    }
+
+    /// The partitions of a member's archive, by their first heights, as the member declared
+    /// them.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the store fails.
+    pub fn archives(&self, member: &Name) -> Result<Vec<(Height, ArchiveRecord)>, MachineError> {
+        let prefix = key::archives(member);
+        let rows = self.scan(&KeyRange::prefix(&prefix), usize::MAX)?;
+        rows.iter()
+            .map(|(key, value)| {
+                let first = <[u8; 8]>::try_from(&key[prefix.len()..])
+                    .map_err(|_| MachineError::damaged("key of an archive"))?;
+                Ok((Height::from_be_bytes(first), decode("archive", value)?))
+            })
+            .collect()
     }
 
     /// Who is not in good standing, or was not.

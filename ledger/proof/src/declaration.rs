@@ -1,5 +1,6 @@
 //! What a member declares of itself, with its statement key and without
-//! anybody's approval: who may act in its name, and whose a device is.
+//! anybody's approval: who may act in its name, whose a device is, where its node is
+//! reached, and what is in its archive.
 //!
 //! A certificate with roles in a member's name counts for nothing unless the
 //! member approved the holder's key for them. It approves one key
@@ -15,8 +16,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
-use crate::identifier::{IdentityId, Name};
-use crate::number::UnixMillis;
+use crate::identifier::{Digest, IdentityId, Name};
+use crate::number::{Height, UnixMillis};
 
 /// The role that comes by approval alone: whoever has it acts for the member
 /// on the member's own node.
@@ -66,6 +67,18 @@ pub enum Declaration {
         /// There; where the configurations say, without it.
         at: Option<Endpoint>,
     } = 5,
+    /// The member has the blocks of some heights in a partition of its archive, whose
+    /// manifest has this digest. The ledger keeps it as it is and does not see the
+    /// partition: whoever has one compares. Replaces what the member declared of a
+    /// partition that begins at the same height.
+    Archive {
+        /// The first height, from 1 on.
+        first: Height,
+        /// The last height, before the block that has the declaration.
+        last: Height,
+        /// SHA-256 of the manifest.
+        manifest: Digest,
+    } = 6,
 }
 
 /// Largest issuing certificate in bytes.

@@ -185,8 +185,8 @@ const TABLES: &[Declared] = &[
         &[("owner", Text), ("transaction", Text)],
     ),
     // What members declared, one after another: `approval` of a key, `delegation`,
-    // `node-key` of the node's own, `issuing-certificate` of the authority. What
-    // counted at a place of the log is the last of its kind before it.
+    // `node-key` of the node's own, `issuing-certificate` of the authority, `archive` of
+    // a partition. What counted at a place of the log is the last of its kind before it.
     (
         "declarations",
         TableKind::Stream,

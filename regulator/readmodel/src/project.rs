@@ -160,6 +160,15 @@ impl Writer<'_> {
                 until_ms: None,
                 transaction: text(transaction),
             }),
+            Event::Archive { transaction, member, .. } => self.declared(Declared {
+                what: "archive",
+                member,
+                identity: None,
+                roles: texts(std::iter::empty::<Name>()),
+                delegated: texts(std::iter::empty::<Name>()),
+                until_ms: None,
+                transaction: text(transaction),
+            }),
             Event::Standing { transaction, member, standing, reason } => self.put_ledger(
                 "standings",
                 member.as_str(),

@@ -422,6 +422,45 @@ Examples, with the node stopped:
   # And back:
   hufu --config /etc/hufu/foundationdb.toml store copy --to /etc/hufu/hufu.toml";
 
+/// `hufu archive create`.
+pub const ARCHIVE_CREATE: &str = "\
+Examples:
+  hufu --config node.toml archive create
+  # No further than a height:
+  hufu --config node.toml archive create --to 120000";
+
+/// `hufu archive list`.
+pub const ARCHIVE_LIST: &str = "\
+Examples:
+  hufu --config node.toml archive list
+  # Whatever is not declared on the ledger:
+  hufu --config node.toml --json archive list | jq '.partitions[] | select(.declared | not)'";
+
+/// `hufu archive verify`.
+pub const ARCHIVE_VERIFY: &str = "\
+Examples:
+  hufu archive verify 000000000001-000000010002 --genesis genesis.json
+  # And that it is the one that its member declared last, as this node has it:
+  hufu --config node.toml archive verify 000000000001-000000010002 --genesis genesis.json --node";
+
+/// `hufu archive receipt`.
+pub const ARCHIVE_RECEIPT: &str = "\
+Examples:
+  hufu archive receipt 000000000001-000000010002 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --genesis genesis.json --out receipt.pem
+  hufu verify --genesis genesis.json receipt.pem";
+
+/// `hufu archive fetch`.
+pub const ARCHIVE_FETCH: &str = "\
+Examples:
+  hufu --config node.toml archive fetch 1 --into /media/tape
+  # An appliance, from an administrator's workstation:
+  hufu --config workstation.toml --appliance https://node.example:8444 archive fetch 1 --into archive";
+
+/// `hufu archive restore`.
+pub const ARCHIVE_RESTORE: &str = "\
+Examples, on the machine of the node:
+  hufu --config node.toml archive restore /media/tape/000000000001-000000010002";
+
 /// `hufu prove state`.
 pub const PROVE_STATE: &str = "\
 Examples:

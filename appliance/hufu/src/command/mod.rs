@@ -1,5 +1,6 @@
 //! One module a command.
 
+pub mod archive;
 pub mod backup;
 pub mod bench;
 pub mod bench_ledger;

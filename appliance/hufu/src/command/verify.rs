@@ -86,7 +86,8 @@ fn verify(genesis: &Genesis, bytes: &[u8]) -> anyhow::Result<Verified> {
     }
 }
 
-fn founded(genesis: &Genesis) -> String {
+/// Which genesis file it was.
+pub fn founded(genesis: &Genesis) -> String {
     format!("genesis file of consortium {}, digest {}", genesis.consortium, genesis.digest())
 }
 
