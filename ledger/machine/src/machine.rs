@@ -159,6 +159,8 @@ impl Machine {
         }
         computed.next = next;
         let writes = std::mem::take(&mut computed.writes);
+        // Unless the store says that it is away.
+        self.poisoned = true;
         if let Err(error) = self.reader.shared().store.stage(height.get(), writes) {
             // Nothing of it is visible, and nothing is remembered of it.
             self.poisoned = !error.passes();
@@ -169,16 +171,13 @@ impl Machine {
 
     /// Makes visible what is staged, and remembers it.
     fn settle(&mut self, block: &Block, computed: Computed) -> Result<Executed, MachineError> {
+        // Until it is remembered, the store may be ahead of memory.
+        self.poisoned = true;
         if let Err(error) = self.reader.shared().store.flip(applied(&computed.executed)) {
-            if error.passes() {
-                self.unsettled = Some(computed);
-            } else {
-                self.poisoned = true;
-            }
+            self.poisoned = !error.passes();
+            self.unsettled = error.passes().then_some(computed);
             return Err(error.into());
         }
-        // From here on the store may be ahead of memory.
-        self.poisoned = true;
         let height = block.header.height;
         let Computed { executed, changes, log, tree, next, writes: _ } = computed;
         if let Some(membership) = changes.state.get(key::MEMBERSHIP) {
