@@ -119,6 +119,12 @@ pub enum MachineError {
 }
 
 impl MachineError {
+    /// Whether the store is only away, so that the same is to be asked again
+    /// later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Store(error) if error.passes())
+    }
+
     /// Something in the store that does not fit together.
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), source: None }

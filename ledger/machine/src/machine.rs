@@ -8,6 +8,7 @@ use hufu_proof::{Block, Commitment, Digest, Genesis, Header, Height, LogEntry, L
 use hufu_store::{Applied, Space, Store, Write};
 
 use crate::encoded::{self, EncodedBlock};
+use crate::epoch::Epoch;
 use crate::error::MachineError;
 use crate::event::Event;
 use crate::execute::{Changes, Execution, Ground, StateCache, state_cache};
@@ -47,6 +48,8 @@ pub struct Machine {
     log: Log,
     cache: StateCache,
     nodes: NodeCache,
+    /// What was staged, of which the store did not say whether it is visible.
+    unsettled: Option<Computed>,
     poisoned: bool,
 }
 
@@ -86,6 +89,7 @@ impl Machine {
             log,
             cache: state_cache(),
             nodes: node_cache(),
+            unsettled: None,
             poisoned: false,
         })
     }
@@ -126,8 +130,9 @@ impl Machine {
     /// ([`crate::signatures::verify_batch`]).
     ///
     /// # Errors
-    /// [`MachineError`]. After a failure of the store the machine is to be
-    /// opened again, and continues from the last durable height.
+    /// [`MachineError`]. Where that passes ([`MachineError::passes`]), the same
+    /// block is to be given again. After another failure of the store the machine is
+    /// to be opened again, and continues from the last durable height.
     pub fn execute(&mut self, block: &Block, signed: &[bool]) -> Result<Executed, MachineError> {
         if self.poisoned {
             return Err(MachineError::Poisoned);
@@ -135,6 +140,10 @@ impl Machine {
         if signed.len() != block.transactions.len() {
             let (verdicts, transactions) = (signed.len(), block.transactions.len());
             return Err(MachineError::Verdicts { verdicts, transactions });
+        }
+        let unsettled = self.unsettled.take();
+        if let Some(computed) = unsettled.filter(|of| of.executed.digest == block.digest()) {
+            return self.settle(block, computed);
         }
         let height = block.header.height;
         let invalid = |rule| MachineError::Invalid { height, rule };
@@ -148,12 +157,29 @@ impl Machine {
         if let Some(next) = &next {
             computed.writes.push(chain::epoch_write(next.number, next.first));
         }
-        // From here on memory may be ahead of the store.
+        computed.next = next;
+        let writes = std::mem::take(&mut computed.writes);
+        // Unless the store says that it is away.
         self.poisoned = true;
-        let Computed { executed, changes, log, tree, writes } = computed;
-        let store = &*self.reader.shared().store;
-        store.stage(height.get(), writes)?;
-        store.flip(applied(&executed))?;
+        if let Err(error) = self.reader.shared().store.stage(height.get(), writes) {
+            // Nothing of it is visible, and nothing is remembered of it.
+            self.poisoned = !error.passes();
+            return Err(error.into());
+        }
+        self.settle(block, computed)
+    }
+
+    /// Makes visible what is staged, and remembers it.
+    fn settle(&mut self, block: &Block, computed: Computed) -> Result<Executed, MachineError> {
+        // Until it is remembered, the store may be ahead of memory.
+        self.poisoned = true;
+        if let Err(error) = self.reader.shared().store.flip(applied(&computed.executed)) {
+            self.poisoned = !error.passes();
+            self.unsettled = error.passes().then_some(computed);
+            return Err(error.into());
+        }
+        let height = block.header.height;
+        let Computed { executed, changes, log, tree, next, writes: _ } = computed;
         if let Some(membership) = changes.state.get(key::MEMBERSHIP) {
             self.reader.shared().epochs.changed(membership)?;
         }
@@ -228,7 +254,7 @@ impl Machine {
         let told = told::encode(block, &events);
         writes.extend(chain::writes(header, &encoded.bytes, &commitment, &told)?);
         let executed = Executed { digest, commitment, entries, first_log_index, events };
-        Ok(Computed { executed, changes, log, tree, writes })
+        Ok(Computed { executed, changes, log, tree, next: None, writes })
     }
 
     /// The rules that validators check before they vote, checked again because
@@ -314,6 +340,8 @@ struct Computed {
     changes: Changes,
     log: Log,
     tree: tree::TreeUpdate,
+    /// The epoch that begins after it.
+    next: Option<Epoch>,
     writes: Vec<Write>,
 }
 

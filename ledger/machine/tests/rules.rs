@@ -171,6 +171,49 @@ fn a_machine_that_died_at_any_step_goes_on_to_the_same_state() {
     }
 }
 
+/// Says of every other write that the store is away, before or after it was done.
+struct Away {
+    asked: AtomicUsize,
+    after: bool,
+}
+
+impl Watch for Away {
+    fn write(&self, _flips: bool, write: Asked<'_>) -> Result<(), StoreError> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            return write();
+        }
+        if self.after {
+            write()?;
+        }
+        Err(StoreError::Unavailable { after: Duration::from_secs(5) })
+    }
+}
+
+#[test]
+fn a_store_that_is_away_for_a_while_is_gone_on_with() {
+    let blocks = history();
+    let expected = replayed(&blocks, false, 1);
+    for after in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()));
+        let store = EmbeddedStore::open(directory.path()).unwrap();
+        let watch = Away { asked: AtomicUsize::new(0), after };
+        let mut machine = Machine::open(Arc::new(Watched { store, watch }), genesis()).unwrap();
+        for (block, expected) in blocks.iter().zip(&expected) {
+            let mut attempts = 1;
+            let executed = loop {
+                match machine.execute(block, &verdicts(block, 1)) {
+                    Ok(executed) => break executed,
+                    Err(error) => assert!(error.passes(), "{error}"),
+                }
+                attempts += 1;
+            };
+            // The stage was asked for twice, and then the flip.
+            assert_eq!((attempts, &executed), (3, expected));
+        }
+    }
+}
+
 #[test]
 fn what_does_not_follow_is_refused_and_changes_nothing() {
     let mut node = Node::new();

@@ -56,6 +56,10 @@ impl Default for Limits {
     }
 }
 
+/// How long a store that is away is left alone between two attempts, each of which
+/// takes as long as its configuration allows.
+pub(crate) const AGAIN: Duration = Duration::from_secs(1);
+
 /// [`Application`] over a [`Shared`].
 pub struct Builder<E> {
     context: E,
@@ -102,6 +106,31 @@ impl<E: Clock> Builder<E> {
             match select(arrived, nap).await {
                 Either::Left(_) => return,
                 Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Does what the store must be there for, again for as long as it is only
+    /// away.
+    async fn patiently<T>(
+        &self,
+        work: impl Fn() -> Result<T, MachineError>,
+    ) -> Result<T, ApplicationFault> {
+        let mut waited = false;
+        loop {
+            match work() {
+                Err(error) if error.passes() => {
+                    tracing::warn!(error = %said(&error), "execution waits for the store");
+                    waited = true;
+                    self.context.sleep(AGAIN).await;
+                }
+                Err(error) => return Err(ApplicationFault(said(&error))),
+                Ok(done) => {
+                    if waited {
+                        tracing::info!("the store is there again; execution goes on");
+                    }
+                    return Ok(done);
+                }
             }
         }
     }
@@ -228,21 +257,12 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
     }
 
     async fn finalized(&self, finalized: Finalized<Block>) -> Result<(), ApplicationFault> {
-        let fault = |error: MachineError| {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text += &format!(": {cause}");
-                source = cause.source();
-            }
-            ApplicationFault(text)
-        };
         let height = finalized.block.header.height;
         if height > self.shared.committed().height {
-            self.shared.execute(&finalized.block).map_err(fault)?;
+            self.patiently(|| self.shared.execute(&finalized.block)).await?;
         }
         if let Some(certificate) = finalized.certificate {
-            self.shared.reader.put_finality(height, &certificate).map_err(fault)?;
+            self.patiently(|| self.shared.reader.put_finality(height, &certificate)).await?;
         }
         Ok(())
     }
@@ -255,4 +275,15 @@ impl<E: Clock + Send + Sync + 'static> Application for Builder<E> {
             "a member contradicted itself; the evidence is kept"
         );
     }
+}
+
+/// An error with its causes.
+fn said(error: &MachineError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
 }

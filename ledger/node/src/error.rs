@@ -88,3 +88,11 @@ pub enum Error {
     #[error("the runtime did not start: {0}")]
     Runtime(String),
 }
+
+impl Error {
+    /// Whether the store is only away, so that the same is to be asked again
+    /// later.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Machine(error) if error.passes())
+    }
+}

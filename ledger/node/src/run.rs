@@ -22,7 +22,7 @@ use hufu_proof::membership::Seat;
 use hufu_proof::{Block, Endpoint, Height, Membership, Name, Signer, Transaction};
 use tokio::sync::watch;
 
-use crate::builder::{Builder, Limits};
+use crate::builder::{AGAIN, Builder, Limits};
 use crate::early::Early;
 use crate::error::Error;
 use crate::ledger::{Ledger, pass_on, received};
@@ -138,6 +138,10 @@ pub fn start(
                     (Err(error), Some(announce)) => {
                         let _ = announce.send(Err(error));
                         break;
+                    }
+                    (Err(error), None) if error.passes() && !*stopping.borrow() => {
+                        tracing::warn!(%error, "the next epoch waits for the store");
+                        std::thread::sleep(AGAIN);
                     }
                     (Err(error), None) => {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);

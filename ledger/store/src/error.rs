@@ -241,6 +241,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store is only away: the same is to be asked again later, and a
+    /// write that may have happened too.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
     /// Damage that the engine did not report itself.
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), source: None }

@@ -24,8 +24,11 @@
 //! transaction runs again: it reads the fence and the applied height anew and
 //! sets the same rows, or finds that the height is applied. Where it is still
 //! not known at the end of its time, the applied height is read once more, and
-//! the handle takes no more writes ([`StoreError::Poisoned`]): opening again
-//! takes the next epoch, which fails whatever is under way.
+//! before its next write the handle takes the next epoch, which fails whatever is
+//! under way, and learns the applied height anew. It does so only while nobody
+//! else has taken the store over: beside the epoch is a number that each handle
+//! draws for itself. A handle that copies into the store takes no more writes
+//! ([`StoreError::Poisoned`]); it is opened again.
 //!
 //! # Reads
 //!
@@ -49,8 +52,9 @@ mod prune;
 mod scan;
 mod session;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -162,7 +166,9 @@ pub struct FoundationStore {
     keys: Keys,
     prefix: usize,
     /// The epoch that it took, or, where it only reads, the one that it found.
-    epoch: u64,
+    epoch: AtomicU64,
+    /// What tells this handle from every other one.
+    number: u64,
     purpose: Purpose,
     /// Serialises writers of this holder.
     writer: Mutex<Writer>,
@@ -181,7 +187,10 @@ enum Purpose {
 
 #[derive(Default)]
 struct Writer {
+    /// A thread panicked while it wrote.
     poisoned: bool,
+    /// What an earlier write did is not known.
+    unsettled: bool,
 }
 
 /// What a writing transaction finds.
@@ -224,15 +233,17 @@ impl FoundationStore {
             StoreError::File { path: options.cluster_file.clone(), source }
         })?;
         let session = Session::new(client, &cluster_file, options.deadline)?;
+        let number = RandomState::new().build_hasher().finish();
         let (epoch, visible) = match purpose {
             Purpose::Read => follow::look(&session, &keys)?,
-            _ => session.write(|transaction| take_over(&keys, transaction, purpose))?,
+            _ => session.write(|transaction| take_over(&keys, transaction, purpose, number))?,
         };
         Ok(Self {
             session,
             keys,
             prefix: options.prefix.len(),
-            epoch,
+            epoch: AtomicU64::new(epoch),
+            number,
             purpose,
             writer: Mutex::default(),
             visible: RwLock::new(visible),
@@ -251,12 +262,45 @@ impl FoundationStore {
             return Err(StoreError::ReadOnly);
         }
         // A thread that panicked while it wrote left the cluster as a crash would.
-        let writer = self.writer.lock().unwrap_or_else(|poison: PoisonError<_>| {
+        let mut writer = self.writer.lock().unwrap_or_else(|poison: PoisonError<_>| {
             let mut writer = poison.into_inner();
             writer.poisoned = true;
             writer
         });
-        if writer.poisoned { Err(StoreError::Poisoned) } else { Ok(writer) }
+        if writer.poisoned || (writer.unsettled && self.purpose != Purpose::Use) {
+            return Err(StoreError::Poisoned);
+        }
+        if writer.unsettled {
+            self.take_up()?;
+            writer.unsettled = false;
+        }
+        Ok(writer)
+    }
+
+    /// Takes the next epoch after an outcome that is not known, so that whatever
+    /// is still on its way fails, and learns what became of it.
+    fn take_up(&self) -> Result<(), StoreError> {
+        let (epoch, applied) = self.session.write(|transaction| {
+            let get = |of| transaction.get(&self.keys.memory(of), false);
+            let (epoch, holder, applied) =
+                (get(Memory::Epoch), get(Memory::Holder), get(Memory::Applied));
+            // Also one that an earlier attempt of this may have taken.
+            let current = epoch_in(epoch.value()?)?;
+            if holder.value()?.as_deref() != Some(&holder_row(current, self.number)[..]) {
+                return Err(StoreError::Fenced { held: self.held(), current }.into());
+            }
+            let applied = applied_in(applied.value()?)?;
+            Ok((take(&self.keys, transaction, current, self.number), applied))
+        })?;
+        self.epoch.store(epoch, Ordering::Release);
+        self.session.renew();
+        *self.visible.write().unwrap_or_else(PoisonError::into_inner) = applied;
+        Ok(())
+    }
+
+    /// The epoch of this handle.
+    fn held(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The height that reads are bounded by.
@@ -281,17 +325,16 @@ impl FoundationStore {
     }
 
     fn check_fence(&self, epoch: Future<Value>) -> Result<(), Stop> {
-        let current = decode_epoch(epoch.value()?)?
-            .ok_or_else(|| StoreError::damaged("its epoch is gone"))?;
-        if current != self.epoch {
-            return Err(StoreError::Fenced { held: self.epoch, current }.into());
+        let (held, current) = (self.held(), epoch_in(epoch.value()?)?);
+        if current != held {
+            return Err(StoreError::Fenced { held, current }.into());
         }
         Ok(())
     }
 
     /// What a failed write leaves behind.
     fn failed(&self, writer: &mut Writer, failed: Failed) -> StoreError {
-        writer.poisoned |= failed.uncertain;
+        writer.unsettled |= failed.uncertain;
         failed.error
     }
 
@@ -422,7 +465,7 @@ impl FoundationStore {
 
 impl Store for FoundationStore {
     fn fence(&self) -> u64 {
-        self.epoch
+        self.held()
     }
 
     fn applied(&self) -> Result<Option<Applied>, StoreError> {
@@ -596,6 +639,7 @@ fn take_over(
     keys: &Keys,
     transaction: &Transaction,
     purpose: Purpose,
+    number: u64,
 ) -> Result<(u64, Option<Applied>), Stop> {
     let get = |of| transaction.get(&keys.memory(of), false);
     let (format, epoch, applied) = (get(Memory::Format), get(Memory::Epoch), get(Memory::Applied));
@@ -614,11 +658,23 @@ fn take_over(
         return Err(StoreError::CopyUnfinished.into());
     }
     // Also where an earlier attempt may have taken one: then it is skipped.
-    let epoch = decode_epoch(epoch.value()?)?.unwrap_or(0).saturating_add(1);
+    let epoch = decode_epoch(epoch.value()?)?.unwrap_or(0);
     let applied = applied_in(applied.value()?)?;
     transaction.set(&keys.memory(Memory::Format), FORMAT.as_bytes());
+    Ok((take(keys, transaction, epoch, number), applied))
+}
+
+/// Takes the epoch after `current` for the handle of this number; returns it.
+fn take(keys: &Keys, transaction: &Transaction, current: u64, number: u64) -> u64 {
+    let epoch = current.saturating_add(1);
     transaction.set(&keys.memory(Memory::Epoch), &epoch.to_be_bytes());
-    Ok((epoch, applied))
+    transaction.set(&keys.memory(Memory::Holder), &holder_row(epoch, number));
+    epoch
+}
+
+/// Who took an epoch.
+fn holder_row(epoch: u64, number: u64) -> [u8; 16] {
+    (u128::from(epoch) << 64 | u128::from(number)).to_be_bytes()
 }
 
 fn check_format(found: &[u8]) -> Result<(), StoreError> {
@@ -635,6 +691,11 @@ fn applied_in(row: Option<Vec<u8>>) -> Result<Option<Applied>, StoreError> {
         decode_applied(&row).ok_or_else(|| StoreError::damaged("its record of the applied height"))
     };
     row.map(decode).transpose()
+}
+
+/// The epoch of a store that somebody holds.
+fn epoch_in(row: Option<Vec<u8>>) -> Result<u64, StoreError> {
+    decode_epoch(row)?.ok_or_else(|| StoreError::damaged("its epoch is gone"))
 }
 
 fn decode_epoch(row: Option<Vec<u8>>) -> Result<Option<u64>, StoreError> {

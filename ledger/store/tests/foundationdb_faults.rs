@@ -146,30 +146,21 @@ fn what_the_cluster_refuses_is_an_error_and_nothing_is_visible() {
 }
 
 #[test]
-fn after_an_outcome_that_is_not_known_the_store_is_opened_again() {
+fn after_an_outcome_that_is_not_known_the_next_epoch_is_taken() {
     for what in [What::Fail(OPERATION_TIMED_OUT), What::DoneBut(OPERATION_TIMED_OUT)] {
         for skip in 0..commits_of_a_run() - 1 {
             let bed = Bed::double();
-            let options = bed.options();
-            let mut store = FoundationStore::open(&options).unwrap();
+            let store = FoundationStore::open(&bed.options()).unwrap();
             bed.cluster().inject(commits(skip, 1, what));
-            let mut height = 0;
-            while height < 2 {
-                match write(&store, height) {
-                    Ok(()) => height += 1,
-                    Err(error) => {
-                        let known = matches!(error, StoreError::Cluster { code: 1004, .. });
-                        assert!(known, "{error}");
-                        let after = store.stage(height, rows(height));
-                        assert!(matches!(after, Err(StoreError::Poisoned)), "{after:?}");
-                        let before = store.applied().unwrap().map(|applied| applied.height + 1);
-                        store = FoundationStore::open(&options).unwrap();
-                        let after = store.applied().unwrap().map(|applied| applied.height + 1);
-                        assert_eq!(before, after);
-                        height = after.unwrap_or(0);
-                    }
+            let mut epochs = 1;
+            for height in 0..2 {
+                while let Err(error) = write(&store, height) {
+                    let known = matches!(error, StoreError::Cluster { code: 1004, .. });
+                    assert!(known, "{error}");
+                    epochs += 1;
                 }
             }
+            assert_eq!(store.fence(), epochs);
             check(&store, 1);
         }
     }
@@ -204,14 +195,84 @@ fn a_cluster_that_does_not_answer_is_an_error_in_time() {
     bed.cluster().inject(flips(What::Silent { done: false }));
     let error = write(&store, 1).unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { after } if after == options.deadline));
-    assert!(matches!(store.flip(applied(1)), Err(StoreError::Poisoned)));
+    assert!(error.passes());
     check(&store, 0);
     bed.cluster().inject(Fault { on: On::Read, ..commits(0, 1, What::Silent { done: false }) });
     let read = store.read_latest(Space::State, b"counter");
     assert!(matches!(read, Err(StoreError::Unavailable { .. })), "{read:?}");
-    let store = FoundationStore::open(&options).unwrap();
+    // It is there again, and who waited goes on, with an epoch of its own.
+    assert_eq!(store.fence(), 1);
     store.flip(applied(1)).unwrap();
+    assert_eq!(store.fence(), 2);
     check(&store, 1);
+    let store = FoundationStore::open(&options).unwrap();
+    check(&store, 1);
+}
+
+#[test]
+fn what_it_left_on_its_way_itself_arrives_in_vain_when_it_goes_on() {
+    // A part, the last part, or the flip.
+    let late = [commits(1, 1, What::Late(1031)), commits(4, 1, What::Late(1031))];
+    for late in late.into_iter().chain([flips(What::Late(1031))]) {
+        let bed = Bed::double();
+        let store = FoundationStore::open(&bed.options()).unwrap();
+        write(&store, 0).unwrap();
+        bed.cluster().inject(late);
+        let error = write(&store, 1).unwrap_err();
+        assert!(error.passes(), "{error}");
+        write(&store, 1).unwrap();
+        assert_eq!(store.fence(), 2);
+        store.stage(2, rows(2)).unwrap();
+        assert_eq!(bed.cluster().release(), 0, "it read a fence that is over");
+        store.flip(applied(2)).unwrap();
+        check(&store, 2);
+    }
+}
+
+#[test]
+fn a_flip_that_was_done_and_never_answered_is_found_done_when_it_goes_on() {
+    let bed = Bed::double();
+    let store = FoundationStore::open(&bed.impatient()).unwrap();
+    write(&store, 0).unwrap();
+    bed.cluster().inject(flips(What::Silent { done: true }));
+    // Read by the stage and by the flip, and then to learn what became of it.
+    let look = Fault { on: On::Read, ..flips(What::Silent { done: false }) };
+    bed.cluster().inject(Fault { skip: 2, ..look });
+    let error = write(&store, 1).unwrap_err();
+    assert!(error.passes(), "{error}");
+    check(&store, 0);
+    store.flip(applied(1)).unwrap();
+    assert_eq!(store.fence(), 2);
+    check(&store, 1);
+    write(&store, 2).unwrap();
+    check(&store, 2);
+}
+
+#[test]
+fn going_on_is_as_sure_as_opening_and_only_for_who_holds_the_store() {
+    // Taking the next epoch is not known to be done either, or comes late.
+    for what in [What::Fail(1021), What::DoneBut(1021), What::DoneBut(1031), What::Late(1031)] {
+        let bed = Bed::double();
+        let options = bed.impatient();
+        let store = FoundationStore::open(&options).unwrap();
+        write(&store, 0).unwrap();
+        bed.cluster().inject(flips(What::Silent { done: false }));
+        assert!(write(&store, 1).unwrap_err().passes());
+        bed.cluster().inject(Fault { key: b"holder".to_vec(), ..commits(0, 1, what) });
+        while let Err(error) = write(&store, 1) {
+            assert!(error.passes(), "{error}");
+        }
+        assert_eq!(bed.cluster().release(), 0);
+        check(&store, 1);
+        // Somebody else takes the store over while it is away.
+        bed.cluster().inject(flips(What::Silent { done: false }));
+        assert!(write(&store, 2).unwrap_err().passes());
+        let newer = FoundationStore::open(&options).unwrap();
+        let fenced = write(&store, 2);
+        assert!(matches!(fenced, Err(StoreError::Fenced { .. })), "{fenced:?}");
+        write(&newer, 2).unwrap();
+        check(&newer, 2);
+    }
 }
 
 #[test]
@@ -253,7 +314,7 @@ fn what_an_older_holder_left_on_its_way_arrives_in_vain() {
         let blocks = newer.scan(Space::Blocks, &KeyRange::all(), 9, 99).unwrap();
         assert_eq!(blocks.len(), 36, "of height 0 alone");
         let fenced = older.applied().and_then(|_| write(&older, 2));
-        assert!(matches!(fenced, Err(StoreError::Poisoned)), "{fenced:?}");
+        assert!(matches!(fenced, Err(StoreError::Fenced { held: 1, current: 2 })), "{fenced:?}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hufu_fdb_double::{Fault, On, What};
 use hufu_harness::far::Far;
 use hufu_harness::http::Http;
 use hufu_harness::inspect::{self, Standing};
@@ -20,6 +21,11 @@ const MEMBER: &str = "maker";
 
 /// A consortium in which the records of `members` are on FoundationDB.
 fn consortium(members: &[&str]) -> anyhow::Result<(Consortium, Far)> {
+    consortium_with(members, "")
+}
+
+/// The same, with more lines in `[store]`.
+fn consortium_with(members: &[&str], more: &str) -> anyhow::Result<(Consortium, Far)> {
     let directory = tempfile::Builder::new().prefix("hufu-test-").tempdir()?.keep();
     let settings = Settings { directory, hufu: binaries::hufu()?, remove: true, tpm_devices: 1 };
     let mut consortium = Consortium::prepare(settings)?;
@@ -27,6 +33,8 @@ fn consortium(members: &[&str]) -> anyhow::Result<(Consortium, Far)> {
     println!("records are on {}", far.said());
     for member in members {
         far.keep(&consortium, member)?;
+        let config = consortium.member(member)?.config();
+        fs::write(&config, fs::read_to_string(&config)? + more)?;
     }
     consortium.make_ready()?;
     Ok((consortium, far))
@@ -132,6 +140,61 @@ fn moves_to_a_directory_and_back(consortium: &mut Consortium) -> anyhow::Result<
         anyhow::ensure!(height > before, "{height} of {before}");
         Ok(())
     })
+}
+
+#[test]
+fn a_member_waits_for_its_cluster_and_goes_on_by_itself() -> anyhow::Result<()> {
+    // The least that is accepted, so that the outage is longer by far.
+    let (mut consortium, far) = consortium_with(&[MEMBER], "deadline = 5\n")?;
+    let Some(cluster) = far.double() else {
+        println!("not on a cluster, which this test cannot take away");
+        return consortium.stop_all();
+    };
+    let member = consortium.member(MEMBER)?.clone();
+    let height = |name: &str| -> anyhow::Result<u64> {
+        let status = consortium.member(name)?.json(&["status"])?;
+        status["ledger"]["height"].as_u64().context("height")
+    };
+    let (before, _) = life::agree(&consortium)?;
+    for done in [false, true] {
+        let away = Fault {
+            on: On::Commit,
+            key: Vec::new(),
+            skip: 0,
+            times: u64::MAX,
+            what: What::Silent { done },
+        };
+        cluster.inject(Fault { on: On::Read, what: What::Silent { done: false }, ..away.clone() });
+        cluster.inject(away);
+        wait_for("the member to say so", Duration::from_secs(60), || {
+            let status = member.json(&["status"])?;
+            let said = status["reasons"].to_string();
+            anyhow::ensure!(status["state"] == "degraded", "{status}");
+            anyhow::ensure!(said.contains("goes on by itself"), "{said}");
+            Ok(())
+        })?;
+        // The others go on without it, past the time that it gives a transaction.
+        let (since, stands) = (height("operator")?, height(MEMBER)?);
+        std::thread::sleep(Duration::from_secs(12));
+        assert!(height("operator")? > since);
+        assert_eq!(height(MEMBER)?, stands);
+        let status = member.json(&["status"])?;
+        assert_eq!(status["state"], "degraded", "{status}");
+        cluster.calm();
+        wait_for("the member to go on", Duration::from_secs(60), || {
+            let status = member.json(&["status"])?;
+            anyhow::ensure!(status["state"] == "operational", "{status}");
+            Ok(())
+        })?;
+        let (after, _) = life::agree(&consortium)?;
+        assert!(after > since, "{after} after {since}, {before}");
+    }
+    let log = fs::read_to_string(member.log()).context("the log")?;
+    for said in ["execution waits for the store", "execution goes on"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert_eq!(log.matches("the node serves").count(), 1, "it was not started again: {log}");
+    consortium.stop_all()
 }
 
 /// Where the front-end of a member listens.

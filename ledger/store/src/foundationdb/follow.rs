@@ -9,9 +9,7 @@ use std::sync::PoisonError;
 
 use crate::foundationdb::keys::{Keys, Memory};
 use crate::foundationdb::session::Session;
-use crate::foundationdb::{
-    FoundationStore, Options, Purpose, applied_in, check_format, decode_epoch,
-};
+use crate::foundationdb::{FoundationStore, Options, Purpose, applied_in, check_format, epoch_in};
 use crate::{Applied, StoreError};
 
 impl FoundationStore {
@@ -63,6 +61,5 @@ pub(super) fn look(session: &Session, keys: &Keys) -> Result<(u64, Option<Applie
         Ok((format.value()?, epoch.value()?, applied.value()?))
     })?;
     check_format(&format.ok_or(StoreError::NothingToRead)?)?;
-    let epoch = decode_epoch(epoch)?.ok_or_else(|| StoreError::damaged("its epoch is gone"))?;
-    Ok((epoch, applied_in(applied)?))
+    Ok((epoch_in(epoch)?, applied_in(applied)?))
 }

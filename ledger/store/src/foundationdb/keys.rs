@@ -15,6 +15,8 @@ pub(super) enum Memory {
     Format,
     /// The epoch of whoever may write.
     Epoch,
+    /// Which handle that is.
+    Holder,
     /// The last flipped height.
     Applied,
     /// The height that is staged.
@@ -48,6 +50,7 @@ impl Keys {
         let name: &[u8] = match of {
             Memory::Format => b"format",
             Memory::Epoch => b"epoch",
+            Memory::Holder => b"holder",
             Memory::Applied => b"applied",
             Memory::Staged => b"staged",
             Memory::Copy => b"copy",
