@@ -94,6 +94,11 @@ impl Usage {
         Self { day, bytes: of_day.bytes, counted }
     }
 
+    /// Whether any of it counts on the day of this time.
+    pub(crate) fn is_of_the_day(&self, time_ms: UnixMillis) -> bool {
+        self.day == day(time_ms)
+    }
+
     /// Bytes of the day.
     pub(crate) fn bytes(self) -> u64 {
         self.bytes
@@ -145,7 +150,7 @@ impl Usage {
         }
     }
 
-    fn decode(row: &[u8]) -> Result<Self, MachineError> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, MachineError> {
         if row.len() > 16 {
             return decode("usage", row);
         }

@@ -8,6 +8,7 @@
 //! | headers | `c` + height | the [`Commitment`] after executing the height |
 //! | headers | `o` + number of an epoch but 0 | how the epoch before ended, once the state then has left |
 //! | headers | `p` | what has left ([`crate::prune`]) |
+//! | headers | `s` | the height of the snapshot that the record begins with, where it does |
 //! | blocks | height (large) | the block |
 //! | events | height (large) | of the height's events what is not in its block and the log |
 //! | finality | height | the certificate of finality, where one was given |
@@ -21,6 +22,9 @@ use crate::error::MachineError;
 
 /// Most bytes of an encoded header or commitment.
 const MAX_HEADER: usize = 1_024;
+
+/// Where the height of the snapshot is that the record begins with.
+const SNAPSHOT: &[u8] = b"s";
 
 fn header_key(height: Height) -> Vec<u8> {
     [&b"h"[..], &height.to_be_bytes()].concat()
@@ -39,13 +43,35 @@ pub(crate) fn writes(
 ) -> Result<Vec<Write>, StoreError> {
     let height = header.height;
     let key = height.to_be_bytes();
-    let mut writes = vec![
-        Write::put(Space::Headers, header_key(height), codec::encode(header)),
-        Write::put(Space::Headers, commitment_key(height), codec::encode(commitment)),
-    ];
+    let mut writes = vec![header_write(header), commitment_write(commitment)];
     writes.extend(large::writes(Space::Blocks, &key, block)?);
     writes.extend(large::writes(Space::Events, &key, told)?);
     Ok(writes)
+}
+
+/// The row of a header.
+pub(crate) fn header_write(header: &Header) -> Write {
+    Write::put(Space::Headers, header_key(header.height), codec::encode(header))
+}
+
+/// The row of what a height resulted in.
+pub(crate) fn commitment_write(commitment: &Commitment) -> Write {
+    Write::put(Space::Headers, commitment_key(commitment.height), codec::encode(commitment))
+}
+
+/// The row of a snapshot that the record begins with.
+pub(crate) fn snapshot_write(height: Height) -> Write {
+    Write::put(Space::Headers, SNAPSHOT, height.to_be_bytes())
+}
+
+/// The height of the snapshot that the record begins with, where it does.
+pub(crate) fn snapshot(store: &dyn Store) -> Result<Option<Height>, MachineError> {
+    let row = store.read_latest(Space::Headers, SNAPSHOT)?;
+    let height = |row: Vec<u8>| {
+        let row = row.try_into().map_err(|_| MachineError::damaged("record of a snapshot"))?;
+        Ok(Height::from_be_bytes(row))
+    };
+    row.map(height).transpose()
 }
 
 /// The row of an epoch.

@@ -114,7 +114,10 @@ fn later(
 }
 
 /// The membership as of `height`, once it is not that of the founders.
-fn membership_at(store: &dyn Store, height: Height) -> Result<Option<Membership>, MachineError> {
+pub(crate) fn membership_at(
+    store: &dyn Store,
+    height: Height,
+) -> Result<Option<Membership>, MachineError> {
     store.read(Space::State, key::MEMBERSHIP, height.get())?.map(|value| decode(&value)).transpose()
 }
 

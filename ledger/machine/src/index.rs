@@ -28,6 +28,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// From its row.
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, MachineError> {
+        codec::decode("place of a transaction", row, 64)
+            .map_err(|error| MachineError::undecodable("transaction index", error))
+    }
+
     /// The log's entry of the transaction `id`, which is here.
     pub(crate) fn entry(&self, id: Digest) -> LogEntry {
         let Self { height, index, outcome, .. } = *self;
@@ -44,7 +50,10 @@ pub(crate) fn read(
     id: &Digest,
     height: u64,
 ) -> Result<Option<Place>, MachineError> {
-    store.read(Space::Transactions, id.as_bytes(), height)?.map(|row| decode(&row)).transpose()
+    store
+        .read(Space::Transactions, id.as_bytes(), height)?
+        .map(|row| Place::decode(&row))
+        .transpose()
 }
 
 /// Where those of `ids` are that are anywhere, read at once.
@@ -59,10 +68,5 @@ pub(crate) fn read_many(
     let keys: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
     let rows = store.read_many(Space::Transactions, &keys, height)?;
     let found = ids.iter().zip(rows).filter_map(|(id, row)| Some((**id, row?)));
-    found.map(|(id, row)| Ok((id, decode(&row)?))).collect()
-}
-
-fn decode(row: &[u8]) -> Result<Place, MachineError> {
-    codec::decode("place of a transaction", row, 64)
-        .map_err(|error| MachineError::undecodable("transaction index", error))
+    found.map(|(id, row)| Ok((id, Place::decode(&row)?))).collect()
 }

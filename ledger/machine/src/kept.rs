@@ -1,6 +1,9 @@
 //! The record of what has left the store ([`crate::prune`]), which whoever reads
 //! has to know.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::{Height, codec};
 use hufu_store::{Space, Store, StoreError, Write};
@@ -12,6 +15,43 @@ const KEY: &[u8] = b"p";
 
 /// Most bytes of the record: a state key, and some numbers.
 const MAX_RECORD: usize = 16 * 1024;
+
+/// For how many heights after the last question about it a height is kept that
+/// somebody takes a snapshot of.
+pub const HELD: u64 = 8_192;
+
+/// For how many heights after the first question about it a height is kept at most.
+pub const HELD_AT_MOST: u64 = 262_144;
+
+/// Heights that somebody takes a snapshot of, and that do not leave meanwhile: since
+/// when, and when each was asked for last.
+#[derive(Default)]
+pub(crate) struct Held(Mutex<BTreeMap<Height, (Height, Height)>>);
+
+impl Held {
+    /// Notes that somebody takes `height`, when `applied` is the last executed one.
+    pub(crate) fn hold(&self, height: Height, applied: Height) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.entry(height).or_insert((applied, applied)).1 = applied;
+    }
+
+    /// The earliest height that somebody takes.
+    pub(crate) fn earliest(&self, applied: Height) -> Option<Height> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, (first, last)| {
+            applied.since(*first) <= HELD_AT_MOST && applied.since(*last) <= HELD
+        });
+        held.keys().next().copied()
+    }
+}
+
+/// The record of a store whose record begins with a snapshot of `height`: what is
+/// before was never there.
+pub(crate) fn from_snapshot(height: Height) -> Write {
+    let progress =
+        Progress { kept_from: height, bodies: height, tree: height, versions: height, sweep: None };
+    Write::put(Space::Headers, KEY, codec::encode(&progress))
+}
 
 /// What has left the store, and what is on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

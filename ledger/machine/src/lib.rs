@@ -23,6 +23,8 @@
 //!   commit to ([`epoch`]).
 //! - What a member no longer keeps ([`Pruner`]) changes nothing of what it
 //!   computes, and is not answered otherwise than before, but refused.
+//! - Who begins with a snapshot ([`snapshot`]) computes what one does that began
+//!   with the first block.
 //! - What is wrong with a transaction is an [`hufu_proof::Outcome`]; what is
 //!   wrong with the machine is a [`MachineError`], and stops it. A header that
 //!   commits to another result than this machine's stops it too.
@@ -64,6 +66,7 @@ mod revoked;
 mod rights;
 mod seen;
 pub mod signatures;
+pub mod snapshot;
 mod stale;
 pub mod standing;
 mod state;

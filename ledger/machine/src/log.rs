@@ -39,13 +39,13 @@ fn node_key(level: u8, index: u64) -> Vec<u8> {
 
 /// Entries of one block that follow one another.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Run {
+pub struct Run {
     /// The block.
-    pub(crate) height: Height,
+    pub height: Height,
     /// Place in the block of the first.
-    pub(crate) index: u32,
+    pub index: u32,
     /// What became of each transaction, and the leaf hash of its entry.
-    pub(crate) entries: Vec<(Outcome, Digest)>,
+    pub entries: Vec<(Outcome, Digest)>,
 }
 
 /// The growing end of the log.
@@ -115,6 +115,28 @@ impl Log {
             }
             let last = (self.size - 1).to_be_bytes();
             writes.push(Write::put(Space::Log, last, codec::encode(&run)));
+        }
+        Ok(())
+    }
+
+    /// Appends entries that another member tells of.
+    pub(crate) fn append_runs(
+        &mut self,
+        runs: &[Run],
+        writes: &mut Vec<Write>,
+    ) -> Result<(), MachineError> {
+        for run in runs {
+            let mut index = run.index;
+            for entries in run.entries.chunks(MAX_RUN) {
+                for (_, leaf) in entries {
+                    self.append_leaf(*leaf, writes)?;
+                }
+                let part = Run { height: run.height, index, entries: entries.to_vec() };
+                let last = (self.size - 1).to_be_bytes();
+                writes.push(Write::put(Space::Log, last, codec::encode(&part)));
+                // At most `MAX_RUN`.
+                index = index.saturating_add(entries.len() as u32);
+            }
         }
         Ok(())
     }

@@ -79,7 +79,8 @@ pub struct Pruner {
 impl Pruner {
     /// Keeps what is from `height` on, durably with the next height, and not what
     /// is before, which leaves with [`Self::step`]. Never less than before, than
-    /// the last heights, or than what proofs of epochs are still to be made of.
+    /// the last heights, than what proofs of epochs are still to be made of, or than
+    /// what somebody takes a snapshot of.
     /// Returns the height from which on everything is kept.
     ///
     /// # Errors
@@ -88,7 +89,8 @@ impl Pruner {
         let store = self.reader.store();
         let applied = self.reader.height()?;
         let mut progress = Progress::load(store)?;
-        let height = height.min(applied.minus(ALWAYS_KEPT));
+        let held = self.reader.shared().held.earliest(applied).unwrap_or(Height::MAX);
+        let height = height.min(applied.minus(ALWAYS_KEPT)).min(held);
         if height > progress.kept_from {
             let height = self.keep_handovers(height, applied)?.max(progress.kept_from);
             progress.kept_from = height;

@@ -19,6 +19,7 @@ use crate::epoch::Epochs;
 use crate::error::MachineError;
 use crate::event::Event;
 use crate::index;
+use crate::kept::Held;
 use crate::log::LogReader;
 use crate::seen::Seen;
 use crate::state::View;
@@ -53,6 +54,10 @@ pub(crate) struct Shared {
     certified: AtomicU64,
     /// The earliest height that is kept.
     pub(crate) kept_from: Arc<AtomicU64>,
+    /// What does not leave because somebody takes it.
+    pub(crate) held: Held,
+    /// The height of the snapshot that the record begins with.
+    snapshot: Option<Height>,
 }
 
 /// A transaction and where it is.
@@ -85,6 +90,7 @@ impl Reader {
         let chain = genesis.digest();
         let epochs = Epochs::load(&*store, &genesis, applied)?;
         let kept_from = kept::kept_from(&*store)?;
+        let snapshot = chain::snapshot(&*store)?;
         let shared = Shared {
             store,
             contracts: Arc::default(),
@@ -95,6 +101,8 @@ impl Reader {
             seen: Seen::new(applied),
             certified: AtomicU64::new(certified.map_or(NONE, Height::get)),
             kept_from: Arc::new(AtomicU64::new(kept_from.get())),
+            held: Held::default(),
+            snapshot,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -529,11 +537,21 @@ impl Reader {
         Ok(StateProof { key: key.to_vec(), value, path, header, finality })
     }
 
+    /// The height of the snapshot that this record began with; `None` where every block
+    /// was executed here.
+    pub fn snapshot(&self) -> Option<Height> {
+        self.shared.snapshot
+    }
+
     /// All that a read model is told of an executed height.
     ///
     /// # Errors
     /// [`MachineError::Pruned`] when it is not kept any more; what the store meets.
     pub fn replay(&self, height: Height) -> Result<Option<Replay>, MachineError> {
+        // Of what a snapshot has, nobody was told here.
+        if let Some(snapshot) = self.shared.snapshot.filter(|snapshot| height <= *snapshot) {
+            return Err(MachineError::Pruned { height, kept_from: snapshot.next() });
+        }
         let Some(block) = self.block(height)? else { return Ok(None) };
         let damaged = || MachineError::damaged(format!("events of height {height}"));
         let told = self.kept(height, chain::told(self.store(), height))?.ok_or_else(damaged)?;

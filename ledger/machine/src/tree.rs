@@ -16,7 +16,7 @@ use hufu_proof::state::key_hash;
 use hufu_proof::{Digest, Height, codec};
 use hufu_store::{Space, Store, StoreError, Write};
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
-use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
+use jmt::{KeyHash, OwnedValue, Sha256Jmt, ValueHash, Version};
 
 use crate::error::MachineError;
 
@@ -27,7 +27,7 @@ const CACHED_NODES: usize = 65_536;
 pub(crate) const MAX_NODE: usize = 2_048;
 
 /// Nibbles of a key's hash.
-const MAX_NIBBLES: usize = 64;
+pub(crate) const MAX_NIBBLES: usize = 64;
 
 /// Nodes that were read or written lately, by the keys of their rows.
 pub(crate) type NodeCache = RefCell<Generations<Vec<u8>, Node>>;
@@ -161,6 +161,33 @@ pub(crate) fn path(
     Ok(codec::encode(&proof))
 }
 
+/// Which of `rows` are not in the tree of `height` as they are, none of whose nodes
+/// was made before.
+pub(crate) fn absent<'a>(
+    store: &dyn Store,
+    cache: &NodeCache,
+    height: Height,
+    rows: &'a [(Vec<u8>, Vec<u8>)],
+) -> Result<Option<&'a [u8]>, MachineError> {
+    if store.is_remote() {
+        prefetch(store, cache, height, rows.iter().map(|(key, _)| key.as_slice()))?;
+    }
+    let reader = Nodes { store, cache: Some(cache), value: None };
+    for (key, value) in rows {
+        let hash = key_hash(key);
+        let expected = LeafNode::new(hash, ValueHash(Digest::of(value).0));
+        let mut depth = 0;
+        loop {
+            match reader.node(row_key(height.get(), depth, &hash.0)).map_err(failure)? {
+                Some(Node::Internal(_)) if depth < MAX_NIBBLES => depth += 1,
+                Some(Node::Leaf(leaf)) if leaf == expected => break,
+                _ => return Ok(Some(key)),
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Reads nodes from the store.
 struct Nodes<'a> {
     store: &'a dyn Store,
@@ -169,9 +196,9 @@ struct Nodes<'a> {
     value: Option<(KeyHash, &'a [u8])>,
 }
 
-impl TreeReader for Nodes<'_> {
-    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        let key = node_key(key);
+impl Nodes<'_> {
+    /// The node whose row has this key.
+    fn node(&self, key: Vec<u8>) -> anyhow::Result<Option<Node>> {
         if let Some(cache) = self.cache
             && let Some(node) = cache.borrow_mut().get(&key)
         {
@@ -185,6 +212,12 @@ impl TreeReader for Nodes<'_> {
             cache.borrow_mut().insert(key, node.clone());
         }
         Ok(Some(node))
+    }
+}
+
+impl TreeReader for Nodes<'_> {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        self.node(node_key(key))
     }
 
     fn get_value_option(&self, _: Version, hash: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
@@ -218,7 +251,7 @@ fn node_key(key: &NodeKey) -> Vec<u8> {
 
 /// The key of the row of the node that the first `count` nibbles of `path` lead
 /// to.
-fn row_key(version: Version, count: usize, path: &[u8]) -> Vec<u8> {
+pub(crate) fn row_key(version: Version, count: usize, path: &[u8]) -> Vec<u8> {
     let mut row = version.to_be_bytes().to_vec();
     // At most 64.
     row.push(count as u8);

@@ -48,6 +48,12 @@ pub trait Portable: Store {
         enough: usize,
     ) -> Result<Page, StoreError>;
 
+    /// The row under a stored key, as it is stored, whether it is visible or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn stored_row(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// How far a copy into this store is that is not finished.
     ///
     /// # Errors

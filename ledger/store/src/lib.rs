@@ -35,7 +35,7 @@
 //! [`EmbeddedStore`] is a directory of this machine; [`FoundationStore`] is a
 //! FoundationDB cluster, whose client library is opened only by who opens such
 //! a store. One suite tests both (feature `testing`). [`copy`] moves a record from one
-//! to the other.
+//! to the other, and [`Incoming`] takes one in that comes from elsewhere.
 //!
 //! # What it is not
 //!
@@ -50,6 +50,7 @@ pub mod copy;
 pub mod embedded;
 mod error;
 pub mod foundationdb;
+mod incoming;
 pub mod large;
 mod layout;
 pub mod limits;
@@ -63,6 +64,7 @@ pub mod watched;
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use foundationdb::FoundationStore;
+pub use incoming::Incoming;
 pub use prune::{Old, Pruned};
 pub use space::Space;
 

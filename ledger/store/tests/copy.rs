@@ -152,6 +152,9 @@ impl Portable for Dying<'_> {
     ) -> Result<hufu_store::copy::Page, StoreError> {
         self.store.stored(space, after, height, enough)
     }
+    fn stored_row(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.stored_row(space, key)
+    }
     fn unfinished(&self) -> Result<Option<hufu_store::copy::Progress>, StoreError> {
         self.store.unfinished()
     }

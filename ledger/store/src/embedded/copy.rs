@@ -44,6 +44,11 @@ impl Portable for EmbeddedStore {
         Ok(page)
     }
 
+    fn stored_row(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = self.shared.keyspace(space).get(key);
+        Ok(row.map_err(|error| self.shared.engine_error(error))?.map(|row| row.to_vec()))
+    }
+
     fn unfinished(&self) -> Result<Option<Progress>, StoreError> {
         let row = self.shared.meta.get(RECORD).map_err(|error| self.shared.engine_error(error))?;
         row.map(|row| Progress::decode(&row)).transpose()

@@ -56,6 +56,11 @@ impl Portable for FoundationStore {
         Ok(page)
     }
 
+    fn stored_row(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = self.keys.row(space, key);
+        self.session.read_now(|transaction| transaction.get(&key, true).value())
+    }
+
     fn unfinished(&self) -> Result<Option<Progress>, StoreError> {
         let key = self.keys.memory(Memory::Copy);
         let row = self.session.read_now(|transaction| transaction.get(&key, true).value())?;
