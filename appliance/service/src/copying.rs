@@ -34,21 +34,21 @@ pub struct Moved {
 /// An open store.
 enum Opened {
     Near(EmbeddedStore),
-    Far(FoundationStore),
+    Far(Box<FoundationStore>),
 }
 
 impl Opened {
     fn portable(&self) -> &dyn Portable {
         match self {
             Self::Near(store) => store,
-            Self::Far(store) => store,
+            Self::Far(store) => &**store,
         }
     }
 
     fn store(self) -> Arc<dyn Store> {
         match self {
             Self::Near(store) => Arc::new(store),
-            Self::Far(store) => Arc::new(store),
+            Self::Far(store) => Arc::new(*store),
         }
     }
 }
@@ -102,7 +102,8 @@ pub fn move_record(
             EmbeddedStore::open(path).map(Opened::Near)
         }
         Named::FoundationDb(named) => {
-            FoundationStore::open_reader(&store::options(named, member.as_str())).map(Opened::Far)
+            let opened = FoundationStore::open_reader(&store::options(named, member.as_str()));
+            opened.map(|store| Opened::Far(Box::new(store)))
         }
     };
     let source = source.with_context(|| format!("the store to copy, {source_place}"))?;
@@ -113,7 +114,8 @@ pub fn move_record(
         }
         Named::FoundationDb(named) => {
             let options = store::options(named, member.as_str());
-            far_target(&options, source.portable().applied()?).map(Opened::Far)
+            let opened = far_target(&options, source.portable().applied()?);
+            opened.map(|store| Opened::Far(Box::new(store)))
         }
     };
     let target = target.with_context(|| format!("the store to copy into, {target_place}"))?;

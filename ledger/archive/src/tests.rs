@@ -259,13 +259,16 @@ fn rewrite(directory: &Path, change: impl Fn(&mut Manifest)) {
 }
 
 /// Somebody makes files that fit their manifest: what follows from the blocks does not.
+/// Alters the rows of a table.
+type Forge = fn(&mut Vec<Vec<Cell>>);
+
 #[test]
 fn a_forged_partition_is_refused_by_what_the_quorum_signed() {
     let (node, _) = grown(24);
     let directory = tempfile::tempdir().unwrap();
     let good = archived(&node.reader(), 1, 18, directory.path());
     let place = directory.path().join("forged");
-    let tries: [(&str, fn(&mut Vec<Vec<Cell>>), &str); 13] = [
+    let tries: [(&str, Forge, &str); 13] = [
         (BLOCKS, |rows| rows[3][1] = Cell::Int(1), "height 4: `digest` is not"),
         (BLOCKS, |rows| rows[3][3] = Cell::text(Digest::default()), "height 4: `parent` is not"),
         (BLOCKS, |rows| rows[3][6] = Cell::text("?"), "height 4 is not a block's"),

@@ -384,7 +384,8 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Fires a trigger if its condition holds. Whether there is room for more.
+    /// Fires a trigger if its condition holds. `false` when there was no room for it,
+    /// which is told like any other refusal, once for all that would follow.
     #[allow(clippy::too_many_arguments)]
     fn trigger(
         &mut self,
@@ -399,14 +400,23 @@ impl<'a> Chain<'a> {
         let context = Context { via: Some(via(of, &trigger.name)), ..context.clone() };
         let scope = Scope { asset, params, row, context: &context, world: &*self };
         let place = self.place();
-        let outcome = match trigger.call.ask(&scope) {
+        let asked = match trigger.call.ask(&scope) {
             Ok(None) => return true,
             // Whoever reads what is not there finds nothing to do, as a condition
             // that asks for it first would have said.
             Err(_) => Err(Outcome::Effect),
-            Ok(Some(asked)) => self.call(of, &trigger.call, asked, &context, depth + 1),
+            Ok(Some(asked)) => Ok(asked),
         };
         let room = self.actions < MAX_ACTIONS;
+        let outcome = match asked {
+            _ if !room => Err(Outcome::Limit),
+            Ok(asked) => self.call(of, &trigger.call, asked, &context, depth + 1),
+            Err(outcome) => {
+                // A condition that fails costs as much as an action.
+                self.actions += 1;
+                Err(outcome)
+            }
+        };
         if outcome.is_err() {
             self.back_to(&place);
         }
@@ -416,9 +426,7 @@ impl<'a> Chain<'a> {
             cause: cause.clone(),
             outcome: outcome.err().unwrap_or(Outcome::Accepted),
         });
-        // A condition that fails costs as much as an action.
-        self.actions += usize::from(matches!(outcome, Err(Outcome::Effect)));
-        room && self.actions < MAX_ACTIONS
+        room
     }
 
     fn place(&self) -> Place {

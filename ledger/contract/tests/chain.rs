@@ -344,7 +344,20 @@ target = "asset.offer_id"
     assert_eq!(*after, Value::Int(before + i64::from(5_u32)), "as deep as calls go");
     // Wide is bounded, too.
     let rows: Vec<i64> = (0..100).map(|kg| kg % 2).collect();
-    assert!(fair.weigh(&rows).triggered.fired.len() <= 64);
+    assert!(fair.weigh(&rows).triggered.fired.len() <= 65);
+}
+
+#[test]
+fn of_too_many_rows_that_trigger_the_last_is_told_that_there_was_no_room() {
+    let manifest = MARKET.replace("initial = 10 }", "initial = 1000 }");
+    let mut fair = Fair::with(&manifest, MARKET_POLICY);
+    let rows: Vec<i64> = (1..=100).collect();
+    let fired = fair.weigh(&rows).triggered.fired;
+    let accepted = fired.iter().filter(|one| one.outcome.is_accepted()).count();
+    assert_eq!((accepted, fired.len()), (64, 65));
+    assert_eq!(fired.last().unwrap().outcome, Outcome::Limit);
+    let offer = fair.world.asset(&name("market"), &name("offer"), "offer-pump").unwrap();
+    assert_eq!(offer.fields["weighed"], Value::Int(64));
 }
 
 #[test]

@@ -153,6 +153,11 @@ impl<'a> Runner<'a> {
                 if step.contract == *self.contract.name() {
                     self.coverage.refused(&step.action, Outcome::Parameter);
                 }
+                // Time passes all the same.
+                if !step.after.is_zero() {
+                    let passed = self.world.pass(step.after);
+                    passed.map_err(|error| fault(self.case, step.line, &error))?;
+                }
                 return Ok(());
             }
             Err((_, message)) => return Err(self.problem(step.line, thing, message)),

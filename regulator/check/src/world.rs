@@ -253,9 +253,8 @@ impl World {
 fn genesis(all: &BTreeSet<&str>) -> Result<Genesis, WorldError> {
     let name = |text: &str| Name::new(text).map_err(fixture);
     let mut members = Vec::new();
-    // Those of every case come first, in their order.
-    let others = all.iter().copied().filter(|member| !MEMBERS.contains(member));
-    for member in MEMBERS.into_iter().chain(others) {
+    // A genesis file has its members in the order of their names, as the set does.
+    for &member in all {
         let mut kinds = BTreeSet::new();
         if member != "stranger" && MEMBERS.contains(&member) {
             kinds.insert(name(member)?);

@@ -50,6 +50,13 @@ pub(super) fn unify_kinds(left: Typed, right: Typed, at: &Expression) -> Result<
             if one.same_meaning(&other) {
                 return Ok(Kind::Of(one));
             }
+            // A reference is compared by the key that it is.
+            if matches!(
+                (&one, &other),
+                (Type::Id, Type::Ref { .. }) | (Type::Ref { .. }, Type::Id)
+            ) {
+                return Ok(Kind::Of(Type::Id));
+            }
             if matches!((&one, &other), (Type::Time { .. }, Type::Time { .. })) {
                 return fail(at, mixed_clocks());
             }

@@ -208,7 +208,7 @@ impl Reader {
             };
             children.iter().enumerate().filter_map(child).collect::<Vec<_>>()
         };
-        level.extend(open(path, &*top));
+        level.extend(open(path, &top));
         let mut found = Vec::new();
         while !level.is_empty() {
             if found.len() + level.len() > leaves::MOST {
@@ -231,7 +231,7 @@ impl Reader {
                 };
                 match leaves::read(&row)? {
                     Read::Leaf(leaf) => found.push(leaf),
-                    Read::Internal(children) => below.extend(open(path, &*children)),
+                    Read::Internal(children) => below.extend(open(path, &children)),
                 }
             }
             level = below;
