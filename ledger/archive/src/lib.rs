@@ -29,7 +29,7 @@
 //!
 //! - A file is looked into after its size and digest were found to be as the manifest
 //!   says; sizes are bounded by [`limits`].
-//! - A partition is in its place whole or not at all ([`create`]).
+//! - A partition is in its place whole or not at all ([`create()`]).
 //! - The same heights give the same bytes with the same software: no clock, no
 //!   randomness, no order of a hash map.
 //! - Memory is bounded by a row group for each table, whatever the partition's size,
