@@ -102,7 +102,8 @@ impl Engine {
                 return Err(code::NOT_COMMITTED);
             }
         }
-        let now = self.version().max(self.last + 1);
+        // After every version that somebody may read as of.
+        let now = self.version() + 1;
         self.last = now;
         for mutation in mutations {
             match mutation {
