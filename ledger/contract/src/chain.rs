@@ -29,6 +29,16 @@ pub const MAX_DEPTH: u32 = 5;
 /// Most actions of one transaction, its own among them.
 pub const MAX_ACTIONS: usize = 64;
 
+/// The world with the contracts that are active in it.
+pub trait Contracts: World {
+    /// The active version of a contract.
+    fn contract(&self, name: &Name) -> Option<Arc<Contract>>;
+
+    /// The contracts that have triggers on assets or streams of `contract`, which
+    /// is another.
+    fn subscribers(&self, contract: &Name) -> BTreeSet<Name>;
+}
+
 impl Contract {
     /// Executes an action and all that follows from it, from the check of its asset
     /// and state on. What comes before (signature, identity, expiry, whether the
@@ -40,7 +50,7 @@ impl Contract {
         &self,
         invocation: &Invocation,
         context: &Context,
-        world: &dyn World,
+        world: &dyn Contracts,
     ) -> Result<Effects, Outcome> {
         let mut chain = Chain::new(world);
         chain.perform(self, invocation, context, 1)?;
@@ -55,7 +65,7 @@ impl Contract {
         &self,
         batch: &Batch,
         context: &Context,
-        world: &dyn World,
+        world: &dyn Contracts,
     ) -> Result<StreamEffects, Outcome> {
         let device = self.accept(batch, context, world)?;
         let mut chain = Chain::new(world);
@@ -71,7 +81,7 @@ impl Contract {
         &self,
         firing: &Firing,
         context: &Context,
-        world: &dyn World,
+        world: &dyn Contracts,
     ) -> Result<Effects, Outcome> {
         let trigger = self.triggers.get(&firing.trigger).ok_or(Outcome::NoAction)?;
         let WaitsFor::Date(from, due) = &trigger.waits_for else { return Err(Outcome::NoAction) };
@@ -144,7 +154,7 @@ fn via(contract: &Contract, name: &Name) -> String {
 
 /// What happened so far, and the world as it is after that.
 struct Chain<'a> {
-    below: &'a dyn World,
+    below: &'a dyn Contracts,
     /// Actions begun, also those that were refused.
     actions: usize,
     effects: Effects,
@@ -177,18 +187,10 @@ impl World for Chain<'_> {
     fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> Sequence {
         self.below.stream_sequence(contract, stream, identity)
     }
-
-    fn contract(&self, name: &Name) -> Option<Arc<Contract>> {
-        self.below.contract(name)
-    }
-
-    fn subscribers(&self, contract: &Name) -> BTreeSet<Name> {
-        self.below.subscribers(contract)
-    }
 }
 
 impl<'a> Chain<'a> {
-    fn new(below: &'a dyn World) -> Self {
+    fn new(below: &'a dyn Contracts) -> Self {
         Self { below, actions: 0, effects: Effects::default() }
     }
 
@@ -282,7 +284,7 @@ impl<'a> Chain<'a> {
         if call.contract == contract.package.name {
             return self.perform(contract, &invocation, context, depth);
         }
-        let callee = self.contract(&call.contract).ok_or(Outcome::NoContract)?;
+        let callee = self.below.contract(&call.contract).ok_or(Outcome::NoContract)?;
         let known = contract.dependencies.get(&call.contract).ok_or(Outcome::NoContract)?;
         if known.version().major != callee.version().major {
             return Err(Outcome::NoContract);
@@ -376,8 +378,8 @@ impl<'a> Chain<'a> {
         for trigger in contract.triggers.values().filter(concerns) {
             each(self, contract, trigger);
         }
-        for subscriber in self.subscribers(name) {
-            let Some(of) = self.contract(&subscriber) else { continue };
+        for subscriber in self.below.subscribers(name) {
+            let Some(of) = self.below.contract(&subscriber) else { continue };
             for trigger in of.triggers.values().filter(concerns) {
                 each(self, &of, trigger);
             }

@@ -51,6 +51,7 @@ pub mod unit;
 pub mod world;
 
 pub use belonging::{Belonging, Lead, Telling};
+pub use chain::Contracts;
 pub use check::check;
 pub use contract::{Column, Contract, Table, TableKind};
 pub use control::{Control, ControlSet};

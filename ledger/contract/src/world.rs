@@ -3,17 +3,14 @@
 //! A contract never reads a store, a clock or a network. The machine hands it
 //! the signer, the block's height and time, and a [`World`] to look up state;
 //! the contract answers with [`Effects`] that the machine writes, or with the
-//! [`Outcome`](hufu_proof::Outcome) that goes into the receipt.
+//! [`Outcome`] that goes into the receipt.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{Digest, Height, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
-
-use crate::contract::Contract;
 
 /// Who acts, as the ledger's registry knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,13 +113,6 @@ pub trait World {
     /// The sequence number of the last accepted batch of `identity` in the
     /// stream; 0 before the first.
     fn stream_sequence(&self, contract: &Name, stream: &Name, identity: &IdentityId) -> Sequence;
-
-    /// The active version of a contract.
-    fn contract(&self, name: &Name) -> Option<Arc<Contract>>;
-
-    /// The contracts that have triggers on assets or streams of `contract`, which
-    /// is another.
-    fn subscribers(&self, contract: &Name) -> BTreeSet<Name>;
 }
 
 /// What an accepted action changes.

@@ -80,7 +80,7 @@ pub(crate) trait State {
     }
 }
 
-/// Implements [`hufu_contract::World`] by [`State`].
+/// Implements [`hufu_contract::World`] and [`hufu_contract::Contracts`] by [`State`].
 macro_rules! world_from_state {
     ($type:ty) => {
         impl hufu_contract::World for $type {
@@ -113,7 +113,9 @@ macro_rules! world_from_state {
                 let key = crate::key::sequence(contract, stream, identity);
                 self.or_fail(self.record("sequence", &key)).unwrap_or_default()
             }
+        }
 
+        impl hufu_contract::Contracts for $type {
             fn contract(
                 &self,
                 name: &hufu_proof::Name,

@@ -1,15 +1,13 @@
 //! Brings the sides of an operation to one kind, values to a declared type, and
 //! constants to their result.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use hufu_proof::{Height, IdentityId, Name, Sequence, UnixMillis, Value};
 
 use super::ast::{Binary, Expression};
 use super::evaluate::{Code, Number, Scope, rescale};
 use super::kind::{Kind, Result, Typed, fail, is_time, mixed_clocks, number_type, show};
-use crate::contract::Contract;
 use crate::types::Type;
 use crate::unit::Unit;
 use crate::world::{Asset, Context, Member, Principal, World};
@@ -51,10 +49,8 @@ pub(super) fn unify_kinds(left: Typed, right: Typed, at: &Expression) -> Result<
                 return Ok(Kind::Of(one));
             }
             // A reference is compared by the key that it is.
-            if matches!(
-                (&one, &other),
-                (Type::Id, Type::Ref { .. }) | (Type::Ref { .. }, Type::Id)
-            ) {
+            if matches!((&one, &other), (Type::Id, Type::Ref { .. }) | (Type::Ref { .. }, Type::Id))
+            {
                 return Ok(Kind::Of(Type::Id));
             }
             if matches!((&one, &other), (Type::Time { .. }, Type::Time { .. })) {
@@ -232,13 +228,5 @@ impl World for Nowhere {
 
     fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
         Sequence::ZERO
-    }
-
-    fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
-        None
-    }
-
-    fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
-        BTreeSet::new()
     }
 }

@@ -1,5 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use hufu_proof::transaction::IdentityKind;
 use hufu_proof::{Digest, IdentityId, Name, Sequence, UnixMillis, Value};
@@ -8,7 +7,7 @@ use proptest::prelude::*;
 use super::ast::{At, Binary, Node, Unary};
 use super::parse::parse;
 use super::{Checked, Environment, Expression, ExpressionError, Fault, MAX_DEPTH, Scope};
-use crate::contract::{Catalogue, Contract};
+use crate::contract::Catalogue;
 use crate::manifest;
 use crate::package::Package;
 use crate::types::Type;
@@ -74,14 +73,6 @@ impl World for OneDevice {
 
     fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
         Sequence::ZERO
-    }
-
-    fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
-        None
-    }
-
-    fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
-        BTreeSet::new()
     }
 }
 

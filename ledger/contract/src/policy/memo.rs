@@ -8,14 +8,12 @@
 //! changes; asking Cedar takes several times as long as asking the world.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hufu_proof::{Digest, IdentityId, Name, Sequence, codec};
 
 use super::request::{Question, Subject};
 use crate::cache::Generations;
-use crate::contract::Contract;
 use crate::world::{Asset, Member, World};
 
 /// Most decisions remembered in each of two generations, at less than a
@@ -139,15 +137,6 @@ impl World for Witness<'_> {
         // No guard asks for it.
         self.world.stream_sequence(contract, stream, identity)
     }
-
-    fn contract(&self, name: &Name) -> Option<Arc<Contract>> {
-        // Nor for this.
-        self.world.contract(name)
-    }
-
-    fn subscribers(&self, contract: &Name) -> BTreeSet<Name> {
-        self.world.subscribers(contract)
-    }
 }
 
 #[cfg(test)]
@@ -158,6 +147,7 @@ mod tests {
     use hufu_proof::transaction::IdentityKind;
 
     use super::*;
+    use crate::contract::Contract;
     use crate::policy::request::Circumstances;
     use crate::sources::Sources;
     use crate::world::{Principal, PrincipalKind};
@@ -199,12 +189,6 @@ when { resource.state == "open" };
         }
         fn stream_sequence(&self, _: &Name, _: &Name, _: &IdentityId) -> Sequence {
             Sequence::ZERO
-        }
-        fn contract(&self, _: &Name) -> Option<Arc<Contract>> {
-            None
-        }
-        fn subscribers(&self, _: &Name) -> BTreeSet<Name> {
-            BTreeSet::new()
         }
     }
 

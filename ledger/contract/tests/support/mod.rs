@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hufu_contract::{
-    Asset, Context, Contract, Effects, Member, Principal, PrincipalKind, Problem, Sources, World,
-    check,
+    Asset, Context, Contract, Contracts, Effects, Member, Principal, PrincipalKind, Problem,
+    Sources, World, check,
 };
 use hufu_proof::transaction::{IdentityKind, Invocation};
 use hufu_proof::{Digest, IdentityId, Name, Outcome, Sequence, UnixMillis, Value};
@@ -194,7 +194,9 @@ impl World for Maps {
     fn stream_sequence(&self, _: &Name, stream: &Name, identity: &IdentityId) -> Sequence {
         self.sequences.get(&(stream.clone(), *identity)).copied().unwrap_or_default()
     }
+}
 
+impl Contracts for Maps {
     fn contract(&self, name: &Name) -> Option<Arc<Contract>> {
         self.contracts.get(name).cloned()
     }
