@@ -90,8 +90,8 @@ impl Contract {
         if !from.is_empty() && !from.contains(&asset.state) {
             return Err(Outcome::WrongState);
         }
-        let via = Some(via(self, &trigger.name));
-        let context = Context { principal: Principal::clock(), via, ..context.clone() };
+        let context = context_via(self, &trigger.name, context);
+        let context = Context { principal: Principal::clock(), ..context };
         let params = BTreeMap::new();
         let scope = Scope {
             asset: Some((key, &asset)),
@@ -148,8 +148,9 @@ impl Contract {
     }
 }
 
-fn via(contract: &Contract, name: &Name) -> String {
-    format!("{}/{name}", contract.package.name)
+/// The circumstances of what an action or trigger of `contract` calls.
+fn context_via(contract: &Contract, name: &Name, context: &Context) -> Context {
+    Context { via: Some(format!("{}/{name}", contract.package.name)), ..context.clone() }
 }
 
 /// What happened so far, and the world as it is after that.
@@ -227,19 +228,20 @@ impl<'a> Chain<'a> {
         self.actions += 1;
         let done = contract.act(invocation, context, self)?;
         let (name, key) = (&contract.package.name, invocation.asset.as_str());
-        let before = self.asset(name, &done.asset_type, key).map(|asset| asset.state);
-        let after = done.asset.clone();
-        let entered = before.as_ref() != Some(&after.state);
+        let calls = contract.calls.get(&invocation.action);
+        let after = calls.map(|_| done.asset.clone());
+        let entered = done.from.as_ref() != Some(&done.asset.state);
+        let created = done.from.is_none();
         self.effects.acted.push(Acted {
             contract: name.clone(),
             action: invocation.action.clone(),
-            from: before.clone(),
+            from: done.from,
         });
         self.effects.writes.push(Write {
             contract: name.clone(),
             asset_type: done.asset_type.clone(),
             key: key.to_owned(),
-            created: before.is_none(),
+            created,
             asset: done.asset,
         });
         self.effects.events.extend(done.emits.map(|event| Event {
@@ -248,17 +250,16 @@ impl<'a> Chain<'a> {
             asset_type: done.asset_type.clone(),
             key: key.to_owned(),
         }));
-        for call in contract.calls.get(&invocation.action).into_iter().flatten() {
-            let context =
-                Context { via: Some(via(contract, &invocation.action)), ..context.clone() };
+        for call in calls.into_iter().flatten() {
             let scope = Scope {
-                asset: Some((key, &after)),
+                asset: after.as_ref().map(|asset| (key, asset)),
                 params: &invocation.params,
                 row: &[],
-                context: &context,
+                context,
                 world: &*self,
             };
             if let Some(asked) = call.ask(&scope).map_err(|_| Outcome::Effect)? {
+                let context = context_via(contract, &invocation.action, context);
                 self.call(contract, call, asked, &context, depth + 1)?;
             }
         }
@@ -303,12 +304,6 @@ impl<'a> Chain<'a> {
         context: &Context,
         depth: u32,
     ) {
-        let params = BTreeMap::new();
-        let cause = Cause {
-            contract: contract.package.name.clone(),
-            asset_type: asset_type.clone(),
-            key: key.to_owned(),
-        };
         self.each_trigger(contract, asset_type, |chain, of, trigger| {
             let WaitsFor::Change(to) = &trigger.waits_for else { return };
             // What came before may have changed it again.
@@ -316,23 +311,28 @@ impl<'a> Chain<'a> {
             if !to.is_empty() && (!entered || !to.contains(&asset.state)) {
                 return;
             }
+            let cause = Cause {
+                contract: contract.package.name.clone(),
+                asset_type: asset_type.clone(),
+                key: key.to_owned(),
+            };
             let subject = (Some((key, &asset)), &[][..]);
-            chain.trigger(of, trigger, subject, &params, &cause, context, depth);
+            chain.trigger(of, trigger, subject, &cause, context, depth);
         });
     }
 
     /// Fires the triggers on the rows of a batch.
     fn rows(&mut self, contract: &Contract, batch: &Batch, device: &str, context: &Context) {
         let Some(stream) = contract.package.streams.get(&batch.stream) else { return };
-        let columns = row_columns(stream);
-        let params = BTreeMap::new();
-        let cause = Cause {
-            contract: stream.signer_contract.clone(),
-            asset_type: stream.signer_asset.clone(),
-            key: device.to_owned(),
-        };
         self.each_trigger(contract, &batch.stream, |chain, of, trigger| {
             let WaitsFor::Row(find) = &trigger.waits_for else { return };
+            let columns = row_columns(stream);
+            let params = BTreeMap::new();
+            let cause = Cause {
+                contract: stream.signer_contract.clone(),
+                asset_type: stream.signer_asset.clone(),
+                key: device.to_owned(),
+            };
             for (position, values) in batch.rows.iter().enumerate() {
                 let mut declared = values.iter();
                 let row: Option<Vec<Value>> = columns
@@ -358,7 +358,7 @@ impl<'a> Chain<'a> {
                     }
                 };
                 let asset = found.as_ref().map(|(key, asset)| (key.as_str(), asset));
-                let going = chain.trigger(of, trigger, (asset, &row), &params, &cause, context, 0);
+                let going = chain.trigger(of, trigger, (asset, &row), &cause, context, 0);
                 if !going {
                     return;
                 }
@@ -388,19 +388,17 @@ impl<'a> Chain<'a> {
 
     /// Fires a trigger if its condition holds. `false` when there was no room for it,
     /// which is told like any other refusal, once for all that would follow.
-    #[allow(clippy::too_many_arguments)]
     fn trigger(
         &mut self,
         of: &Contract,
         trigger: &CheckedTrigger,
         (asset, row): (Option<(&str, &Asset)>, &[Value]),
-        params: &BTreeMap<Name, Value>,
         cause: &Cause,
         context: &Context,
         depth: u32,
     ) -> bool {
-        let context = Context { via: Some(via(of, &trigger.name)), ..context.clone() };
-        let scope = Scope { asset, params, row, context: &context, world: &*self };
+        let params = BTreeMap::new();
+        let scope = Scope { asset, params: &params, row, context, world: &*self };
         let place = self.place();
         let asked = match trigger.call.ask(&scope) {
             Ok(None) => return true,
@@ -412,7 +410,10 @@ impl<'a> Chain<'a> {
         let room = self.actions < MAX_ACTIONS;
         let outcome = match asked {
             _ if !room => Err(Outcome::Limit),
-            Ok(asked) => self.call(of, &trigger.call, asked, &context, depth + 1),
+            Ok(asked) => {
+                let context = context_via(of, &trigger.name, context);
+                self.call(of, &trigger.call, asked, &context, depth + 1)
+            }
             Err(outcome) => {
                 // A condition that fails costs as much as an action.
                 self.actions += 1;

@@ -20,6 +20,8 @@ use crate::world::{Asset, Context, Principal, World};
 /// What an action did.
 pub(crate) struct Done {
     pub(crate) asset_type: Name,
+    /// The state that it started from; `None` when it made the asset.
+    pub(crate) from: Option<Name>,
     /// What the asset becomes.
     pub(crate) asset: Asset,
     pub(crate) emits: Option<Name>,
@@ -52,6 +54,7 @@ impl Contract {
                 Some(asset)
             }
         };
+        let from = before.as_ref().map(|asset| asset.state.clone());
         self.check_params(action, invocation, context, world)?;
         let after = match before {
             Some(before) => {
@@ -69,7 +72,8 @@ impl Contract {
         if codec::encode(&after).len() > Asset::MAX {
             return Err(Outcome::Limit);
         }
-        Ok(Done { asset_type: action.asset.clone(), asset: after, emits: action.emit.clone() })
+        let (asset_type, emits) = (action.asset.clone(), action.emit.clone());
+        Ok(Done { asset_type, from, asset: after, emits })
     }
 
     /// Checks a batch of a stream: the signing asset, the sequence, the rows,
