@@ -12,12 +12,13 @@ use hufu_proof::{Algorithm, Genesis};
 use hufu_tpm::swtpm::Manufacturer;
 
 use crate::appliance::{Appliance, Machine};
+use crate::company;
 use crate::device::Device;
 use crate::est::{self, Enrolled, Est};
 use crate::gateway::Gateway;
 use crate::http::{Http, Identity};
 use crate::inspect::text;
-use crate::member::{Addresses, Member, ROLES};
+use crate::member::{Addresses, Member, ROLES, Role};
 use crate::ports;
 use crate::process::{self, Answer, Process, Watchdog, wait_for};
 use crate::tpm_device::TpmDevice;
@@ -47,11 +48,11 @@ pub struct Settings {
     pub tpm_devices: usize,
 }
 
-/// Four members, their nodes, and devices with TPMs.
+/// Four members, companies that came later, their nodes, and devices with TPMs.
 pub struct Consortium {
     /// What it was made with.
     pub settings: Settings,
-    /// Authority, regulator, maker, operator.
+    /// Authority, regulator, maker, operator; then companies.
     pub members: Vec<Member>,
     /// Running nodes by member.
     nodes: BTreeMap<&'static str, Process>,
@@ -70,22 +71,59 @@ impl Consortium {
         let settings = Settings { directory, ..settings };
         let remove = settings.remove.then_some(settings.directory.as_path());
         let watchdog = Watchdog::start(&settings.directory.join("run"), remove)?;
-        let addresses = addresses(&settings.directory.join("addresses.json"))?;
-        let mut members = Vec::new();
-        for (role, addresses) in ROLES.into_iter().zip(&addresses) {
-            let directory = settings.directory.join(role.name);
-            members.push(Member::create(role, addresses.clone(), directory, &settings.hufu)?);
-        }
-        let consortium = Self { settings, members, nodes: BTreeMap::new(), watchdog };
-        let peers: Vec<_> = ROLES.into_iter().zip(addresses).collect();
+        let consortium = Self::with_members(settings, watchdog)?;
+        let peers = consortium.peers();
         for member in &consortium.members {
-            member.configure(
-                &consortium.genesis_path(),
-                &peers,
-                &consortium.manufacturer_roots(),
-            )?;
+            consortium.configure(member, &peers)?;
         }
         Ok(consortium)
+    }
+
+    /// The consortium in a directory whose nodes another process runs.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn attach(settings: Settings) -> anyhow::Result<Self> {
+        let directory = fs::canonicalize(&settings.directory)
+            .with_context(|| settings.directory.display().to_string())?;
+        let watchdog = Watchdog::of_another(&directory.join("run"));
+        Self::with_members(Settings { directory, ..settings }, watchdog)
+    }
+
+    /// Whether the nodes of the consortium in `directory` run: whether that of its
+    /// authority answers.
+    pub fn runs_in(directory: &Path) -> bool {
+        let Ok(bytes) = fs::read(directory.join("addresses.json")) else { return false };
+        let Ok(addresses) = serde_json::from_slice::<Vec<Addresses>>(&bytes) else { return false };
+        let Some(first) = addresses.first() else { return false };
+        let answer = Http::plain().get(&format!("http://{}/healthz", first.metrics));
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    fn with_members(settings: Settings, watchdog: Watchdog) -> anyhow::Result<Self> {
+        let addresses = addresses(&settings.directory.join("addresses.json"))?;
+        let founders = ROLES.into_iter().zip(addresses);
+        let companies = company::admitted(&settings.directory)?;
+        let mut members = Vec::new();
+        for (role, addresses) in founders.chain(companies) {
+            let directory = settings.directory.join(role.name);
+            members.push(Member::create(role, addresses, directory, &settings.hufu)?);
+        }
+        Ok(Self { settings, members, nodes: BTreeMap::new(), watchdog })
+    }
+
+    /// Who the members are and where they listen.
+    pub(crate) fn peers(&self) -> Vec<(Role, Addresses)> {
+        self.members.iter().map(|one| (one.role, one.addresses.clone())).collect()
+    }
+
+    /// Writes the configuration of `member`.
+    pub(crate) fn configure(
+        &self,
+        member: &Member,
+        peers: &[(Role, Addresses)],
+    ) -> anyhow::Result<()> {
+        member.configure(&self.genesis_path(), peers, &self.manufacturer_roots())
     }
 
     /// A consortium that is ready for work: ceremonies, founding, nodes,
@@ -226,13 +264,7 @@ impl Consortium {
     /// # Errors
     /// What `hufu init` said.
     pub fn hold_ceremonies(&self) -> anyhow::Result<()> {
-        in_parallel(&self.members, |member| {
-            if member.data("transcript.json").exists() {
-                return Ok(());
-            }
-            member.run(&["init", "--so-pin-fd", "4", "--witness", "the demonstration"])?;
-            Ok(())
-        })
+        in_parallel(&self.members, Member::hold_ceremony)
     }
 
     /// Agrees on a genesis file: every founder makes it and compares.
@@ -419,16 +451,25 @@ impl Consortium {
     /// What `hufu cert` said.
     pub fn certify_nodes(&mut self) -> anyhow::Result<()> {
         for member in &self.members {
-            if member.data("tls.pem").exists() {
-                continue;
-            }
-            let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
-            self.certify(member.name(), &csr, &out)?;
-            member.run(&["cert", "install", "--chain", text(&out)?])?;
+            self.certify_node(member)?;
         }
         for index in 0..self.members.len() {
             self.wait_until_ready(self.members[index].name())?;
         }
+        Ok(())
+    }
+
+    /// Gives the node of `member` its TLS certificate, where it has none.
+    ///
+    /// # Errors
+    /// What `hufu cert` said.
+    pub(crate) fn certify_node(&self, member: &Member) -> anyhow::Result<()> {
+        if member.data("tls.pem").exists() {
+            return Ok(());
+        }
+        let (csr, out) = (member.data("tls.csr"), member.directory.join("tls.pem"));
+        self.certify(member.name(), &csr, &out)?;
+        member.run(&["cert", "install", "--chain", text(&out)?])?;
         Ok(())
     }
 
@@ -673,8 +714,16 @@ fn addresses(file: &Path) -> anyhow::Result<Vec<Addresses>> {
         ensure!(addresses.len() == ROLES.len(), "{} is not ours", file.display());
         return Ok(addresses);
     }
-    let free = ports::free(ROLES.len() * Addresses::COUNT)?;
-    let addresses: Vec<Addresses> = free
+    let addresses = free_addresses(ROLES.len())?;
+    fs::write(file, serde_json::to_vec_pretty(&addresses)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(addresses)
+}
+
+/// Free addresses for so many members.
+pub(crate) fn free_addresses(members: usize) -> anyhow::Result<Vec<Addresses>> {
+    let free = ports::free(members * Addresses::COUNT)?;
+    Ok(free
         .chunks_exact(Addresses::COUNT)
         .map(|ports| Addresses {
             network: ports[0],
@@ -683,8 +732,5 @@ fn addresses(file: &Path) -> anyhow::Result<Vec<Addresses>> {
             est: ports[3],
             status: ports[4],
         })
-        .collect();
-    fs::write(file, serde_json::to_vec_pretty(&addresses)?)
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(addresses)
+        .collect())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use hufu_proof::{Digest, Genesis, Transaction, codec};
 use serde_json::{Value, json};
 
@@ -25,6 +25,17 @@ pub struct Gateway {
 pub struct Submitted {
     /// [`Transaction::id`].
     pub id: Digest,
+    /// The outcome's stable code, `accepted` or why it was refused.
+    pub outcome: String,
+    /// The block it is in; `None` when it was refused before a block.
+    pub height: Option<u64>,
+    /// The whole answer.
+    pub answer: Value,
+}
+
+/// What became of what a member's node was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acted {
     /// The outcome's stable code, `accepted` or why it was refused.
     pub outcome: String,
     /// The block it is in; `None` when it was refused before a block.
@@ -172,6 +183,47 @@ impl Gateway {
             ensure!(now >= height, "the node proves heights up to {now}");
             Ok(())
         })
+    }
+
+    /// An asset, as whoever we are is shown it.
+    ///
+    /// # Errors
+    /// When there is no answer; a refusal is one.
+    pub fn asset(&self, contract: &str, asset_type: &str, key: &str) -> anyhow::Result<Answer> {
+        self.http.get(&self.at(&format!("/v1/contracts/{contract}/{asset_type}/{key}")))
+    }
+
+    /// A report, as `asked` for.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn report(&self, asked: &Value) -> anyhow::Result<Vec<u8>> {
+        let body = serde_json::to_vec(asked)?;
+        Ok(self.http.post(&self.at("/v1/reports"), "application/json", &body)?.success()?.body)
+    }
+
+    /// What the node's own administration answers to a question.
+    ///
+    /// # Errors
+    /// When there is no answer, or a refusal.
+    pub fn administration(&self, path: &str) -> anyhow::Result<Value> {
+        self.http.get(&self.at(&format!("/admin{path}")))?.success()?.json()
+    }
+
+    /// Has the node act for its member, with the role of an administrator.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that does not say what became of it.
+    pub fn administer(&self, path: &str, asked: &Value) -> anyhow::Result<Acted> {
+        let url = self.at(&format!("/admin{path}"));
+        let answer = self.http.post(&url, "application/json", &serde_json::to_vec(asked)?)?;
+        let (code, value) = (answer.code.clone(), answer.json()?);
+        let outcome = match value["outcome"].as_str() {
+            Some(outcome) => outcome.to_owned(),
+            None if code.is_empty() => bail!("status {}: {value}", answer.status),
+            None => code,
+        };
+        Ok(Acted { outcome, height: value["height"].as_u64(), answer: value })
     }
 
     fn at(&self, path: &str) -> String {

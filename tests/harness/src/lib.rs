@@ -9,14 +9,17 @@
 //!   software: their keys belong to the simulation, not to the product;
 //! * [`tpm_device`] is a device with a TPM of its own and the `hufu` agent;
 //! * [`job`] is the main job in steps;
+//! * [`story`] plays one row of industry each, with [`company`]s as members;
 //! * [`inspect`] looks at the outcome with `openssl` and the ledger.
 //!
 //! It is a library of tests and the demonstration and contains no part of the
 //! product: whatever it knows of Hufu beside the command line and the network
-//! is the verifying crate, `hufu-proof`.
+//! is the verifying crate, `hufu-proof`, and what a device must know that signs an
+//! action by itself: how a contract writes its parameters, `hufu-contract`.
 
 pub mod appliance;
 pub mod binaries;
+pub mod company;
 pub mod consortium;
 pub mod device;
 pub mod est;
@@ -30,6 +33,7 @@ pub mod operators;
 pub mod ports;
 pub mod process;
 pub mod readings;
+pub mod story;
 pub mod tpm_device;
 
 pub use consortium::{Consortium, Settings};

@@ -20,7 +20,7 @@ pub const SOFTHSM2_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// Who a member is.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
-    /// Its name on the ledger, and its only kind.
+    /// Its name on the ledger, and a founder's only kind.
     pub name: &'static str,
     /// English title.
     pub english: &'static str,
@@ -38,6 +38,15 @@ pub const ROLES: [Role; 4] = [
     Role { name: "regulator", english: "Market regulator", chinese: "市场监管机构" },
     Role { name: "maker", english: "Device maker", chinese: "设备制造商" },
     Role { name: "operator", english: "Plant operator", chinese: "工厂运营商" },
+];
+
+/// Companies that come when a story needs more members than the founders. They have
+/// no kind: what each plays, the story says.
+pub const COMPANIES: [Role; 4] = [
+    Role { name: "east", english: "Company East", chinese: "东部公司" },
+    Role { name: "south", english: "Company South", chinese: "南部公司" },
+    Role { name: "west", english: "Company West", chinese: "西部公司" },
+    Role { name: "north", english: "Company North", chinese: "北部公司" },
 ];
 
 /// Where a member's services listen.
@@ -103,6 +112,17 @@ impl Member {
             }
         }
         Ok(member)
+    }
+
+    /// Holds its key ceremony, unless it was held.
+    ///
+    /// # Errors
+    /// What `hufu init` said.
+    pub fn hold_ceremony(&self) -> anyhow::Result<()> {
+        if !self.data("transcript.json").exists() {
+            self.run(&["init", "--so-pin-fd", "4", "--witness", "the demonstration"])?;
+        }
+        Ok(())
     }
 
     /// Its name.
@@ -188,7 +208,7 @@ impl Member {
 
 [member]
 name = "{name}"
-kinds = ["{name}"]
+kinds = ["{kind}"]
 title = {{ en = "{english}", zh = "{chinese}" }}
 
 [paths]
@@ -210,6 +230,10 @@ gateway = "{gateway}"
 metrics = "{metrics}"
 "#,
             name = self.role.name,
+            kind = match COMPANIES.iter().any(|one| one.name == self.role.name) {
+                true => "operator",
+                false => self.role.name,
+            },
             english = self.role.english,
             chinese = self.role.chinese,
             data = self.directory.join("data"),

@@ -84,8 +84,8 @@ pub fn shown(command: &Command) -> String {
 #[derive(Debug)]
 pub struct Watchdog {
     directory: PathBuf,
-    /// Its standard input is the lifeline.
-    watcher: Child,
+    /// Its standard input is the lifeline; none where another process watches.
+    watcher: Option<Child>,
 }
 
 impl Watchdog {
@@ -118,7 +118,18 @@ impl Watchdog {
             .process_group(0)
             .spawn()
             .context("cannot start sh, which watches over the processes")?;
-        Ok(Self { directory: directory.to_owned(), watcher })
+        Ok(Self { directory: directory.to_owned(), watcher: Some(watcher) })
+    }
+
+    /// The watch that another process keeps in `directory`: what is noted here ends
+    /// with that process, not with this one.
+    pub fn of_another(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), watcher: None }
+    }
+
+    /// Whether it is another process's.
+    pub fn is_of_another(&self) -> bool {
+        self.watcher.is_none()
     }
 
     /// Notes a process to be killed at the end.
@@ -139,18 +150,22 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         // Closes its standard input first. It leaves nothing behind, itself neither.
-        let _ = self.watcher.wait();
+        if let Some(watcher) = &mut self.watcher {
+            let _ = watcher.wait();
+        }
     }
 }
 
 /// A program that keeps running, with its output in a file. Dropping it kills
-/// it.
+/// it, unless another process watches over it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
     note: PathBuf,
+    /// Whether it goes on without us: another process watches over it.
+    stays: bool,
 }
 
 impl Process {
@@ -204,7 +219,8 @@ impl Process {
             .spawn()
             .with_context(|| format!("`{}` did not start", shown(command)))?;
         watchdog.note(name, child.id())?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), note: watchdog.path(name) })
+        let (note, stays) = (watchdog.path(name), watchdog.is_of_another());
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), note, stays })
     }
 
     /// Its process identifier.
@@ -286,7 +302,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_running() {
+        if !self.stays && self.is_running() {
             // Ignored: the watchdog tries again.
             let _ = self.kill();
         }

@@ -19,6 +19,7 @@ cargo xtask <command>
 
   demo [--exit] [--dir DIR] [...]   install what is missing, build, and run the demonstration;
                                     the options are those of `hufu-demo` (see `demo --help`)
+  demo story NAME [--list] [...]    a row of industry, played on it (see `demo story --help`)
   test [--only STEP,STEP...] [--skip STEP,STEP...] [--list]
                                     install what is missing and run every check; what CI runs
   image build|run|test [...]        the appliance's image (see `image help`)

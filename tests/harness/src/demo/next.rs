@@ -35,6 +35,8 @@ The CRL, read by openssl; metrics:
   curl -s {metrics}
 Read the report in a browser:
   {html}
+Play a row of industry on it; --list says which there are:
+  cargo xtask demo story leasing --dir {directory}
 ",
         status = authority.pasteable("status"),
         genesis = summary.genesis.display(),
@@ -55,5 +57,6 @@ Read the report in a browser:
         crl = summary.urls.crl,
         metrics = summary.urls.metrics,
         html = summary.report.html.display(),
+        directory = consortium.settings.directory.display(),
     ))
 }
