@@ -290,7 +290,8 @@ fn words(text: &str) -> Vec<&str> {
     for (place, c) in text.char_indices() {
         let breaks = match before {
             None => false,
-            Some(' ') => c != ' ',
+            // A number keeps its sign.
+            Some(' ') => !" %".contains(c),
             Some(before) => {
                 (wide(before) || wide(c)) && !clings(c) && c != ' ' && !"（《“‘".contains(before)
             }
@@ -317,6 +318,7 @@ mod tests {
         assert_eq!(lines("虎符虎符。", 6), ["虎符虎", "符。"]);
         assert_eq!(lines("虎符虎。", 6), ["虎符", "虎。"]);
         assert_eq!(lines("M1.x3 号（甲）", 8), ["M1.x3 号", "（甲）"]);
+        assert_eq!(lines("it is 99 % of it", 9), ["it is", "99 % of", "it"]);
         assert_eq!(lines("", 8), [""]);
     }
 }
