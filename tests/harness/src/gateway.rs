@@ -185,6 +185,18 @@ impl Gateway {
         })
     }
 
+    /// Waits until the node knows what is in the block at `height`.
+    ///
+    /// # Errors
+    /// When it does not within a minute.
+    pub fn reach(&self, height: u64) -> anyhow::Result<()> {
+        wait_for(&format!("height {height}"), Duration::from_secs(60), || {
+            let now = self.height()?;
+            ensure!(now >= height, "the node is at height {now}");
+            Ok(())
+        })
+    }
+
     /// An asset, as whoever we are is shown it.
     ///
     /// # Errors

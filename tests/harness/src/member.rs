@@ -20,8 +20,10 @@ pub const SOFTHSM2_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// Who a member is.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
-    /// Its name on the ledger, and a founder's only kind.
+    /// Its name on the ledger.
     pub name: &'static str,
+    /// Its only kind.
+    pub kind: &'static str,
     /// English title.
     pub english: &'static str,
     /// Chinese title.
@@ -32,21 +34,29 @@ pub struct Role {
 pub const ROLES: [Role; 4] = [
     Role {
         name: "authority",
+        kind: "authority",
         english: "National certification authority",
         chinese: "国家认证机构",
     },
-    Role { name: "regulator", english: "Market regulator", chinese: "市场监管机构" },
-    Role { name: "maker", english: "Device maker", chinese: "设备制造商" },
-    Role { name: "operator", english: "Plant operator", chinese: "工厂运营商" },
+    Role {
+        name: "regulator",
+        kind: "regulator",
+        english: "Market regulator",
+        chinese: "市场监管机构",
+    },
+    Role { name: "maker", kind: "maker", english: "Device maker", chinese: "设备制造商" },
+    Role {
+        name: "operator", kind: "operator", english: "Plant operator", chinese: "工厂运营商"
+    },
 ];
 
-/// Companies that come when a story needs more members than the founders. They have
-/// no kind: what each plays, the story says.
+/// Companies that come when a story needs more members than the founders. What
+/// each plays, the story says.
 pub const COMPANIES: [Role; 4] = [
-    Role { name: "east", english: "Company East", chinese: "东部公司" },
-    Role { name: "south", english: "Company South", chinese: "南部公司" },
-    Role { name: "west", english: "Company West", chinese: "西部公司" },
-    Role { name: "north", english: "Company North", chinese: "北部公司" },
+    Role { name: "east", kind: "operator", english: "Company East", chinese: "东部公司" },
+    Role { name: "south", kind: "operator", english: "Company South", chinese: "南部公司" },
+    Role { name: "west", kind: "operator", english: "Company West", chinese: "西部公司" },
+    Role { name: "north", kind: "operator", english: "Company North", chinese: "北部公司" },
 ];
 
 /// Where a member's services listen.
@@ -230,10 +240,7 @@ gateway = "{gateway}"
 metrics = "{metrics}"
 "#,
             name = self.role.name,
-            kind = match COMPANIES.iter().any(|one| one.name == self.role.name) {
-                true => "operator",
-                false => self.role.name,
-            },
+            kind = self.role.kind,
             english = self.role.english,
             chinese = self.role.chinese,
             data = self.directory.join("data"),

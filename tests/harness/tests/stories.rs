@@ -15,6 +15,7 @@ use hufu_harness::consortium::in_parallel;
 use hufu_harness::job::proof;
 use hufu_harness::story::file::{load, names, parse};
 use hufu_harness::story::packages::Packages;
+use hufu_harness::story::report::Shown;
 use hufu_harness::story::{Language, Played, Stage, Story, Teller, play};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -126,8 +127,7 @@ fn stories_play_on_one_consortium() -> anyhow::Result<()> {
     let told = told.into_inner().map_err(|_| anyhow::anyhow!("a lane panicked"))?;
     ensure!(told.len() == stories.len(), "{} of {} played", told.len(), stories.len());
     for Told { played, text } in &told {
-        let found: usize =
-            played.reports.iter().flat_map(|one| &one.found).map(|one| one.subjects.len()).sum();
+        let found: usize = played.reports.iter().map(Shown::findings).sum();
         ensure!(found > 0, "{}: nothing is found", played.name);
         ensure!(played.looks > 0, "{}: nobody looks", played.name);
         for report in &played.reports {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use hufu_harness::story::file::{load, names};
 use hufu_harness::story::{Language, Played, Stage, Story, Teller, play};
 use hufu_harness::{Consortium, Settings};
@@ -51,11 +51,8 @@ pub fn list(arguments: &Arguments) -> anyhow::Result<String> {
     let widest = names.iter().map(String::len).max().unwrap_or_default();
     let mut text = String::new();
     for name in names {
-        let title = load(&name)?.title;
-        let title = match arguments.lang {
-            Language::En => title.en,
-            Language::Zh => title.zh,
-        };
+        let story = load(&name)?;
+        let title = story.title.in_language(arguments.lang);
         text += &format!("{name:widest$}  {title}\n");
     }
     Ok(text)
@@ -103,10 +100,7 @@ pub fn run(settings: Settings, arguments: &Arguments) -> anyhow::Result<Ended> {
 /// A consortium of the demonstration that has done nothing yet.
 fn found(settings: Settings) -> anyhow::Result<Consortium> {
     eprintln!("no demonstration runs in {}: starting one", settings.directory.display());
-    let mut consortium = Consortium::prepare(settings)?;
-    consortium.make_ready()?;
-    ensure!(!consortium.members.is_empty(), "a consortium has members");
-    Ok(consortium)
+    Consortium::ready(settings)
 }
 
 fn summary(directory: &Path, genesis: &Path, played: &[Played]) -> Value {
@@ -119,9 +113,8 @@ fn summary(directory: &Path, genesis: &Path, played: &[Played]) -> Value {
                 .map(|report| {
                     let files: [&PathBuf; 3] = [&report.html, &report.chinese, &report.json];
                     let [html, html_zh, json] = files;
-                    let findings: usize = report.found.iter().map(|one| one.subjects.len()).sum();
                     json!({
-                        "height": report.height, "findings": findings,
+                        "height": report.height, "findings": report.findings(),
                         "html": html, "html_zh": html_zh, "json": json,
                     })
                 })

@@ -23,6 +23,16 @@ const MAX_TEXT: usize = 1000;
 /// Longest pause before a step, in seconds.
 const MAX_AFTER: u64 = 20;
 
+/// A language of people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// Chinese.
+    Zh,
+}
+
 /// A text for people in both languages.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +41,16 @@ pub struct Said {
     pub en: String,
     /// Chinese.
     pub zh: String,
+}
+
+impl Said {
+    /// In one of them.
+    pub fn in_language(&self, language: Language) -> &str {
+        match language {
+            Language::En => &self.en,
+            Language::Zh => &self.zh,
+        }
+    }
 }
 
 /// A story.

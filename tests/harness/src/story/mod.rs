@@ -15,7 +15,7 @@ pub mod report;
 pub mod stage;
 pub mod tell;
 
-pub use file::Story;
+pub use file::{Language, Story};
 pub use play::{Played, play};
 pub use stage::Stage;
-pub use tell::{Language, Teller};
+pub use tell::Teller;

@@ -96,7 +96,7 @@ pub fn play(stage: &Stage<'_>, story: &Story, teller: &mut Teller<'_>) -> anyhow
     for report in &story.report {
         let shown = report::run(stage, story, report, &play.names, play.height)
             .with_context(|| format!("report {}", report.set))?;
-        teller.report(story, report, &shown)?;
+        teller.report(report, &shown)?;
         reports.push(shown);
     }
     teller.end(stage.consortium, &reports)?;
@@ -171,7 +171,7 @@ impl Play<'_, '_> {
             json!({ "contract": contract, "action": action, "asset": asset, "params": texts });
         let door = self.stage.door(member)?;
         // What another has just changed has to have come to this node.
-        reached(door, self.height)?;
+        door.reach(self.height)?;
         let acted = door.administer("/invoke", &asked)?;
         Ok((acted.outcome, acted.height, acted.answer, asset))
     }
@@ -186,7 +186,7 @@ impl Play<'_, '_> {
     ) -> anyhow::Result<(String, Option<u64>, Value, String)> {
         let now = SystemTime::now();
         let actor = self.actors.get_mut(id).with_context(|| format!("`{id}` is no device"))?;
-        reached(&actor.gateway, self.height)?;
+        actor.gateway.reach(self.height)?;
         let (payload, asset) = match step.act()? {
             Act::Invoke { contract, action } => {
                 let package = self.stage.packages.get(contract)?;
@@ -261,19 +261,10 @@ impl Play<'_, '_> {
             true => &self.stage.regulator,
             false => self.stage.door(member)?,
         };
-        reached(gateway, self.height)?;
+        gateway.reach(self.height)?;
         let (contract, asset) = pair(&look.asset)?;
         gateway.asset(contract, asset, key)
     }
-}
-
-/// Waits until a node knows what is in the block at `height`.
-fn reached(gateway: &Gateway, height: u64) -> anyhow::Result<()> {
-    wait_for(&format!("height {height}"), PATIENCE, || {
-        let now = gateway.height()?;
-        ensure!(now >= height, "the node is at height {now}");
-        Ok(())
-    })
 }
 
 /// A value as the administration takes it: lists and sets in JSON.

@@ -28,6 +28,13 @@ pub struct Shown {
     pub found: Vec<Found>,
 }
 
+impl Shown {
+    /// How many findings of the story there are.
+    pub fn findings(&self) -> usize {
+        self.found.iter().map(|one| one.subjects.len()).sum()
+    }
+}
+
 /// Findings of one control.
 #[derive(Clone, Debug)]
 pub struct Found {

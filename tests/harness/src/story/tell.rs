@@ -4,7 +4,7 @@ use std::io::Write;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::file::{Look, Report, Said, Step, Story};
+use super::file::{Language, Look, Report, Said, Step, Story};
 use super::report::Shown;
 use crate::consortium::Consortium;
 
@@ -12,16 +12,6 @@ use crate::consortium::Consortium;
 const WIDTH: usize = 96;
 /// What is under a step is indented so far.
 const INDENT: usize = 4;
-
-/// In which language.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Chinese.
-    Zh,
-}
 
 /// What a step came to.
 #[derive(Clone, Debug)]
@@ -56,7 +46,7 @@ impl<'w> Teller<'w> {
     }
 
     fn said<'a>(&self, said: &'a Said) -> &'a str {
-        self.pick(&said.en, &said.zh)
+        said.in_language(self.language)
     }
 
     fn pick<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
@@ -197,12 +187,7 @@ impl<'w> Teller<'w> {
     }
 
     /// What a report shows.
-    pub(super) fn report(
-        &mut self,
-        _story: &Story,
-        report: &Report,
-        shown: &Shown,
-    ) -> std::io::Result<()> {
+    pub(super) fn report(&mut self, report: &Report, shown: &Shown) -> std::io::Result<()> {
         let heading = match self.language {
             Language::En => format!(
                 "What the regulator's report {} shows of it, as of block {}:",
